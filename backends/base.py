@@ -1,0 +1,160 @@
+"""The contract of a backend: who answers.
+
+A backend is one class in one file. It owns its settings (with an environment prefix of its own), lists its models,
+says how it is, and hands out a LangChain chat model. It knows nothing of documents, of conversations or of Streamlit.
+
+    name, label        its key in the table, and what a person reads
+    capabilities       what the pages draw from: no page knows a backend by name
+    start_hint         the command that a person types when it is down
+    list_models()      what can be chosen; quick, never loads weights
+    check()            raises a BackendError when it cannot be used; quick, never loads weights
+    load(model, ...)   makes the model ready: loads weights, or checks server, key and model
+    unload(model)      gives back what `load` took
+    chat_model(...)    a BaseChatModel whose stream ends its work when the stream is closed
+    count_tokens(...)  in the model's own tokens
+
+Whatever a method or the chat model raises is translated at one border, `backends/translate.py`.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import ClassVar
+
+from langchain_core.language_models import BaseChatModel
+
+from errors import AppError
+from settings import Settings
+
+
+class State(StrEnum):
+    """Where a model of a backend is; the same for all backends."""
+
+    UNLOADED = "unloaded"
+    LOADING = "loading"
+    READY = "ready"
+    ERROR = "error"
+
+
+@dataclass(frozen=True, slots=True)
+class GenerationOptions:
+    """How to generate. A backend maps these to its own names and declares which it honours."""
+
+    temperature: float = 0.0
+    """0 is greedy: always the likeliest token."""
+    top_p: float = 0.95
+    top_k: int = 40
+    max_new_tokens: int = 512
+    stop: tuple[str, ...] = ()
+    seed: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """What a backend can do; the pages draw from this."""
+
+    loads_weights: bool = False
+    """Its models take this machine's memory and can be unloaded."""
+    lists_models: bool = True
+    free_model_name: bool = False
+    """A model that is not in the list may be typed."""
+    reports_usage: bool = True
+    options: frozenset[str] = frozenset({"temperature", "top_p", "top_k", "max_new_tokens", "stop", "seed"})
+    """Fields of GenerationOptions that it honours."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelInfo:
+    """A model that can be chosen."""
+
+    name: str
+    """What `load` and `chat_model` take."""
+    label: str
+    note: str = ""
+    """One sentence that a person should know before choosing it."""
+    context_window: int | None = None
+    size_bytes: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """Facts of a model that is ready; None where the backend cannot say."""
+
+    context_window: int | None = None
+    device: str | None = None
+    dtype: str | None = None
+    quantization: str | None = None
+    size_bytes: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a load has come."""
+
+    text: str
+    fraction: float | None = None
+    """0 to 1, or None where it cannot be known."""
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """The state of one model of one backend."""
+
+    state: State
+    progress: Progress | None = None
+    error: AppError | None = None
+    loaded: Loaded | None = None
+
+
+Report = Callable[[Progress], None]
+"""Takes the progress of a load. It may raise to end the load."""
+
+
+class Backend(ABC):
+    """One way to answer. Subclasses are registered in the table of `backends/__init__.py`."""
+
+    name: ClassVar[str]
+    label: ClassVar[str]
+    capabilities: ClassVar[Capabilities]
+    start_hint: ClassVar[str]
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+
+    @abstractmethod
+    def list_models(self) -> list[ModelInfo]:
+        """Models that can be chosen, the default first.
+
+        Raises:
+            BackendError: the backend cannot be reached.
+        """
+
+    @abstractmethod
+    def check(self) -> None:
+        """Return when the backend can be used, within three seconds and without loading weights.
+
+        Raises:
+            BackendError, ConfigurationError: it cannot; with the way out.
+        """
+
+    @abstractmethod
+    def load(self, model: str, report: Report) -> Loaded:
+        """Make `model` ready for `chat_model`.
+
+        Raises:
+            BackendError: it cannot be made ready.
+        """
+
+    def unload(self, model: str) -> None:
+        """Give back what `load` took; nothing for a server that looks after its own memory."""
+
+    @abstractmethod
+    def chat_model(self, model: str, options: GenerationOptions) -> BaseChatModel:
+        """A chat model for a model that is ready. Closing or cancelling its stream ends the backend's work."""
+
+    def count_tokens(self, model: str, text: str) -> int:
+        """Tokens of `text`. Four characters a token is the estimate where the backend has no tokenizer."""
+        return (len(text) + 3) // 4

@@ -1,0 +1,1 @@
+"""What is known: documents and conversations. Knows nothing of backends or Streamlit."""

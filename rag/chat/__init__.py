@@ -1,0 +1,1 @@
+"""The way out: from a question to an answer with its sources."""

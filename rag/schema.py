@@ -1,0 +1,221 @@
+"""The nouns of the library and of a conversation, as plain frozen data.
+
+Character offsets (`start`, `end`) count into the text of one page; a format without pages is one page without a number.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from errors import AppError
+
+LOCAL_OWNER = "local"
+"""Who owns everything where there is no login."""
+
+
+# --- documents: the way in ---------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """The text of one page as a loader read it."""
+
+    text: str
+    number: int | None = None
+    """1-based; None where the format has no pages."""
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """A piece of one page, short enough for the embedding model: `page.text[start:end]`."""
+
+    position: int
+    """0-based, over the whole document."""
+    text: str
+    start: int
+    end: int
+    page: int | None = None
+
+
+class DocumentState(StrEnum):
+    """Where a document is on its way in."""
+
+    PENDING = "pending"
+    INDEXING = "indexing"
+    READY = "ready"
+    FAILED = "failed"
+    DELETING = "deleting"
+
+
+@dataclass(frozen=True, slots=True)
+class DocumentRecord:
+    """A document of the library as a page or the command line shows it."""
+
+    id: str
+    collection_id: str
+    name: str
+    sha256: str
+    size: int
+    """Bytes."""
+    state: DocumentState
+    pages: int
+    chunks: int
+    seconds: float
+    reason: str
+    """Why it failed, in a sentence; empty otherwise."""
+    progress: float
+    """0 to 1 while it is being indexed."""
+    created: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class CollectionRecord:
+    """A named set of documents, indexed by one embedding model."""
+
+    id: str
+    name: str
+    fingerprint: str
+    """Identity of the embedding model; empty until the first document is indexed."""
+
+
+# --- retrieval: where the ways meet ------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """A chunk that was retrieved for a question."""
+
+    chunk_id: str
+    document_id: str
+    document: str
+    """The document's file name."""
+    page: int | None
+    text: str
+    start: int
+    end: int
+    score: float
+    """The fused score; higher is better, comparable within one question only."""
+    dense: float
+    """Cosine similarity of question and chunk, -1 to 1."""
+    lexical: float
+    """BM25 score, 0 where no word of the question is in the chunk."""
+
+
+@dataclass(frozen=True, slots=True)
+class Retrieval:
+    """What was found for a question, best first."""
+
+    passages: tuple[Passage, ...]
+    refused: bool
+    """Nothing found is close enough to the question: the documents do not answer it."""
+    confidence: float
+    """0 to 1: how likely the documents are about the question at all."""
+    seconds: float
+
+
+# --- a turn: the way out -----------------------------------------------------------------------------------------
+
+
+class Role(StrEnum):
+    """Who speaks."""
+
+    USER = "user"
+    ASSISTANT = "assistant"
+
+
+class Finish(StrEnum):
+    """How an answer ended."""
+
+    RUNNING = "running"
+    COMPLETE = "complete"
+    STOPPED = "stopped"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Citation:
+    """A span of a passage that supports the answer."""
+
+    n: int
+    """Number of the passage among the sources of the answer, from 1."""
+    document_id: str
+    document: str
+    page: int | None
+    quote: str
+    start: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens as the backend counted them."""
+
+    input_tokens: int = 0
+    output_tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Timings:
+    """Seconds since the question was asked."""
+
+    retrieve_s: float = 0.0
+    first_token_s: float | None = None
+    total_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One message of a conversation."""
+
+    id: str
+    conversation_id: str
+    role: Role
+    text: str
+    created: datetime
+    finish: Finish = Finish.COMPLETE
+    backend: str = ""
+    model: str = ""
+    passages: tuple[Passage, ...] = ()
+    citations: tuple[Citation, ...] = ()
+    usage: Usage = Usage()
+    timings: Timings = Timings()
+    refused: bool = False
+    error: dict[str, Any] | None = None
+    """`{"type", "message", "hint"}` of what failed."""
+
+
+@dataclass(frozen=True, slots=True)
+class ConversationRecord:
+    """A conversation in the list."""
+
+    id: str
+    title: str
+    updated: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Retrieved:
+    """Event: the sources are known; comes before the first token."""
+
+    retrieval: Retrieval
+
+
+@dataclass(frozen=True, slots=True)
+class Delta:
+    """Event: more text of the answer."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """Event: the last one of a turn, however it ended."""
+
+    message: Message
+    error: AppError | None = field(default=None)
+
+
+Event = Retrieved | Delta | Finished
