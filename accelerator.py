@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import os
 from functools import cache
-from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from errors import ConfigurationError
 from settings import get_settings
@@ -24,7 +23,7 @@ def thread_count() -> int:
 
 
 @cache
-def load_torch() -> ModuleType:
+def load_torch() -> Any:
     """torch, with threads capped before its first use (it takes about two seconds to import)."""
     # OpenMP threads that spin while they wait cost nine times the CPU as soon as another process computes;
     # libgomp reads this once, when torch is imported.
@@ -63,4 +62,4 @@ def choose_dtype(device: str) -> torch.dtype:
         native = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
     else:
         native = False
-    return torch.bfloat16 if native else torch.float32  # type: ignore[no-any-return]
+    return torch.bfloat16 if native else torch.float32

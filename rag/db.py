@@ -1,0 +1,198 @@
+"""The application's database: tables, engine and migrations (SQLite in the data folder).
+
+Every table has an owner. Rows are turned into the records of `schema.py` by whoever queries them; no ORM object leaves
+the room. The full-text tables of `index/lexical.py` live in the same file but are made there.
+"""
+
+from __future__ import annotations
+
+import logging
+import uuid
+from contextlib import AbstractContextManager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import JSON, DateTime, Dialect, Engine, ForeignKey, Index, TypeDecorator, create_engine, event
+from sqlalchemy.exc import DatabaseError
+from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, sessionmaker
+from typing_extensions import override
+
+from errors import StoreError
+
+MIGRATIONS = Path(__file__).parent / "migrations"
+
+
+def new_id() -> str:
+    """A random identifier, 32 hexadecimal characters."""
+    return uuid.uuid4().hex
+
+
+def now() -> datetime:
+    """This moment, in UTC."""
+    return datetime.now(UTC)
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """A moment in UTC; SQLite forgets the zone, so it is put back on the way out."""
+
+    impl = DateTime
+    cache_ok = True
+
+    @override
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        return value.astimezone(UTC).replace(tzinfo=None) if value else None
+
+    @override
+    def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:
+        return value.replace(tzinfo=UTC) if value else None
+
+
+class Base(DeclarativeBase):
+    """What all tables share: an owner."""
+
+    type_annotation_map = {datetime: UtcDateTime, dict[str, Any]: JSON, list[Any]: JSON}  # noqa: RUF012 - SQLAlchemy's own form
+
+    owner: Mapped[str] = mapped_column(index=True)
+
+
+class CollectionRow(Base):
+    """A named set of documents and the embedding model that indexed it."""
+
+    __tablename__ = "collections"
+    __table_args__ = (Index("ix_collections_owner_name", "owner", "name", unique=True),)
+
+    id: Mapped[str] = mapped_column(primary_key=True, default=new_id)
+    name: Mapped[str]
+    fingerprint: Mapped[str] = mapped_column(default="")
+    created: Mapped[datetime] = mapped_column(default=now)
+
+
+class DocumentRow(Base):
+    """A document and where it is on its way in."""
+
+    __tablename__ = "documents"
+    __table_args__ = (Index("ix_documents_collection_sha256", "collection_id", "sha256", unique=True),)
+
+    id: Mapped[str] = mapped_column(primary_key=True, default=new_id)
+    collection_id: Mapped[str] = mapped_column(ForeignKey("collections.id"))
+    name: Mapped[str]
+    sha256: Mapped[str] = mapped_column(index=True)
+    size: Mapped[int]
+    state: Mapped[str] = mapped_column(index=True)
+    pages: Mapped[int] = mapped_column(default=0)
+    chunks: Mapped[int] = mapped_column(default=0)
+    seconds: Mapped[float] = mapped_column(default=0.0)
+    reason: Mapped[str] = mapped_column(default="")
+    progress: Mapped[float] = mapped_column(default=0.0)
+    created: Mapped[datetime] = mapped_column(default=now)
+
+
+class PageRow(Base):
+    """The text of one page as it was read."""
+
+    __tablename__ = "pages"
+
+    document_id: Mapped[str] = mapped_column(ForeignKey("documents.id"), primary_key=True)
+    position: Mapped[int] = mapped_column(primary_key=True)
+    """0-based."""
+    number: Mapped[int | None]
+    text: Mapped[str]
+
+
+class ChunkRow(Base):
+    """A chunk; `id` is its row in the full-text table, `chunk_id` its id in Chroma."""
+
+    __tablename__ = "chunks"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    chunk_id: Mapped[str] = mapped_column(unique=True)
+    """`document_id:position`."""
+    collection_id: Mapped[str] = mapped_column(ForeignKey("collections.id"), index=True)
+    document_id: Mapped[str] = mapped_column(ForeignKey("documents.id"), index=True)
+    position: Mapped[int]
+    page: Mapped[int | None]
+    start: Mapped[int]
+    end: Mapped[int]
+    text: Mapped[str]
+
+
+class ConversationRow(Base):
+    """A conversation."""
+
+    __tablename__ = "conversations"
+
+    id: Mapped[str] = mapped_column(primary_key=True, default=new_id)
+    title: Mapped[str]
+    created: Mapped[datetime] = mapped_column(default=now)
+    updated: Mapped[datetime] = mapped_column(default=now, index=True)
+
+
+class MessageRow(Base):
+    """A message of a conversation, with everything that made it."""
+
+    __tablename__ = "messages"
+    __table_args__ = (Index("ix_messages_conversation_position", "conversation_id", "position", unique=True),)
+
+    id: Mapped[str] = mapped_column(primary_key=True, default=new_id)
+    conversation_id: Mapped[str] = mapped_column(ForeignKey("conversations.id"))
+    position: Mapped[int]
+    role: Mapped[str]
+    text: Mapped[str]
+    finish: Mapped[str] = mapped_column(index=True)
+    backend: Mapped[str] = mapped_column(default="")
+    model: Mapped[str] = mapped_column(default="")
+    passages: Mapped[list[Any]] = mapped_column(default=list)
+    citations: Mapped[list[Any]] = mapped_column(default=list)
+    usage: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    timings: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    refused: Mapped[bool] = mapped_column(default=False)
+    error: Mapped[dict[str, Any] | None]
+    created: Mapped[datetime] = mapped_column(default=now)
+
+
+def _set_pragmas(connection: Any, _record: object) -> None:
+    cursor = connection.cursor()
+    # WAL: pages read while the ingest worker writes.
+    for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON", "busy_timeout=10000"):
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()
+
+
+class Database:
+    """The engine and its sessions."""
+
+    def __init__(self, path: Path) -> None:
+        """Open the database at `path`, made or migrated to the newest schema.
+
+        Raises:
+            StoreError: the file is no database, or cannot be written.
+        """
+        self.engine: Engine = create_engine(f"sqlite:///{path}")
+        event.listen(self.engine, "connect", _set_pragmas)
+        self._sessions = sessionmaker(self.engine, expire_on_commit=False)
+        try:
+            self._migrate()
+        except DatabaseError as error:
+            raise StoreError(
+                f"The database {path} cannot be opened: {error.orig}.",
+                "Check that the folder is writable, or move the file away to start with an empty library.",
+            ) from error
+
+    def _migrate(self) -> None:
+        config = Config()
+        config.set_main_option("script_location", str(MIGRATIONS))
+        logging.getLogger("alembic").setLevel(logging.WARNING)
+        with self.engine.begin() as connection:
+            config.attributes["connection"] = connection
+            command.upgrade(config, "head")
+
+    def session(self) -> AbstractContextManager[Session]:
+        """A context manager: a session in a transaction that commits at the end and rolls back on an error."""
+        return self._sessions.begin()
+
+    def close(self) -> None:
+        """Give the connections back."""
+        self.engine.dispose()
