@@ -148,8 +148,8 @@ class Backend(ABC):
             BackendError: it cannot be made ready.
         """
 
-    def unload(self, model: str) -> None:
-        """Give back what `load` took; nothing for a server that looks after its own memory."""
+    def unload(self, model: str) -> None:  # noqa: B027 - a server has nothing to give back
+        """Give back what `load` took."""
 
     @abstractmethod
     def chat_model(self, model: str, options: GenerationOptions) -> BaseChatModel:

@@ -150,6 +150,7 @@ class MessageRow(Base):
     timings: Mapped[dict[str, Any]] = mapped_column(default=dict)
     refused: Mapped[bool] = mapped_column(default=False)
     error: Mapped[dict[str, Any] | None]
+    notes: Mapped[list[Any]] = mapped_column(default=list)
     created: Mapped[datetime] = mapped_column(default=now)
 
 

@@ -147,6 +147,8 @@ class Citation:
     quote: str
     start: int
     end: int
+    answer_end: int = 0
+    """Where in the answer's text the supported sentence ends."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,6 +187,8 @@ class Message:
     refused: bool = False
     error: dict[str, Any] | None = None
     """`{"type", "message", "hint"}` of what failed."""
+    notes: tuple[str, ...] = ()
+    """What a person should know of this answer: what was left out of the prompt, or that it was cut."""
 
 
 @dataclass(frozen=True, slots=True)

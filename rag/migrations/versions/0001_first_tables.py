@@ -81,6 +81,7 @@ def upgrade() -> None:
         sa.Column("timings", sa.JSON(), nullable=False),
         sa.Column("refused", sa.Boolean(), nullable=False),
         sa.Column("error", sa.JSON(), nullable=True),
+        sa.Column("notes", sa.JSON(), nullable=False),
         sa.Column("created", sa.DateTime(), nullable=False),
         sa.Column("owner", sa.String(), nullable=False),
         sa.ForeignKeyConstraint(

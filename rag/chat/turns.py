@@ -1,0 +1,141 @@
+"""The turns now running: an answer belongs to the server, not to the page that asked.
+
+All turns run on one event loop in a thread of its own. A page (or the command line) looks at a running turn, may go
+away and come back; when the turn is over, its message is in the database and the turn is gone from here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+
+from errors import RequestRejected, StoreError
+from rag.chat.conversations import Conversations
+from rag.chat.turn import Question, run
+from rag.schema import Delta, Event, Finish, Finished, Message, Retrieval, Retrieved, Role
+
+log = logging.getLogger(__name__)
+
+
+class Turn:
+    """A running turn as others see it; safe to read from any thread."""
+
+    def __init__(self, owner: str, conversation_id: str) -> None:
+        self.owner = owner
+        self.conversation_id = conversation_id
+        self.task: asyncio.Task[None] | None = None
+        self._events: list[Event] = []
+        self._changed = threading.Condition()
+
+    def publish(self, event: Event) -> None:
+        """Add an event and wake those who follow."""
+        with self._changed:
+            self._events.append(event)
+            self._changed.notify_all()
+
+    @property
+    def retrieval(self) -> Retrieval | None:
+        """The sources, once they are known."""
+        return next((event.retrieval for event in self._events[:1] if isinstance(event, Retrieved)), None)
+
+    @property
+    def text(self) -> str:
+        """The answer so far."""
+        return "".join(event.text for event in self._events[:] if isinstance(event, Delta))
+
+    def follow(self) -> Iterator[Event]:
+        """All events from the first to `Finished`, waiting for those to come."""
+        seen = 0
+        event: Event | None = None
+        while not isinstance(event, Finished):
+            with self._changed:
+                while len(self._events) == seen:
+                    self._changed.wait()
+                event = self._events[seen]
+            seen += 1
+            yield event
+
+
+class Turns:
+    """Starts, shows and cancels turns."""
+
+    def __init__(self, conversations: Conversations) -> None:
+        self._conversations = conversations
+        self._turns: dict[str, Turn] = {}
+        self._lock = threading.Lock()
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="turns", daemon=True)
+        self._thread.start()
+
+    def start(self, question: Question) -> tuple[Message, Turn]:
+        """Store the question, begin its answer, and return the answer's still empty message.
+
+        Raises:
+            RequestRejected: the question is empty, or the conversation is still being answered.
+        """
+        text = question.text.strip()
+        if not text:
+            raise RequestRejected("The question is empty.", "Type a question about your documents.")
+        owner, conversation_id = question.owner, question.conversation_id
+        with self._lock:
+            if any(turn.conversation_id == conversation_id for turn in self._turns.values()):
+                raise RequestRejected(
+                    "This conversation is still being answered.", "Wait for the answer, or stop it first."
+                )
+            history = self._conversations.messages(owner, conversation_id)
+            self._conversations.add(owner, conversation_id, Role.USER, text, Finish.COMPLETE)
+            answer = self._conversations.add(owner, conversation_id, Role.ASSISTANT, "", Finish.RUNNING)
+            turn = self._turns[answer.id] = Turn(owner, conversation_id)
+
+        def begin() -> None:
+            turn.task = self._loop.create_task(self._run(question, answer, history, turn))
+
+        self._loop.call_soon_threadsafe(begin)
+        return answer, turn
+
+    async def _run(self, question: Question, answer: Message, history: tuple[Message, ...], turn: Turn) -> None:
+        lost = StoreError("The answer could not be stored.", "Check that the data folder is writable and not full.")
+        end = Finished(replace(answer, finish=Finish.FAILED), lost)
+        try:
+            async for event in run(question, answer, history, self._conversations):
+                if isinstance(event, Finished):
+                    end = event
+                else:
+                    turn.publish(event)
+        except Exception:
+            log.exception("A turn could not be stored")
+        finally:
+            # Out of the table before the last event: who sees the end may start the next turn at once.
+            with self._lock:
+                del self._turns[answer.id]
+            turn.publish(end)
+
+    def get(self, owner: str, message_id: str) -> Turn | None:
+        """The running turn that writes this message; None when it is over."""
+        turn = self._turns.get(message_id)
+        return turn if turn and turn.owner == owner else None
+
+    def cancel(self, owner: str, message_id: str) -> None:
+        """Stop a turn; what came so far is kept."""
+        if turn := self.get(owner, message_id):
+            self._cancel(turn)
+
+    def _cancel(self, turn: Turn) -> None:
+        # A task that is cancelled before its first step never runs its `finally`: one more round of the loop
+        # lets it take that step.
+        self._loop.call_soon_threadsafe(self._loop.call_soon, lambda: turn.task and turn.task.cancel())
+
+    def close(self) -> None:
+        """Stop all turns, wait until they are stored, and end the loop."""
+        running = list(self._turns.values())
+        for turn in running:
+            self._cancel(turn)
+        for turn in running:
+            for _ in turn.follow():
+                pass
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()

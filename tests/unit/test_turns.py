@@ -1,0 +1,298 @@
+"""A turn from the question to the stored message, however it ends."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+from threading import Event
+
+import pytest
+from langchain_core.language_models import BaseChatModel
+
+from errors import BackendError, BackendUnavailable, RequestRejected
+from rag.chat import turn as turn_module
+from rag.chat.conversations import Conversations
+from rag.chat.turn import LeasedModel, Question, run
+from rag.chat.turns import Turns
+from rag.db import Database
+from rag.schema import Delta, Finish, Finished, Message, Passage, Retrieval, Retrieved, Role
+from tests.fakes import ScriptedChatModel, Step
+
+PASSAGE = Passage("d:0", "d", "report.pdf", 4, "The pier is 62 metres long. It is old.", 10, 48, 3.0, 0.6, 5.0)
+FOUND = Retrieval((PASSAGE,), refused=False, confidence=0.9, seconds=0.01)
+FOREIGN = Retrieval((PASSAGE,), refused=True, confidence=0.1, seconds=0.01)
+
+
+@pytest.fixture
+def conversations(tmp_path: Path) -> Iterator[Conversations]:
+    database = Database(tmp_path / "test.db")
+    yield Conversations(database)
+    database.close()
+
+
+@pytest.fixture
+def turns(conversations: Conversations) -> Iterator[Turns]:
+    turns = Turns(conversations)
+    yield turns
+    turns.close()
+
+
+Ask = Callable[..., Question]
+
+
+@pytest.fixture
+def ask(conversations: Conversations) -> Ask:
+    def make(
+        *steps: Step,
+        found: Retrieval | Exception = FOUND,
+        refuse: Exception | None = None,
+        model: BaseChatModel | None = None,
+    ) -> Question:
+        @asynccontextmanager
+        async def answering() -> AsyncIterator[LeasedModel]:
+            if refuse:
+                raise refuse
+            yield LeasedModel(model or ScriptedChatModel().enqueue(*steps), 4000, lambda text: len(text.split()))
+
+        def retrieve(question: str, history: Sequence[str]) -> Retrieval:
+            if isinstance(found, Exception):
+                raise found
+            return found
+
+        return Question(
+            owner="ann",
+            conversation_id=conversations.create("ann", "How long is the pier?"),
+            text="How long is the pier?",
+            searched="1 document",
+            retrieve=retrieve,
+            answering=answering,
+            backend="scripted",
+            model="parrot",
+            max_new_tokens=100,
+        )
+
+    return make
+
+
+def stored(conversations: Conversations, question: Question) -> Message:
+    messages = conversations.messages("ann", question.conversation_id)
+    assert [m.role for m in messages[:2]] == [Role.USER, Role.ASSISTANT]
+    return messages[-1]
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 5
+    while not condition():
+        assert time.monotonic() < deadline, "did not happen within 5 s"
+        time.sleep(0.005)
+
+
+def test_sources_come_before_the_first_word_and_the_end_is_what_is_stored(
+    conversations: Conversations, turns: Turns, ask: Ask
+) -> None:
+    question = ask("The pier is ", "62 metres long [1]. It is [9] old.")
+    _, turn = turns.start(question)
+    events = list(turn.follow())
+    assert [type(event) for event in events] == [Retrieved, Delta, Delta, Finished]
+    message = stored(conversations, question)
+    assert isinstance(events[-1], Finished)
+    assert events[-1].message == message
+    assert message.text == "The pier is 62 metres long [1]. It is old."
+    assert message.finish is Finish.COMPLETE
+    assert [c.quote for c in message.citations] == ["The pier is 62 metres long.", "It is old."]
+    assert message.passages == (PASSAGE,)
+    assert (message.backend, message.model) == ("scripted", "parrot")
+    assert message.usage.input_tokens > 0
+    assert message.usage.output_tokens == 2
+    assert message.timings.first_token_s is not None
+    assert message.timings.retrieve_s <= message.timings.first_token_s <= message.timings.total_s
+
+
+def test_a_foreign_question_is_refused_without_asking_the_model(
+    conversations: Conversations, turns: Turns, ask: Ask
+) -> None:
+    model = ScriptedChatModel()
+    question = ask(found=FOREIGN, model=model)
+    list(turns.start(question)[1].follow())
+    message = stored(conversations, question)
+    assert "could not find this" in message.text
+    assert "1 document" in message.text
+    assert (message.finish, message.refused, message.citations) == (Finish.COMPLETE, True, ())
+    assert message.passages == (PASSAGE,)
+    assert model.prompts == []
+
+
+def test_an_open_answer_is_marked_as_the_models_own(conversations: Conversations, turns: Turns, ask: Ask) -> None:
+    question = replace(ask("Paris."), strict=False)
+    question = replace(question, retrieve=lambda text, history: FOREIGN)
+    list(turns.start(question)[1].follow())
+    message = stored(conversations, question)
+    assert message.text == "Paris."
+    assert message.citations == ()
+    assert "model alone" in message.notes[0]
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [(BackendUnavailable("It is down.", "Start it."), "BackendUnavailable"), (ZeroDivisionError(), "AppError")],
+)
+def test_a_model_that_fails_in_mid_answer_leaves_what_came(
+    conversations: Conversations, turns: Turns, ask: Ask, error: Exception, kind: str
+) -> None:
+    question = ask("The pier is", error)
+    list(turns.start(question)[1].follow())
+    message = stored(conversations, question)
+    assert (message.text, message.finish) == ("The pier is", Finish.FAILED)
+    assert message.error
+    assert message.error["type"] == kind
+    assert message.error["hint"]
+    assert message.passages == (PASSAGE,)
+
+
+def test_a_model_that_cannot_be_had_still_leaves_the_sources(
+    conversations: Conversations, turns: Turns, ask: Ask
+) -> None:
+    question = ask(refuse=BackendUnavailable("It is down.", "Start it."))
+    events = list(turns.start(question)[1].follow())
+    assert [type(event) for event in events] == [Retrieved, Finished]
+    assert stored(conversations, question).passages == (PASSAGE,)
+
+
+def test_an_empty_answer_is_not_an_answer(conversations: Conversations, turns: Turns, ask: Ask) -> None:
+    question = ask(" ", "\n")
+    event = list(turns.start(question)[1].follow())[-1]
+    assert isinstance(event, Finished)
+    assert isinstance(event.error, BackendError)
+    assert stored(conversations, question).finish is Finish.FAILED
+
+
+def test_retrieval_that_fails_is_told(conversations: Conversations, turns: Turns, ask: Ask) -> None:
+    question = ask(found=RuntimeError("bug"))
+    list(turns.start(question)[1].follow())
+    message = stored(conversations, question)
+    assert message.finish is Finish.FAILED
+    assert message.error
+    assert "bug" not in str(message.error)
+
+
+def test_a_cut_answer_says_so(conversations: Conversations, turns: Turns, ask: Ask) -> None:
+    question = ask(model=ScriptedChatModel(finish_reason="length").enqueue("The pier"))
+    list(turns.start(question)[1].follow())
+    assert "limit of 100 tokens" in stored(conversations, question).notes[0]
+
+
+@pytest.mark.parametrize("before", [(), ("The pier is",)])
+def test_stop_ends_the_models_work_and_keeps_what_came(
+    conversations: Conversations, turns: Turns, ask: Ask, before: tuple[str, ...]
+) -> None:
+    model = ScriptedChatModel().enqueue(*before, Event(), "never")
+    question = ask(model=model)
+    answer, turn = turns.start(question)
+    wait_for(lambda: len(model.prompts) == 1 and turn.text == "".join(before))
+    turns.cancel("bob", answer.id)
+    assert turns.get("bob", answer.id) is None
+    turns.cancel("ann", answer.id)
+    turns.cancel("ann", answer.id)
+    events = list(turn.follow())
+    message = stored(conversations, question)
+    assert isinstance(events[-1], Finished)
+    assert (message.text, message.finish) == ("".join(before), Finish.STOPPED)
+    assert model.closed == 1
+    assert turns.get("ann", answer.id) is None
+
+
+def test_a_turn_that_is_cancelled_at_once_is_still_stored(conversations: Conversations, turns: Turns, ask: Ask) -> None:
+    for _ in range(20):
+        question = ask("text")
+        answer, turn = turns.start(question)
+        turns.cancel("ann", answer.id)
+        list(turn.follow())
+        assert stored(conversations, question).finish in (Finish.STOPPED, Finish.COMPLETE)
+
+
+def test_closing_the_generator_stops_and_stores(conversations: Conversations, ask: Ask) -> None:
+    model = ScriptedChatModel().enqueue("The pier is", Event())
+    question = ask(model=model)
+    conversations.add("ann", question.conversation_id, Role.USER, question.text, Finish.COMPLETE)
+    answer = conversations.add("ann", question.conversation_id, Role.ASSISTANT, "", Finish.RUNNING)
+
+    async def leave() -> None:
+        events = run(question, answer, (), conversations)
+        assert isinstance(await anext(events), Retrieved)
+        assert isinstance(await anext(events), Delta)
+        await events.aclose()
+
+    asyncio.run(leave())
+    assert (stored(conversations, question).text, model.closed) == ("The pier is", 1)
+    assert stored(conversations, question).finish is Finish.STOPPED
+
+
+def test_a_running_answer_is_saved_now_and_then(
+    conversations: Conversations, turns: Turns, ask: Ask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(turn_module, "SAVE_EVERY", 0.0)
+    more = Event()
+    question = ask("The pier is", more, " long.")
+    _, turn = turns.start(question)
+    wait_for(lambda: stored(conversations, question).text == "The pier is")
+    assert stored(conversations, question).finish is Finish.RUNNING
+    more.set()
+    list(turn.follow())
+
+
+def test_one_answer_at_a_time_in_a_conversation(conversations: Conversations, turns: Turns, ask: Ask) -> None:
+    more = Event()
+    question = ask("a", more)
+    _, turn = turns.start(question)
+    with pytest.raises(RequestRejected, match="still being answered"):
+        turns.start(question)
+    assert len(conversations.messages("ann", question.conversation_id)) == 2
+    more.set()
+    list(turn.follow())
+    turns.start(replace(question, text="And now?"))
+
+
+def test_an_empty_question_is_refused_before_anything_is_stored(
+    conversations: Conversations, turns: Turns, ask: Ask
+) -> None:
+    question = replace(ask(), text=" \n ")
+    with pytest.raises(RequestRejected, match="empty"):
+        turns.start(question)
+    assert conversations.messages("ann", question.conversation_id) == ()
+
+
+def test_two_who_follow_see_the_same(turns: Turns, ask: Ask) -> None:
+    more = Event()
+    answer, turn = turns.start(ask("one", more, "two"))
+    wait_for(lambda: turn.text == "one")
+    again = turns.get("ann", answer.id)
+    assert again
+    more.set()
+    assert list(again.follow()) == list(turn.follow())
+
+
+def test_an_answer_that_cannot_be_stored_still_ends(
+    conversations: Conversations, turns: Turns, ask: Ask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(owner: str, message: Message) -> None:
+        raise OSError("disk full")
+
+    question = ask("text")
+    monkeypatch.setattr(conversations, "save", full)
+    event = list(turns.start(question)[1].follow())[-1]
+    assert isinstance(event, Finished)
+    assert event.error
+    assert "could not be stored" in event.error.message
+
+
+def test_closing_the_server_stops_and_stores_what_runs(conversations: Conversations, ask: Ask) -> None:
+    turns = Turns(conversations)
+    question = ask("The pier is", Event())
+    _, turn = turns.start(question)
+    wait_for(lambda: turn.text != "")
+    turns.close()
+    assert stored(conversations, question).finish is Finish.STOPPED
