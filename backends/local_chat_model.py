@@ -1,0 +1,141 @@
+"""A LangChain chat model over a model in this process's memory.
+
+Streaming, asynchronous and whole answers share one path: a Generation that runs in the model's thread and a queue
+between. Leaving the stream in any way (close, cancel, an error in the consumer) ends the generation, also before its
+first token. Knows LangChain and generation.py; nothing of how a model is loaded.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import asdict, replace
+from queue import SimpleQueue
+from typing import Any
+
+from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
+from langchain_core.language_models import BaseChatModel
+from langchain_core.language_models.chat_models import agenerate_from_stream, generate_from_stream
+from langchain_core.messages import AIMessageChunk, BaseMessage, convert_to_openai_messages
+from langchain_core.messages.ai import UsageMetadata
+from langchain_core.outputs import ChatGenerationChunk, ChatResult
+from pydantic import Field
+
+from backends.base import GenerationOptions
+from backends.generation import Emit, End, Event, Generation, Runtime
+
+
+class LocalChatModel(BaseChatModel):
+    """A chat model whose answers come from `runtime`.
+
+    The fields of GenerationOptions may be given for one call (`model.stream(messages, temperature=0.7)`); another name
+    is a TypeError. The last chunk has `usage_metadata`, and `finish_reason` (stop or length) in `response_metadata`.
+
+    Raises while streaming:
+        ContextTooLong: the prompt leaves too little room for an answer.
+        BackendUnavailable: the model was unloaded.
+        Whatever torch raises (out of memory, for one): `backends/translate.py` knows it.
+    """
+
+    model_name: str
+    options: GenerationOptions = GenerationOptions()
+    runtime: Any = Field(exclude=True, repr=False)
+    """A Runtime; not dumped, not printed."""
+
+    @property
+    def _llm_type(self) -> str:
+        return "local"
+
+    @property
+    def _identifying_params(self) -> dict[str, Any]:
+        return {"model_name": self.model_name, **asdict(self.options)}
+
+    def _start(
+        self, messages: list[BaseMessage], stop: list[str] | None, kwargs: dict[str, Any], emit: Emit
+    ) -> Generation:
+        options = replace(self.options, **kwargs)
+        options = replace(options, stop=(*options.stop, *(stop or ())))
+        turns = convert_to_openai_messages(messages, text_format="string")
+        generation = Generation(turns, options, emit)
+        runtime: Runtime = self.runtime
+        runtime.submit(generation)
+        return generation
+
+    def _chunk(self, event: Event) -> ChatGenerationChunk:
+        if isinstance(event, BaseException):
+            raise event
+        if isinstance(event, str):
+            return ChatGenerationChunk(message=AIMessageChunk(content=event))
+        usage = UsageMetadata(
+            input_tokens=event.input_tokens,
+            output_tokens=event.output_tokens,
+            total_tokens=event.input_tokens + event.output_tokens,
+        )
+        last = AIMessageChunk(
+            content="",
+            usage_metadata=usage,
+            response_metadata={"finish_reason": event.finish_reason, "model_name": self.model_name},
+            chunk_position="last",
+        )
+        return ChatGenerationChunk(message=last)
+
+    def _stream(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: CallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> Iterator[ChatGenerationChunk]:
+        events: SimpleQueue[Event] = SimpleQueue()
+        generation = self._start(messages, stop, kwargs, events.put)
+        try:
+            event: Event = ""
+            while not isinstance(event, End):
+                event = events.get()
+                yield self._chunk(event)
+        finally:
+            generation.cancel()
+
+    async def _astream(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: AsyncCallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> AsyncIterator[ChatGenerationChunk]:
+        events: asyncio.Queue[Event] = asyncio.Queue()
+        loop = asyncio.get_running_loop()
+
+        def emit(event: Event) -> None:
+            loop.call_soon_threadsafe(events.put_nowait, event)
+
+        generation = self._start(messages, stop, kwargs, emit)
+        try:
+            event: Event = ""
+            while not isinstance(event, End):
+                event = await events.get()
+                yield self._chunk(event)
+        finally:
+            generation.cancel()
+
+    def _generate(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: CallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> ChatResult:
+        return generate_from_stream(self._stream(messages, stop, **kwargs))
+
+    async def _agenerate(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: AsyncCallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> ChatResult:
+        return await agenerate_from_stream(self._astream(messages, stop, **kwargs))
+
+    def get_num_tokens(self, text: str) -> int:
+        """Tokens of `text` in the model's own tokenizer."""
+        return int(self.runtime.count_tokens(text))

@@ -1,0 +1,196 @@
+"""What every backend in the table keeps. A new backend adds a subclass of BackendContract at the end, and no test."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any, ClassVar
+
+import pytest
+from langchain_core.messages import AIMessageChunk, HumanMessage
+
+from backends import BACKENDS, embedded_model
+from backends.base import Backend, GenerationOptions
+from backends.huggingface import HuggingFaceBackend
+from backends.translate import translate
+from errors import AppError, ModelNotFound
+from settings import get_settings
+from tests.tiny_model import save
+
+QUESTION = [HumanMessage("Count from one to ten in words.")]
+
+
+def whole(chunks: list[AIMessageChunk]) -> AIMessageChunk:
+    total = chunks[0]
+    for chunk in chunks[1:]:
+        total += chunk
+    return total
+
+
+class BackendContract:
+    """A subclass names its backend and makes three things: a ready backend, its model's name, and a failure."""
+
+    name: ClassVar[str]
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def backend(cls) -> Iterator[Backend]:
+        """A backend that `model` was loaded with."""
+        raise NotImplementedError
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def model(cls) -> str:
+        raise NotImplementedError
+
+    def failing(self, backend: Backend, model: str) -> AbstractContextManager[None]:
+        """While it lasts, answers fail."""
+        raise NotImplementedError
+
+    def stream(self, backend: Backend, model: str, **options: Any) -> list[AIMessageChunk]:
+        settings = GenerationOptions(**{"max_new_tokens": 24, **options})
+        return list(backend.chat_model(model, settings).stream(QUESTION))
+
+    def test_it_tells_of_itself(self, backend: Backend, model: str) -> None:
+        assert backend.name == self.name
+        assert backend.label
+        assert backend.start_hint
+        began = time.monotonic()
+        backend.check()
+        models = backend.list_models()
+        assert time.monotonic() - began < 3
+        assert all(info.name and info.label for info in models)
+        assert models or not backend.capabilities.lists_models
+
+    def test_it_counts_tokens(self, backend: Backend, model: str) -> None:
+        assert 0 < backend.count_tokens(model, "one") < backend.count_tokens(model, "one two three four five")
+
+    def test_it_streams_what_it_says_at_once(self, backend: Backend, model: str) -> None:
+        chunks = self.stream(backend, model)
+        assert sum(bool(chunk.content) for chunk in chunks) > 1
+        chat_model = backend.chat_model(model, GenerationOptions(max_new_tokens=24))
+        assert whole(chunks).content == chat_model.invoke(QUESTION).content
+
+    def test_it_says_how_it_finished_and_what_it_used(self, backend: Backend, model: str) -> None:
+        answer = whole(self.stream(backend, model, max_new_tokens=5))
+        assert answer.response_metadata["finish_reason"] == "length"
+        if backend.capabilities.reports_usage:
+            assert answer.usage_metadata
+            assert answer.usage_metadata["output_tokens"] == 5
+            assert answer.usage_metadata["input_tokens"] > 5
+
+    def test_it_stops_before_a_stop_sequence(self, backend: Backend, model: str) -> None:
+        if "stop" not in backend.capabilities.options:
+            pytest.skip("it declares that it does not")
+        text = str(whole(self.stream(backend, model)).content)
+        stop = text[len(text) // 2 :][:3]
+        answer = whole(self.stream(backend, model, stop=(stop,)))
+        assert answer.content == text[: text.index(stop)]
+        assert answer.response_metadata["finish_reason"] == "stop"
+
+    def test_a_seed_repeats_its_answer(self, backend: Backend, model: str) -> None:
+        if "seed" not in backend.capabilities.options:
+            pytest.skip("it declares that it does not")
+        one, two = (whole(self.stream(backend, model, temperature=1.0, seed=7)).content for _ in range(2))
+        assert one == two
+
+    def test_closing_a_stream_frees_it_for_the_next_question(self, backend: Backend, model: str) -> None:
+        stream = backend.chat_model(model, GenerationOptions(max_new_tokens=400)).stream(QUESTION)
+        next(stream)
+        stream.close()  # type: ignore[attr-defined]
+        began = time.monotonic()
+        next(backend.chat_model(model, GenerationOptions()).stream(QUESTION))
+        assert time.monotonic() - began < 3
+
+    def test_cancelling_before_the_first_token_frees_it_for_the_next_question(
+        self, backend: Backend, model: str
+    ) -> None:
+        chat_model = backend.chat_model(model, GenerationOptions(max_new_tokens=400))
+
+        async def story() -> float:
+            task = asyncio.create_task(chat_model.ainvoke(QUESTION))
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+            began = time.monotonic()
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            async for _ in backend.chat_model(model, GenerationOptions(max_new_tokens=2)).astream(QUESTION):
+                break
+            return time.monotonic() - began
+
+        assert asyncio.run(story()) < 3
+
+    def test_two_at_once_both_get_their_answer(self, backend: Backend, model: str) -> None:
+        chat_model = backend.chat_model(model, GenerationOptions(max_new_tokens=8))
+
+        async def two() -> list[Any]:
+            return [*await asyncio.gather(chat_model.ainvoke(QUESTION), chat_model.ainvoke(QUESTION))]
+
+        one, other = asyncio.run(two())
+        assert one.content == other.content
+
+    def test_a_failure_reaches_the_consumer_as_one_of_ours(self, backend: Backend, model: str) -> None:
+        with self.failing(backend, model), pytest.raises(Exception) as raised:  # noqa: PT011 - which one is its affair
+            self.stream(backend, model)
+        assert isinstance(translate(raised.value), AppError)
+        assert self.stream(backend, model)
+
+    def test_a_model_that_is_not_there_is_said_to_be_missing(self, backend: Backend, model: str) -> None:
+        began = time.monotonic()
+        with pytest.raises(ModelNotFound, match="no-such/model"):
+            backend.load("no-such/model", lambda progress: None)
+        assert time.monotonic() - began < 10
+
+
+def test_every_backend_in_the_table_keeps_the_contract() -> None:
+    assert {kept.name for kept in BackendContract.__subclasses__()} == set(BACKENDS)
+
+
+class LocalContract(BackendContract):
+    name = "local"
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def backend(cls, model: str) -> Iterator[Backend]:
+        # The product's own data folder: the embedded model is converted once for all runs.
+        backend = HuggingFaceBackend(get_settings())
+        backend.load(model, lambda progress: None)
+        yield backend
+        backend.unload(model)
+
+    @contextmanager
+    def failing(self, backend: Backend, model: str) -> Iterator[None]:
+        def fail(*_: object) -> None:
+            raise MemoryError
+
+        assert isinstance(backend, HuggingFaceBackend)
+        hook = backend._runtimes[model].model.register_forward_hook(fail)
+        yield
+        hook.remove()
+
+
+class TestLocalTiny(LocalContract):
+    """A random model from a folder: quick enough for every run."""
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def model(cls, tmp_path_factory: pytest.TempPathFactory) -> str:
+        return str(save(tmp_path_factory.mktemp("tiny")))
+
+
+@pytest.mark.models
+class TestLocalEmbedded(LocalContract):
+    @pytest.fixture(scope="class")
+    @classmethod
+    def model(cls) -> str:
+        return embedded_model.NAME
+
+    def test_it_finds_a_fact_in_a_passage(self, backend: Backend, model: str) -> None:
+        passage = "The lighthouse of Skerry was built in 1842 by Ada Stone."
+        answer = backend.chat_model(model, GenerationOptions(max_new_tokens=32)).invoke(
+            f"{passage}\n\nIn which year was the lighthouse built?"
+        )
+        assert "1842" in str(answer.content)

@@ -1,0 +1,164 @@
+from __future__ import annotations
+
+import errno
+import json
+import time
+from pathlib import Path
+
+import pytest
+
+from backends import embedded_model, hub
+from backends.base import GenerationOptions, Progress
+from backends.huggingface import HuggingFaceBackend
+from errors import BackendUnavailable, ConfigurationError, ModelNotFound
+from settings import Settings
+from tests.tiny_model import save
+
+
+def ignore(progress: Progress) -> None:
+    """A load whose progress nobody watches."""
+
+
+@pytest.fixture
+def backend(tmp_path: Path) -> HuggingFaceBackend:
+    return HuggingFaceBackend(Settings(data_dir=tmp_path / "data", device="cpu"))
+
+
+@pytest.fixture
+def gguf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A package with a GGUF, and a conversion that takes no time."""
+
+    def write(source: Path, into: Path, report: object) -> None:
+        (into / "model.safetensors").write_bytes(source.read_bytes() * 2)
+
+    file = tmp_path / "model.gguf"
+    file.write_bytes(b"weights")
+    monkeypatch.setattr(embedded_model, "find_gguf", lambda: file)
+    monkeypatch.setattr(embedded_model, "_write_safetensors", write)
+    return file
+
+
+def test_a_folder_is_loaded_and_given_back(backend: HuggingFaceBackend, tmp_path: Path) -> None:
+    folder = str(save(tmp_path / "tiny"))
+    told: list[str] = []
+    loaded = backend.load(folder, lambda progress: told.append(progress.text))
+    assert (loaded.context_window, loaded.device, loaded.quantization) == (512, "cpu", None)
+    assert loaded.size_bytes
+    assert told
+    chat_model = backend.chat_model(folder, GenerationOptions(max_new_tokens=2))
+    assert len(chat_model.invoke("Hi").content) == 2
+    backend.unload(folder)
+    backend.unload(folder)
+    for call in (lambda: chat_model.invoke("Hi"), lambda: backend.count_tokens(folder, "Hi")):
+        with pytest.raises(BackendUnavailable):
+            call()
+
+
+def test_the_dtype_is_a_setting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOCAL_DTYPE", "float32")
+    backend = HuggingFaceBackend(Settings(data_dir=tmp_path))
+    folder = str(save(tmp_path / "tiny"))
+    assert backend.load(folder, ignore).dtype == "float32"
+    backend.unload(folder)
+    monkeypatch.setenv("LOCAL_DTYPE", "float8")
+    with pytest.raises(ConfigurationError, match="LOCAL_DTYPE"):
+        HuggingFaceBackend(Settings())
+
+
+def test_a_model_that_was_not_taught_to_converse_is_refused(backend: HuggingFaceBackend, tmp_path: Path) -> None:
+    with pytest.raises(BackendUnavailable, match="chat template"):
+        backend.load(str(save(tmp_path / "tiny", template=None)), ignore)
+
+
+def test_broken_files_and_code_of_their_own_are_refused(backend: HuggingFaceBackend, tmp_path: Path) -> None:
+    folder = save(tmp_path / "tiny")
+    (folder / "model.safetensors").unlink()
+    with pytest.raises(BackendUnavailable, match="cannot be loaded"):
+        backend.load(str(folder), ignore)
+    config = {
+        "model_type": "their_own",
+        "auto_map": {"AutoConfig": "code.Config", "AutoModelForCausalLM": "code.Model"},
+    }
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(BackendUnavailable, match="cannot be loaded"):
+        backend.load(str(folder), ignore)
+
+
+@pytest.mark.parametrize("name", ["no-such/model", "./no/such/folder", "/nowhere", "no such name"])
+def test_a_model_that_is_not_here_is_missed_quickly(backend: HuggingFaceBackend, name: str) -> None:
+    began = time.monotonic()
+    with pytest.raises(ModelNotFound) as raised:
+        backend.load(name, ignore)
+    assert name in raised.value.message
+    assert raised.value.hint
+    assert time.monotonic() - began < 8
+
+
+def test_the_cache_offers_its_chat_models_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "none"))
+    assert hub.cached_chat_models() == []
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    for name, template in (("models--a--chat", "[a]"), ("models--b--base", None)):
+        save(tmp_path / name / "snapshots" / "1234", template)
+    (tmp_path / "models--c--broken" / "snapshots" / "1").mkdir(parents=True)
+    assert [(info.name, info.context_window) for info in hub.cached_chat_models()] == [("a/chat", 512)]
+
+
+def test_the_embedded_model_is_first_and_says_what_it_can_do(
+    backend: HuggingFaceBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = backend.list_models()[0]
+    assert first.name == embedded_model.NAME
+    assert "Small" in first.note
+    monkeypatch.setattr(embedded_model, "PACKAGE", "no_such_package")
+    assert embedded_model.INSTALL in backend.list_models()[0].note
+    with pytest.raises(ConfigurationError, match=r"--require-hashes -r requirements-models"):
+        backend.load(embedded_model.NAME, ignore)
+
+
+def test_it_is_converted_once(gguf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    target = embedded_model.ensure(tmp_path, ignore)
+    assert (target / "model.safetensors").read_bytes() == b"weights" * 2
+    monkeypatch.delattr(embedded_model, "_convert")
+    assert embedded_model.ensure(tmp_path, ignore) == target
+    monkeypatch.setattr(embedded_model, "find_gguf", lambda: None)
+    assert embedded_model.ensure(tmp_path, ignore) == target  # the package is not needed any more
+
+
+@pytest.mark.parametrize("harm", ["truncated", "no manifest", "no weights", "another GGUF", "killed half-way"])
+def test_a_broken_one_is_converted_again(gguf: Path, tmp_path: Path, harm: str) -> None:
+    target = embedded_model.ensure(tmp_path, ignore)
+    unfinished = target.with_name(f".{embedded_model.NAME}.unfinished")
+    if harm == "truncated":
+        (target / "model.safetensors").write_bytes(b"weig")
+    elif harm == "no manifest":
+        (target / embedded_model.MANIFEST).write_text("[]")
+    elif harm == "no weights":
+        (target / "model.safetensors").unlink()
+    elif harm == "another GGUF":
+        gguf.write_bytes(b"other weights")
+    else:
+        target.rename(unfinished)
+    assert not embedded_model.is_complete(target)
+    assert (embedded_model.ensure(tmp_path, ignore) / "model.safetensors").read_bytes() == gguf.read_bytes() * 2
+    assert not unfinished.exists()
+
+
+def test_a_full_disk_is_told_and_leaves_nothing_behind(
+    gguf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(embedded_model, "_write_safetensors", full)
+    with pytest.raises(ConfigurationError, match="No space left"):
+        embedded_model.ensure(tmp_path, ignore)
+    assert [file.name for file in (tmp_path / "models").iterdir() if file.is_dir()] == []
+
+
+def test_a_data_folder_that_cannot_be_written_is_told(gguf: Path, tmp_path: Path) -> None:
+    (tmp_path / "models").write_text("a file where a folder should be")
+    with pytest.raises(ConfigurationError, match="GESTALT_DATA_DIR"):
+        embedded_model.ensure(tmp_path, ignore)
