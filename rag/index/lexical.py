@@ -81,14 +81,16 @@ class LexicalIndex:
         )
         values = [(rowid, _fold(text)) for rowid, text in rows]
         if values:
-            connection.exec_driver_sql(f"INSERT OR REPLACE INTO {table} (rowid, text) VALUES (?, ?)", values)
+            statement = f"INSERT OR REPLACE INTO {table} (rowid, text) VALUES (?, ?)"  # noqa: S608 - see _table
+            connection.exec_driver_sql(statement, values)
 
     def delete(self, session: Session, collection_id: str, rowids: Iterable[int]) -> None:
         """Remove rows within the transaction of `session`; rows that are not there are no error."""
         connection = session.connection()
         values = [(rowid,) for rowid in rowids]
         if values and _exists(connection, collection_id):
-            connection.exec_driver_sql(f"DELETE FROM {_table(collection_id)} WHERE rowid = ?", values)
+            statement = f"DELETE FROM {_table(collection_id)} WHERE rowid = ?"  # noqa: S608 - see _table
+            connection.exec_driver_sql(statement, values)
 
     def drop(self, session: Session, collection_id: str) -> None:
         """Remove the table of a collection within the transaction of `session`; repeatable."""

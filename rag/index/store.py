@@ -137,7 +137,8 @@ class VectorStore:
             client, self._client_or_none = self._client_or_none, None
             self._opened.clear()
         if client is not None:
-            client.close()
+            # The client that chromadb gives has it, the interface that it is typed as does not.
+            client.close()  # type: ignore[attr-defined]
 
     # --- Chroma ---------------------------------------------------------------------------------------------------
 
@@ -177,7 +178,7 @@ class VectorStore:
         store = self.open(collection_id, fingerprint, create=create)
         # LangChain's verbs want a text beside each vector and give it back with each hit; vectors alone go to the
         # Chroma collection that it opened.
-        return store._collection if store is not None else None  # noqa: SLF001
+        return store._collection if store is not None else None
 
     @contextmanager
     def _translated(self) -> Iterator[None]:

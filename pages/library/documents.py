@@ -1,0 +1,6 @@
+"""Add, watch and remove documents."""
+
+from ui import documents
+from ui.app import services
+
+documents.draw(services())

@@ -1,0 +1,130 @@
+"""The walls of the house that no linter holds."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from pydantic_settings import BaseSettings
+
+from backends import BACKENDS
+from rag.db import Base, Database
+from settings import ROOT, Settings
+
+PRODUCT = sorted(
+    path.relative_to(ROOT)
+    for path in [*ROOT.glob("*.py"), *(p for d in ("backends", "rag", "ui", "pages") for p in (ROOT / d).rglob("*.py"))]
+)
+ROOMS = {"backends", "rag", "ui", "pages", "services", "cli", "settings", "errors", "accelerator", "streamlit_app"}
+MAY_IMPORT = {
+    "errors": set(),
+    "settings": {"errors"},
+    "accelerator": {"settings", "errors"},
+    "rag": {"rag", "accelerator", "settings", "errors"},
+    "backends": {"backends", "accelerator", "settings", "errors"},
+    "services": {"rag", "backends", "settings", "errors"},
+    "cli": {"services", "rag", "backends", "settings", "errors"},
+    "ui": {"ui", "services", "rag", "backends", "settings", "errors"},
+    "pages": {"ui"},
+    "streamlit_app": {"ui"},
+}
+
+
+def imports(path: Path) -> set[str]:
+    """The first names of all modules that a file imports, inside functions too."""
+    found = set()
+    for node in ast.walk(ast.parse((ROOT / path).read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found.add(node.module.split(".")[0])
+    return found
+
+
+def room(path: Path) -> str:
+    return path.parts[0].removesuffix(".py")
+
+
+@pytest.mark.parametrize("path", PRODUCT, ids=str)
+def test_imports_go_in_one_direction(path: Path) -> None:
+    known = imports(path)
+    assert known & ROOMS <= MAY_IMPORT[room(path)]
+    if room(path) not in {"ui", "pages", "streamlit_app"}:
+        assert "streamlit" not in known
+
+
+def test_every_room_is_told_of() -> None:
+    assert {room(path) for path in PRODUCT} == set(MAY_IMPORT)
+
+
+def test_no_page_lies_directly_in_pages() -> None:
+    # Streamlit would run it without the frame on a cold deep link.
+    assert list((ROOT / "pages").glob("*.py")) == []
+    for page in (ROOT / "pages").rglob("*.py"):
+        assert len(page.read_text(encoding="utf-8").splitlines()) <= 80
+
+
+def test_no_drawer_for_odds_and_ends() -> None:
+    assert not {path.stem for path in PRODUCT} & {"utils", "util", "helpers", "common", "misc"}
+
+
+def test_backends_are_known_by_name_only_in_their_room() -> None:
+    names = "|".join(BACKENDS)
+    for path in PRODUCT:
+        if room(path) != "backends":
+            assert not re.search(rf"""==\s*["']({names})["']""", (ROOT / path).read_text(encoding="utf-8")), path
+
+
+def setting_names() -> set[str]:
+    for path in (ROOT / "backends").glob("*.py"):
+        import_module(f"backends.{path.stem}")
+    kinds = [Settings, *(kind for kind in BaseSettings.__subclasses__() if kind.__module__.startswith("backends."))]
+    return {str(field.validation_alias) for kind in kinds for field in kind.model_fields.values()}
+
+
+@pytest.mark.parametrize("place", [".env.example", "docs/configuration.md"])
+def test_every_setting_is_documented(place: str) -> None:
+    text = (ROOT / place).read_text(encoding="utf-8")
+    told = set(re.findall(r"\b[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+\b", text))
+    assert setting_names() <= told
+    stale = {name for name in told if name.startswith(("GESTALT_", "DEFAULT_", "LOCAL_", "LLM_"))} - setting_names()
+    assert not stale
+
+
+def test_requirements_are_pinned() -> None:
+    for name in ("requirements.txt", "requirements-dev.txt", "requirements-models.txt", "constraints.txt"):
+        for line in (ROOT / name).read_text(encoding="utf-8").splitlines():
+            if line.strip() and not line.startswith(("#", "-")):
+                assert "==" in line, f"{name}: {line}"
+
+
+def test_every_table_has_an_owner_and_its_migration(tmp_path: Path) -> None:
+    assert all("owner" in table.columns for table in Base.metadata.tables.values())
+    database = Database(tmp_path / "test.db")
+    with database.engine.connect() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        assert compare_metadata(context, Base.metadata) == []
+    database.close()
+
+
+def test_the_first_page_waits_for_nothing_heavy() -> None:
+    heavy = ["torch", "transformers", "chromadb", "sentence_transformers", "langchain_community", "gguf", "pypdf"]
+    code = f"import sys, ui.app, ui.chat, ui.documents, ui.sidebar; print([m for m in {heavy} if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_no_setting_takes_a_wrong_value_in_silence(monkeypatch: pytest.MonkeyPatch) -> None:
+    from errors import ConfigurationError
+    from settings import read_settings
+
+    monkeypatch.setenv("DEFAULT_LLM_TOP_P", "7")
+    with pytest.raises(ConfigurationError, match="DEFAULT_LLM_TOP_P"):
+        read_settings(Settings)

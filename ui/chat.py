@@ -1,0 +1,113 @@
+"""The chat page: the first screen, the conversation and the question box."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from errors import AppError
+from rag.schema import DocumentState, Finish, Message
+from services import SAMPLE_QUESTIONS, Services, sample_files
+from ui import answer, errors, sidebar
+from ui.app import owner
+
+
+def conversation_id() -> str | None:
+    """The conversation that the address names."""
+    return st.query_params.get("c")
+
+
+def ask(services: Services, question: str) -> None:
+    """Start a turn and show it; the address then names its conversation."""
+    try:
+        message, _ = services.ask(owner(), sidebar.chosen(question, conversation_id()))
+    except AppError as error:
+        st.session_state["chat_error"] = error
+        return
+    st.query_params["c"] = message.conversation_id
+
+
+def draw(services: Services) -> None:
+    """The whole page."""
+    current = conversation_id()
+    messages = services.conversations.messages(owner(), current) if current else ()
+    if current and not messages:
+        st.info("There is no such conversation. It may have been deleted.", icon=":material/search_off:")
+    if not messages:
+        _welcome(services)
+    running = _conversation(services, messages)
+    if error := st.session_state.pop("chat_error", None):
+        errors.show(error.message, error.hint)
+    question = st.chat_input(
+        "Answering …" if running else "Ask your documents", key="question", disabled=running, max_chars=4000
+    )
+    if question:
+        ask(services, question)
+        st.rerun()
+
+
+def _conversation(services: Services, messages: tuple[Message, ...]) -> bool:
+    """Draw the messages; whether the last one is still being written."""
+    running = False
+    for message in messages:
+        if message.finish is not Finish.RUNNING:
+            answer.draw(message)
+        elif services.turns.get(owner(), message.id):
+            answer.draw_running(services, message)
+            running = True
+        else:
+            # It ended between the two looks.
+            st.rerun()
+    return running
+
+
+def _welcome(services: Services) -> None:
+    st.title("Ask your own documents")
+    st.markdown(
+        "Gestalt answers questions from the files you give it, with the model you choose, and shows the passage "
+        "behind each answer. Everything stays on this machine until you choose a backend elsewhere."
+    )
+    library = services.library
+    documents = library.documents(owner(), library.collection(owner(), create=True).id)
+    ready = [d for d in documents if d.state is DocumentState.READY]
+    waiting = [d for d in documents if d.state in (DocumentState.PENDING, DocumentState.INDEXING)]
+    names = {path.name for path in sample_files()}
+    samples_ready = names <= {d.name for d in ready}
+    with st.container(horizontal=True):
+        if not names <= {d.name for d in documents}:
+            st.button(
+                "Load the sample documents",
+                type="secondary" if ready else "primary",
+                icon=":material/auto_stories:",
+                on_click=services.add_samples,
+                args=(owner(),),
+            )
+        st.page_link("pages/library/documents.py", label="Add your own documents", icon=":material/upload_file:")
+    if waiting:
+        _wait_for_documents(services)
+    elif ready:
+        st.caption(f"{len(ready)} document{'' if len(ready) == 1 else 's'} ready to be asked.")
+    st.markdown("**Questions to try**" if samples_ready else "**Questions to try with the samples**")
+    for number, question in enumerate(SAMPLE_QUESTIONS):
+        st.button(
+            question,
+            key=f"try-{number}",
+            icon=":material/chat:",
+            type="tertiary",
+            disabled=not samples_ready,
+            on_click=ask,
+            args=(services, question),
+        )
+
+
+def _wait_for_documents(services: Services) -> None:
+    @st.fragment(run_every=0.5)
+    def live() -> None:
+        collection = services.library.collection(owner(), create=True)
+        documents = services.library.documents(owner(), collection.id)
+        open_ones = [d for d in documents if d.state in (DocumentState.PENDING, DocumentState.INDEXING)]
+        if not open_ones:
+            st.rerun()
+        done = len(documents) - len(open_ones) + sum(d.progress for d in open_ones)
+        st.progress(done / len(documents), f"Reading {open_ones[0].name} …")
+
+    live()

@@ -1,0 +1,36 @@
+"""Text of documents and models as Markdown that Streamlit draws as it is meant."""
+
+from __future__ import annotations
+
+import re
+
+_SPECIAL = re.compile(r"([\\`*_{}\[\]()#+\-.!|<>~$:&^=@/])")
+_PRICE = re.compile(r"(?<!\\)\$(?=\d)")
+
+
+def literal(text: str) -> str:
+    """`text` of a document, drawn letter by letter: nothing in it is markup. Line breaks stay."""
+    escaped = _SPECIAL.sub(r"\\\1", text)
+    return re.sub(r"[ \t]*\n[ \t]*", "  \n", re.sub(r"\n{3,}", "\n\n", escaped))
+
+
+def highlighted(text: str, spans: list[tuple[int, int]]) -> str:
+    """`text` drawn letter by letter, with the characters of `spans` marked."""
+    parts, at = [], 0
+    for start, end in sorted(spans):
+        if start < at:
+            continue
+        parts.append(literal(text[at:start]))
+        parts += [f":green-background[{literal(line)}]" if line.strip() else line for line in _lines(text[start:end])]
+        at = end
+    return "".join([*parts, literal(text[at:])])
+
+
+def _lines(text: str) -> list[str]:
+    # A directive cannot hold a line break.
+    return re.split(r"(\n+)", text)
+
+
+def answer(text: str) -> str:
+    """A model's answer: its Markdown is drawn, but a dollar before a digit is money and no formula."""
+    return _PRICE.sub(r"\\$", text)
