@@ -110,7 +110,7 @@ def ingest(
 
 
 def _ingest_one(services: Services, collection_id: str, name: str, file: Path, report: Any) -> dict[str, Any]:
-    blank = {"file": name, "status": "failed", "pages": 0, "chunks": 0, "seconds": 0.0, "reason": ""}
+    blank: dict[str, Any] = {"file": name, "status": "failed", "pages": 0, "chunks": 0, "seconds": 0.0, "reason": ""}
     try:
         if not file.is_file():
             raise ConfigurationError(f"There is no file {file}.", "Check the path.")
@@ -165,7 +165,7 @@ def ask(
     as_json: AsJson = False,
 ) -> None:
     """Answer a question from the documents; exit 1 unless the answer is complete."""
-    blank = {
+    blank: dict[str, Any] = {
         "answer": "", "finish": "failed", "citations": [], "passages": [],
         "usage": {"input_tokens": 0, "output_tokens": 0},
         "timings": {"retrieve_s": 0.0, "first_token_s": None, "total_s": 0.0},
@@ -222,7 +222,7 @@ def retrieve(
     """Show the passages for a question, or for every question of a file, without asking a model."""
     with _services(as_json) as services:
         for item in _read_questions(question, questions):
-            history = item.get("history") or []
+            history = list(item.get("history") or [])
             found = services.retrieve(LOCAL_OWNER, item["question"], history=history, k=k, collection=collection)
             if as_json:
                 keys = ("document", "page", "text", "score", "start", "end")
@@ -244,7 +244,7 @@ def _read_questions(question: str | None, questions: Path | None) -> Iterator[di
     if (question is None) == (questions is None):
         raise ConfigurationError("Give one question, or a file with --questions.", "See: python cli.py retrieve --help")
     if question is not None:
-        items = [{"id": None, "question": question}]
+        items: list[Any] = [{"id": None, "question": question}]
     else:
         assert questions is not None
         try:
@@ -254,7 +254,7 @@ def _read_questions(question: str | None, questions: Path | None) -> Iterator[di
                 f"{questions} cannot be read as JSON lines: {error}.", 'One {"id", "question"} a line is expected.'
             ) from None
     for item in items:
-        if not isinstance(item, dict) or not str(item.get("question") or "").strip():
+        if not isinstance(item, dict) or not isinstance(item.get("question"), str) or not item["question"].strip():
             raise ConfigurationError("A question is empty or missing.", 'Each line needs a "question" with text.')
         yield item
 

@@ -29,7 +29,7 @@ from rag.index.embeddings import EmbeddingModel, open_embeddings
 from rag.index.lexical import LexicalIndex
 from rag.index.retriever import HybridRetriever
 from rag.index.store import VectorStore
-from rag.schema import DocumentRecord, DocumentState, Message, Retrieval
+from rag.schema import DocumentState, Message, Retrieval
 from settings import ROOT, Settings
 
 log = logging.getLogger(__name__)
@@ -118,12 +118,12 @@ class Services:
 
     # --- documents ---
 
-    def add_samples(self, owner: str) -> list[DocumentRecord]:
+    def add_samples(self, owner: str) -> None:
         """Put the sample documents into the default collection's queue."""
         collection = self.library.collection(owner, create=True)
-        documents = [self.ingest.submit(owner, collection.id, path.name, path)[0] for path in sample_files()]
+        for path in sample_files():
+            self.ingest.submit(owner, collection.id, path.name, path)
         self.ingest.wake()
-        return documents
 
     def ready_documents(self, owner: str, collection_id: str) -> int:
         """How many documents of a collection can be asked."""

@@ -15,18 +15,16 @@ import time
 from pathlib import Path
 from typing import Any
 
-from rag.schema import LOCAL_OWNER, Finished, Message
+from rag.schema import LOCAL_OWNER, DocumentState, Finished, Message
 from services import Ask, Services, sample_files
 from settings import ROOT, Settings
 
 
 def ask(services: Services, question: str, model: str | None) -> Message:
     _, turn = services.ask(LOCAL_OWNER, Ask(question, model=model))
-    event = None
-    for event in turn.follow():
-        pass
-    assert isinstance(event, Finished)
-    return event.message
+    *_, last = turn.follow()
+    assert isinstance(last, Finished)
+    return last.message
 
 
 def judge(fact: dict[str, Any], message: Message) -> dict[str, Any]:
@@ -61,8 +59,9 @@ def main() -> None:
     facts = [json.loads(line) for line in options.facts.read_text(encoding="utf-8").splitlines()]
     with tempfile.TemporaryDirectory() as folder:
         services = Services(Settings(data_dir=Path(os.environ.get("GESTALT_DATA_DIR", folder))))
-        for document in services.add_samples(LOCAL_OWNER):
-            services.ingest.process(LOCAL_OWNER, document.id)
+        services.add_samples(LOCAL_OWNER)
+        for owner, document in services.library.in_state(DocumentState.PENDING):
+            services.ingest.process(owner, document.id)
         assert services.ready_documents(LOCAL_OWNER, services.library.collection(LOCAL_OWNER).id) >= len(sample_files())
         ask(services, "Warm up: who founded the company?", options.model)
         started = time.perf_counter(), time.process_time()

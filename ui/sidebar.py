@@ -68,6 +68,7 @@ def _pick_backend(services: Services) -> str:
 
 
 def _pick_model(services: Services, backend: str) -> str | None:
+    picked: str | None = None
     with errors.shown():
         who = services.manager.backend(backend)
         models = {model.name: model for model in who.list_models()}
@@ -75,7 +76,7 @@ def _pick_model(services: Services, backend: str) -> str | None:
         if st.session_state.get("model_of") != backend:
             st.session_state["model"], st.session_state["model_of"] = default, backend
         names = list(dict.fromkeys([*models, default, st.session_state["model"]]))
-        model = st.selectbox(
+        picked = st.selectbox(
             "Model",
             names,
             key="model",
@@ -85,10 +86,9 @@ def _pick_model(services: Services, backend: str) -> str | None:
             if who.capabilities.free_model_name
             else None,
         )
-        if model in models and models[model].note:
-            st.caption(models[model].note)
-        return model
-    return None
+        if picked in models and models[picked].note:
+            st.caption(models[picked].note)
+    return picked
 
 
 def _state(services: Services, backend: str, model: str) -> None:

@@ -42,13 +42,16 @@ class App:
             stderr=log,
         )
         deadline = time.monotonic() + 60
-        while True:
-            try:
-                urllib.request.urlopen(f"{self.url}/_stcore/health", timeout=1)
-                return
-            except OSError:
-                assert time.monotonic() < deadline, "the server did not start"
-                time.sleep(0.1)
+        while not self._is_healthy():
+            assert time.monotonic() < deadline, "the server did not start"
+            time.sleep(0.1)
+
+    def _is_healthy(self) -> bool:
+        try:
+            urllib.request.urlopen(f"{self.url}/_stcore/health", timeout=1).close()
+        except OSError:
+            return False
+        return True
 
     def kill(self) -> None:
         """SIGKILL, as a power cut would."""

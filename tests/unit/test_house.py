@@ -83,9 +83,13 @@ def test_backends_are_known_by_name_only_in_their_room() -> None:
 
 
 def setting_names() -> set[str]:
+    # A backend's settings are known once its file is imported.
     for path in (ROOT / "backends").glob("*.py"):
         import_module(f"backends.{path.stem}")
-    kinds = [Settings, *(kind for kind in BaseSettings.__subclasses__() if kind.__module__.startswith("backends."))]
+    kinds: list[type[BaseSettings]] = [
+        Settings,
+        *(kind for kind in BaseSettings.__subclasses__() if kind.__module__.startswith("backends.")),
+    ]
     return {str(field.validation_alias) for kind in kinds for field in kind.model_fields.values()}
 
 
