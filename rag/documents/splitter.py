@@ -131,11 +131,11 @@ def _rank(text: str, end: int) -> _Cut:
     following = _skip_space(text, end)
     lines = text.count("\n", end, following)
     goes_on = text[following : following + 1].islower()
-    if lines and _HEADING.match(text, following):
-        return _Cut.HEADING
     line = text.rfind("\n", max(0, end - 200), end) + 1
     if lines and line and _HEADING.match(text, line):
-        return _Cut.WORD  # a heading belongs to what follows it
+        return _Cut.WORD  # a heading belongs to what follows it, be it another heading
+    if lines and _HEADING.match(text, following):
+        return _Cut.HEADING
     if lines > 1:
         return _Cut.PARAGRAPH
     before = text[max(0, end - 12) : end].rstrip()

@@ -186,6 +186,6 @@ def test_guarantees_with_the_embedded_tokenizer() -> None:
 
 def test_a_heading_is_not_left_behind_at_the_end_of_a_chunk() -> None:
     body = "One word after another until the part is long enough to be cut somewhere. " * 3
-    page = Page("\n\n".join(f"{body}\n\n# Heading {i}\n{body}" for i in range(12)))
+    page = Page("\n\n".join(f"{body}\n\n# Heading {i}\n## Below it\n{body}" for i in range(12)))
     for chunk in split([page], words, 60, 10):
         assert not chunk.text.splitlines()[-1].startswith("#"), chunk.text
