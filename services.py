@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
 
-from backends.base import GenerationOptions
+from backends.base import GenerationOptions, Loaded
 from backends.manager import ModelManager
 from errors import ConfigurationError
 from rag.chat.conversations import Conversations
@@ -185,9 +185,9 @@ class Services:
     @asynccontextmanager
     async def _lease(self, backend: str, model: str, options: GenerationOptions) -> AsyncIterator[LeasedModel]:
         async with self.manager.use(backend, model, options) as chat:
-            loaded = self.manager.status(backend, model).loaded
+            loaded = self.manager.status(backend, model).loaded or Loaded()
             count = partial(self.manager.backend(backend).count_tokens, model)
-            yield LeasedModel(chat, loaded.context_window if loaded else None, count)
+            yield LeasedModel(chat, loaded.context_window, loaded.prompt_limit, count)
 
     def default_model(self, backend: str) -> str:
         """The model that a person who chose none gets: the setting for the default backend, else the first listed.

@@ -84,6 +84,8 @@ class Loaded:
     """Facts of a model that is ready; None where the backend cannot say."""
 
     context_window: int | None = None
+    prompt_limit: int | None = None
+    """Tokens of the longest prompt that it answers well from, where that was measured and is less than its window."""
     device: str | None = None
     dtype: str | None = None
     quantization: str | None = None

@@ -38,7 +38,8 @@ class End:
     """The last thing that a generation emits."""
 
     finish_reason: str
-    """stop: the model ended or a stop sequence came; length: max_new_tokens or the window is full."""
+    """stop: the model ended or a stop sequence came; length: max_new_tokens or the window is full; repetition: it went
+    round in circles."""
     input_tokens: int
     output_tokens: int
 
@@ -158,7 +159,8 @@ class Generation:
             )
         if rest := text.finish():
             self.emit(rest)
-        return End("stop" if text.ended else "length", length, text.tokens)
+        reason = "repetition" if text.looped else "stop" if text.ended else "length"
+        return End(reason, length, text.tokens)
 
 
 class _Listener:

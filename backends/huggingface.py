@@ -105,6 +105,7 @@ class HuggingFaceBackend(Backend):
         quantization = getattr(weights.config, "quantization_config", None)
         return Loaded(
             context_window=runtime.context_window,
+            prompt_limit=embedded_model.PROMPT_LIMIT if model == embedded_model.NAME else None,
             device=device,
             dtype=str(weights.dtype).removeprefix("torch."),
             quantization=str(quantization.quant_method.value) if quantization else None,

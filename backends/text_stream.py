@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Set
 
+LOOP_TOKENS, LOOP_TIMES, LOOP_PERIODS = 40, 3, range(4, 65)
+"""An answer whose last 40 tokens or more are the same 4 to 64 tokens, three times or more, will not end by itself."""
 REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 """What a tokenizer decodes the first bytes of an unfinished character to."""
 
@@ -33,7 +35,9 @@ class TextStream:
         self.tokens = 0
         """Tokens taken, the model's end token included; those after the end are not counted."""
         self.ended = False
-        """The model finished, or a stop sequence came."""
+        """The model finished, a stop sequence came, or the answer goes round in circles."""
+        self.looped = False
+        """It ended because it went round in circles, as small models do."""
 
     def push(self, token: int) -> str:
         """Take one token; return the text that is now sure, often none. Tokens after the end are ignored."""
@@ -44,7 +48,19 @@ class TextStream:
             self.ended = True
             return ""
         self._ids.append(token)
-        return self._release(self._new_text())
+        self.looped = self._is_loop()
+        text = self._release(self._new_text())
+        self.ended |= self.looped
+        return text
+
+    def _is_loop(self) -> bool:
+        def repeats(period: int) -> bool:
+            length = period * max(LOOP_TIMES, -(-LOOP_TOKENS // period))
+            tail = self._ids[-length:]
+            # A sequence has this period exactly if it equals itself moved by it.
+            return len(tail) == length and tail[period:] == tail[:-period]
+
+        return any(self._ids[-1] == self._ids[-1 - p] and repeats(p) for p in LOOP_PERIODS if p < len(self._ids))
 
     def finish(self) -> str:
         """What was held back and turned out to be text. An unfinished character is dropped."""

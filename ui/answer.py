@@ -35,7 +35,8 @@ def draw(message: Message) -> None:
 
 def _numbered(answer: str, citations: tuple[Citation, ...]) -> str:
     """The answer with the number of its source behind each supported sentence."""
-    for citation in sorted(citations, key=lambda c: c.answer_end, reverse=True):
+    supported = [citation for citation in citations if citation.answer_end]
+    for citation in sorted(supported, key=lambda c: c.answer_end, reverse=True):
         mark = f" :green[**\\[{citation.n}\\]**]"
         answer = answer[: citation.answer_end] + mark + answer[citation.answer_end :]
     return answer

@@ -11,7 +11,7 @@ from errors import AppError
 from rag.documents.loaders import supported_extensions
 from rag.schema import DocumentRecord, DocumentState
 from services import Services
-from ui import errors
+from ui import errors, text
 from ui.app import owner
 
 STATES = {
@@ -21,6 +21,8 @@ STATES = {
     DocumentState.FAILED: "Failed",
     DocumentState.DELETING: "Deleting",
 }
+MOST_FAILURES = 5
+"""Failed documents whose reason is told below the table."""
 UNSETTLED = (DocumentState.PENDING, DocumentState.INDEXING)
 
 
@@ -96,7 +98,7 @@ def _table(services: Services, documents: Sequence[DocumentRecord]) -> None:
             "Added": [d.created for d in documents],
         }
     )
-    st.caption(f"{len(documents)} document{'' if len(documents) == 1 else 's'}. Tick rows to delete them.")
+    st.caption(_summary(documents))
     chosen = st.dataframe(
         rows,
         hide_index=True,
@@ -112,22 +114,31 @@ def _table(services: Services, documents: Sequence[DocumentRecord]) -> None:
     picked = [documents[row] for row in chosen if row < len(documents)]
     if picked:
         _actions(services, picked)
-    for document in documents:
-        if document.state is DocumentState.FAILED:
-            st.warning(f"**{document.name}** could not be read. {document.reason}", icon=":material/warning:")
+    for document in [document for document in documents if document.state is DocumentState.FAILED][:MOST_FAILURES]:
+        with st.container(border=True):
+            st.markdown(f":orange[:material/warning:] {text.literal(document.reason)}")
+            with st.container(horizontal=True):
+                st.button(
+                    "Try again",
+                    key=f"retry-{document.id}",
+                    icon=":material/refresh:",
+                    on_click=services.ingest.retry,
+                    args=(owner(), document.id),
+                )
+                if st.button(f"Delete {document.name}", key=f"delete-{document.id}", icon=":material/delete:"):
+                    _confirm(services, [document])
+
+
+def _summary(documents: Sequence[DocumentRecord]) -> str:
+    states = [document.state for document in documents]
+    counts = [f"{states.count(state)} {name.lower()}" for state, name in STATES.items() if state in states]
+    return f"{len(documents)} document{'' if len(documents) == 1 else 's'}, {', '.join(counts)}. Tick rows to delete."
 
 
 def _actions(services: Services, picked: Sequence[DocumentRecord]) -> None:
-    with st.container(horizontal=True):
-        names = picked[0].name if len(picked) == 1 else f"{len(picked)} documents"
-        if st.button(f"Delete {names}", icon=":material/delete:", type="primary"):
-            _confirm(services, picked)
-        if any(document.state is DocumentState.FAILED for document in picked) and st.button(
-            "Try again", icon=":material/refresh:"
-        ):
-            for document in picked:
-                services.ingest.retry(owner(), document.id)
-            st.rerun()
+    names = picked[0].name if len(picked) == 1 else f"{len(picked)} documents"
+    if st.button(f"Delete {names}", key="delete-picked", icon=":material/delete:", type="primary"):
+        _confirm(services, picked)
 
 
 @st.dialog("Delete documents?")

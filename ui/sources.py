@@ -29,7 +29,11 @@ def draw(
 
 
 def _passage(number: int, passage: Passage, citations: Sequence[Citation]) -> None:
-    mark = ":green-badge[:material/check: supports the answer]" if citations else ""
+    mark = ""
+    if any(citation.answer_end for citation in citations):
+        mark = ":green-badge[:material/check: supports the answer]"
+    elif citations:
+        mark = ":gray-badge[fits the question]"
     st.markdown(f"**{number} · {text.literal(place(passage))}** {mark}")
     spans = [(c.start - passage.start, c.end - passage.start) for c in citations]
     with st.container(border=True):
@@ -43,7 +47,12 @@ def _passage(number: int, passage: Passage, citations: Sequence[Citation]) -> No
 
 def chips(citations: Sequence[Citation]) -> None:
     """One badge a cited place, in the answer's order."""
-    seen = {(c.n, place(c)): c for c in citations}
+    seen = {(c.n, place(c)): c for c in reversed(citations)}
     if not seen:
         return
-    st.markdown(" ".join(f":green-badge[:material/description: {n} · {text.literal(where)}]" for n, where in seen))
+    st.markdown(
+        " ".join(
+            f":{'green' if citation.answer_end else 'gray'}-badge[:material/description: {n} · {text.literal(where)}]"
+            for (n, where), citation in seen.items()
+        )
+    )

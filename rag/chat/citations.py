@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -20,6 +20,9 @@ from rag.schema import Citation, Passage
 
 SUPPORT = 0.6
 """Share of a sentence's weighted words that the supporting span holds at least."""
+RANK_STEP = 0.2
+"""What a passage loses by each rank in the search for the span that fits the question best: retrieval also knows
+meaning, this only words."""
 SAID_BY_QUESTION = 0.35
 """Weight of a word that the question already holds: an answer proves itself by what it adds."""
 
@@ -101,57 +104,85 @@ def _spans(passages: Sequence[Passage]) -> list[_Span]:
     return spans
 
 
-def resolve(answer: str, passages: Sequence[Passage], question: str = "") -> tuple[Citation, ...]:
-    """The spans of `passages` that support the sentences of `answer`, in the answer's order.
+class _Sources:
+    """The spans of an answer's passages, and how much each of their words says."""
 
-    A sentence that no span supports gets none.
-    """
-    spans = _spans(passages)
-    asked = words(question)
-    frequency = Counter(word for span in spans for word in span.words)
-    rarity = {word: math.log(1 + len(spans) / count) for word, count in frequency.items()}
-    unknown = math.log(2 + len(spans))
-    citations: list[Citation] = []
-    for start, end in sentences(answer):
-        said = words(_MARKER.sub("", answer[start:end]))
-        weights = {w: rarity.get(w, unknown) * (SAID_BY_QUESTION if w in asked else 1.0) for w in said}
-        best = _best(spans, said, weights, asked)
-        if best is None:
-            continue
-        passage = passages[best.number - 1]
+    def __init__(self, passages: Sequence[Passage], question: str) -> None:
+        self.passages = passages
+        self.asked = words(question)
+        self.spans = _spans(passages)
+        frequency = Counter(word for span in self.spans for word in span.words)
+        self._rarity = {word: math.log(1 + len(self.spans) / count) for word, count in frequency.items()}
+        self._unknown = math.log(2 + len(self.spans))
+
+    def weight(self, found: Iterable[str]) -> float:
+        """How much `found` words say together: rare ones more, those that no passage has most."""
+        return sum(self._rarity.get(word, self._unknown) for word in found)
+
+    def answers(self, span: _Span) -> float:
+        """0 to 1: how much of the question the span speaks of, its neighbours counting half."""
+        near = self.asked & span.context
+        held = self.weight(near & span.words) + 0.5 * self.weight(near - span.words)
+        return held / (self.weight(self.asked) or 1.0)
+
+    def support(self, span: _Span, said: set[str]) -> float:
+        """0 to 1: how much of what a sentence says the span holds; 0 where a number is missing."""
+        held = said & span.words
+        if not held or not {word for word in said if _is_number(word)} <= span.words:
+            return 0.0
+
+        def worth(found: set[str]) -> float:
+            return self.weight(found - self.asked) + SAID_BY_QUESTION * self.weight(found & self.asked)
+
+        return (worth(held) + 0.5 * worth((said & span.context) - held)) / worth(said)
+
+    def nearest(self, taken: Iterable[Citation]) -> _Span | None:
+        """The span that speaks most of what was asked and is not taken; lower ranked passages count less."""
+        places = {(citation.n, citation.quote) for citation in taken}
+
+        def fit(span: _Span) -> float:
+            return self.answers(span) - RANK_STEP * span.number
+
+        free = [span for span in self.spans if (span.number, self.quote(span)) not in places]
+        return max((span for span in free if self.answers(span) > 0), key=fit, default=None)
+
+    def quote(self, span: _Span) -> str:
+        return self.passages[span.number - 1].text[span.start : span.end]
+
+    def cite(self, citations: dict[tuple[str, int | None, int], Citation], span: _Span, answer_end: int) -> None:
+        """Add the citation of `span`, unless the same place is cited already."""
+        passage = self.passages[span.number - 1]
+        start = passage.start + span.start
         citation = Citation(
-            n=best.number,
+            n=span.number,
             document_id=passage.document_id,
             document=passage.document,
             page=passage.page,
-            quote=passage.text[best.start : best.end],
-            start=passage.start + best.start,
-            end=passage.start + best.end,
-            answer_end=end,
+            quote=self.quote(span),
+            start=start,
+            end=passage.start + span.end,
+            answer_end=answer_end,
         )
-        if all(
-            (c.document_id, c.page, c.start) != (citation.document_id, citation.page, citation.start) for c in citations
-        ):
-            citations.append(citation)
-    return tuple(citations)
+        citations.setdefault((passage.document_id, passage.page, start), citation)
 
 
-def _best(spans: Sequence[_Span], said: set[str], weights: dict[str, float], asked: set[str]) -> _Span | None:
-    numbers = {word for word in said if _is_number(word)}
-    total = sum(weights.values())
-    best, best_score = None, 0.0
-    for span in spans:
-        held = said & span.words
-        if not held or not numbers <= span.words:
-            continue
-        near = (said & span.context) - held
-        support = (sum(weights[w] for w in held) + 0.5 * sum(weights[w] for w in near)) / total
+def resolve(answer: str, passages: Sequence[Passage], question: str = "") -> tuple[Citation, ...]:
+    """The spans of `passages` that support the sentences of `answer`, in the answer's order.
+
+    Where a sentence has no support, the span that fits the question best comes last, so that a person finds the place
+    where the documents speak of it; it belongs to no sentence (`answer_end` is 0).
+    """
+    sources = _Sources(passages, question)
+    citations: dict[tuple[str, int | None, int], Citation] = {}
+    unsupported = False
+    for start, end in sentences(answer):
+        said = words(_MARKER.sub("", answer[start:end]))
+        shares = [(sources.support(span, said), span) for span in sources.spans]
         # Among spans that hold the sentence equally well, the one that also speaks of what was asked.
-        score = (
-            support
-            + 0.3 * len(asked & span.context) / max(1, len(asked))
-            + 0.1 * len(asked & span.words) / max(1, len(asked))
-        )
-        if support >= SUPPORT and score > best_score:
-            best, best_score = span, score
-    return best
+        scored = [(share + sources.answers(span), span) for share, span in shares if share >= SUPPORT]
+        unsupported |= not scored
+        if scored:
+            sources.cite(citations, max(scored, key=lambda item: item[0])[1], end)
+    if unsupported and (nearest := sources.nearest(citations.values())):
+        sources.cite(citations, nearest, 0)
+    return tuple(citations.values())

@@ -78,13 +78,13 @@ def fit(
     history: Sequence[Message],
     passages: Sequence[Passage],
     *,
-    window: int | None,
-    reserve: int,
+    room: int | None,
     count: Callable[[str], int],
 ) -> Ledger:
-    """Fill `prompt` with as much as the window of `window` tokens holds beside `reserve` tokens for the answer.
+    """Fill `prompt` with as much as `room` tokens hold, or with everything where nobody knows how many there are.
 
-    The oldest question and its answer go first, then the lowest passage; at least one passage stays.
+    The oldest question and its answer go first, then the lowest passage; at least one passage stays. The best passage
+    stands last, next to the question: small models lose what stands farther away.
 
     Raises:
         ContextTooLong: the question with its best passage alone is too long.
@@ -95,7 +95,7 @@ def fit(
     quote_sizes = [count(text) + 2 for text in quotes]
     skeleton = prompt.format_messages(question=question, passages="", history=[])
     fixed = sum(count(message.text) + MESSAGE_OVERHEAD for message in skeleton) + MESSAGE_OVERHEAD
-    room = (window - reserve if window else 10**9) - fixed
+    room = (room if room is not None else 10**9) - fixed
 
     kept_quotes, kept_turns = len(quotes), len(turns)
     while kept_turns and sum(sizes[len(turns) - kept_turns :]) + sum(quote_sizes) > room:
@@ -112,9 +112,11 @@ def fit(
     notes = []
     if dropped := len(turns) - kept_turns:
         notes.append(f"{dropped // 2} earlier questions did not fit the model's window and were left out.")
-    if dropped := len(quotes) - kept_quotes:
-        notes.append(f"The last {dropped} of {len(quotes)} passages did not fit the model's window.")
+    if kept_quotes < len(quotes):
+        notes.append(f"The model was shown the best {kept_quotes} of {len(quotes)} passages; more did not fit.")
     messages = prompt.format_messages(
-        question=question, passages="\n\n".join(quotes[:kept_quotes]), history=turns[len(turns) - kept_turns :]
+        question=question,
+        passages="\n\n".join(reversed(quotes[:kept_quotes])),
+        history=turns[len(turns) - kept_turns :],
     )
     return Ledger(messages, fixed + used, tuple(notes))

@@ -40,6 +40,8 @@ class LeasedModel:
     chat: BaseChatModel
     window: int | None
     """Tokens that prompt and answer may take together; None where nobody knows."""
+    prompt_limit: int | None
+    """Tokens of the longest prompt that it answers well from; None where only the window limits it."""
     count_tokens: Callable[[str], int]
     """In the model's own tokens, or an estimate where it has no tokenizer here."""
 
@@ -110,15 +112,13 @@ async def _speak(
     if retrieval.refused:
         writer.note("Your documents do not answer this: the answer comes from the model alone.")
     async with question.answering() as model:
-        reserve = min(question.max_new_tokens, model.window // 4) if model.window else question.max_new_tokens
         ledger = await asyncio.to_thread(
             prompts.fit,
             prompt,
             question.text,
             history,
             () if retrieval.refused else retrieval.passages,
-            window=model.window,
-            reserve=reserve,
+            room=_room(model, question.max_new_tokens),
             count=model.count_tokens,
         )
         for note in ledger.notes:
@@ -130,6 +130,14 @@ async def _speak(
                 yield chunk.text
     if not writer.text.strip():
         raise BackendError("The model returned an empty answer.", "Ask again, or choose another model.")
+
+
+def _room(model: LeasedModel, max_new_tokens: int) -> int | None:
+    """Tokens that the prompt may take: the answer keeps its share of the window, at most a quarter."""
+    limits = [model.prompt_limit] if model.prompt_limit else []
+    if model.window:
+        limits.append(model.window - min(max_new_tokens, model.window // 4))
+    return min(limits, default=None)
 
 
 class _Writer:
@@ -165,8 +173,11 @@ class _Writer:
     def account(self, chunk: AIMessageChunk) -> None:
         if chunk.usage_metadata:
             self._usage = add_usage(self._usage, chunk.usage_metadata)
-        if chunk.response_metadata.get("finish_reason") == "length":
-            self.note(f"The answer reached its limit of {self._question.max_new_tokens} tokens and was cut there.")
+        match chunk.response_metadata.get("finish_reason"):
+            case "length":
+                self.note(f"The answer reached its limit of {self._question.max_new_tokens} tokens and was cut there.")
+            case "repetition":
+                self.note("The model began to repeat itself and was stopped there.")
 
     def note(self, text: str) -> None:
         self._set(notes=(*self.message.notes, text))
@@ -178,11 +189,14 @@ class _Writer:
     def finish(self, finish: Finish) -> None:
         passages = () if self.message.refused else self.message.passages
         text = citations.without_markers(self.text, len(passages)).strip()
+        cited = citations.resolve(text, passages, self._question.text) if text else ()
+        if cited and not any(citation.answer_end for citation in cited):
+            self.note("No passage supports this answer word for word; the place that fits the question best is cited.")
         usage = Usage(self._usage["input_tokens"], self._usage["output_tokens"]) if self._usage else Usage()
         self._set(
             text=text,
             finish=finish,
-            citations=citations.resolve(text, passages, self._question.text),
+            citations=cited,
             usage=usage,
             timings=replace(self.message.timings, total_s=self._elapsed()),
         )

@@ -29,20 +29,21 @@ PASSAGES = [passage("first " * 30), passage("second " * 30, page=None)]
 
 
 def test_all_of_it_fits_a_large_window() -> None:
-    ledger = fit(FROM_DOCUMENTS, "How long?", HISTORY, PASSAGES, window=4000, reserve=200, count=count)
+    ledger = fit(FROM_DOCUMENTS, "How long?", HISTORY, PASSAGES, room=3800, count=count)
     texts = [m.text for m in ledger.messages]
     assert [m.type for m in ledger.messages] == ["system", "human", "ai", "human"]
     assert "[1] report.pdf, page 2" in texts[-1]
     assert "[2] report.pdf\n" in texts[-1]
+    assert texts[-1].index("second") < texts[-1].index("first")
     assert texts[-1].endswith("Question: How long?")
     assert ledger.notes == ()
-    assert sum(count(text) for text in texts) <= ledger.input_tokens <= 4000 - 200
+    assert sum(count(text) for text in texts) <= ledger.input_tokens <= 3800
 
 
 def test_the_oldest_history_goes_first_then_the_lowest_passage() -> None:
     sizes = {}
     for window in (360, 260, 210):
-        ledger = fit(FROM_DOCUMENTS, "How long?", HISTORY, PASSAGES, window=window, reserve=100, count=count)
+        ledger = fit(FROM_DOCUMENTS, "How long?", HISTORY, PASSAGES, room=window - 100, count=count)
         assert ledger.input_tokens <= window - 100
         assert "first" in ledger.messages[-1].text
         sizes[window] = (len(ledger.messages) - 2, "second" in ledger.messages[-1].text, len(ledger.notes))
@@ -58,22 +59,22 @@ def test_history_is_questions_with_complete_answers_only() -> None:
 
 def test_a_question_that_cannot_fit_is_refused_with_the_figures() -> None:
     with pytest.raises(ContextTooLong, match=r"takes \d+ tokens; the model has room for 50"):
-        fit(FROM_DOCUMENTS, "How long?", [], PASSAGES, window=100, reserve=50, count=count)
+        fit(FROM_DOCUMENTS, "How long?", [], PASSAGES, room=50, count=count)
 
 
 def test_an_unknown_window_takes_everything() -> None:
-    ledger = fit(FROM_DOCUMENTS, "q", HISTORY, PASSAGES, window=None, reserve=100, count=count)
+    ledger = fit(FROM_DOCUMENTS, "q", HISTORY, PASSAGES, room=None, count=count)
     assert len(ledger.messages) == 4
 
 
 def test_braces_in_a_document_are_text() -> None:
-    ledger = fit(FROM_DOCUMENTS, "{q}", [], [passage("{history} {0} {{x}}")], window=None, reserve=0, count=count)
+    ledger = fit(FROM_DOCUMENTS, "{q}", [], [passage("{history} {0} {{x}}")], room=None, count=count)
     assert "{history} {0} {{x}}" in ledger.messages[-1].text
     assert "Question: {q}" in ledger.messages[-1].text
 
 
 def test_without_documents_the_model_gets_the_question_alone() -> None:
-    ledger = fit(FROM_THE_MODEL, "Why?", [], [], window=2000, reserve=10, count=count)
+    ledger = fit(FROM_THE_MODEL, "Why?", [], [], room=1990, count=count)
     assert ledger.messages[-1].text == "Why?"
 
 

@@ -56,7 +56,7 @@ def ask(conversations: Conversations) -> Ask:
         async def answering() -> AsyncIterator[LeasedModel]:
             if refuse:
                 raise refuse
-            yield LeasedModel(model or ScriptedChatModel().enqueue(*steps), 4000, lambda text: len(text.split()))
+            yield LeasedModel(model or ScriptedChatModel().enqueue(*steps), 4000, None, lambda text: len(text.split()))
 
         def retrieve(question: str, history: Sequence[str]) -> Retrieval:
             if isinstance(found, Exception):
