@@ -87,6 +87,7 @@ class Services:
         self.manager = ModelManager(settings)
         self.store = VectorStore(self.folder.chroma)
         self.lexical = LexicalIndex(self.database)
+        self._warmed = False
 
     @cached_property
     def embeddings(self) -> EmbeddingModel:
@@ -168,7 +169,7 @@ class Services:
         ready = self.ready_documents(owner, collection.id)
         question = Question(
             owner=owner,
-            conversation_id=ask.conversation_id or self.conversations.create(owner, ask.text),
+            conversation_id=ask.conversation_id,
             text=ask.text,
             searched=f"{ready} document{'' if ready == 1 else 's'} in “{collection.name}”",
             retrieve=lambda text, history: self.retrieve(
@@ -216,6 +217,10 @@ class Services:
 
     def warm_up(self) -> None:
         """Load the default models in the background, once, so that the first question need not wait for them."""
+
+        if self._warmed:
+            return
+        self._warmed = True
 
         def load() -> None:
             try:

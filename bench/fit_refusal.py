@@ -4,7 +4,7 @@
 
 A logistic regression on (top cosine, coverage): SQuAD v2's answerable questions over its paragraphs against the
 questions of other sets over the same paragraphs, both classes of equal weight; the threshold refuses 3 % of the
-answerable ones.
+answerable ones (`--false-refusals`).
 Fitted on every second question, measured on the others and on another collection (MTRAG-UN). Prints JSON lines: the
 constants to put into the module, then the error rates.
 """
@@ -21,8 +21,6 @@ import numpy as np
 from bench.retrieval import emit, foreign_questions, indexed, read_mtrag, read_squad
 from rag.index.embeddings import EmbeddingModel, embedded_folder
 from rag.index.retriever import HybridRetriever
-
-FALSE_REFUSALS = 0.03
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
 
@@ -53,7 +51,9 @@ def fit(about: Array, foreign: Array) -> Array:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
-    data = parser.parse_args().data
+    parser.add_argument("--false-refusals", type=float, default=0.03)
+    options = parser.parse_args()
+    data = options.data
     model = EmbeddingModel(embedded_folder())
     paragraphs, answerable, unanswerable = read_squad(data / "squad/squad-v2.0-dev-part.json")
     with indexed(model, paragraphs, "squad_v2") as retriever:
@@ -65,7 +65,7 @@ def main() -> None:
     def probability(rows: Array) -> Array:
         return np.asarray(1 / (1 + np.exp(-rows @ beta)))
 
-    threshold = float(np.quantile(probability(about[::2]), FALSE_REFUSALS))
+    threshold = float(np.quantile(probability(about[::2]), options.false_refusals))
     emit(intercept=float(beta[0]), top_cosine=float(beta[1]), coverage=float(beta[2]), threshold=threshold)
 
     def refusals(what: str, rows: Array) -> None:

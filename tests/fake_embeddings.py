@@ -13,14 +13,14 @@ from rag.index.embeddings import EmbeddingModel
 
 
 class WordEmbeddings(EmbeddingModel):
-    """Bags of hashed words, 32 dimensions; a token is a word."""
+    """Bags of hashed words, 256 dimensions; a token is a word."""
 
     def __init__(self, before_batch: Callable[[list[str]], None] = lambda texts: None) -> None:
         super().__init__(Path("nowhere"))
         self.before_batch = before_batch
-        self.fingerprint = "words-32"
+        self.fingerprint = "words"
         self.max_tokens = 40
-        self.dimension = 32
+        self.dimension = 256
 
     def spans(self, text: str) -> list[tuple[int, int]]:
         return [match.span() for match in re.finditer(r"\w+|[^\w\s]", text)]
@@ -36,5 +36,5 @@ class WordEmbeddings(EmbeddingModel):
     def embed_query(self, text: str) -> list[float]:
         vector = np.full(self.dimension, 1e-3)
         for word in re.findall(r"\w+", text.casefold()):
-            vector[hashlib.md5(word.encode()).digest()[0] % self.dimension] += 1
+            vector[hashlib.md5(word.encode()).digest()[0]] += 1
         return list(vector / np.linalg.norm(vector))

@@ -51,7 +51,8 @@ class Question:
     """What was asked, of whom, and how it is to be answered."""
 
     owner: str
-    conversation_id: str
+    conversation_id: str | None
+    """None begins a new conversation."""
     text: str
     searched: str
     """What is looked through, as a person reads it: “12 documents in My documents”."""

@@ -74,17 +74,20 @@ class Turns:
         """Store the question, begin its answer, and return the answer's still empty message.
 
         Raises:
-            RequestRejected: the question is empty, or the conversation is still being answered.
+            RequestRejected: the question is empty, its conversation is gone, or is still being answered.
         """
         text = question.text.strip()
         if not text:
             raise RequestRejected("The question is empty.", "Type a question about your documents.")
         owner, conversation_id = question.owner, question.conversation_id
+        if conversation_id is not None and self._conversations.get(owner, conversation_id) is None:
+            raise RequestRejected("There is no such conversation.", "Begin a new one.")
         with self._lock:
             if any(turn.conversation_id == conversation_id for turn in self._turns.values()):
                 raise RequestRejected(
                     "This conversation is still being answered.", "Wait for the answer, or stop it first."
                 )
+            conversation_id = conversation_id or self._conversations.create(owner, text)
             history = self._conversations.messages(owner, conversation_id)
             self._conversations.add(owner, conversation_id, Role.USER, text, Finish.COMPLETE)
             answer = self._conversations.add(owner, conversation_id, Role.ASSISTANT, "", Finish.RUNNING)

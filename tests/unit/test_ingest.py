@@ -52,7 +52,7 @@ class House:
             for name in ("chunks", "pages"):
                 query = text(f"select count(*) from {name} where document_id = :id")
                 counts.append(connection.execute(query, {"id": document_id}).scalar_one())
-        return (self.store.count(self.collection, "words-32"), *counts)
+        return (self.store.count(self.collection, "words"), *counts)
 
 
 @pytest.fixture
@@ -217,12 +217,12 @@ def test_a_bug_leaves_a_reference_and_no_traceback(house: House) -> None:
 
 def test_another_embedding_model_is_refused_by_name(house: House) -> None:
     house.add("a.txt", TEXT)
-    house.embeddings.fingerprint = "others-32"
+    house.embeddings.fingerprint = "others"
     failed = house.add("b.txt", b"some other text")
     assert failed.state is DocumentState.FAILED
     assert "another embedding model" in failed.reason
     with pytest.raises(EmbeddingMismatch, match="My documents"):
-        house.library.claim(ANN, house.collection, "others-32")
+        house.library.claim(ANN, house.collection, "others")
 
 
 def test_nothing_of_another_owner_is_seen_or_touched(house: House) -> None:

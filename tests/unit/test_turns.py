@@ -79,6 +79,7 @@ def ask(conversations: Conversations) -> Ask:
 
 
 def stored(conversations: Conversations, question: Question) -> Message:
+    assert question.conversation_id
     messages = conversations.messages("ann", question.conversation_id)
     assert [m.role for m in messages[:2]] == [Role.USER, Role.ASSISTANT]
     return messages[-1]
@@ -217,6 +218,7 @@ def test_a_turn_that_is_cancelled_at_once_is_still_stored(conversations: Convers
 def test_closing_the_generator_stops_and_stores(conversations: Conversations, ask: Ask) -> None:
     model = ScriptedChatModel().enqueue("The pier is", Event())
     question = ask(model=model)
+    assert question.conversation_id
     conversations.add("ann", question.conversation_id, Role.USER, question.text, Finish.COMPLETE)
     answer = conversations.add("ann", question.conversation_id, Role.ASSISTANT, "", Finish.RUNNING)
 
@@ -250,6 +252,7 @@ def test_one_answer_at_a_time_in_a_conversation(conversations: Conversations, tu
     _, turn = turns.start(question)
     with pytest.raises(RequestRejected, match="still being answered"):
         turns.start(question)
+    assert question.conversation_id
     assert len(conversations.messages("ann", question.conversation_id)) == 2
     more.set()
     list(turn.follow())
@@ -259,10 +262,22 @@ def test_one_answer_at_a_time_in_a_conversation(conversations: Conversations, tu
 def test_an_empty_question_is_refused_before_anything_is_stored(
     conversations: Conversations, turns: Turns, ask: Ask
 ) -> None:
-    question = replace(ask(), text=" \n ")
+    question = ask()
     with pytest.raises(RequestRejected, match="empty"):
-        turns.start(question)
-    assert conversations.messages("ann", question.conversation_id) == ()
+        turns.start(replace(question, text=" \n ", conversation_id=None))
+    with pytest.raises(RequestRejected, match="no such conversation"):
+        turns.start(replace(question, owner="bob"))
+    [only] = conversations.list("ann")
+    assert conversations.messages("ann", only.id) == ()
+
+
+def test_a_question_without_a_conversation_begins_one(conversations: Conversations, turns: Turns, ask: Ask) -> None:
+    question = replace(ask("text"), conversation_id=None)
+    answer, turn = turns.start(question)
+    list(turn.follow())
+    found = conversations.get("ann", answer.conversation_id)
+    assert found
+    assert found.title == question.text
 
 
 def test_two_who_follow_see_the_same(turns: Turns, ask: Ask) -> None:

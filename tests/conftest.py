@@ -1,0 +1,57 @@
+"""The whole application on a fresh data folder, with a scripted backend and words for an embedding model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from backends.manager import ModelManager
+from rag.schema import LOCAL_OWNER, DocumentRecord, DocumentState
+from services import Services
+from settings import Settings
+from tests.fake_embeddings import WordEmbeddings
+from tests.fakes import ScriptedBackend, ScriptedChatModel
+
+PIER = b"# The pier\n\nThe pier at Gannet Holm is 62 metres long. Leo Marsh repaired it in April."
+
+
+class Rehearsal(Services):
+    """The services with a scripted backend; `script` is what its model says next."""
+
+    def __init__(self, data_dir: Path) -> None:
+        super().__init__(Settings(data_dir=data_dir, backend="scripted"))
+        self.script = ScriptedChatModel()
+        self.backend = ScriptedBackend(self.settings, model=self.script, models=("parrot", "owl"))
+        self.manager = ModelManager(self.settings, [self.backend])
+        self.embeddings = self.words = WordEmbeddings()
+
+    def put(self, name: str, content: bytes) -> DocumentRecord:
+        """Take a document through to ready or failed."""
+        collection = self.library.collection(LOCAL_OWNER, create=True)
+        document, _ = self.ingest.submit(LOCAL_OWNER, collection.id, name, content)
+        done = self.ingest.process(LOCAL_OWNER, document.id)
+        assert done
+        return done
+
+    def put_pier(self) -> None:
+        """A document that answers how long the pier is."""
+        assert self.put("pier.md", PIER).state is DocumentState.READY
+
+
+@pytest.fixture
+def services(tmp_path: Path) -> Iterator[Rehearsal]:
+    services = Rehearsal(tmp_path / "data")
+    yield services
+    services.close()
+
+
+@pytest.fixture
+def rehearse(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[str], None]:
+    """Let a module that opens `Services` open a rehearsal."""
+
+    def replace(module: str) -> None:
+        monkeypatch.setattr(f"{module}.Services", lambda settings: Rehearsal(tmp_path / "data"))
+
+    return replace

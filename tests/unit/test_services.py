@@ -1,0 +1,148 @@
+"""The composition root: documents in, questions answered, and what is refused at the door."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import pytest
+
+from errors import BackendUnavailable, ConfigurationError, LibraryLocked, RequestRejected, StoreError
+from rag.schema import LOCAL_OWNER, DocumentState, Finish, Finished, Message
+from services import SAMPLE_QUESTIONS, Ask, Services, sample_files
+from settings import Settings
+from tests.conftest import Rehearsal
+
+QUESTION = "How long is the pier at Gannet Holm?"
+
+
+def finish(services: Rehearsal, ask: Ask) -> Message:
+    _, turn = services.ask(LOCAL_OWNER, ask)
+    *_, last = turn.follow()
+    assert isinstance(last, Finished)
+    return last.message
+
+
+def test_a_question_is_answered_from_the_document(services: Rehearsal) -> None:
+    services.put_pier()
+    services.script.enqueue("The pier at Gannet Holm is 62 metres long.")
+    message = finish(services, Ask(QUESTION))
+    assert (message.finish, message.backend, message.model) == (Finish.COMPLETE, "scripted", "parrot")
+    assert message.citations[0].document == "pier.md"
+    assert message.citations[0].quote == "The pier at Gannet Holm is 62 metres long."
+    [prompt] = services.script.prompts
+    assert "62 metres" in prompt[-1].text
+    assert QUESTION in prompt[-1].text
+
+
+def test_a_follow_up_carries_the_conversation(services: Rehearsal) -> None:
+    services.put_pier()
+    services.script.enqueue("It is 62 metres long.").enqueue("Leo Marsh.")
+    first = finish(services, Ask(QUESTION))
+    second = finish(services, Ask("Who repaired the pier?", conversation_id=first.conversation_id, model="owl"))
+    assert second.model == "owl"
+    assert [m.type for m in services.script.prompts[1]] == ["system", "human", "ai", "human"]
+    assert len(services.conversations.messages(LOCAL_OWNER, first.conversation_id)) == 4
+
+
+def test_an_empty_library_refuses_without_a_model(services: Rehearsal) -> None:
+    message = finish(services, Ask(QUESTION))
+    assert message.refused
+    assert "0 documents" in message.text
+    assert services.script.prompts == []
+    assert services.backend.loads == []
+
+
+def test_a_backend_that_is_down_leaves_the_sources(services: Rehearsal) -> None:
+    services.put_pier()
+    services.backend.enqueue_load(BackendUnavailable("It is down.", "Start it."))
+    message = finish(services, Ask(QUESTION))
+    assert message.finish is Finish.FAILED
+    assert message.error == {"type": "BackendUnavailable", "message": "It is down.", "hint": "Start it."}
+    assert message.passages
+
+
+def test_what_cannot_be_asked_is_said_before_anything_is_stored(services: Rehearsal) -> None:
+    for ask, error in (
+        (Ask("  "), RequestRejected),
+        (Ask("x", backend="nobody"), ConfigurationError),
+        (Ask("x", collection="missing"), ConfigurationError),
+    ):
+        with pytest.raises(error):
+            services.ask(LOCAL_OWNER, ask)
+    assert services.conversations.list(LOCAL_OWNER) == []
+
+
+def test_the_samples_are_there_and_load_by_the_worker(services: Rehearsal) -> None:
+    done = threading.Event()
+    services.words.before_batch = lambda texts: done.set()
+    services.ingest.start()
+    services.add_samples(LOCAL_OWNER)
+    services.add_samples(LOCAL_OWNER)
+    assert done.wait(20)
+    services.ingest.close()
+    collection = services.library.collection(LOCAL_OWNER)
+    assert {d.name for d in services.library.documents(LOCAL_OWNER, collection.id)} == {p.name for p in sample_files()}
+    assert {path.suffix for path in sample_files()} == {".pdf", ".docx", ".md", ".html"}
+    assert len(SAMPLE_QUESTIONS) == 3
+
+
+def test_a_second_process_is_told_the_way_out(services: Rehearsal) -> None:
+    with pytest.raises(LibraryLocked, match="Stop the running app"):
+        Services(services.settings)
+
+
+def test_a_folder_is_free_again_after_close_and_after_a_failed_start(tmp_path: Path) -> None:
+    settings = Settings(data_dir=tmp_path / "data")
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "gestalt.db").write_bytes(b"this is no database, it only has the name of one" * 50)
+    for _ in range(2):
+        with pytest.raises(StoreError, match="cannot be opened"):
+            Services(settings)
+    (tmp_path / "data" / "gestalt.db").unlink()
+    Services(settings).close()
+    Services(settings).close()
+
+
+def test_a_data_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(ConfigurationError, match="GESTALT_DATA_DIR"):
+        Services(Settings(data_dir=tmp_path / "file" / "data"))
+
+
+def test_an_answer_that_a_kill_left_running_is_failed_at_the_next_start(tmp_path: Path) -> None:
+    services = Rehearsal(tmp_path / "data")
+    services.put_pier()
+    more = threading.Event()
+    services.script.enqueue("The pier is", more)
+    message, turn = services.ask(LOCAL_OWNER, Ask(QUESTION))
+    next(turn.follow())
+    # The rows as a kill leaves them: nothing of the running process is ended in order.
+    services.conversations.recover()
+    [_, left] = services.conversations.messages(LOCAL_OWNER, message.conversation_id)
+    assert left.finish is Finish.FAILED
+    more.set()
+    services.close()
+
+
+def test_warming_up_loads_once_and_forgives(services: Rehearsal) -> None:
+    services.warm_up()
+    services.warm_up()
+    for thread in threading.enumerate():
+        if thread.name == "warm-up":
+            thread.join()
+    services.manager.load("scripted", "parrot").result()
+    assert services.backend.loads == ["parrot"]
+
+
+def test_documents_of_two_collections_do_not_mix(services: Rehearsal) -> None:
+    services.put_pier()
+    other = services.library.collection(LOCAL_OWNER, "other", create=True)
+    document, _ = services.ingest.submit(LOCAL_OWNER, other.id, "moon.txt", b"The moon is 3474 kilometres wide.")
+    done = services.ingest.process(LOCAL_OWNER, document.id)
+    assert done
+    assert done.state is DocumentState.READY
+    found = services.retrieve(LOCAL_OWNER, "How wide is the moon?", collection="other")
+    assert [p.document for p in found.passages] == ["moon.txt"]
+    with pytest.raises(ConfigurationError, match="no collection"):
+        services.retrieve("bob", "How wide is the moon?", collection="other")
