@@ -148,10 +148,13 @@ def _confirm(services: Services, picked: Sequence[DocumentRecord]) -> None:
         st.markdown(f"- {document.name}")
     if len(picked) > 8:
         st.caption(f"and {len(picked) - 8} more")
-    if st.button("Delete", type="primary", icon=":material/delete:"):
-        for document in picked:
-            services.ingest.delete(owner(), document.id)
+    if st.button("Delete", type="primary", icon=":material/delete:", on_click=_delete, args=(services, picked)):
         st.rerun()
+
+
+def _delete(services: Services, picked: Sequence[DocumentRecord]) -> None:
+    for document in picked:
+        services.ingest.delete(owner(), document.id)
 
 
 def _empty(services: Services) -> None:

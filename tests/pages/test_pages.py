@@ -1,0 +1,197 @@
+"""The pages, driven without a browser: what a visitor sees and what a click does."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+import ui.app
+from errors import BackendUnavailable, LibraryLocked
+from rag.schema import LOCAL_OWNER, Finish, Role
+from settings import ROOT
+from tests.conftest import PIER, Rehearsal
+
+QUESTION = "How long is the pier at Gannet Holm?"
+
+
+@pytest.fixture
+def app(services: Rehearsal, monkeypatch: pytest.MonkeyPatch) -> AppTest:
+    """The frame over a rehearsal; not yet run."""
+    monkeypatch.setattr(ui.app, "services", lambda: services)
+    return AppTest.from_file(str(ROOT / "streamlit_app.py"), default_timeout=30)
+
+
+def texts(app: AppTest) -> str:
+    kinds = (app.title, app.markdown, app.caption, app.error, app.info, app.warning)
+    return "\n".join(str(element.value) for elements in kinds for element in elements)
+
+
+def settle(app: AppTest, services: Rehearsal, done: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 10
+    while not done():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    app.run()
+    assert not app.exception
+
+
+def answered(services: Rehearsal) -> bool:
+    chats = services.conversations.list(LOCAL_OWNER)
+    messages = services.conversations.messages(LOCAL_OWNER, chats[0].id) if chats else ()
+    return bool(messages) and messages[-1].finish is not Finish.RUNNING
+
+
+def button(app: AppTest, label: str):  # type: ignore[no-untyped-def] # AppTest's Button
+    return next(element for element in app.button if element.label == label)
+
+
+def test_a_newcomer_sees_what_it_is_and_what_to_click(app: AppTest, services: Rehearsal) -> None:
+    app.run()
+    assert not app.exception
+    assert app.title[0].value == "Ask your own documents"
+    assert button(app, "What is the code word for a fire?").disabled
+    button(app, "Load the sample documents").click().run()
+    collection = services.library.collection(LOCAL_OWNER)
+    assert len(services.library.documents(LOCAL_OWNER, collection.id)) == 4
+
+
+def test_a_question_is_answered_and_shows_its_sources(app: AppTest, services: Rehearsal) -> None:
+    services.put_pier()
+    services.script.enqueue("The pier at Gannet Holm is 62 metres long.")
+    app.run()
+    app.chat_input[0].set_value(QUESTION).run()
+    settle(app, services, lambda: answered(services))
+    shown = texts(app)
+    assert "is 62 metres long. :green[**\\[1\\]**]" in shown
+    assert "pier\\.md" in shown
+    assert ":green-background[" in shown
+    assert "parrot · first word after" in shown
+    assert app.query_params["c"] == services.conversations.list(LOCAL_OWNER)[0].id
+    assert button(app, QUESTION)
+    button(app, "New chat").click().run()
+    assert app.title[0].value == "Ask your own documents"
+
+
+def test_a_running_answer_can_be_stopped_and_is_drawn_on_the_way(app: AppTest, services: Rehearsal) -> None:
+    services.put_pier()
+    more = threading.Event()
+    services.script.enqueue("The pier is", more)
+    app.run()
+    app.chat_input[0].set_value(QUESTION).run()
+    settle(app, services, lambda: len(services.script.prompts) == 1)
+    time.sleep(0.1)
+    app.run()
+    assert "The pier is ▌" in texts(app)
+    assert app.chat_input[0].disabled
+    button(app, "Stop").click().run()
+    settle(app, services, lambda: answered(services))
+    assert "Stopped" in texts(app)
+    assert "The pier is" in texts(app)
+    assert not app.chat_input[0].disabled
+
+
+def test_a_backend_that_is_down_is_one_sentence_with_the_sources(app: AppTest, services: Rehearsal) -> None:
+    services.put_pier()
+    services.backend.enqueue_load(BackendUnavailable("The server is down.", "Start it."))
+    services.warm_up = lambda: None  # type: ignore[method-assign] # the question meets the failure first
+    app.run()
+    app.chat_input[0].set_value(QUESTION).run()
+    settle(app, services, lambda: answered(services))
+    assert "**The server is down.**  \nStart it." in texts(app)
+    assert "62 metres" in texts(app)
+
+
+def test_a_refusal_names_what_was_searched(app: AppTest, services: Rehearsal) -> None:
+    services.put_pier()
+    app.run()
+    app.chat_input[0].set_value("zebra xylophone quartz").run()
+    settle(app, services, lambda: answered(services))
+    assert "could not find this in your documents" in texts(app)
+    assert any(expander.label == "Nearest passages" for expander in app.expander)
+
+
+def test_markup_in_a_document_is_drawn_as_text(app: AppTest, services: Rehearsal) -> None:
+    services.put("odd.md", b"The pier costs $5 and $6 :red[now] <script>alert(1)</script> ![x](http://evil/x.png) long")
+    services.script.enqueue("The pier costs $5.")
+    app.run()
+    app.chat_input[0].set_value("What does the pier cost?").run()
+    settle(app, services, lambda: answered(services))
+    shown = texts(app)
+    for dangerous in ("![x]", "<script>", ":red[now]", " $5"):
+        assert dangerous not in shown
+
+
+def test_what_the_sidebar_says_is_what_is_asked(app: AppTest, services: Rehearsal) -> None:
+    services.put_pier()
+    app.run()
+    app.sidebar.selectbox[1].set_value("owl").run()
+    app.sidebar.slider[1].set_value(0.7).run()
+    app.chat_input[0].set_value(QUESTION).run()
+    settle(app, services, lambda: answered(services))
+    assert services.backend.options[-1].temperature == 0.7
+    [_, answer] = services.conversations.messages(LOCAL_OWNER, services.conversations.list(LOCAL_OWNER)[0].id)
+    assert answer.model == "owl"
+
+
+def test_a_link_to_a_conversation_opens_it_and_an_unknown_one_says_so(app: AppTest, services: Rehearsal) -> None:
+    chat = services.conversations.create(LOCAL_OWNER, "An old question")
+    services.conversations.add(LOCAL_OWNER, chat, Role.USER, "An old *question*", Finish.COMPLETE)
+    app.query_params["c"] = chat
+    app.run()
+    assert "An old \\*question\\*" in texts(app)
+    app.query_params["c"] = "nonsense"
+    app.run()
+    assert "no such conversation" in texts(app)
+
+
+def test_files_are_added_and_deleted_on_the_documents_page(app: AppTest, services: Rehearsal) -> None:
+    app.run()
+    app.switch_page("pages/library/documents.py").run()
+    assert "Nothing here yet" in texts(app)
+    app.file_uploader[0].upload("pier.md", PIER).run()
+    app.file_uploader[0].upload("again.md", PIER).run()
+    assert "already here as “pier.md”" in texts(app)
+    collection = services.library.collection(LOCAL_OWNER)
+    [document] = services.library.documents(LOCAL_OWNER, collection.id)
+    services.ingest.process(LOCAL_OWNER, document.id)
+    app.run()
+    assert "1 document, 1 ready" in texts(app)
+    assert app.dataframe[0].value["Name"].tolist() == ["pier.md"]
+
+
+def test_a_failed_upload_says_why_in_place(app: AppTest, services: Rehearsal) -> None:
+    failed = services.put("broken.pdf", b"%PDF-1.4 nothing")
+    app.run()
+    app.switch_page("pages/library/documents.py").run()
+    assert "broken\\.pdf could not be read" in texts(app)
+    button(app, "Try again").click().run()
+    services.ingest.process(LOCAL_OWNER, failed.id)
+    app.run()
+    button(app, "Delete broken.pdf").click().run()
+    button(app, "Delete").click().run()
+    assert services.library.document(LOCAL_OWNER, failed.id) is None
+
+
+def test_a_locked_folder_is_said_instead_of_a_traceback(app: AppTest, monkeypatch: pytest.MonkeyPatch) -> None:
+    def locked() -> Rehearsal:
+        raise LibraryLocked("Another process has it open.", "Stop it first.")
+
+    monkeypatch.setattr(ui.app, "services", locked)
+    app.run()
+    assert not app.exception
+    assert "**Another process has it open.**  \nStop it first." in texts(app)
+
+
+def test_a_bug_is_a_reference_number(app: AppTest, services: Rehearsal, monkeypatch: pytest.MonkeyPatch) -> None:
+    def bug(owner: str, limit: int = 0) -> None:
+        raise ZeroDivisionError("secret detail")
+
+    monkeypatch.setattr(services.conversations, "list", bug)
+    app.run()
+    assert not app.exception
+    assert "the log has it under" in texts(app)
+    assert "secret" not in texts(app)
