@@ -10,12 +10,14 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
 import snowballstemmer
 
+from rag.index.lexical import STOP_WORDS
+from rag.index.sentences import sentences
 from rag.schema import Citation, Passage
 
 SUPPORT = 0.6
@@ -27,16 +29,7 @@ SAID_BY_QUESTION = 0.35
 """Weight of a word that the question already holds: an answer proves itself by what it adds."""
 
 _WORD = re.compile(r"\d[\d.,:/]*\d|\w+")
-_SENTENCE_END = re.compile(r"(?<=[.!?])[\"'”’)\]]*\s+(?=[\"'“‘(\[]*[A-Z0-9])|\s*\n\s*|(?<=[。！？])")
 _MARKER = re.compile(r"\s*\[(\d+(?:\s*,\s*\d+)*)\]")
-_ABBREVIATION = re.compile(r"\b(?:Mr|Mrs|Ms|Dr|Prof|St|No|Nos|Fig|vs|e\.g|i\.e|approx|[A-Z])\.$")
-_STOP_WORDS = frozenset(
-    """
-    a an the and or but of in on at to for from by with as is are was were be been being it its this that these
-    those there here he she they them his her their we you i our your my not no do does did has have had can could
-    will would should may might must which who whom whose what when where why how than then so if about into over per
-    """.split()
-)
 
 
 @lru_cache(maxsize=20_000)
@@ -55,22 +48,9 @@ def words(text: str) -> set[str]:
         word = match.group()
         if _is_number(word):
             found.add(word.replace(",", "") if re.fullmatch(r"\d{1,3}(,\d{3})+(\.\d+)?", word) else word)
-        elif word not in _STOP_WORDS:
+        elif word not in STOP_WORDS:
             found.add(_stem(word))
     return found
-
-
-def sentences(text: str) -> Iterator[tuple[int, int]]:
-    """The `(start, end)` of each sentence or line of `text`."""
-    start = 0
-    for match in _SENTENCE_END.finditer(text):
-        if _ABBREVIATION.search(text[max(start, match.start() - 8) : match.start()]) and "\n" not in match.group():
-            continue
-        if text[start : match.start()].strip():
-            yield start, match.start()
-        start = match.end()
-    if text[start:].strip():
-        yield start, start + len(text[start:].rstrip())
 
 
 def without_markers(text: str, highest: int) -> str:

@@ -31,6 +31,7 @@ from errors import EmbeddingMismatch
 from rag.db import ChunkRow, CollectionRow, Database, DocumentRow
 from rag.index.embeddings import EmbeddingModel
 from rag.index.lexical import LexicalIndex
+from rag.index.sentences import sentences
 from rag.index.store import VectorStore
 from rag.schema import DocumentState, Passage, Retrieval
 
@@ -57,6 +58,9 @@ SQuAD's unanswerable questions 7 % are refused. From a cosine of NEAR on nothing
 than those of the documents covers none (it changes no rate of foreign questions, and makes 12 % of last turns 11 %).
 Another embedding model has other cosines and wants its own constants.
 """
+SENTENCE, LOOKED_AT, STATEMENT = 0.42, 4, 4
+"""Before it refuses, it looks at the sentences of the best passages: one of
+four words or more that is so near to the question lets it through."""
 HIDDEN = (DocumentState.DELETING.value, DocumentState.FAILED.value)
 
 
@@ -72,6 +76,8 @@ class _Candidates:
     gate: float
     readable: bool
     """The embedding model can read the question."""
+    vector: Sequence[float]
+    """What was searched; not of unit length where there is history."""
 
 
 class HybridRetriever(BaseRetriever):
@@ -103,14 +109,17 @@ class HybridRetriever(BaseRetriever):
         found = self._candidates(collections, _clean(question), asked) if collections and question.strip() else None
         if found is None or not found.cosines:
             return Retrieval((), refused=True, confidence=0.0, seconds=time.perf_counter() - started)
+        k = k or self.k
+        passages = self._passages(found, max(k, LOOKED_AT))
         nearest = max(found.cosines.values())
         # An unreadable question says nothing by its cosine; nor do its words tell enough: by the coverage
         # alone a third of XQuAD's good questions in Arabic and Chinese were refused.
         confidence = answerable(nearest if found.readable else NEAR, found.coverage)
         foreign = confidence < THRESHOLD and nearest < NEAR if found.readable else not found.words
-        passages = self._passages(found, k or self.k)
+        if foreign and found.readable:
+            foreign = self._best_sentence(found.vector, passages[:LOOKED_AT]) < SENTENCE
         return Retrieval(
-            tuple(passages),
+            tuple(passages[:k]),
             refused=foreign or not passages,
             confidence=confidence,
             seconds=time.perf_counter() - started,
@@ -153,6 +162,21 @@ class HybridRetriever(BaseRetriever):
                 )
         return [id_ for id_, _, _ in rows]
 
+    def _best_sentence(self, vector: Sequence[float], passages: Sequence[Passage]) -> float:
+        """Cosine of what was searched and of the sentence of `passages` that is nearest to it; -1 where there is none.
+
+        A chunk of several matters is far from a question about one of them, the one sentence is not.
+        """
+        import numpy as np
+
+        spans = ((passage.text, span) for passage in passages for span in sentences(passage.text))
+        # A name alone, as headings have it, is near to every question that names it.
+        texts = {text[start:end] for text, (start, end) in spans if len(text[start:end].split()) >= STATEMENT}
+        if not texts:
+            return -1.0
+        query = np.asarray(vector) / np.linalg.norm(vector)
+        return float((np.asarray(self.embeddings.embed_documents(sorted(texts))) @ query).max())
+
     # --- candidates -----------------------------------------------------------------------------------------------
 
     def _candidates(self, collections: Sequence[str], question: str, asked: Sequence[str]) -> _Candidates:
@@ -176,7 +200,7 @@ class HybridRetriever(BaseRetriever):
             coverage = max(coverage, *hits.coverage[:2])
         readable = not (self.embeddings.latin_only and _is_foreign_script(question))
         gate = min(1.0, gated / COVERED) ** 2 if readable and not asked else 1.0
-        return _Candidates(words, phrases, cosines, coverage, gate, readable)
+        return _Candidates(words, phrases, cosines, coverage, gate, readable, vector)
 
     def _vector(self, question: str, asked: Sequence[str]) -> list[float]:
         """The direction that is searched: the sum of two cosines is the cosine with the sum of two unit vectors."""

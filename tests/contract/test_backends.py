@@ -16,7 +16,7 @@ from backends.base import Backend, GenerationOptions
 from backends.huggingface import HuggingFaceBackend
 from backends.translate import translate
 from errors import AppError, ModelNotFound
-from settings import get_settings
+from settings import ROOT, Settings
 from tests.tiny_model import save
 
 QUESTION = [HumanMessage("Count from one to ten in words.")]
@@ -155,8 +155,8 @@ class LocalContract(BackendContract):
     @pytest.fixture(scope="class")
     @classmethod
     def backend(cls, model: str) -> Iterator[Backend]:
-        # The product's own data folder: the embedded model is converted once for all runs.
-        backend = HuggingFaceBackend(get_settings())
+        # Kept between runs: the embedded model is converted once.
+        backend = HuggingFaceBackend(Settings(data_dir=ROOT / "build"))
         backend.load(model, lambda progress: None)
         yield backend
         backend.unload(model)

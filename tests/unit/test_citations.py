@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from rag.chat.citations import resolve, sentences, without_markers, words
+from rag.chat.citations import resolve, without_markers, words
+from rag.index.sentences import sentences
 from rag.schema import Passage
 
 FLEET = (
