@@ -172,6 +172,7 @@ class HybridRetriever(BaseRetriever):
         spans = ((passage.text, span) for passage in passages for span in sentences(passage.text))
         # A name alone, as headings have it, is near to every question that names it.
         texts = {text[start:end] for text, (start, end) in spans if len(text[start:end].split()) >= STATEMENT}
+        texts = {text for text in texts if self.embeddings.count(text) <= self.embeddings.max_tokens}
         if not texts:
             return -1.0
         query = np.asarray(vector) / np.linalg.norm(vector)

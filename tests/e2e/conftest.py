@@ -33,14 +33,14 @@ class App:
 
     def start(self) -> None:
         """Start the server and wait until it is healthy."""
-        log = (self.data.parent / "server.log").open("ab")
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "streamlit", "run", "streamlit_app.py", "--server.port", str(self.port)],
-            cwd=ROOT,
-            env=os.environ | {"GESTALT_DATA_DIR": str(self.data), "HF_HUB_OFFLINE": "1"},
-            stdout=log,
-            stderr=log,
-        )
+        with (self.data.parent / "server.log").open("ab") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "streamlit", "run", "streamlit_app.py", "--server.port", str(self.port)],
+                cwd=ROOT,
+                env=os.environ | {"GESTALT_DATA_DIR": str(self.data), "HF_HUB_OFFLINE": "1"},
+                stdout=log,
+                stderr=log,
+            )
         deadline = time.monotonic() + 60
         while not self._is_healthy():
             assert time.monotonic() < deadline, "the server did not start"
