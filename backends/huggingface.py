@@ -65,7 +65,7 @@ class HuggingFaceBackend(Backend):
             note = f"Not installed: {embedded_model.INSTALL}"
         embedded = ModelInfo(
             embedded_model.NAME,
-            f"{embedded_model.NAME} (embedded)",
+            "SmolLM2 135M, embedded",
             note,
             context_window=8192,
             size_bytes=embedded_model.SIZE,

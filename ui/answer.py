@@ -9,13 +9,14 @@ from services import Services
 from ui import errors, sources, text
 from ui.app import owner
 
+AVATARS = {Role.USER: ":material/person:", Role.ASSISTANT: ":material/auto_stories:"}
 POLL_S = 0.3
 """Seconds between two drawings of a running answer: a few messages a second, not one a token."""
 
 
 def draw(message: Message) -> None:
     """A stored message."""
-    with st.chat_message(message.role.value):
+    with st.chat_message(message.role.value, avatar=AVATARS[message.role]):
         if message.role is Role.USER:
             st.markdown(text.literal(message.text))
             return
@@ -61,7 +62,7 @@ def draw_running(services: Services, message: Message) -> None:
         turn = services.turns.get(owner(), message.id)
         if turn is None:
             st.rerun()
-        with st.chat_message(message.role.value):
+        with st.chat_message(message.role.value, avatar=AVATARS[message.role]):
             found = turn.retrieval
             if found is None:
                 st.markdown(":shimmer[Searching your documents …]")

@@ -95,7 +95,7 @@ def _table(services: Services, documents: Sequence[DocumentRecord]) -> None:
             "Pages": [d.pages or None for d in documents],
             "Chunks": [d.chunks or None for d in documents],
             "Size": [_size(d.size) for d in documents],
-            "Added": [d.created for d in documents],
+            "Reason": [d.reason for d in documents],
         }
     )
     st.caption(_summary(documents))
@@ -104,10 +104,11 @@ def _table(services: Services, documents: Sequence[DocumentRecord]) -> None:
         hide_index=True,
         on_select="rerun",
         selection_mode="multi-row",
+        placeholder="",
         key=f"documents-{len(documents)}",
         column_config={
-            "Name": st.column_config.TextColumn(width="large"),
-            "Added": st.column_config.DatetimeColumn(format="distance"),
+            "Name": st.column_config.TextColumn(width="medium"),
+            "Reason": st.column_config.TextColumn(help="Why a document could not be read."),
         },
         alt="Documents with their state, pages, chunks and size",
     ).selection.rows

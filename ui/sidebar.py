@@ -6,7 +6,7 @@ import streamlit as st
 
 from backends.base import GenerationOptions, State
 from services import Ask, Services
-from ui import errors
+from ui import errors, text
 from ui.app import owner
 
 CHAT_PAGE = "pages/talk/chat.py"
@@ -51,10 +51,9 @@ def _conversations(services: Services) -> None:
     for conversation in services.conversations.list(owner(), limit=8):
         here = conversation.id == current
         if st.button(
-            conversation.title,
+            text.literal(text.short(conversation.title, 30)),
             key=f"open-{conversation.id}",
             type="tertiary",
-            width="stretch",
             icon=":material/chat_bubble:" if here else ":material/chat_bubble_outline:",
             wrap=False,
         ):

@@ -31,6 +31,11 @@ def _lines(text: str) -> list[str]:
     return re.split(r"(\n+)", text)
 
 
+def short(text: str, length: int) -> str:
+    """`text` in at most `length` characters."""
+    return text if len(text) <= length else f"{text[: length - 1].rstrip()}…"
+
+
 def answer(text: str) -> str:
     """A model's answer: its Markdown is drawn, but a dollar before a digit is money and no formula."""
     return _PRICE.sub(r"\\$", text)

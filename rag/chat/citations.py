@@ -106,9 +106,12 @@ class _Sources:
         return held / (self.weight(self.asked) or 1.0)
 
     def support(self, span: _Span, said: set[str]) -> float:
-        """0 to 1: how much of what a sentence says the span holds; 0 where a number is missing."""
+        """0 to 1: how much of what a sentence says the span holds.
+
+        0 where a number is missing, and for a sentence that only says the question again.
+        """
         held = said & span.words
-        if not held or not {word for word in said if _is_number(word)} <= span.words:
+        if not held or said <= self.asked or not {word for word in said if _is_number(word)} <= span.words:
             return 0.0
 
         def worth(found: set[str]) -> float:

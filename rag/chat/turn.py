@@ -25,6 +25,7 @@ from errors import AppError, BackendError
 from rag.chat import citations, prompts
 from rag.chat.conversations import Conversations
 from rag.db import new_id
+from rag.index.sentences import sentences
 from rag.schema import Delta, Event, Finish, Finished, Message, Retrieval, Retrieved, Role, Usage
 
 log = logging.getLogger(__name__)
@@ -141,6 +142,16 @@ def _room(model: LeasedModel, max_new_tokens: int) -> int | None:
     return min(limits, default=None)
 
 
+def without_loop(answer: str) -> str:
+    """`answer` up to the first sentence that it said before."""
+    said: set[str] = set()
+    for start, end in sentences(answer):
+        if answer[start:end] in said:
+            return answer[:start].rstrip()
+        said.add(answer[start:end])
+    return answer
+
+
 class _Writer:
     """The message of a turn as it grows, and its row."""
 
@@ -178,7 +189,8 @@ class _Writer:
             case "length":
                 self.note(f"The answer reached its limit of {self._question.max_new_tokens} tokens and was cut there.")
             case "repetition":
-                self.note("The model began to repeat itself and was stopped there.")
+                self.note("The model began to repeat itself; the answer ends where it did.")
+                self._parts = [without_loop(self.text)]
 
     def note(self, text: str) -> None:
         self._set(notes=(*self.message.notes, text))

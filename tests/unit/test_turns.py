@@ -186,6 +186,17 @@ def test_a_cut_answer_says_so(conversations: Conversations, turns: Turns, ask: A
     assert "limit of 100 tokens" in stored(conversations, question).notes[0]
 
 
+def test_an_answer_that_goes_round_in_circles_ends_where_it_began_to(
+    conversations: Conversations, turns: Turns, ask: Ask
+) -> None:
+    model = ScriptedChatModel(finish_reason="repetition").enqueue("It is 62 metres. ", *["It is old. "] * 9)
+    question = ask(model=model)
+    list(turns.start(question)[1].follow())
+    message = stored(conversations, question)
+    assert message.text == "It is 62 metres. It is old."
+    assert "repeat itself" in message.notes[0]
+
+
 @pytest.mark.parametrize("before", [(), ("The pier is",)])
 def test_stop_ends_the_models_work_and_keeps_what_came(
     conversations: Conversations, turns: Turns, ask: Ask, before: tuple[str, ...]
