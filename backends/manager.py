@@ -16,7 +16,7 @@ from collections.abc import AsyncIterator, Iterable, Iterator
 from concurrent.futures import Future
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
-from threading import Condition, Lock, Thread
+from threading import Condition, Lock, Thread, main_thread
 
 from langchain_core.language_models import BaseChatModel
 
@@ -260,7 +260,8 @@ class ModelManager:
 def _explain(error: BaseException, what: str) -> tuple[BaseException, AppError]:
     """What to raise and what to show: the translation as both, or a bug as it is and a sentence about it."""
     translated = translate(error) if isinstance(error, Exception) else None
-    if translated is None:
+    # A process that ends while a model loads takes its thread pools away from under the load: no bug.
+    if translated is None and main_thread().is_alive():
         logger.error(what, exc_info=error)
     # The status keeps the error, whose frames keep what was half loaded.
     link: BaseException | None = error

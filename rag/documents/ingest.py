@@ -134,11 +134,18 @@ class Ingest:
     def _work(self) -> None:
         while not self._closing.is_set():
             self._wake.clear()
-            for owner, document in self.library.in_state(DocumentState.PENDING):
-                if self._closing.is_set():
-                    return
-                self.process(owner, document.id)
+            try:
+                self._work_off()
+            except Exception:
+                # A full disk, say: the rows stay, and the worker looks again later.
+                log.exception("The ingest queue could not be worked off")
             self._wake.wait(timeout=30)
+
+    def _work_off(self) -> None:
+        for owner, document in self.library.in_state(DocumentState.PENDING):
+            if self._closing.is_set():
+                return
+            self.process(owner, document.id)
 
     def process(
         self, owner: str, document_id: str, report: Callable[[float], None] | None = None

@@ -70,6 +70,7 @@ def test_the_first_screen_says_what_it_is_and_the_samples_answer(app: App, page:
     expect(last_answer(page).get_by_text("tokens/s")).to_be_visible(timeout=PATIENCE)
     expect(last_answer(page)).to_contain_text("Snapdragon")
     expect(last_answer(page)).to_contain_text("crew-handbook.docx")
+    last_answer(page).get_by_text("Sources (").click()
     assert re.search(r"\?c=[0-9a-f]{32}", page.url)
     shoot(page, "answer")
 
@@ -88,6 +89,7 @@ def test_an_uploaded_pdf_answers_with_the_page_that_holds_the_fact(app: App, pag
     last_answer(page).get_by_text("Sources (").click()
     expect(last_answer(page)).to_contain_text("halden-archive.pdf, page 2")
     expect(last_answer(page)).to_contain_text(FACT)
+    last_answer(page).get_by_text("halden-archive.pdf, page 2").last.scroll_into_view_if_needed()
     shoot(page, "answer-sources")
 
 

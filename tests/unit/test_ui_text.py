@@ -1,0 +1,69 @@
+"""Text of documents is drawn letter by letter, text of models as the Markdown it is."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from markdown_it import MarkdownIt
+
+from ui.text import answer, highlighted, literal, short
+
+
+def drawn(markdown: str) -> str:
+    """What a Markdown renderer makes of it, as plain text."""
+    tokens = MarkdownIt().parseInline(markdown)
+    parts = []
+    for token in tokens[0].children or []:
+        assert token.type in {"text", "softbreak", "hardbreak", "text_special"}, token
+        parts.append(token.content if token.type in {"text", "text_special"} else "\n")
+    return "".join(parts)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "# no heading",
+        "*no* _emphasis_ `code`",
+        "[no](http://link)",
+        "![no](image)",
+        "<b>no</b>",
+        "| a | b |",
+        "a\\b",
+        "1. no",
+    ],
+)
+def test_markup_of_a_document_is_text(text: str) -> None:
+    assert drawn(literal(text)) == text
+
+
+@given(st.text(alphabet="ab *_#`[]()!<>|\\~$:&-+.{}^=@/\"'1", min_size=1).filter(lambda text: text == text.strip()))
+def test_any_signs_come_out_as_they_went_in(text: str) -> None:
+    assert drawn(literal(text)) == text
+
+
+def test_streamlits_own_markup_and_formulas_are_text() -> None:
+    assert literal(":red[x] $a$ :smile:") == r"\:red\[x\] \$a\$ \:smile\:"
+
+
+def test_lines_stay_and_empty_lines_do_not_pile_up() -> None:
+    assert literal("a\nb\n\n\n\nc") == "a  \nb  \n  \nc"
+
+
+def test_spans_are_marked_line_by_line_and_the_rest_stays() -> None:
+    assert highlighted("one two\nthree four", [(4, 13)]) == (
+        "one :green-background[two]\n:green-background[three] four"
+    )
+    assert highlighted("plain", []) == "plain"
+    assert highlighted("abcdef", [(1, 4), (2, 5)]) == "a:green-background[bcd]ef"
+
+
+def test_money_in_an_answer_is_no_formula() -> None:
+    assert answer("It costs $5, not $6, and **$x^2$** is a formula.") == (
+        r"It costs \$5, not \$6, and **$x^2$** is a formula."
+    )
+
+
+def test_short() -> None:
+    assert short("abc", 3) == "abc"
+    assert short("abcdef", 4) == "abc…"
