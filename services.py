@@ -100,22 +100,12 @@ class Services:
         return Ingest(
             self.library,
             self.folder.uploads,
-            self.index,
+            partial(CollectionIndex, self.database, self.store, self.lexical),
             self.embeddings,
             max_bytes=self.settings.max_upload_mb * 1_000_000,
             chunk_tokens=self.settings.chunk_tokens,
             chunk_overlap=self.settings.chunk_overlap,
         )
-
-    def index(self, owner: str, collection_id: str) -> CollectionIndex:
-        """Both indices of a collection.
-
-        Raises:
-            EmbeddingMismatch: the collection was indexed by another embedding model.
-        """
-        fingerprint = self.embeddings.fingerprint
-        self.library.claim(owner, collection_id, fingerprint)
-        return CollectionIndex(self.database, self.store, self.lexical, collection_id, fingerprint)
 
     # --- documents ---
 
@@ -190,20 +180,21 @@ class Services:
             count = partial(self.manager.backend(backend).count_tokens, model)
             yield LeasedModel(chat, loaded.context_window, loaded.prompt_limit, count)
 
-    def default_model(self, backend: str) -> str:
-        """The model that a person who chose none gets: the setting for the default backend, else the first listed.
+    def default_model(self, backend: str, listed: Sequence[str] | None = None) -> str:
+        """The model that a person who chose none gets: the setting for the default backend, else the first `listed`.
 
         Raises:
             ConfigurationError: the backend lists none.
         """
         if backend == self.settings.backend and self.settings.model:
             return self.settings.model
-        models = self.manager.backend(backend).list_models()
-        if not models:
+        if listed is None:
+            listed = [model.name for model in self.manager.backend(backend).list_models()]
+        if not listed:
             raise ConfigurationError(
                 f"The backend {backend} has no model to choose.", "Name one in DEFAULT_MODEL_NAME_OR_PATH."
             )
-        return models[0].name
+        return listed[0]
 
     def default_options(self) -> GenerationOptions:
         """Generation options as the settings have them."""

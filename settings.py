@@ -8,14 +8,15 @@ from __future__ import annotations
 
 from functools import cache
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated, Literal, TypeVar
 
-from pydantic import Field, ValidationError
+from pydantic import BeforeValidator, Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from errors import ConfigurationError
 
 S = TypeVar("S", bound=BaseSettings)
+LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR"]
 
 ROOT = Path(__file__).resolve().parent
 
@@ -30,7 +31,7 @@ class Settings(BaseSettings):
     data_dir: Annotated[Path, Field(validation_alias="GESTALT_DATA_DIR")] = ROOT / "data"
     embedding_model: Annotated[str, Field(validation_alias="GESTALT_EMBEDDING_MODEL")] = "embedded"
     threads: Annotated[int, Field(validation_alias="GESTALT_THREADS", ge=0)] = 0
-    """CPU threads for torch; 0 means one per physical core, at most 8."""
+    """CPU threads for torch; 0 means one per core that the process may use, at most 8."""
     device: Annotated[str, Field(validation_alias="GESTALT_DEVICE")] = "auto"
     """auto, cuda, cuda:N, mps or cpu."""
 
@@ -42,7 +43,7 @@ class Settings(BaseSettings):
     chunk_overlap: Annotated[int, Field(validation_alias="GESTALT_CHUNK_OVERLAP", ge=0)] = 30
     strict: Annotated[bool, Field(validation_alias="GESTALT_STRICT")] = True
     """Answer only from the documents; say so where they hold no answer."""
-    log_level: Annotated[str, Field(validation_alias="GESTALT_LOG_LEVEL")] = "WARNING"
+    log_level: Annotated[LogLevel, BeforeValidator(str.upper), Field(validation_alias="GESTALT_LOG_LEVEL")] = "WARNING"
 
     backend: Annotated[str, Field(validation_alias="LLM_BACKEND_TYPE")] = "local"
     model: Annotated[str | None, Field(validation_alias="DEFAULT_MODEL_NAME_OR_PATH")] = None

@@ -29,7 +29,8 @@ class LocalChatModel(BaseChatModel):
     """A chat model whose answers come from `runtime`.
 
     The fields of GenerationOptions may be given for one call (`model.stream(messages, temperature=0.7)`); another name
-    is a TypeError. The last chunk has `usage_metadata`, and `finish_reason` (stop or length) in `response_metadata`.
+    is a TypeError. The last chunk has `usage_metadata`, and in `response_metadata` a `finish_reason`: stop, length or
+    repetition.
 
     Raises while streaming:
         ContextTooLong: the prompt leaves too little room for an answer.

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import logging
 import uuid
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from typing import Any
 from alembic import command
 from alembic.config import Config
 from sqlalchemy import JSON, DateTime, Dialect, Engine, ForeignKey, Index, TypeDecorator, create_engine, event
-from sqlalchemy.exc import DatabaseError
+from sqlalchemy.exc import DatabaseError, OperationalError
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, sessionmaker
 from typing_extensions import override
 
@@ -190,9 +191,21 @@ class Database:
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
 
-    def session(self) -> AbstractContextManager[Session]:
-        """A context manager: a session in a transaction that commits at the end and rolls back on an error."""
-        return self._sessions.begin()
+    @contextmanager
+    def session(self) -> Iterator[Session]:
+        """A session in a transaction that commits at the end and rolls back on an error.
+
+        Raises:
+            StoreError: the database cannot be read or written.
+        """
+        try:
+            with self._sessions.begin() as session:
+                yield session
+        except OperationalError as error:
+            raise StoreError(
+                f"The database could not do what was asked: {error.orig}.",
+                "Check that the data folder is writable and the disk is not full.",
+            ) from error
 
     def close(self) -> None:
         """Give the connections back."""

@@ -48,19 +48,18 @@ class DataFolder:
             probe = path / f".write-test-{os.getpid()}"
             probe.touch()
             probe.unlink()
-        except OSError as error:
-            raise ConfigurationError(
-                f"The data folder {path} cannot be written: {error.strerror or error}.",
-                "Correct its permissions, or name another folder in GESTALT_DATA_DIR.",
-            ) from error
-        lock = FileLock(path / "gestalt.lock", timeout=0, thread_local=False)
-        try:
+            lock = FileLock(path / "gestalt.lock", timeout=0, thread_local=False)
             lock.acquire()
         except Timeout:
             raise LibraryLocked(
                 f"Another Gestalt process has the data folder {path} open.",
                 "Stop the running app first, or do this on its pages.",
             ) from None
+        except OSError as error:
+            raise ConfigurationError(
+                f"The data folder {path} cannot be written: {error.strerror or error}.",
+                "Correct its permissions, or name another folder in GESTALT_DATA_DIR.",
+            ) from error
         return cls(path, lock)
 
     def close(self) -> None:

@@ -24,10 +24,12 @@ def draw(message: Message) -> None:
             st.markdown(text.answer(_numbered(message.text, message.citations)))
         if message.finish is Finish.STOPPED:
             st.caption(":material/stop_circle: Stopped. What came so far is kept.")
+        if message.finish is Finish.RUNNING:
+            errors.show("This answer was interrupted and could not be stored.", "Ask again.")
         if message.error:
             errors.show(message.error["message"], message.error["hint"])
         for note in message.notes:
-            st.caption(f":material/info: {note}")
+            st.caption(f":material/info: {text.literal(note)}")
         sources.chips(message.citations)
         label = "Nearest passages" if message.refused else f"Sources ({len(message.passages)} passages)"
         sources.draw(message.passages, message.citations, label=label)
@@ -58,6 +60,7 @@ def draw_running(services: Services, message: Message) -> None:
     """The answer that is being written, drawn a few times a second until it is done."""
 
     @st.fragment(run_every=POLL_S)
+    @errors.guarded
     def live() -> None:
         turn = services.turns.get(owner(), message.id)
         if turn is None:
@@ -76,7 +79,7 @@ def draw_running(services: Services, message: Message) -> None:
                 "Stop",
                 key=f"stop-{message.id}",
                 icon=":material/stop_circle:",
-                on_click=services.turns.cancel,
+                on_click=errors.guarded(services.turns.cancel),
                 args=(owner(), message.id),
             )
 

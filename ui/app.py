@@ -22,7 +22,12 @@ def services() -> Services:
     settings = get_settings()
     logging.basicConfig(level=settings.log_level)
     opened = Services(settings)
-    opened.ingest.start()
+    try:
+        opened.ingest.start()
+    except BaseException:
+        # Else the next run would find the folder locked by this very process.
+        opened.close()
+        raise
     atexit.register(opened.close)
     return opened
 

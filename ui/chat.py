@@ -7,7 +7,7 @@ import streamlit as st
 from errors import AppError
 from rag.schema import DocumentState, Finish, Message
 from services import SAMPLE_QUESTIONS, Services, sample_files
-from ui import answer, errors, sidebar
+from ui import answer, errors, sidebar, text
 from ui.app import owner
 
 
@@ -16,12 +16,13 @@ def conversation_id() -> str | None:
     return st.query_params.get("c")
 
 
-def ask(services: Services, question: str) -> None:
+def ask(services: Services, question: str, conversation: str | None) -> None:
     """Start a turn and show it; the address then names its conversation."""
     try:
-        message, _ = services.ask(owner(), sidebar.chosen(question, conversation_id()))
+        message, _ = services.ask(owner(), sidebar.chosen(question, conversation))
     except AppError as error:
-        st.session_state["chat_error"] = error
+        # What was typed goes back into the box.
+        st.session_state["chat_error"], st.session_state["asked_again"] = error, question
         return
     st.query_params["c"] = message.conversation_id
 
@@ -37,11 +38,13 @@ def draw(services: Services) -> None:
     running = _conversation(services, messages)
     if error := st.session_state.pop("chat_error", None):
         errors.show(error.message, error.hint)
+    if again := st.session_state.pop("asked_again", None):
+        st.session_state["question"] = again
     question = st.chat_input(
         "Answering …" if running else "Ask your documents", key="question", disabled=running, max_chars=4000
     )
     if question:
-        ask(services, question)
+        ask(services, question, current if messages else None)
         st.rerun()
 
 
@@ -55,8 +58,8 @@ def _conversation(services: Services, messages: tuple[Message, ...]) -> bool:
             answer.draw_running(services, message)
             running = True
         else:
-            # It ended between the two looks.
-            st.rerun()
+            # It ended between the two looks: what is stored now is how.
+            answer.draw(services.conversations.messages(owner(), message.conversation_id)[-1])
     return running
 
 
@@ -78,7 +81,7 @@ def _welcome(services: Services) -> None:
                 "Load the sample documents",
                 type="secondary" if ready else "primary",
                 icon=":material/auto_stories:",
-                on_click=services.add_samples,
+                on_click=errors.guarded(services.add_samples),
                 args=(owner(),),
             )
         st.page_link("pages/library/documents.py", label="Add your own documents", icon=":material/upload_file:")
@@ -94,13 +97,14 @@ def _welcome(services: Services) -> None:
             icon=":material/chat:",
             type="tertiary",
             disabled=not samples_ready,
-            on_click=ask,
-            args=(services, question),
+            on_click=errors.guarded(ask),
+            args=(services, question, None),
         )
 
 
 def _wait_for_documents(services: Services) -> None:
     @st.fragment(run_every=0.5)
+    @errors.guarded
     def live() -> None:
         collection = services.library.collection(owner(), create=True)
         documents = services.library.documents(owner(), collection.id)
@@ -108,6 +112,6 @@ def _wait_for_documents(services: Services) -> None:
         if not open_ones:
             st.rerun()
         done = len(documents) - len(open_ones) + sum(d.progress for d in open_ones)
-        st.progress(done / len(documents), f"Reading {open_ones[0].name} …")
+        st.progress(done / len(documents), f"Reading {text.literal(open_ones[0].name)} …")
 
     live()

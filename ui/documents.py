@@ -60,7 +60,7 @@ def _upload(services: Services, collection_id: str) -> None:
         if isinstance(note, AppError):
             errors.show(note.message, note.hint)
         elif note:
-            st.info(note, icon=":material/content_copy:")
+            st.info(text.literal(note), icon=":material/content_copy:")
 
 
 def _submit(services: Services, collection_id: str, name: str, content: bytes) -> AppError | str | None:
@@ -73,6 +73,7 @@ def _submit(services: Services, collection_id: str, name: str, content: bytes) -
 
 def _progress(services: Services, collection_id: str) -> None:
     @st.fragment(run_every=0.5)
+    @errors.guarded
     def live() -> None:
         documents = services.library.documents(owner(), collection_id)
         unsettled = [document for document in documents if document.state in UNSETTLED]
@@ -80,7 +81,7 @@ def _progress(services: Services, collection_id: str) -> None:
             st.rerun()
         with st.container(border=True):
             for document in sorted(unsettled, key=lambda d: d.state is DocumentState.PENDING)[:5]:
-                st.progress(document.progress, f"{STATES[document.state]}: {document.name}")
+                st.progress(document.progress, f"{STATES[document.state]}: {text.literal(document.name)}")
             if len(unsettled) > 5:
                 st.caption(f"{len(unsettled) - 5} more are waiting. You can leave this page; reading goes on.")
 
@@ -123,10 +124,12 @@ def _table(services: Services, documents: Sequence[DocumentRecord]) -> None:
                     "Try again",
                     key=f"retry-{document.id}",
                     icon=":material/refresh:",
-                    on_click=services.ingest.retry,
+                    on_click=errors.guarded(services.ingest.retry),
                     args=(owner(), document.id),
                 )
-                if st.button(f"Delete {document.name}", key=f"delete-{document.id}", icon=":material/delete:"):
+                if st.button(
+                    f"Delete {text.literal(document.name)}", key=f"delete-{document.id}", icon=":material/delete:"
+                ):
                     _confirm(services, [document])
 
 
@@ -137,7 +140,7 @@ def _summary(documents: Sequence[DocumentRecord]) -> str:
 
 
 def _actions(services: Services, picked: Sequence[DocumentRecord]) -> None:
-    names = picked[0].name if len(picked) == 1 else f"{len(picked)} documents"
+    names = text.literal(picked[0].name) if len(picked) == 1 else f"{len(picked)} documents"
     if st.button(f"Delete {names}", key="delete-picked", icon=":material/delete:", type="primary"):
         _confirm(services, picked)
 
@@ -146,10 +149,12 @@ def _actions(services: Services, picked: Sequence[DocumentRecord]) -> None:
 def _confirm(services: Services, picked: Sequence[DocumentRecord]) -> None:
     st.write("Their text and their index entries are removed. Answers that quoted them stay as they are.")
     for document in picked[:8]:
-        st.markdown(f"- {document.name}")
+        st.markdown(f"- {text.literal(document.name)}")
     if len(picked) > 8:
         st.caption(f"and {len(picked) - 8} more")
-    if st.button("Delete", type="primary", icon=":material/delete:", on_click=_delete, args=(services, picked)):
+    if st.button(
+        "Delete", type="primary", icon=":material/delete:", on_click=errors.guarded(_delete), args=(services, picked)
+    ):
         st.rerun()
 
 
@@ -164,7 +169,7 @@ def _empty(services: Services) -> None:
         st.button(
             "Load the sample documents",
             icon=":material/auto_stories:",
-            on_click=services.add_samples,
+            on_click=errors.guarded(services.add_samples),
             args=(owner(),),
         )
 

@@ -4,19 +4,34 @@ from __future__ import annotations
 
 import logging
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import wraps
+from typing import ParamSpec
 
 import streamlit as st
 
 from errors import AppError
+from ui import text
 
 log = logging.getLogger(__name__)
+P = ParamSpec("P")
 
 
 def show(message: str, hint: str) -> None:
     """One sentence that says what happened, and what to do next."""
-    st.error(f"**{message}**  \n{hint}" if hint else message, icon=":material/error:")
+    st.error(f"**{text.literal(message)}**  \n{text.literal(hint)}".strip(), icon=":material/error:")
+
+
+def guarded(function: Callable[P, object]) -> Callable[P, None]:
+    """`function` with `shown` around it, for callbacks and fragments: they run outside the frame."""
+
+    @wraps(function)
+    def call(*args: P.args, **kwargs: P.kwargs) -> None:
+        with shown():
+            function(*args, **kwargs)
+
+    return call
 
 
 @contextmanager

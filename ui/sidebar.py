@@ -61,6 +61,7 @@ def _conversations(services: Services) -> None:
 
 
 def _pick_backend(services: Services) -> str:
+    services.manager.backend(services.settings.backend)  # a wrong name in the settings is said, not replaced
     labels = {backend.name: backend.label for backend in services.manager.backends()}
     st.session_state.setdefault("backend", services.settings.backend)
     return str(st.selectbox("Backend", labels, key="backend", format_func=lambda name: labels.get(name, name)))
@@ -71,7 +72,7 @@ def _pick_model(services: Services, backend: str) -> str | None:
     with errors.shown():
         who = services.manager.backend(backend)
         models = {model.name: model for model in who.list_models()}
-        default = services.default_model(backend)
+        default = services.default_model(backend, list(models))
         if st.session_state.get("model_of") != backend:
             st.session_state["model"], st.session_state["model_of"] = default, backend
         names = list(dict.fromkeys([*models, default, st.session_state["model"]]))
@@ -94,6 +95,7 @@ def _state(services: Services, backend: str, model: str) -> None:
     settled = services.manager.status(backend, model).state in (State.READY, State.ERROR)
 
     @st.fragment(run_every=None if settled else 1.0)
+    @errors.guarded
     def live() -> None:
         status = services.manager.status(backend, model)
         if status.state is State.READY:
@@ -127,21 +129,28 @@ def _settings(services: Services, backend: str) -> None:
         "strict": settings.strict,
     }
     for key, value in defaults.items():
-        # Said anew in each run, so that a choice outlives a visit to a page that does not draw the widget.
-        state[key] = state.get(key, value)
+        state.setdefault(key, value)
     honoured = services.manager.backend(backend).capabilities.options
     with st.expander("Settings", icon=":material/tune:"):
+        # A setting may lie outside the usual range: the slider then reaches to it.
         st.slider(
-            "Passages", 1, 12, key="passages", help="How many passages are found for a question and shown to the model."
+            "Passages",
+            1,
+            max(12, settings.passages),
+            key="passages",
+            help="How many passages are found for a question and shown to the model.",
         )
         st.toggle(
             "Only from the documents",
             key="strict",
             help="Where the documents hold no answer, say so instead of letting the model answer by itself.",
         )
-        st.slider("Temperature", 0.0, 2.0, step=0.05, key="temperature", disabled="temperature" not in honoured,
-                  help="0 always takes the likeliest word.")  # fmt: skip
-        st.slider("Top-p", 0.05, 1.0, step=0.05, key="top_p", disabled="top_p" not in honoured)
-        st.slider("Top-k", 1, 200, key="top_k", disabled="top_k" not in honoured)
-        st.slider("Longest answer (tokens)", 16, 2048, step=16, key="max_new_tokens",
-                  disabled="max_new_tokens" not in honoured)  # fmt: skip
+
+        def slide(label: str, key: str, low: float, high: float, step: float, help: str | None = None) -> None:  # noqa: A002
+            lowest, highest = min(low, defaults[key]), max(high, defaults[key])
+            st.slider(label, lowest, highest, step=step, key=key, disabled=key not in honoured, help=help)
+
+        slide("Temperature", "temperature", 0.0, 2.0, 0.05, "0 always takes the likeliest word.")
+        slide("Top-p", "top_p", 0.05, 1.0, 0.05)
+        slide("Top-k", "top_k", 1, 200, 1)
+        slide("Longest answer (tokens)", "max_new_tokens", 16, 2048, 16)

@@ -15,15 +15,13 @@ def place(passage: Passage | Citation) -> str:
     return f"{passage.document}, page {passage.page}" if passage.page else passage.document
 
 
-def draw(
-    passages: Sequence[Passage], citations: Sequence[Citation] = (), *, label: str, expanded: bool = False
-) -> None:
+def draw(passages: Sequence[Passage], citations: Sequence[Citation] = (), *, label: str) -> None:
     """All passages in one expander; those that hold a cited span come first."""
     if not passages:
         return
     cited = {citation.n for citation in citations}
     numbered = sorted(enumerate(passages, 1), key=lambda item: item[0] not in cited)
-    with st.expander(label, icon=":material/menu_book:", expanded=expanded):
+    with st.expander(label, icon=":material/menu_book:"):
         for number, passage in numbered:
             _passage(number, passage, [c for c in citations if c.n == number])
 

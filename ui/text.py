@@ -37,5 +37,8 @@ def short(text: str, length: int) -> str:
 
 
 def answer(text: str) -> str:
-    """A model's answer: its Markdown is drawn, but a dollar before a digit is money and no formula."""
-    return _PRICE.sub(r"\\$", text)
+    """A model's answer: its Markdown is drawn, but a dollar before a digit is money and no formula.
+
+    Pictures stay text: a document may have talked the model into one, and to fetch it would tell its server.
+    """
+    return _PRICE.sub(r"\\$", text).replace("![", r"\![")

@@ -29,7 +29,7 @@ SAID_BY_QUESTION = 0.35
 """Weight of a word that the question already holds: an answer proves itself by what it adds."""
 
 _WORD = re.compile(r"\d[\d.,:/]*\d|\w+")
-_MARKER = re.compile(r"\s*\[(\d+(?:\s*,\s*\d+)*)\]")
+_MARKER = re.compile(r"(?:\s+|(?<!\w))\[(\d+(?:\s*,\s*\d+)*)\]")
 
 
 @lru_cache(maxsize=20_000)
@@ -54,7 +54,10 @@ def words(text: str) -> set[str]:
 
 
 def without_markers(text: str, highest: int) -> str:
-    """`text` without the model's own citation numbers that no passage has (above `highest`)."""
+    """`text` without the model's own citation numbers that no passage has (above `highest`).
+
+    Brackets that are glued to a word are an index, as in code.
+    """
 
     def keep(match: re.Match[str]) -> str:
         numbers = [int(number) for number in match.group(1).split(",")]

@@ -34,19 +34,26 @@ FROM_THE_MODEL = ChatPromptTemplate.from_messages(
         ("human", "{question}"),
     ]
 )
+QUOTES = '"""'
 MESSAGE_OVERHEAD = 8
 """Tokens that a chat template puts around one message, at most."""
 
 
-def not_found(searched: str) -> str:
+def not_found(searched: str, passages: Sequence[Passage]) -> str:
     """The answer where the documents hold none; `searched` names what was looked through."""
+    if not passages:
+        return (
+            f"There is nothing to answer from: I searched {searched}. Add a document, or wait until it has been read."
+        )
     return f"I could not find this in your documents. I searched {searched}; the nearest passages are listed below."
 
 
 def quote(number: int, passage: Passage) -> str:
     """A passage as it stands in the prompt."""
     place = f"{passage.document}, page {passage.page}" if passage.page else passage.document
-    return f'[{number}] {place}\n"""\n{passage.text}\n"""'
+    # A passage that held the closing quotes would speak outside of them from there on.
+    text = passage.text.replace(QUOTES, '"')
+    return f"[{number}] {place}\n{QUOTES}\n{text}\n{QUOTES}"
 
 
 def answered(history: Sequence[Message]) -> list[Message]:

@@ -108,7 +108,7 @@ async def _speak(
     question: Question, history: Sequence[Message], retrieval: Retrieval, writer: _Writer
 ) -> AsyncGenerator[str]:
     if retrieval.refused and question.strict:
-        yield prompts.not_found(question.searched)
+        yield prompts.not_found(question.searched, retrieval.passages)
         return
     prompt = prompts.FROM_THE_MODEL if retrieval.refused else prompts.FROM_DOCUMENTS
     if retrieval.refused:
@@ -187,7 +187,7 @@ class _Writer:
             self._usage = add_usage(self._usage, chunk.usage_metadata)
         match chunk.response_metadata.get("finish_reason"):
             case "length":
-                self.note(f"The answer reached its limit of {self._question.max_new_tokens} tokens and was cut there.")
+                self.note("The answer reached its limit of tokens and was cut there.")
             case "repetition":
                 self.note("The model began to repeat itself; the answer ends where it did.")
                 self._parts = [without_loop(self.text)]

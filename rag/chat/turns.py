@@ -10,6 +10,7 @@ import asyncio
 import logging
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 
 from errors import RequestRejected, StoreError
@@ -110,6 +111,9 @@ class Turns:
                     turn.publish(event)
         except Exception:
             log.exception("A turn could not be stored")
+            with suppress(Exception):
+                # The whole message may be what could not be stored: at least it shall not stay “running”.
+                self._conversations.save(question.owner, end.message)
         finally:
             # Out of the table before the last event: who sees the end may start the next turn at once.
             with self._lock:

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from errors import AppError, DocumentTooLarge, EmptyDocument
+from errors import AppError, DocumentTooLarge, EmptyDocument, StoreError
 from rag.db import new_id
 from rag.documents.library import Library
 from rag.documents.loaders import load
@@ -50,7 +50,7 @@ class Ingest:
         chunk_tokens: int,
         chunk_overlap: int,
     ) -> None:
-        """`open_index(owner, collection_id)` gives the indices of a collection; `uploads` keeps the originals."""
+        """`open_index(collection_id, fingerprint)` gives the indices of a collection; `uploads` keeps originals."""
         self.library = library
         self._uploads = uploads
         self._open_index = open_index
@@ -70,6 +70,7 @@ class Ingest:
         Raises:
             DocumentTooLarge: it is over the limit.
             EmptyDocument: there is not a byte in it.
+            StoreError: it could not be stored.
         """
         size = len(source) if isinstance(source, bytes) else source.stat().st_size
         name = Path(name.replace("\\", "/")).name or "document"
@@ -82,7 +83,13 @@ class Ingest:
             raise EmptyDocument(f"“{name}” is an empty file.", "Check that it was saved or copied completely.")
         sha256 = hashlib.sha256(source).hexdigest() if isinstance(source, bytes) else _digest(source)
         with self._lock:
-            self._keep(source, sha256)
+            try:
+                self._keep(source, sha256)
+            except OSError as error:
+                raise StoreError(
+                    f"“{name}” could not be stored: {error.strerror or error}.",
+                    "Check that the data folder is writable and the disk is not full.",
+                ) from error
             return self.library.begin(owner, collection_id, name, sha256, size)
 
     def _keep(self, source: Path | bytes, sha256: str) -> None:
@@ -124,20 +131,27 @@ class Ingest:
 
     def recover(self) -> None:
         """Put interrupted documents back into the queue and finish interrupted deletions."""
-        for owner, document in self.library.in_state(DocumentState.INDEXING):
-            self.library.update(owner, document.id, state=DocumentState.PENDING, progress=0.0)
+        self._requeue()
         for owner, document in self.library.in_state(DocumentState.DELETING):
-            self.delete(owner, document.id)
+            try:
+                self.delete(owner, document.id)
+            except StoreError:
+                log.exception("A deletion could not be finished; the next start tries again")
         for partial in self._uploads.glob("*.*"):
             partial.unlink()
+
+    def _requeue(self) -> None:
+        for owner, document in self.library.in_state(DocumentState.INDEXING):
+            self.library.update(owner, document.id, state=DocumentState.PENDING, progress=0.0)
 
     def _work(self) -> None:
         while not self._closing.is_set():
             self._wake.clear()
             try:
+                self._requeue()
                 self._work_off()
             except Exception:
-                # A full disk, say: the rows stay, and the worker looks again later.
+                # A full disk, say: the queue stays as it is, and the worker looks again later.
                 log.exception("The ingest queue could not be worked off")
             self._wake.wait(timeout=30)
 
@@ -204,7 +218,8 @@ class Ingest:
             raise EmptyDocument(
                 f"No text was found in “{document.name}”.", "Check that it opens, and that its text can be selected."
             )
-        index = self._open_index(owner, document.collection_id)
+        self.library.claim(owner, document.collection_id, self._embeddings.fingerprint)
+        index = self._open_index(document.collection_id, self._embeddings.fingerprint)
         with self._lock:
             if document.chunks:
                 # An attempt that was cut short may have left chunks behind; their number stands in the row.
@@ -232,7 +247,9 @@ class Ingest:
         with self._lock:
             self.library.update(owner, document_id, state=DocumentState.DELETING)
             if document.chunks:
-                self._open_index(owner, document.collection_id).delete(owner, document_id, document.chunks)
+                # As it was indexed, whatever the embedding model is now.
+                fingerprint = self.library.fingerprint(owner, document.collection_id)
+                self._open_index(document.collection_id, fingerprint).delete(owner, document_id, document.chunks)
             self.library.forget(owner, document_id)
             if not self.library.content_in_use(document.sha256):
                 (self._uploads / document.sha256).unlink(missing_ok=True)

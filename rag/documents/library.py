@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import delete, func, select, update
+from sqlalchemy.dialects.sqlite import insert
 
 from errors import ConfigurationError, EmbeddingMismatch
 from rag.db import ChunkRow, CollectionRow, Database, DocumentRow, PageRow
@@ -57,15 +58,20 @@ class Library:
         """
         with self.database.session() as session:
             row = session.scalar(select(CollectionRow).filter_by(owner=owner, name=name))
+            if row is None and create:
+                # Two first visitors at once make one collection.
+                session.execute(insert(CollectionRow).values(owner=owner, name=name).on_conflict_do_nothing())
+                row = session.scalar(select(CollectionRow).filter_by(owner=owner, name=name))
             if row is None:
-                if not create:
-                    raise ConfigurationError(
-                        f"There is no collection called “{name}”.", "Add a document to it first, or correct the name."
-                    )
-                row = CollectionRow(owner=owner, name=name, fingerprint="")
-                session.add(row)
-                session.flush()
+                raise ConfigurationError(
+                    f"There is no collection called “{name}”.", "Add a document to it first, or correct the name."
+                )
             return CollectionRecord(row.id, row.name, row.fingerprint)
+
+    def fingerprint(self, owner: str, collection_id: str) -> str:
+        """The embedding model that indexed the collection; empty where none did yet."""
+        with self.database.session() as session:
+            return session.scalars(select(CollectionRow.fingerprint).filter_by(owner=owner, id=collection_id)).one()
 
     def claim(self, owner: str, collection_id: str, fingerprint: str) -> None:
         """Stamp the collection with the embedding model that indexes it; the first document does.
@@ -90,6 +96,7 @@ class Library:
         Content that is already there, ready or on its way, is a duplicate; content that failed is tried again.
         """
         with self.database.session() as session:
+            session.scalars(select(CollectionRow.id).filter_by(owner=owner, id=collection_id)).one()
             row = session.scalar(select(DocumentRow).filter_by(owner=owner, collection_id=collection_id, sha256=sha256))
             duplicate = row is not None and row.state != DocumentState.FAILED
             if row is None:

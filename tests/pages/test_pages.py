@@ -10,7 +10,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 import ui.app
-from errors import BackendUnavailable, LibraryLocked
+from errors import BackendUnavailable, LibraryLocked, StoreError
 from rag.schema import LOCAL_OWNER, Finish, Role
 from settings import ROOT
 from tests.conftest import PIER, Rehearsal
@@ -101,7 +101,7 @@ def test_a_backend_that_is_down_is_one_sentence_with_the_sources(app: AppTest, s
     app.run()
     app.chat_input[0].set_value(QUESTION).run()
     settle(app, services, lambda: answered(services))
-    assert "**The server is down.**  \nStart it." in texts(app)
+    assert "**The server is down\\.**  \nStart it\\." in texts(app)
     assert "62 metres" in texts(app)
 
 
@@ -154,7 +154,7 @@ def test_files_are_added_and_deleted_on_the_documents_page(app: AppTest, service
     assert "Nothing here yet" in texts(app)
     app.file_uploader[0].upload("pier.md", PIER).run()
     app.file_uploader[0].upload("again.md", PIER).run()
-    assert "already here as “pier.md”" in texts(app)
+    assert "already here as “pier\\.md”" in texts(app)
     collection = services.library.collection(LOCAL_OWNER)
     [document] = services.library.documents(LOCAL_OWNER, collection.id)
     services.ingest.process(LOCAL_OWNER, document.id)
@@ -171,7 +171,7 @@ def test_a_failed_upload_says_why_in_place(app: AppTest, services: Rehearsal) ->
     button(app, "Try again").click().run()
     services.ingest.process(LOCAL_OWNER, failed.id)
     app.run()
-    button(app, "Delete broken.pdf").click().run()
+    button(app, "Delete broken\\.pdf").click().run()
     button(app, "Delete").click().run()
     assert services.library.document(LOCAL_OWNER, failed.id) is None
 
@@ -183,7 +183,7 @@ def test_a_locked_folder_is_said_instead_of_a_traceback(app: AppTest, monkeypatc
     monkeypatch.setattr(ui.app, "services", locked)
     app.run()
     assert not app.exception
-    assert "**Another process has it open.**  \nStop it first." in texts(app)
+    assert "**Another process has it open\\.**  \nStop it first\\." in texts(app)
 
 
 def test_a_bug_is_a_reference_number(app: AppTest, services: Rehearsal, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -195,3 +195,52 @@ def test_a_bug_is_a_reference_number(app: AppTest, services: Rehearsal, monkeypa
     assert not app.exception
     assert "the log has it under" in texts(app)
     assert "secret" not in texts(app)
+
+
+def test_settings_beyond_the_sliders_do_not_break_the_page(
+    app: AppTest, services: Rehearsal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wide = {"max_new_tokens": 4096, "passages": 20, "top_k": 500, "top_p": 0.01}
+    monkeypatch.setattr(services, "settings", services.settings.model_copy(update=wide))
+    app.run()
+    assert app.title[0].value == "Ask your own documents"
+    assert {slider.key: slider.value for slider in app.sidebar.slider}.items() >= wide.items()
+
+
+def test_a_wrong_backend_in_the_settings_is_said(
+    app: AppTest, services: Rehearsal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(services, "settings", services.settings.model_copy(update={"backend": "nobody"}))
+    app.run()
+    assert "no backend 'nobody'" in texts(app)
+
+
+def test_a_question_on_a_stale_link_begins_a_new_conversation(app: AppTest, services: Rehearsal) -> None:
+    services.put_pier()
+    app.query_params["c"] = "gone"
+    app.run()
+    app.chat_input[0].set_value(QUESTION).run()
+    settle(app, services, lambda: answered(services))
+    assert "Scripted answer" in texts(app)
+
+
+def test_an_answer_that_no_turn_writes_any_more_is_drawn_and_not_waited_for(app: AppTest, services: Rehearsal) -> None:
+    chat = services.conversations.create(LOCAL_OWNER, "q")
+    services.conversations.add(LOCAL_OWNER, chat, Role.ASSISTANT, "The pier is", Finish.RUNNING)
+    app.query_params["c"] = chat
+    app.run()
+    assert "The pier is" in texts(app)
+    assert "interrupted" in texts(app)
+    assert not app.chat_input[0].disabled
+
+
+def test_an_error_in_a_click_is_a_sentence(app: AppTest, services: Rehearsal, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(owner: str) -> None:
+        raise StoreError("The disk is full.", "Make room.")
+
+    monkeypatch.setattr(services, "add_samples", full)
+    app.run()
+    button(app, "Load the sample documents").click().run()
+    assert not app.exception
+    assert "The disk is full" in texts(app)
+    assert app.title[0].value == "Ask your own documents"

@@ -87,6 +87,10 @@ def test_marks_of_passages_that_are_not_there_are_dropped() -> None:
     )
 
 
+def test_brackets_in_code_are_no_marks() -> None:
+    assert without_markers("Use arr[0] and x[12].", 2) == "Use arr[0] and x[12]."
+
+
 def test_sentences_cover_the_text_and_respect_abbreviations() -> None:
     found = [FLEET[start:end] for start, end in sentences(FLEET)]
     assert len(found) == 5

@@ -115,14 +115,20 @@ def test_retrieve_one_question_and_a_file_of_them(run: Run, folder: Path, tmp_pa
         + "\n\n"
         + json.dumps({"id": "foreign", "question": "zebra xylophone"})
     )
+    with questions.open("a") as file:
+        turns = [{"role": "user", "content": QUESTION}, {"role": "assistant", "content": "62 metres."}]
+        file.write("\n" + json.dumps({"id": "messages", "question": "And who repaired it?", "history": turns}))
     code, lines = run("retrieve", "--questions", str(questions))
-    assert [line["id"] for line in lines] == [7, "foreign"]
+    assert [line["id"] for line in lines] == [7, "foreign", "messages"]
+    assert lines[2]["passages"] == lines[0]["passages"]
     assert lines[0]["passages"][0]["document"] == "pier.md"
     assert lines[1]["refused"]
     assert lines[1]["passages"]
 
 
-@pytest.mark.parametrize("content", ["no json", '{"id": 1}', '{"question": " "}', "[1]"])
+@pytest.mark.parametrize(
+    "content", ["no json", '{"id": 1}', '{"question": " "}', "[1]", '{"question": "x", "history": [7]}']
+)
 def test_a_broken_file_of_questions_is_named(run: Run, folder: Path, tmp_path: Path, content: str) -> None:
     run("ingest", str(folder))
     questions = tmp_path / "questions.jsonl"
@@ -143,9 +149,9 @@ def test_a_person_gets_sentences(rehearse: Callable[[str], None], folder: Path) 
     assert "pier.md" in ask.stdout
     retrieve = CliRunner().invoke(cli.app, ["retrieve", QUESTION])
     assert "62 metres" in retrieve.stdout
-    missing = CliRunner().invoke(cli.app, ["ask", "x", "--collection", "missing"])
+    missing = CliRunner().invoke(cli.app, ["ask", "x", "--collection", "[/missing]"])
     assert missing.exit_code == 1
-    assert "no collection" in missing.stderr
+    assert "[/missing]" in missing.stderr
 
 
 def test_backends_takes_no_lock(services: Rehearsal, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -173,6 +179,9 @@ def test_a_wrong_setting_is_one_sentence(tmp_path: Path) -> None:
     done = python("ask", "x", data=tmp_path, DEFAULT_LLM_TOP_P="7")
     assert done.returncode == 1
     assert "DEFAULT_LLM_TOP_P" in done.stderr
+    assert "Traceback" not in done.stderr
+    done = python("ask", "x", data=tmp_path, GESTALT_LOG_LEVEL="loud")
+    assert "GESTALT_LOG_LEVEL" in done.stderr
     assert "Traceback" not in done.stderr
 
 

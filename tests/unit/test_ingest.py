@@ -5,12 +5,14 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pytest
 from sqlalchemy import text
+from sqlalchemy.exc import NoResultFound
 
-from errors import DocumentTooLarge, EmbeddingMismatch, EmptyDocument
+from errors import DocumentTooLarge, EmbeddingMismatch, EmptyDocument, StoreError
 from rag.db import Database
 from rag.documents import ingest as ingest_module
 from rag.documents.ingest import Ingest
@@ -67,10 +69,7 @@ def house(tmp_path: Path) -> Iterator[House]:
         WordEmbeddings(),
     )
 
-    def open_index(owner: str, collection_id: str) -> CollectionIndex:
-        library.claim(owner, collection_id, embeddings.fingerprint)
-        return CollectionIndex(database, store, lexical, collection_id, embeddings.fingerprint)
-
+    open_index = partial(CollectionIndex, database, store, lexical)
     ingest = Ingest(library, uploads, open_index, embeddings, max_bytes=100_000, chunk_tokens=500, chunk_overlap=10)
     collection = library.collection(ANN, create=True).id
     yield House(database, store, library, embeddings, ingest, collection, uploads)
@@ -225,11 +224,50 @@ def test_another_embedding_model_is_refused_by_name(house: House) -> None:
         house.library.claim(ANN, house.collection, "others")
 
 
+def test_a_document_leaves_also_after_the_embedding_model_changed(house: House) -> None:
+    document = house.add("a.txt", TEXT)
+    house.embeddings.fingerprint = "others"
+    house.library.update(ANN, document.id, state=DocumentState.DELETING)
+    house.ingest.recover()
+    assert house.traces(document.id) == (0, 0, 0, 0)
+
+
+def test_the_worker_survives_a_database_that_fails_and_takes_the_document_up_again(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    document, _ = house.ingest.submit(ANN, house.collection, "a.txt", TEXT)
+    house.library.update(ANN, document.id, state=DocumentState.INDEXING)
+    failed, done = threading.Event(), threading.Event()
+    queue = house.library.in_state
+
+    def fail_once(*states: DocumentState) -> list[tuple[str, DocumentRecord]]:
+        if not failed.is_set():
+            failed.set()
+            raise StoreError("disk full")
+        return queue(*states)
+
+    house.embeddings.before_batch = lambda texts: done.set()
+    monkeypatch.setattr(house.ingest, "recover", lambda: None)
+    monkeypatch.setattr(house.library, "in_state", fail_once)
+    house.ingest.start()
+    assert failed.wait(5)
+    house.ingest.wake()
+    assert done.wait(10)
+
+
+def test_a_disk_that_cannot_be_written_is_told(house: House) -> None:
+    house.uploads.rmdir()
+    with pytest.raises(StoreError, match=r"“a\.txt” could not be stored"):
+        house.ingest.submit(ANN, house.collection, "a.txt", TEXT)
+
+
 def test_nothing_of_another_owner_is_seen_or_touched(house: House) -> None:
     document = house.add("a.txt", TEXT)
     assert house.library.documents("bob", house.collection) == []
     assert house.library.document("bob", document.id) is None
     house.ingest.delete("bob", document.id)
     assert house.ingest.process("bob", document.id) is None
+    with pytest.raises(NoResultFound):
+        house.ingest.submit("bob", house.collection, "b.txt", b"his")
     assert house.library.page_text("bob", document.id, None) == ""
     assert house.traces(document.id)[0] == document.chunks

@@ -85,4 +85,10 @@ def test_a_passage_is_quoted_data() -> None:
 
 
 def test_not_found_names_what_was_searched() -> None:
-    assert "4 documents in “Fleet”" in not_found("4 documents in “Fleet”")
+    assert "4 documents in “Fleet”" in not_found("4 documents in “Fleet”", PASSAGES)
+    assert "nearest passages" not in not_found("0 documents in “Fleet”", [])
+    assert "Add a document" in not_found("0 documents in “Fleet”", [])
+
+
+def test_a_passage_cannot_leave_its_quotes() -> None:
+    assert quote(1, passage('def f():\n    """Say it."""\n')).count('"""') == 2

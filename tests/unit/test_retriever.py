@@ -14,6 +14,7 @@ import pytest
 from errors import EmbeddingMismatch
 from rag.db import ChunkRow, CollectionRow, Database, DocumentRow
 from rag.index import retriever as module
+from rag.index import retriever as retriever_module
 from rag.index.embeddings import EmbeddingModel, embedded_folder
 from rag.index.lexical import LexicalIndex
 from rag.index.retriever import HybridRetriever, answerable
@@ -26,9 +27,13 @@ class Words(EmbeddingModel):
 
     dimension = 64
     fingerprint = "words-64"
+    max_tokens = 254
 
     def __init__(self) -> None:
         super().__init__(Path())
+
+    def count(self, text: str) -> int:
+        return len(text.split())
 
     def embed_query(self, text: str) -> list[float]:
         vector = np.full(self.dimension, 1e-3)
@@ -192,6 +197,19 @@ def test_a_foreign_question_is_refused_and_still_shows_what_is_nearest(filled: H
     assert found.refused
     assert found.confidence < 0.5
     assert len(found.passages) == 2
+
+
+def test_a_sentence_that_is_near_lets_a_doubtful_question_through(
+    filled: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    minutes = " ".join(f"Point {n} of quorum {n} budget {n} roof {n} gutter {n} heating {n}." for n in range(12))
+    filled.add("c", "minutes", [f"{minutes} Henrik kindled our boiler. Boiler!"])
+    # As if both the chunk's cosine and the coverage spoke against every question.
+    monkeypatch.setattr(retriever_module, "THRESHOLD", 1.1)
+    monkeypatch.setattr(retriever_module, "NEAR", 2.0)
+    retriever = filled.retriever("c")
+    assert not retriever.retrieve("Henrik kindled boiler").refused
+    assert retriever.retrieve("kangaroo boiler wallaby marsupial koala eucalyptus").refused
 
 
 def test_confidence_grows_with_cosine_and_coverage() -> None:

@@ -49,6 +49,7 @@ def test_an_empty_library_refuses_without_a_model(services: Rehearsal) -> None:
     message = finish(services, Ask(QUESTION))
     assert message.refused
     assert "0 documents" in message.text
+    assert "nearest passages" not in message.text
     assert services.script.prompts == []
     assert services.backend.loads == []
 

@@ -13,7 +13,7 @@ from threading import Event
 import pytest
 from langchain_core.language_models import BaseChatModel
 
-from errors import BackendError, BackendUnavailable, RequestRejected
+from errors import BackendError, BackendUnavailable, RequestRejected, StoreError
 from rag.chat import turn as turn_module
 from rag.chat.conversations import Conversations
 from rag.chat.turn import LeasedModel, Question, run
@@ -183,7 +183,7 @@ def test_retrieval_that_fails_is_told(conversations: Conversations, turns: Turns
 def test_a_cut_answer_says_so(conversations: Conversations, turns: Turns, ask: Ask) -> None:
     question = ask(model=ScriptedChatModel(finish_reason="length").enqueue("The pier"))
     list(turns.start(question)[1].follow())
-    assert "limit of 100 tokens" in stored(conversations, question).notes[0]
+    assert "limit of tokens" in stored(conversations, question).notes[0]
 
 
 def test_an_answer_that_goes_round_in_circles_ends_where_it_began_to(
@@ -304,8 +304,12 @@ def test_two_who_follow_see_the_same(turns: Turns, ask: Ask) -> None:
 def test_an_answer_that_cannot_be_stored_still_ends(
     conversations: Conversations, turns: Turns, ask: Ask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    save = conversations.save
+
     def full(owner: str, message: Message) -> None:
-        raise OSError("disk full")
+        if message.text:
+            raise StoreError("disk full")
+        save(owner, message)
 
     question = ask("text")
     monkeypatch.setattr(conversations, "save", full)
@@ -313,6 +317,7 @@ def test_an_answer_that_cannot_be_stored_still_ends(
     assert isinstance(event, Finished)
     assert event.error
     assert "could not be stored" in event.error.message
+    assert stored(conversations, question).finish is Finish.FAILED
 
 
 def test_closing_the_server_stops_and_stores_what_runs(conversations: Conversations, ask: Ask) -> None:

@@ -67,3 +67,8 @@ def test_money_in_an_answer_is_no_formula() -> None:
 def test_short() -> None:
     assert short("abc", 3) == "abc"
     assert short("abcdef", 4) == "abc…"
+
+
+def test_a_picture_in_an_answer_stays_text() -> None:
+    [line] = MarkdownIt().parseInline(answer("![x](http://spy/?q=1)"))
+    assert "image" not in {token.type for token in line.children or []}
