@@ -209,7 +209,8 @@ def test_a_sentence_that_is_near_lets_a_doubtful_question_through(
     monkeypatch.setattr(retriever_module, "NEAR", 2.0)
     retriever = filled.retriever("c")
     assert not retriever.retrieve("Henrik kindled boiler").refused
-    assert retriever.retrieve("kangaroo boiler wallaby marsupial koala eucalyptus").refused
+    monkeypatch.setattr(retriever_module, "SENTENCE", 0.999)
+    assert retriever.retrieve("Henrik kindled boiler").refused
 
 
 def test_confidence_grows_with_cosine_and_coverage() -> None:
