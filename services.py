@@ -25,7 +25,8 @@ from rag.documents.ingest import Ingest
 from rag.documents.library import DEFAULT_COLLECTION, Library
 from rag.folder import DataFolder
 from rag.index.collection import CollectionIndex
-from rag.index.embeddings import EmbeddingModel, open_embeddings
+from rag.index.embedding_models import open_embeddings
+from rag.index.embeddings import EmbeddingModel
 from rag.index.lexical import LexicalIndex
 from rag.index.retriever import HybridRetriever
 from rag.index.store import VectorStore

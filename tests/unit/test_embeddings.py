@@ -15,12 +15,11 @@ import pytest
 
 from errors import ConfigurationError
 from rag.index import embeddings
+from rag.index.embedding_models import SentenceTransformerModel, open_embeddings
 from rag.index.embeddings import (
     BATCH_TOKENS,
     EmbeddingModel,
-    SentenceTransformerModel,
     embedded_folder,
-    open_embeddings,
 )
 from settings import ROOT, Settings
 

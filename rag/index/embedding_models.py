@@ -1,0 +1,100 @@
+"""Which embedding model: the embedded one, or another that a person chose, from a folder or the Hugging Face hub.
+
+Knows how models are found and what runs them; what a vector is, `embeddings.py` knows.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from langchain_core.embeddings import Embeddings
+from typing_extensions import override
+
+from accelerator import choose_device, load_torch
+from errors import ConfigurationError
+from rag.index.embeddings import EmbeddingModel, embedded_folder
+from settings import Settings
+
+EMBEDDED = "embedded"
+"""The value of GESTALT_EMBEDDING_MODEL that names the model of the package."""
+HUB_SECONDS = 5.0
+
+
+class SentenceTransformerModel(EmbeddingModel):
+    """Any other model of the sentence-transformers format, run by langchain_huggingface."""
+
+    pooling = "sentence-transformers-l2"
+    latin_only = False
+
+    @override
+    def _load(self) -> Any:
+        load_torch()
+        device = choose_device(self._wanted_device)
+        from langchain_huggingface import HuggingFaceEmbeddings
+
+        document = self._prompts.get("document") or self._prompts.get("passage") or ""
+        return HuggingFaceEmbeddings(
+            model_name=str(self.folder),
+            model_kwargs={
+                "device": device,
+                "local_files_only": True,
+                "trust_remote_code": False,
+                "model_kwargs": {"use_safetensors": True},
+            },
+            encode_kwargs={"normalize_embeddings": True, "prompt": document},
+            query_encode_kwargs={"normalize_embeddings": True, "prompt": self._prompts.get("query", "")},
+        )
+
+    @override
+    def _encode(self, texts: Sequence[str], *, query: bool) -> list[list[float]]:
+        model: Embeddings = self._model()
+        return [model.embed_query(text) for text in texts] if query else model.embed_documents(list(texts))
+
+
+def open_embeddings(settings: Settings) -> EmbeddingModel:
+    """The model that GESTALT_EMBEDDING_MODEL names: `embedded`, a folder, or an id on the Hugging Face hub.
+
+    Raises:
+        ConfigurationError: it cannot be had; within seconds, also where there is no network.
+    """
+    wanted = settings.embedding_model
+    if wanted == EMBEDDED:
+        return EmbeddingModel(embedded_folder(), device=settings.device)
+    folder = Path(wanted).expanduser()
+    if not folder.is_dir():
+        folder = _from_hub(wanted)
+    if not (folder / "tokenizer.json").is_file() or not any(folder.glob("*.safetensors")):
+        raise ConfigurationError(
+            f"The embedding model {wanted} cannot be used: {folder} lacks tokenizer.json or *.safetensors.",
+            "Choose a sentence-transformers model with safetensors weights, or set GESTALT_EMBEDDING_MODEL=embedded.",
+        )
+    return SentenceTransformerModel(folder, name=wanted, device=settings.device)
+
+
+def _from_hub(name: str) -> Path:
+    """The snapshot of a model: from the cache, else downloaded."""
+    # A path that is not there looks like no hub id: no reason to ask the network.
+    refused = ConfigurationError(
+        f"The embedding model {name} is neither a folder here nor a model that the Hugging Face hub gives.",
+        "Check GESTALT_EMBEDDING_MODEL and the network, or set it to embedded.",
+    )
+    if not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", name):
+        raise refused
+    from huggingface_hub import HfApi, snapshot_download
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    patterns = ["*.json", "*.safetensors", "*/config.json", "*_Dense/*.safetensors"]
+    try:
+        return Path(snapshot_download(name, local_files_only=True, allow_patterns=patterns))
+    except LocalEntryNotFoundError:
+        pass
+    try:
+        # One short question first: a download would try again and again for a minute where there is no network.
+        HfApi().model_info(name, timeout=HUB_SECONDS)
+        return Path(snapshot_download(name, allow_patterns=patterns))
+    # The hub's client raises its own errors, httpx's and the operating system's: all say that it cannot be had.
+    except Exception as error:
+        raise refused from error
