@@ -59,8 +59,10 @@ than those of the documents covers none (it changes no rate of foreign questions
 Another embedding model has other cosines and wants its own constants.
 """
 SENTENCE, LOOKED_AT, STATEMENT = 0.45, 4, 4
-"""Before it refuses, it looks at the sentences of the best passages: one of
-four words or more that is so near to the question lets it through."""
+"""Before it refuses, it looks at the sentences of the best passages: one of four words or more that is so near to the
+question lets it through. Over SQuAD 1.0 % of its questions are then refused, and 91, 87 and 84 % of those of sec_10q,
+chunking_eval and MTRAG-UN (`bench/retrieval.py`); of the 40 questions about the samples 0 instead of 4, and of the 8
+foreign ones still 6 (`bench/answers.py`)."""
 HIDDEN = (DocumentState.DELETING.value, DocumentState.FAILED.value)
 
 
