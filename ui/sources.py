@@ -9,6 +9,9 @@ import streamlit as st
 from rag.schema import Citation, Passage
 from ui import text
 
+HEIGHT = 380
+"""Pixels: the best passage whole, and the beginning of the next."""
+
 
 def place(passage: Passage | Citation) -> str:
     """File and page, as a person reads them."""
@@ -21,7 +24,9 @@ def draw(passages: Sequence[Passage], citations: Sequence[Citation] = (), *, lab
         return
     cited = {citation.n for citation in citations}
     numbered = sorted(enumerate(passages, 1), key=lambda item: item[0] not in cited)
-    with st.expander(label, icon=":material/menu_book:"):
+    # A chat that stands at its end stays there when it grows: without a height of its own the box would open on its
+    # last passage.
+    with st.expander(label, icon=":material/menu_book:"), st.container(height=HEIGHT, border=False):
         for number, passage in numbered:
             _passage(number, passage, [c for c in citations if c.n == number])
 

@@ -89,7 +89,6 @@ def test_an_uploaded_pdf_answers_with_the_page_that_holds_the_fact(app: App, pag
     last_answer(page).get_by_text("Sources (").click()
     expect(last_answer(page)).to_contain_text("halden-archive.pdf, page 2")
     expect(last_answer(page)).to_contain_text(FACT)
-    last_answer(page).get_by_text("halden-archive.pdf, page 2").last.scroll_into_view_if_needed()
     shoot(page, "answer-sources")
 
 
