@@ -37,9 +37,9 @@ log = logging.getLogger(__name__)
 
 SAMPLES = ROOT / "data" / "samples"
 SAMPLE_QUESTIONS = (
-    "Who founded the Tarrow Sound Ferry Company?",
-    "What is the code word for a fire?",
-    "What are the best months for puffins?",
+    "What is the cat in the ticket office called?",
+    "Where is the spare key to Shed 3 kept?",
+    "How high is the lighthouse on Gannet Holm?",
 )
 """Questions to try, each answered by another of the samples."""
 

@@ -53,7 +53,7 @@ def test_a_newcomer_sees_what_it_is_and_what_to_click(app: AppTest, services: Re
     app.run()
     assert not app.exception
     assert app.title[0].value == "Ask your own documents"
-    assert button(app, "What is the code word for a fire?").disabled
+    assert button(app, "What is the cat in the ticket office called?").disabled
     button(app, "Load the sample documents").click().run()
     collection = services.library.collection(LOCAL_OWNER)
     assert len(services.library.documents(LOCAL_OWNER, collection.id)) == 4
