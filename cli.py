@@ -318,7 +318,10 @@ def backends(as_json: AsJson = False) -> None:
     try:
         checks = ModelManager(get_settings()).check_all(timeout=3.0)
     except AppError as error:
-        _say(error)
+        if as_json:
+            _emit({"error": _error(error)})
+        else:
+            _say(error)
         raise typer.Exit(1) from None
     table = Table("backend", "state", "models", "what to do", box=None)
     for check in checks:

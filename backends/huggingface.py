@@ -131,7 +131,7 @@ class HuggingFaceBackend(Backend):
                 device_map=device,
             )
         except (OSError, ValueError) as error:
-            reason = str(error).strip().splitlines()[0]
+            reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
             raise BackendUnavailable(f"{model} cannot be loaded: {reason}", "Choose another model.") from error
         weights.eval()
         if device == "cpu" and weights.config._attn_implementation == "sdpa":

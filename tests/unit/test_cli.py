@@ -183,6 +183,9 @@ def test_a_wrong_setting_is_one_sentence(tmp_path: Path) -> None:
     done = python("ask", "x", data=tmp_path, GESTALT_LOG_LEVEL="loud")
     assert "GESTALT_LOG_LEVEL" in done.stderr
     assert "Traceback" not in done.stderr
+    done = python("backends", "--json", data=tmp_path, LOCAL_DTYPE="float7")
+    assert done.returncode == 1
+    assert "LOCAL_DTYPE" in json.loads(done.stdout)["error"]["message"]
 
 
 def test_a_second_process_gets_json_and_a_way_out(services: Rehearsal) -> None:
