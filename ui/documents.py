@@ -100,13 +100,15 @@ def _table(services: Services, documents: Sequence[DocumentRecord]) -> None:
         }
     )
     st.caption(_summary(documents))
+    # Ticks are row numbers: other rows get another table, so that a tick never moves to another document.
+    rows_key = hash(tuple(document.id for document in documents))
     chosen = st.dataframe(
         rows,
         hide_index=True,
         on_select="rerun",
         selection_mode="multi-row",
         placeholder="",
-        key=f"documents-{len(documents)}",
+        key=f"documents-{rows_key}",
         column_config={
             "Name": st.column_config.TextColumn(width="medium"),
             "Reason": st.column_config.TextColumn(help="Why a document could not be read."),
