@@ -13,11 +13,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from settings import ROOT
 
 SHOTS = ROOT / "build" / "e2e"
+# The first page of a cold server and a cold browser takes 3 to 5 s on two busy cores.
+expect.set_options(timeout=20_000)
 
 
 class App:
