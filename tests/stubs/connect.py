@@ -1,0 +1,52 @@
+"""The server backends, each with the stub of its protocol. Nothing of the environment outside reaches them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import cast
+
+import pytest
+
+import settings
+from backends import backend_class
+from backends.server import ServerBackend
+from settings import Settings
+from tests.stubs.gemini_server import GeminiStub
+from tests.stubs.ollama_server import OllamaStub
+from tests.stubs.openai_server import OpenAIStub
+from tests.stubs.wire import WireStub
+
+GGUF = "/home/someone/models/granite.gguf"
+
+STUBS: dict[str, Callable[[], WireStub]] = {
+    "ollama": OllamaStub,
+    "vllm": OpenAIStub,
+    # As llama-cpp-python serves it.
+    "instructlab": partial(OpenAIStub, models=(GGUF,), usage=False, checks=False, max_model_len=None),
+    "gemini": GeminiStub,
+}
+MODELS = {"ollama": "tiny", "vllm": "tiny", "instructlab": GGUF, "gemini": "gemini-2.5-flash"}
+
+
+def connect(name: str, server: WireStub | str, **options: object) -> ServerBackend:
+    """A backend that talks to `server`, with the server's key where it has one.
+
+    Args:
+        name: of the backend.
+        server: a stub, or an address.
+        options: further settings, by the names of their fields; None leaves one out.
+    """
+    if isinstance(server, WireStub):
+        options = {"base_url": server.url, "api_key": server.key, **options}
+    else:
+        options = {"base_url": server, **options}
+    kind = cast("type[ServerBackend]", backend_class(name))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(settings, "SECRETS", None)
+        patch.setitem(kind.kind.model_config, "env_file", None)
+        for field, info in kind.kind.model_fields.items():
+            value = options.pop(field, None)
+            patch.setenv(str(info.validation_alias), "" if value is None else str(value))
+        assert not options
+        return kind(Settings())
