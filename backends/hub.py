@@ -7,52 +7,118 @@ other formats of weights can run code. Knows files; nothing of torch or of gener
 from __future__ import annotations
 
 import json
+from concurrent.futures import CancelledError, Future, wait
+from math import prod
 from pathlib import Path
+from threading import Event, Thread
 from typing import Any
 
 from backends.base import ModelInfo, Progress, Report
 from errors import AuthenticationFailed, ModelNotFound
 
 FILES = ["*.safetensors", "*.json", "*.jinja", "tokenizer.model", "merges.txt", "vocab.txt"]
-TIMEOUT = 5.0
-"""Seconds to wait for the Hub's first answer."""
 
 
-def find(model: str, report: Report) -> Path:
+def find(model: str, report: Report, token: str | None = None, timeout: float = 5) -> Path:
     """The folder of `model`: a path, or the id of a Hub repository, taken from the cache or else downloaded.
+
+    Args:
+        model: the path or the id.
+        report: takes the progress; its exception ends a download.
+        token: of an account on the Hub; None leaves it to the Hub's own look-up.
+        timeout: seconds to wait for the Hub's first answer.
 
     Raises:
         ModelNotFound: no such folder or repository, or it is not cached and the Hub cannot be reached.
-        AuthenticationFailed: the repository asks for an account with access.
+        AuthenticationFailed: the repository asks for an account with access, or the token is wrong.
     """
     if (folder := Path(model).expanduser()).is_dir():
         return folder
-    from huggingface_hub import HfApi, snapshot_download
-    from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import (
+        GatedRepoError,
+        HfHubHTTPError,
+        HFValidationError,
+        LocalEntryNotFoundError,
+        RepositoryNotFoundError,
+    )
 
     try:
         return Path(snapshot_download(model, allow_patterns=FILES, local_files_only=True))
     except HFValidationError:
         raise ModelNotFound(f"There is no model folder {model}.", "Give a folder or a Hugging Face id.") from None
     except LocalEntryNotFoundError:
-        report(Progress(f"Asking the Hugging Face Hub for {model}"))
+        pass
     try:
-        info = HfApi().model_info(model, timeout=TIMEOUT, files_metadata=True)
-        size = sum(file.size or 0 for file in info.siblings or [] if file.rfilename.endswith(".safetensors"))
-        report(Progress(f"Downloading {model} ({size / 1e9:.1f} GB)"))
-        return Path(snapshot_download(model, allow_patterns=FILES, etag_timeout=TIMEOUT))
+        return _download(model, report, token, timeout)
     except GatedRepoError:
         raise AuthenticationFailed(
-            f"{model} asks for an account with access to it.", "Accept its terms on the Hub and set HF_TOKEN."
+            f"{model} asks for an account with access to it.",
+            "Accept its terms on the Hub and set HUGGING_FACE_HUB_TOKEN.",
         ) from None
-    except HfHubHTTPError as error:
-        raise ModelNotFound(f"The Hugging Face Hub has no model {model}.", "Check its name.") from error
+    except RepositoryNotFoundError as error:
+        raise ModelNotFound(
+            f"The Hugging Face Hub has no model {model}.",
+            "Check its name; a private model needs HUGGING_FACE_HUB_TOKEN.",
+        ) from error
     except Exception as error:
         # Whatever the connection fails with: there are a dozen, from four libraries.
+        if isinstance(error, HfHubHTTPError) and error.response.status_code in (401, 403):
+            raise AuthenticationFailed(
+                "The Hugging Face Hub refused the token.", "Correct HUGGING_FACE_HUB_TOKEN."
+            ) from error
         raise ModelNotFound(
             f"{model} is not on this machine, and the Hugging Face Hub cannot be reached.",
             "Connect to the internet, or give the folder of a model.",
         ) from error
+
+
+def _download(model: str, report: Report, token: str | None, timeout: float) -> Path:
+    """Fetch in a thread of its own, which nobody has to wait for: a read from the network cannot be interrupted."""
+    from huggingface_hub import HfApi, snapshot_download
+    from huggingface_hub.utils._paths import filter_repo_objects
+    from huggingface_hub.utils.tqdm import tqdm
+
+    ended = Event()
+    bars: list[Any] = []
+    sizes: list[int] = []
+    done: Future[Path] = Future()
+
+    class Bar(tqdm):
+        """Counts what comes, draws nothing, and ends the download when nobody wants it any more."""
+
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            super().__init__(*args, **{**kwargs, "disable": True})  # type: ignore[no-untyped-call]
+            if kwargs.get("unit") == "B":
+                bars.append(self)
+
+        def update(self, n: float | None = 1) -> None:
+            if ended.is_set():
+                raise CancelledError
+            self.n += n or 0
+
+    def fetch() -> None:
+        try:
+            info = HfApi(token=token).model_info(model, timeout=timeout, files_metadata=True)
+            files = filter_repo_objects(info.siblings or [], allow_patterns=FILES, key=lambda file: file.rfilename)
+            sizes.extend(file.size or 0 for file in files)
+            folder = snapshot_download(model, allow_patterns=FILES, etag_timeout=timeout, token=token, tqdm_class=Bar)
+            done.set_result(Path(folder))
+        except BaseException as error:  # noqa: BLE001 - raised where it is waited for
+            done.set_exception(error)
+
+    report(Progress(f"Asking the Hugging Face Hub for {model}"))
+    Thread(target=fetch, name=f"download {model}", daemon=True).start()
+    try:
+        while not done.done():
+            received, size = max((bar.n for bar in bars), default=0), sum(sizes)
+            fraction = min(1.0, received / size) if size else None
+            what = "Downloading" if size else "Asking the Hugging Face Hub for"
+            report(Progress(f"{what} {model}", fraction))
+            wait([done], timeout=0.1)
+    finally:
+        ended.set()
+    return done.result()
 
 
 def cached_chat_models() -> list[ModelInfo]:
@@ -69,8 +135,9 @@ def cached_chat_models() -> list[ModelInfo]:
         newest = max(repository.revisions, key=lambda each: each.last_modified, default=None)
         if newest and repository.repo_type == "model" and (chat := _read_config(newest.snapshot_path)):
             window = chat.get("max_position_embeddings")
-            name = repository.repo_id
-            found.append(ModelInfo(name, name, context_window=window, size_bytes=repository.size_on_disk))
+            name, family = repository.repo_id, _family(newest.snapshot_path, chat)
+            size = repository.size_on_disk
+            found.append(ModelInfo(name, name, context_window=window, size_bytes=size, family=family))
     return found
 
 
@@ -84,3 +151,23 @@ def _read_config(folder: Path) -> dict[str, Any] | None:
     chats = tokenizer.get("chat_template") or (folder / "chat_template.jinja").exists()
     generates = any(str(name).endswith("ForCausalLM") for name in config.get("architectures") or [])
     return config if chats and generates and any(folder.glob("*.safetensors")) else None
+
+
+def _family(folder: Path, config: dict[str, Any]) -> str:
+    """Architecture and size, “llama 8.0B”. The size is that of the tensors that the files' headers name."""
+    architecture = str(config.get("model_type", ""))
+    # Quantized weights are packed: their shapes do not tell how many they are.
+    count = 0 if "quantization_config" in config else sum(map(_count_parameters, folder.glob("*.safetensors")))
+    size = f"{count / 1e9:.1f}B" if count >= 1e9 else f"{count / 1e6:.0f}M" if count >= 1e6 else ""
+    return f"{architecture} {size}".strip()
+
+
+def _count_parameters(file: Path) -> int:
+    """From the header: eight bytes of length, little end first, then JSON (safetensors' format)."""
+    try:
+        with file.open("rb") as stream:
+            # The format allows no longer header than this.
+            header = json.loads(stream.read(min(100_000_000, int.from_bytes(stream.read(8), "little"))))
+        return sum(prod(tensor["shape"]) for name, tensor in header.items() if name != "__metadata__")
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        return 0

@@ -1,7 +1,8 @@
-"""The local backend: a model in this process's memory, on a GPU or on the CPU.
+"""The local backend: a model in this process's memory, on one GPU or several, or on the CPU.
 
     embedded_model.py    the model that ships with Gestalt
     hub.py               the others: a folder, the Hugging Face cache, a download
+    quantization.py      loading a model in 8 or 4 bits
     generation.py        one answer after another, each of which can be ended at any moment
     local_chat_model.py  the LangChain face
 
@@ -14,33 +15,38 @@ import ctypes
 import gc
 import importlib.util
 import sys
-from contextlib import suppress
+import traceback
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal
+from threading import get_ident
+from typing import Annotated, Any, ClassVar, Literal
 
 from langchain_core.language_models import BaseChatModel
-from pydantic import Field
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import Field, SecretStr
 
 from accelerator import choose_device, choose_dtype, load_torch
-from backends import cpu_attention, embedded_model, hub
-from backends.base import Backend, Capabilities, GenerationOptions, Loaded, ModelInfo, Progress, Report
+from backends import cpu_attention, embedded_model, hub, quantization
+from backends.base import Backend, Capabilities, GenerationOptions, Loaded, ModelInfo, Progress, Released, Report
 from backends.chat_format import require_chat_template
 from backends.generation import Runtime
 from backends.local_chat_model import LocalChatModel
 from errors import BackendUnavailable, ConfigurationError
-from settings import ROOT, Settings, read_settings
+from settings import EnvironmentSettings, Settings, read_settings
 
 
-class LocalSettings(BaseSettings):
+class LocalSettings(EnvironmentSettings):
     """Settings of the local backend; its device and threads are the application's."""
-
-    model_config = SettingsConfigDict(
-        env_file=ROOT / ".env", env_ignore_empty=True, extra="ignore", frozen=True, populate_by_name=True
-    )
 
     dtype: Annotated[Literal["auto", "bfloat16", "float16", "float32"], Field(validation_alias="LOCAL_DTYPE")] = "auto"
     """auto: bfloat16 where the device computes in it natively, float32 elsewhere."""
+    device_map: Annotated[Literal["", "auto", "balanced", "sequential"], Field(validation_alias="LOCAL_DEVICE_MAP")] = (
+        ""
+    )
+    """How accelerate spreads a model over the GPUs and the CPU; empty: the whole model on GESTALT_DEVICE."""
+    token: Annotated[SecretStr | None, Field(validation_alias="HUGGING_FACE_HUB_TOKEN")] = None
+    hub_timeout: Annotated[float, Field(validation_alias="LOCAL_HUB_TIMEOUT", gt=0)] = 5
+    """Seconds to wait for the Hub's first answer."""
 
 
 class HuggingFaceBackend(Backend):
@@ -48,7 +54,9 @@ class HuggingFaceBackend(Backend):
 
     name: ClassVar[str] = "local"
     label: ClassVar[str] = "Local (Hugging Face)"
-    capabilities: ClassVar[Capabilities] = Capabilities(loads_weights=True, free_model_name=True)
+    capabilities: ClassVar[Capabilities] = Capabilities(
+        loads_weights=True, unloads=True, free_model_name=True, variants=quantization.VARIANTS, counts_tokens=True
+    )
     start_hint: ClassVar[str] = embedded_model.INSTALL
 
     def __init__(self, settings: Settings) -> None:
@@ -69,6 +77,7 @@ class HuggingFaceBackend(Backend):
             note,
             context_window=8192,
             size_bytes=embedded_model.SIZE,
+            family="llama 135M",
         )
         return [embedded, *hub.cached_chat_models()]
 
@@ -87,62 +96,111 @@ class HuggingFaceBackend(Backend):
     def load(self, model: str, report: Report) -> Loaded:
         """Load the embedded model, a folder, or a model of the Hugging Face Hub by its id, downloading it if need be.
 
+        An exception of `report` ends the load at once and comes out as it is. A load that ends early leaves nothing
+        in memory.
+
         Raises:
             ModelNotFound: no such folder, cached model or repository, or the Hub cannot be reached.
+            AuthenticationFailed: the Hub gives the model to accounts with access only.
             BackendUnavailable: its files cannot be used: they need code of their own, or have no chat template.
-            ConfigurationError: the embedded model or the device is not there.
+            ConfigurationError: the embedded model or the device is not there, or the variant cannot be had.
         """
-        report(Progress("Starting torch"))
-        load_torch()
-        device = choose_device(self.settings.device)
-        if model == embedded_model.NAME:
-            folder = embedded_model.ensure(self.settings.data_dir, report)
-        else:
-            folder = hub.find(model, report)
-        report(Progress(f"Loading {model}"))
-        runtime = self._runtimes[model] = self._read(model, folder, device)
+        with _passing(report) as report:
+            report(Progress("Starting torch"))
+            load_torch()
+            device = choose_device(self.settings.device)
+            name, variant = quantization.split(model)
+            if variant:
+                quantization.require(name, variant, device)
+            if name == embedded_model.NAME:
+                folder = embedded_model.ensure(self.settings.data_dir, report)
+            else:
+                token = self.local.token.get_secret_value() if self.local.token else None
+                folder = hub.find(name, report, token, self.local.hub_timeout)
+            try:
+                runtime = self._read(model, folder, device, report)
+            except BaseException as error:
+                _forget(error)
+                raise
+            finally:
+                # Reading and quantizing leave a lot behind.
+                release_memory()
+        self._runtimes[model] = runtime
         weights = runtime.model
-        quantization = getattr(weights.config, "quantization_config", None)
+        on_disk = getattr(weights.config, "quantization_config", None)
         return Loaded(
             context_window=runtime.context_window,
-            prompt_limit=embedded_model.PROMPT_LIMIT if model == embedded_model.NAME else None,
-            device=device,
+            prompt_limit=embedded_model.PROMPT_LIMIT if name == embedded_model.NAME else None,
+            device=", ".join(devices(weights)),
             dtype=str(weights.dtype).removeprefix("torch."),
-            quantization=str(quantization.quant_method.value) if quantization else None,
+            quantization=variant or (str(on_disk.quant_method.value) if on_disk else None),
             size_bytes=weights.get_memory_footprint(),
         )
 
-    def _read(self, model: str, folder: Path, device: str) -> Runtime:
+    def _read(self, model: str, folder: Path, device: str, report: Report) -> Runtime:
         torch = load_torch()
-        from transformers import AutoModelForCausalLM, AutoTokenizer
+        from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
         from transformers.utils.logging import disable_progress_bar
 
         disable_progress_bar()
+        # On the CPU weights are first mapped, then read.
+        share = 0.5 if device == "cpu" else 1.0
+
+        def tell(fraction: float) -> None:
+            report(Progress(f"Loading {model}", fraction))
+
+        tell(0)
+        name, variant = quantization.split(model)
         dtype = choose_dtype(device) if self.local.dtype == "auto" else getattr(torch, self.local.dtype)
         try:
+            config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+            if variant:
+                quantization.require_full_precision(name, variant, config)
             tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
             require_chat_template(model, tokenizer)
-            weights = AutoModelForCausalLM.from_pretrained(
-                folder,
-                dtype=dtype,
-                local_files_only=True,
-                trust_remote_code=False,
-                use_safetensors=True,
-                device_map=device,
-            )
-        except (OSError, ValueError) as error:
+            with _bars(lambda done: tell(share * done)):
+                weights = AutoModelForCausalLM.from_pretrained(
+                    folder,
+                    dtype=dtype,
+                    local_files_only=True,
+                    trust_remote_code=False,
+                    use_safetensors=True,
+                    device_map=self.local.device_map or device,
+                    quantization_config=quantization.make_config(variant, dtype) if variant else None,
+                )
+        except torch.OutOfMemoryError:
+            raise
+        except (OSError, ValueError, RuntimeError) as error:
             reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
             raise BackendUnavailable(f"{model} cannot be loaded: {reason}", "Choose another model.") from error
         weights.eval()
-        if device == "cpu" and weights.config._attn_implementation == "sdpa":
-            weights.set_attn_implementation(cpu_attention.register())
+        if devices(weights) == ["cpu"]:
+            for parameter in _stepping(list(weights.parameters()), lambda done: tell(share + (1 - share) * done)):
+                # Still mapped from its file, else: the first answer would wait for the disk, what the model takes
+                # could not be told, and a quantized one would keep the pages that it was made from.
+                if type(parameter) is torch.nn.Parameter:
+                    parameter.data = parameter.data.clone()
+            quantization.avoid_packing(weights)
+            if weights.config._attn_implementation == "sdpa":
+                weights.set_attn_implementation(cpu_attention.register())
         return Runtime(model, weights, tokenizer)
 
-    def unload(self, model: str) -> None:
-        """End its generations and give its memory back to the system. Nothing where it is not loaded."""
-        if runtime := self._runtimes.pop(model, None):
-            runtime.close()
-            release_memory()
+    def unload(self, model: str) -> Released | None:
+        """End its generations and give its memory back to the system. Nothing where it is not loaded.
+
+        Returns:
+            What it took and how much less its devices hold now, as they report it themselves.
+        """
+        runtime = self._runtimes.pop(model, None)
+        if runtime is None:
+            return None
+        places, size = devices(runtime.model), runtime.model.get_memory_footprint()
+        # Else what its last answer left behind counts as the model's.
+        release_memory()
+        before = memory_in_use(places)
+        runtime.close()
+        release_memory()
+        return Released(", ".join(places), size, max(0, before - memory_in_use(places)))
 
     def chat_model(self, model: str, options: GenerationOptions) -> BaseChatModel:
         """A chat model for a loaded model.
@@ -166,6 +224,29 @@ class HuggingFaceBackend(Backend):
         return self._runtimes[model]
 
 
+def devices(model: Any) -> list[str]:
+    """Where its weights are: “cuda:0”, “cpu”, or several of them where it is spread."""
+    torch = load_torch()
+    spread = getattr(model, "hf_device_map", None) or {"": model.device}
+    return sorted({place if place == "disk" else str(torch.device(place)) for place in spread.values()})
+
+
+def memory_in_use(places: Collection[str]) -> int:
+    """Bytes that this process holds on these devices: as torch counts them on a GPU, resident memory on the CPU."""
+    import psutil
+
+    torch = load_torch()
+    total = 0
+    for place in places:
+        if place.startswith("cuda"):
+            total += torch.cuda.memory_allocated(place)
+        elif place.startswith("mps"):
+            total += torch.mps.current_allocated_memory()
+        elif place == "cpu":
+            total += psutil.Process().memory_info().rss
+    return total
+
+
 def release_memory() -> None:
     """Give memory that nothing refers to back to the device and to the system."""
     torch = load_torch()
@@ -178,3 +259,62 @@ def release_memory() -> None:
     if sys.platform == "linux":
         with suppress(AttributeError):
             ctypes.CDLL(None).malloc_trim(0)
+
+
+class _EndedError(BaseException):
+    """Carries an exception of `report` past every `except` on the way."""
+
+
+@contextmanager
+def _passing(report: Report) -> Iterator[Report]:
+    """A report whose exceptions leave the block as they are, whatever the libraries between catch."""
+
+    def told(progress: Progress) -> None:
+        try:
+            report(progress)
+        except BaseException as error:  # noqa: BLE001 - raised again at the end of the block
+            raise _EndedError(error) from None
+
+    error: BaseException | None = None
+    try:
+        yield told
+    except _EndedError as ended:
+        error = ended.args[0]
+    if error:
+        raise error
+
+
+@contextmanager
+def _bars(step: Callable[[float], None]) -> Iterator[None]:
+    """Transformers' progress bars of this thread call `step` with 0 to 1 instead of being drawn."""
+    from transformers.utils.logging import set_tqdm_hook
+
+    thread = get_ident()
+
+    def hook(factory: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        # The embedding model may be loading in another thread: what ends this load must not end that one.
+        if get_ident() == thread and args:
+            return _stepping(args[0], step)
+        return before(factory, args, kwargs) if before else factory(*args, **kwargs)
+
+    before = set_tqdm_hook(hook)
+    try:
+        yield
+    finally:
+        set_tqdm_hook(before)
+
+
+def _stepping(items: Collection[Any], step: Callable[[float], None]) -> Iterator[Any]:
+    for done, item in enumerate(items):
+        step(done / len(items))
+        yield item
+
+
+def _forget(error: BaseException) -> None:
+    """Drop what the frames of an exception hold: half a model, where a load failed."""
+    seen: list[BaseException] = []
+    link: BaseException | None = error
+    while link and link not in seen:
+        traceback.clear_frames(link.__traceback__)
+        seen.append(link)
+        link = link.__cause__ or link.__context__

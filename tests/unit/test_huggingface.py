@@ -1,13 +1,16 @@
 from __future__ import annotations
 
 import errno
+import gc
+import importlib.util
 import json
+import sys
 import time
 from pathlib import Path
 
 import pytest
 
-from backends import embedded_model, hub
+from backends import embedded_model, hub, quantization
 from backends.base import GenerationOptions, Progress
 from backends.huggingface import HuggingFaceBackend
 from errors import BackendUnavailable, ConfigurationError, ModelNotFound
@@ -47,8 +50,8 @@ def test_a_folder_is_loaded_and_given_back(backend: HuggingFaceBackend, tmp_path
     assert told
     chat_model = backend.chat_model(folder, GenerationOptions(max_new_tokens=2))
     assert len(chat_model.invoke("Hi").content) == 2
-    backend.unload(folder)
-    backend.unload(folder)
+    assert backend.unload(folder)
+    assert backend.unload(folder) is None
     for call in (lambda: chat_model.invoke("Hi"), lambda: backend.count_tokens(folder, "Hi")):
         with pytest.raises(BackendUnavailable):
             call()
@@ -63,6 +66,110 @@ def test_the_dtype_is_a_setting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setenv("LOCAL_DTYPE", "float8")
     with pytest.raises(ConfigurationError, match="LOCAL_DTYPE"):
         HuggingFaceBackend(Settings())
+
+
+def test_a_model_may_be_spread_over_devices(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOCAL_DEVICE_MAP", "auto")
+    backend = HuggingFaceBackend(Settings(data_dir=tmp_path, device="cpu"))
+    folder = str(save(tmp_path / "tiny"))
+    assert backend.load(folder, ignore).device == "cpu"  # the only one in sight of a test
+    assert len(backend.chat_model(folder, GenerationOptions(max_new_tokens=2)).invoke("Hi").content) == 2
+    backend.unload(folder)
+    monkeypatch.setenv("LOCAL_DEVICE_MAP", "everywhere")
+    with pytest.raises(ConfigurationError, match="LOCAL_DEVICE_MAP"):
+        HuggingFaceBackend(Settings())
+
+
+def test_unloading_tells_what_was_given_back(backend: HuggingFaceBackend, tmp_path: Path) -> None:
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    folder = save(tmp_path / "model")
+    config = LlamaConfig(hidden_size=512, intermediate_size=4096, num_hidden_layers=4, vocab_size=512)
+    LlamaForCausalLM(config).save_pretrained(folder)
+    loaded = backend.load(str(folder), ignore)
+    released = backend.unload(str(folder))  # nothing was asked of it: what is ready has been read
+    assert released
+    assert released.device == "cpu"
+    assert released.size_bytes == loaded.size_bytes
+    assert 0.8 * released.size_bytes < released.freed_bytes < 2 * released.size_bytes
+
+
+@pytest.mark.parametrize("error", [RuntimeError("enough"), OSError("enough"), KeyboardInterrupt()], ids=repr)
+@pytest.mark.parametrize("at", [0.0, 0.2, 0.7])
+def test_what_report_raises_ends_a_load_and_leaves_nothing(
+    backend: HuggingFaceBackend, tmp_path: Path, error: BaseException, at: float
+) -> None:
+    from transformers import LlamaForCausalLM
+    from transformers.utils.logging import set_tqdm_hook
+
+    def report(progress: Progress) -> None:
+        if progress.fraction is not None and progress.fraction >= at:
+            raise error
+
+    folder = str(save(tmp_path / "tiny"))
+    gc.collect()
+    with pytest.raises(type(error)) as raised:
+        backend.load(folder, report)
+    assert raised.value is error
+    assert not [each for each in gc.get_objects() if type(each) is LlamaForCausalLM]
+    assert set_tqdm_hook(None) is None
+    with pytest.raises(BackendUnavailable, match="not loaded"):
+        backend.chat_model(folder, GenerationOptions())
+
+
+def test_the_progress_of_a_load_rises(backend: HuggingFaceBackend, tmp_path: Path) -> None:
+    folder = str(save(tmp_path / "tiny"))
+    told: list[Progress] = []
+    backend.load(folder, told.append)
+    backend.unload(folder)
+    fractions = [progress.fraction for progress in told if progress.fraction is not None]
+    assert fractions == sorted(fractions)
+    assert len(set(fractions)) > 30
+    assert (fractions[0], round(fractions[-1])) == (0, 1)
+
+
+@pytest.mark.parametrize("variant", quantization.VARIANTS)
+def test_a_variant_is_quantized_while_it_is_loaded(backend: HuggingFaceBackend, tmp_path: Path, variant: str) -> None:
+    pytest.importorskip("bitsandbytes")
+    folder = str(save(tmp_path / "tiny"))
+    plain = backend.load(folder, ignore)
+    backend.unload(folder)
+    loaded = backend.load(f"{folder}@{variant}", ignore)
+    assert (loaded.quantization, loaded.device) == (variant, "cpu")
+    assert (loaded.size_bytes or 0) < (plain.size_bytes or 0)
+    chat_model = backend.chat_model(f"{folder}@{variant}", GenerationOptions(max_new_tokens=4))
+    assert len(chat_model.invoke("Hi").content) == 4
+    assert backend.unload(f"{folder}@{variant}")
+
+
+def test_a_variant_that_cannot_be_had_is_refused(
+    backend: HuggingFaceBackend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(ConfigurationError, match=r"4-bit on mps.*without @4-bit"):
+        quantization.require("a/model", "4-bit", "mps:0")
+    folder = save(tmp_path / "tiny")
+    config = json.loads((folder / "config.json").read_text())
+    config["quantization_config"] = {"quant_method": "bitsandbytes", "load_in_8bit": True}
+    (folder / "config.json").write_text(json.dumps(config))
+    if importlib.util.find_spec("bitsandbytes"):
+        with pytest.raises(ConfigurationError, match="quantized already"):
+            backend.load(f"{folder}@4-bit", ignore)
+    monkeypatch.setitem(sys.modules, "bitsandbytes", None)
+    with pytest.raises(ConfigurationError, match="pip install bitsandbytes"):
+        backend.load(f"{folder}@8-bit", ignore)
+
+
+@pytest.mark.parametrize(
+    ("model", "name", "variant"),
+    [
+        ("a/model@4-bit", "a/model", "4-bit"),
+        ("/a/b@c/model@8-bit", "/a/b@c/model", "8-bit"),
+        ("a/model@5-bit", "a/model@5-bit", None),
+        ("@4-bit", "@4-bit", None),
+    ],
+)
+def test_a_name_may_end_in_a_variant(model: str, name: str, variant: str | None) -> None:
+    assert quantization.split(model) == (name, variant)
 
 
 def test_a_model_that_was_not_taught_to_converse_is_refused(backend: HuggingFaceBackend, tmp_path: Path) -> None:
@@ -103,7 +210,8 @@ def test_the_cache_offers_its_chat_models_only(tmp_path: Path, monkeypatch: pyte
     for name, template in (("models--a--chat", "[a]"), ("models--b--base", None)):
         save(tmp_path / name / "snapshots" / "1234", template)
     (tmp_path / "models--c--broken" / "snapshots" / "1").mkdir(parents=True)
-    assert [(info.name, info.context_window) for info in hub.cached_chat_models()] == [("a/chat", 512)]
+    found = [(info.name, info.context_window, info.family) for info in hub.cached_chat_models()]
+    assert found == [("a/chat", 512, "llama")]
 
 
 def test_the_embedded_model_is_first_and_says_what_it_can_do(
