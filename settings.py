@@ -1,4 +1,4 @@
-"""Application settings: environment first, then `.env`, then the defaults here.
+"""Application settings: environment first, then `.env`, then `.streamlit/secrets.toml`, then the defaults here.
 
 Read once at start and frozen. A backend's own settings (server, key, time-outs) live in its own file.
 Every name stands in `.env.example` and in `docs/configuration.md`; a test of the house holds that.
@@ -6,12 +6,19 @@ Every name stands in `.env.example` and in `docs/configuration.md`; a test of th
 
 from __future__ import annotations
 
+import tomllib
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar
 
-from pydantic import BeforeValidator, Field, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import AliasGenerator, BeforeValidator, Field, ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    SettingsError,
+    TomlConfigSettingsSource,
+)
 
 from errors import ConfigurationError
 
@@ -19,14 +26,36 @@ S = TypeVar("S", bound=BaseSettings)
 LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR"]
 
 ROOT = Path(__file__).resolve().parent
+SECRETS = ROOT / ".streamlit" / "secrets.toml"
 
 
-class Settings(BaseSettings):
-    """What holds for the whole application."""
+class EnvironmentSettings(BaseSettings):
+    """Settings of one part of the application; `validation_alias` is the name that people know."""
 
     model_config = SettingsConfigDict(
         env_file=ROOT / ".env", env_ignore_empty=True, extra="ignore", frozen=True, populate_by_name=True
     )
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """The environment, then `.env`, then Streamlit's file of secrets, read without Streamlit."""
+        return init_settings, env_settings, dotenv_settings, TomlConfigSettingsSource(settings_cls, SECRETS)
+
+
+def prefixed(prefix: str) -> SettingsConfigDict:
+    """A configuration that names each field `PREFIX_FIELD`."""
+    return SettingsConfigDict(alias_generator=AliasGenerator(validation_alias=lambda name: f"{prefix}_{name.upper()}"))
+
+
+class Settings(EnvironmentSettings):
+    """What holds for the whole application."""
 
     data_dir: Annotated[Path, Field(validation_alias="GESTALT_DATA_DIR")] = ROOT / "data"
     embedding_model: Annotated[str, Field(validation_alias="GESTALT_EMBEDDING_MODEL")] = "embedded"
@@ -47,6 +76,9 @@ class Settings(BaseSettings):
 
     backend: Annotated[str, Field(validation_alias="LLM_BACKEND_TYPE")] = "local"
     model: Annotated[str | None, Field(validation_alias="DEFAULT_MODEL_NAME_OR_PATH")] = None
+    """The model of that backend; with others the last one used, else the first listed."""
+    fallback: Annotated[str | None, Field(validation_alias="LLM_FALLBACK_BACKEND_TYPE")] = None
+    """Answers where the chosen backend cannot begin to."""
     temperature: Annotated[float, Field(validation_alias="DEFAULT_LLM_TEMPERATURE", ge=0, le=2)] = 0.0
     top_p: Annotated[float, Field(validation_alias="DEFAULT_LLM_TOP_P", gt=0, le=1)] = 0.95
     top_k: Annotated[int, Field(validation_alias="DEFAULT_LLM_TOP_K", ge=1)] = 40
@@ -61,6 +93,10 @@ def read_settings(kind: type[S]) -> S:
     """
     try:
         return kind()
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, SettingsError):
+        raise ConfigurationError(
+            ".streamlit/secrets.toml or .env cannot be read.", 'Correct the file: each line is NAME = "value".'
+        ) from None
     except ValidationError as error:
         first = error.errors()[0]
         name = ".".join(str(part) for part in first["loc"])

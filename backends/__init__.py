@@ -16,6 +16,10 @@ if TYPE_CHECKING:
 
 BACKENDS: dict[str, str] = {
     "local": "backends.huggingface:HuggingFaceBackend",
+    "ollama": "backends.ollama:OllamaBackend",
+    "vllm": "backends.vllm:VllmBackend",
+    "instructlab": "backends.instructlab:InstructLabBackend",
+    "gemini": "backends.gemini:GeminiBackend",
 }
 """name -> module:class, in the order in which they are shown."""
 

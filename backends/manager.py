@@ -2,9 +2,10 @@
 
     unloaded -> loading (progress) -> ready | error        per backend and model
 
-A load runs in a thread of its own and is shared by all who wait for it. `use` loads where that is needed and holds a
-lease, so that nobody unloads a model that is answering. Of the models that take this machine's memory one is resident
-at a time: loading another waits for its leases, then unloads it. Knows no backend by name and nothing of documents.
+A load runs in a thread of its own, is shared by all who wait for it and can be cancelled. `use` loads where that is
+needed and holds a lease, so that nobody unloads a model that is answering. Of the models that take this process's
+memory one is resident at a time: loading another lets nobody else begin with it, waits for its leases, then unloads it.
+Who holds a lease on one of these must not wait for another. Knows no backend by name and nothing of documents.
 """
 
 from __future__ import annotations
@@ -15,14 +16,14 @@ import traceback
 from collections.abc import AsyncIterator, Iterable, Iterator
 from concurrent.futures import Future
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass
-from threading import Condition, Lock, Thread, main_thread
+from dataclasses import dataclass, field, replace
+from threading import Condition, Event, Lock, Thread, main_thread
 
 from langchain_core.language_models import BaseChatModel
 
 from backends import BACKENDS, backend_class
 from backends.base import Backend, GenerationOptions, Progress, Report, State, Status
-from backends.checks import Checked, check_all
+from backends.checks import Checked, Checks, check_all
 from backends.translate import translate
 from errors import (
     AppError,
@@ -43,16 +44,34 @@ SERVER_GONE = BackendUnavailable, AuthenticationFailed, ModelNotFound
 """After one of these a server that was ready is so no longer."""
 
 
-@dataclass
+class _CancelledError(Exception):
+    """Ends a load from inside."""
+
+
+@dataclass(eq=False)
+class _Load:
+    """One attempt to make a model ready."""
+
+    pull: bool
+    done: Future[None] = field(default_factory=Future)
+    cancelled: Event = field(default_factory=Event)
+    waiters: int = 0
+    """Uses that get a lease the moment it is ready."""
+    leased: bool = False
+    """They got it."""
+
+
+@dataclass(eq=False)
 class _Entry:
     """One model of one backend."""
 
     backend: Backend
     model: str
     status: Status = UNLOADED
-    loading: Future[None] | None = None
+    loading: _Load | None = None
     leases: int = 0
-    """Uses under way, and those that wait for the load."""
+    resident: bool = False
+    """It takes this process's memory, also while it is being evicted."""
 
 
 class ModelManager:
@@ -68,10 +87,11 @@ class ModelManager:
         self._backends = {backend.name: backend for backend in backends or ()}
         self._names = tuple(BACKENDS if backends is None else self._backends)
         self._entries: dict[tuple[str, str], _Entry] = {}
-        # Guards the fields above and the entries; notified when a lease ends.
+        # Guards the fields above and the entries; notified when a lease ends or a load is cancelled.
         self._changed = Condition()
         # Held while weights are loaded or unloaded: one after another.
         self._memory = Lock()
+        self.checks = Checks(self.backend)
 
     def backends(self) -> list[Backend]:
         """All backends, in the table's order.
@@ -100,8 +120,19 @@ class ModelManager:
             entry = self._entries.get((backend, model))
             return entry.status if entry else UNLOADED
 
-    def load(self, backend: str, model: str) -> Future[None]:
+    def known(self, backend: str) -> dict[str, Status]:
+        """The models of a backend that were loaded, tried or unloaded here, and where they are."""
+        with self._changed:
+            entries = [entry for entry in self._entries.values() if entry.backend.name == backend]
+            return {entry.model: entry.status for entry in entries if entry.status != UNLOADED}
+
+    def load(self, backend: str, model: str, *, pull: bool = False) -> Future[None]:
         """Begin to load a model, unless it is loading or ready; return at once.
+
+        Args:
+            backend: name of the backend.
+            model: name of the model.
+            pull: fetch it first.
 
         Returns:
             Done when the load is. Its exception is what the load raised, translated; the status shows the same.
@@ -111,39 +142,49 @@ class ModelManager:
         """
         entry = self._entry(backend, model)
         with self._changed:
-            if entry.loading:
-                return entry.loading
-            done: Future[None] = Future()
-            # Running from now on: a waiter that is cancelled cannot cancel it for the others.
-            done.set_running_or_notify_cancel()
             if entry.status.state is State.READY:
-                done.set_result(None)
-                return done
-            entry.status = Status(State.LOADING, Progress("Starting"))
-            entry.loading = done
-        Thread(target=self._load, args=(entry, done), name=f"load {model}", daemon=True).start()
-        return done
+                ready: Future[None] = Future()
+                ready.set_result(None)
+                return ready
+            return self._join(entry, pull).done
+
+    def cancel(self, backend: str, model: str) -> None:
+        """End a load; nothing where the model is not loading. Who waits for it gets a BackendUnavailable."""
+        entry = self._entry(backend, model)
+        with self._changed:
+            if load := entry.loading:
+                load.cancelled.set()
+                entry.status, entry.loading = UNLOADED, None
+                load.done.set_exception(BackendUnavailable(f"Loading {model} was cancelled.", "Load it to use it."))
+                self._changed.notify_all()
 
     def unload(self, backend: str, model: str) -> None:
         """Give back what a model takes; return when it is done. Nothing where it is not loaded.
 
         Raises:
             BackendBusy: it is loading or answering.
+            BackendError: its server did not do it.
         """
         entry = self._entry(backend, model)
+        memory = self._memory if entry.backend.capabilities.loads_weights else Lock()
         # A load that holds this lock unloads what is resident itself.
-        if not self._memory.acquire(blocking=False):
+        if not memory.acquire(blocking=False):
             raise BackendBusy("Another model is being loaded.", "Wait until it is.")
         try:
             with self._changed:
                 if entry.loading or entry.leases:
                     raise BackendBusy(f"{model} is in use.", "Wait until it has answered, or stop the answer.")
-                if entry.status.state is not State.READY:
-                    return
+                ready = entry.status.state is State.READY
                 entry.status = UNLOADED
-            entry.backend.unload(model)
+            if ready:
+                self._unload(entry)
         finally:
-            self._memory.release()
+            memory.release()
+
+    def reload(self, backend: str, model: str) -> Future[None]:
+        """Unload a model and begin to load it again, as `unload` and `load` do."""
+        self.unload(backend, model)
+        return self.load(backend, model)
 
     @asynccontextmanager
     async def use(self, backend: str, model: str, options: GenerationOptions) -> AsyncIterator[BaseChatModel]:
@@ -155,10 +196,18 @@ class ModelManager:
             AppError: the model could not be loaded, or could not answer.
         """
         entry = self._entry(backend, model)
-        with self._lease(entry), self._translated(entry):
-            await asyncio.wrap_future(self.load(backend, model))
+        with self._lease(entry) as load, self._translated(entry):
+            if load:
+                await asyncio.wrap_future(load.done)
             # Imports the provider's package, which may take seconds.
-            yield await asyncio.to_thread(entry.backend.chat_model, model, options)
+            yield await asyncio.to_thread(entry.backend.chat_model, model, self._within_window(entry, options))
+
+    def _within_window(self, entry: _Entry, options: GenerationOptions) -> GenerationOptions:
+        """An answer gets a quarter of the window at most: servers refuse a prompt that leaves no room for it."""
+        loaded = entry.status.loaded
+        if loaded is None or loaded.context_window is None:
+            return options
+        return replace(options, max_new_tokens=min(options.max_new_tokens, max(1, loaded.context_window // 4)))
 
     def check_all(self, timeout: float = 3.0) -> list[Checked]:
         """Look at all backends side by side. What goes wrong with one is its finding.
@@ -172,96 +221,151 @@ class ModelManager:
         return check_all(self.backends(), timeout)
 
     def close(self) -> None:
-        """Give back all that is loaded, ending what is answering; for the end of the process."""
-        for entry in self._resident():
-            with self._changed:
+        """Give back all that this process holds, ending what is answering; for the end of the process."""
+        with self._changed:
+            residents = [entry for entry in self._entries.values() if entry.resident]
+            for entry in residents:
                 entry.status = UNLOADED
+        for entry in residents:
             entry.backend.unload(entry.model)
 
     def _entry(self, backend: str, model: str) -> _Entry:
         with self._changed:
             return self._entries.setdefault((backend, model), _Entry(self.backend(backend), model))
 
+    def _join(self, entry: _Entry, pull: bool = False) -> _Load:
+        """The load under way, else a new one. Under the lock."""
+        if entry.loading is None:
+            load = entry.loading = _Load(pull)
+            # Running from now on: a waiter that is cancelled cannot cancel it for the others.
+            load.done.set_running_or_notify_cancel()
+            entry.status = Status(State.LOADING, Progress("Starting"))
+            Thread(target=self._load, args=(entry, load), name=f"load {entry.model}", daemon=True).start()
+        return entry.loading
+
     @contextmanager
-    def _lease(self, entry: _Entry) -> Iterator[None]:
+    def _lease(self, entry: _Entry) -> Iterator[_Load | None]:
+        """Holds a lease, or waits for the load that will give one."""
         with self._changed:
-            entry.leases += 1
+            load = None if entry.status.state is State.READY else self._join(entry)
+            if load:
+                load.waiters += 1
+            else:
+                entry.leases += 1
         try:
-            yield
+            yield load
         finally:
             with self._changed:
-                entry.leases -= 1
+                if load and not load.leased:
+                    load.waiters -= 1
+                else:
+                    entry.leases -= 1
                 self._changed.notify_all()
 
     @contextmanager
     def _translated(self, entry: _Entry) -> Iterator[None]:
+        backend = entry.backend
         try:
             yield
         except Exception as error:
-            translated = translate(error)
-            if isinstance(translated, SERVER_GONE) and not entry.backend.capabilities.loads_weights:
+            translated = translate(error, backend.place, backend.start_hint)
+            if isinstance(translated, SERVER_GONE) and not backend.capabilities.loads_weights:
                 # Shown, and looked for again by the next use.
-                self._set(entry, Status(State.ERROR, error=translated))
+                with self._changed:
+                    if entry.loading is None:
+                        entry.status = Status(State.ERROR, error=translated)
             if translated is None or translated is error:
                 raise
             raise translated from error
 
-    def _set(self, entry: _Entry, status: Status) -> None:
-        with self._changed:
-            if entry.loading is None:
-                entry.status = status
-
-    def _load(self, entry: _Entry, done: Future[None]) -> None:
-        """Runs in a thread of its own, and ends with `done` in any case."""
-        failure: BaseException | None = None
+    def _load(self, entry: _Entry, load: _Load) -> None:
+        """Runs in a thread of its own, and ends with `load.done` in any case."""
         try:
-            status = self._loaded(entry)
+            if entry.backend.capabilities.loads_weights:
+                self._load_weights(entry, load)
+            else:
+                self._load_one(entry, load)
         except BaseException as error:  # noqa: BLE001 - those who wait get it
-            failure, shown = _explain(error, f"{entry.model} could not be loaded.")
-            status = Status(State.ERROR, error=shown)
-        with self._changed:
-            entry.status, entry.loading = status, None
-        if failure:
-            done.set_exception(failure)
-        else:
-            done.set_result(None)
-
-    def _loaded(self, entry: _Entry) -> Status:
-        def report(progress: Progress) -> None:
+            failure, shown = _explain(error, entry)
             with self._changed:
-                entry.status = Status(State.LOADING, progress)
+                if entry.loading is load:
+                    entry.status, entry.loading = Status(State.ERROR, error=shown), None
+                    load.done.set_exception(failure)
 
-        if not entry.backend.capabilities.loads_weights:
-            return Status(State.READY, loaded=entry.backend.load(entry.model, report))
+    def _load_weights(self, entry: _Entry, load: _Load) -> None:
+        report = self._reporter(entry, load)
         if self._memory.locked():
             report(Progress("Waiting for another model to be loaded"))
-        with self._memory:
-            for other in self._resident():
-                self._evict(other, report)
-            return Status(State.READY, loaded=entry.backend.load(entry.model, report))
+        while not self._memory.acquire(timeout=0.1):
+            _check(load)
+        try:
+            with self._changed:
+                others = [other for other in self._entries.values() if other.resident]
+            for other in others:
+                self._evict(other, report, load)
+            self._load_one(entry, load)
+        finally:
+            self._memory.release()
 
-    def _resident(self) -> list[_Entry]:
+    def _load_one(self, entry: _Entry, load: _Load) -> None:
+        report = self._reporter(entry, load)
+        if load.pull:
+            entry.backend.pull(entry.model, report)
+        loaded = entry.backend.load(entry.model, report)
         with self._changed:
-            return [
-                entry
-                for entry in self._entries.values()
-                if entry.backend.capabilities.loads_weights and entry.status.state is State.READY
-            ]
+            wanted = entry.loading is load
+            if wanted:
+                entry.status, entry.loading = Status(State.READY, loaded=loaded), None
+                entry.resident = entry.backend.capabilities.loads_weights
+                entry.leases, load.leased = load.waiters, True
+                load.done.set_result(None)
+            # Cancelled too late to notice: given back, unless somebody asked for it again meanwhile.
+            abandoned = not wanted and not entry.loading and entry.status.state is not State.READY
+        if abandoned:
+            entry.backend.unload(entry.model)
 
-    def _evict(self, other: _Entry, report: Report) -> None:
-        report(Progress(f"Waiting until {other.model} has answered"))
+    def _reporter(self, entry: _Entry, load: _Load) -> Report:
+        def report(progress: Progress) -> None:
+            _check(load)
+            with self._changed:
+                if entry.loading is load:
+                    entry.status = Status(State.LOADING, progress)
+
+        return report
+
+    def _evict(self, other: _Entry, report: Report, load: _Load) -> None:
         with self._changed:
-            self._changed.wait_for(lambda: not other.leases)
-            other.status = UNLOADED
+            loaded, other.status = other.status, UNLOADED
+            if other.leases:
+                report(Progress(f"Waiting until {other.model} has answered"))
+            self._changed.wait_for(lambda: not other.leases or load.cancelled.is_set())
+            if load.cancelled.is_set():
+                if other.loading is None:
+                    other.status = loaded
+                raise _CancelledError
         report(Progress(f"Unloading {other.model}"))
-        other.backend.unload(other.model)
+        self._unload(other)
+
+    def _unload(self, entry: _Entry) -> None:
+        with self._translated(entry):
+            released = entry.backend.unload(entry.model)
+        with self._changed:
+            entry.resident = False
+            if entry.loading is None:
+                entry.status = Status(State.UNLOADED, released=released)
 
 
-def _explain(error: BaseException, what: str) -> tuple[BaseException, AppError]:
+def _check(load: _Load) -> None:
+    if load.cancelled.is_set():
+        raise _CancelledError
+
+
+def _explain(error: BaseException, entry: _Entry) -> tuple[BaseException, AppError]:
     """What to raise and what to show: the translation as both, or a bug as it is and a sentence about it."""
-    translated = translate(error) if isinstance(error, Exception) else None
+    backend, what = entry.backend, f"{entry.model} could not be loaded."
+    translated = translate(error, backend.place, backend.start_hint) if isinstance(error, Exception) else None
     # A process that ends while a model loads takes its thread pools away from under the load: no bug.
-    if translated is None and main_thread().is_alive():
+    if translated is None and main_thread().is_alive() and not isinstance(error, _CancelledError):
         logger.error(what, exc_info=error)
     # The status keeps the error, whose frames keep what was half loaded.
     link: BaseException | None = error

@@ -1,13 +1,16 @@
 """Other libraries' exceptions -> the family in `errors.py`, in one table.
 
 The border between the backends' libraries and the application: what passes it is an AppError, or a bug that stays
-what it is. Libraries that are slow to import are recognised by the name of their class. Knows no backend by name;
-messages never repeat an exception's own text where that could hold a key or a URL.
+what it is. Libraries that are slow to import are recognised by the name of their class, answers of a server by their
+status and by a few words that servers are known to use. Knows no backend by name; messages never repeat an exception's
+own text, which could hold a key or a URL.
 """
 
 from __future__ import annotations
 
 import errno
+import re
+from collections.abc import Iterator, Mapping
 
 import httpx
 from langchain_core import exceptions as langchain
@@ -23,26 +26,53 @@ from errors import (
     RequestRejected,
 )
 
-_UNREACHABLE = BackendUnavailable, "The model's server cannot be reached.", "Start it, or correct its address."
-_TOO_SLOW = BackendUnavailable, "The model's server did not answer in time.", "Try again, or raise its time-out."
-_BROKEN = BackendUnavailable, "The model's server failed.", "Try again; its own log says why."
-_KEY = AuthenticationFailed, "The model's server refused the key.", "Correct the key in the environment or in .env."
-_BUSY = BackendBusy, "The model's server has too much to do.", "Wait a moment, then ask again."
-_MISSING = ModelNotFound, "The model's server has no such model.", "Choose a model that it lists."
-_REFUSED = RequestRejected, "The model's server refused the request.", "Change the options or the question."
-_TOO_LONG = ContextTooLong, "The prompt does not fit the model's context window.", "Use fewer or shorter passages."
-_MEMORY = BackendUnavailable, "The device has not enough memory.", "Choose a smaller model or a shorter answer."
-_NO_FILES = ModelNotFound, "The model's files cannot be found.", "Check its name, or choose another model."
-_BAD_FILES = (
+_Row = tuple[type[BackendError], str, str]
+"""Class, message and hint; `{who}` is the server as the subject of a sentence, `{start}` how it is started."""
+
+_UNREACHABLE: _Row = BackendUnavailable, "{who} cannot be reached.", "{start}"
+_TOO_SLOW: _Row = BackendUnavailable, "{who} did not answer in time.", "Try again, or raise its time-out."
+_BROKEN: _Row = BackendUnavailable, "{who} failed.", "Try again; its own log says why."
+_DROPPED: _Row = BackendUnavailable, "{who} broke off in the middle.", "Ask again; its own log may say why."
+_KEY: _Row = (
+    AuthenticationFailed,
+    "{who} refused the key.",
+    "Correct the key in the environment, .env or .streamlit/secrets.toml, then start Gestalt again.",
+)
+_BUSY: _Row = BackendBusy, "{who} has too much to do.", "Wait a moment, then ask again."
+_MISSING: _Row = ModelNotFound, "{who} has no such model.", "Choose a model that it lists."
+_ELSEWHERE: _Row = BackendUnavailable, "{who} answers, but not as expected.", "Correct its address."
+_EMPTY: _Row = (
+    BackendUnavailable,
+    "{who} gave no answer.",
+    "Ask again with fewer or shorter passages; its own log may say why.",
+)
+_REFUSED: _Row = RequestRejected, "{who} refused the request.", "Change the options or the question."
+_TOO_LONG: _Row = (
+    ContextTooLong,
+    "The prompt does not fit the model's context window.",
+    "Use fewer or shorter passages, or a model with a larger window.",
+)
+_MEMORY: _Row = BackendUnavailable, "The device has not enough memory.", "Choose a smaller model or a shorter answer."
+_NO_FILES: _Row = ModelNotFound, "The model's files cannot be found.", "Check its name, or choose another model."
+_BAD_FILES: _Row = (
     BackendUnavailable,
     "The model's files cannot be read.",
     "Check their permissions, or delete them and load the model again.",
 )
-_GATED = AuthenticationFailed, "This model asks for an account with access to it.", "Accept its terms and set HF_TOKEN."
-_OFFLINE = BackendUnavailable, "The Hugging Face Hub cannot be reached.", "Connect, or choose a model that is here."
-_DISK = BackendUnavailable, "The disk is full.", "Free some space, then try again."
+_GATED: _Row = (
+    AuthenticationFailed,
+    "This model asks for an account with access to it.",
+    "Accept its terms and set HUGGING_FACE_HUB_TOKEN.",
+)
+_OFFLINE: _Row = (
+    BackendUnavailable,
+    "The Hugging Face Hub cannot be reached.",
+    "Connect, or choose a model that is here.",
+)
+_DISK: _Row = BackendUnavailable, "The disk is full.", "Free some space, then try again."
 
-_Row = tuple[type[BackendError], str, str]
+_PRECISE = _TOO_LONG, _NO_FILES, _GATED, _OFFLINE
+"""No status and no words say more than these."""
 
 TYPES: dict[type[Exception], _Row] = {
     langchain.ModelAuthenticationError: _KEY,
@@ -55,18 +85,41 @@ TYPES: dict[type[Exception], _Row] = {
     langchain.ModelTimeoutError: _TOO_SLOW,
     langchain.ContextOverflowError: _TOO_LONG,
     langchain.ModelError: _BROKEN,
-    httpx.TimeoutException: _TOO_SLOW,
-    httpx.TransportError: _UNREACHABLE,
-    httpx.InvalidURL: _UNREACHABLE,
     TimeoutError: _TOO_SLOW,
-    ConnectionError: _UNREACHABLE,
+    ConnectionRefusedError: _UNREACHABLE,
+    ConnectionError: _DROPPED,
     MemoryError: _MEMORY,
     FileNotFoundError: _NO_FILES,
     PermissionError: _BAD_FILES,
 }
 """An exception is what the nearest of its base classes is here."""
 
+_TRANSPORT: dict[str, _Row] = {
+    # The providers' clients bring a library for HTTP each.
+    **{
+        f"{library}.{name}": row
+        for library in ("httpx", "httpx2")
+        for name, row in {
+            "ConnectError": _UNREACHABLE,
+            "ConnectTimeout": _UNREACHABLE,
+            "TimeoutException": _TOO_SLOW,
+            "TransportError": _DROPPED,
+            "UnsupportedProtocol": _UNREACHABLE,
+            "InvalidURL": _UNREACHABLE,
+        }.items()
+    },
+}
+"""How a connection failed, by qualified name; said by the innermost exception of a chain."""
+
 NAMES: dict[str, _Row] = {
+    **_TRANSPORT,
+    "httpx.HTTPStatusError": _BROKEN,
+    "openai.APITimeoutError": _TOO_SLOW,
+    "openai.APIConnectionError": _UNREACHABLE,
+    "openai.APIError": _BROKEN,
+    "ollama._types.ResponseError": _BROKEN,
+    "google.genai.errors.APIError": _BROKEN,
+    "google.genai.errors.UnknownApiResponseError": _DROPPED,
     "torch.OutOfMemoryError": _MEMORY,
     "safetensors._safetensors_rust.SafetensorError": _BAD_FILES,
     "huggingface_hub.errors.GatedRepoError": _GATED,
@@ -79,31 +132,127 @@ NAMES: dict[str, _Row] = {
 }
 """The same by qualified name, for libraries that take seconds to import."""
 
-STATUS: dict[int, _Row] = {401: _KEY, 403: _KEY, 404: _MISSING, 408: _TOO_SLOW, 413: _TOO_LONG, 429: _BUSY}
+STATUS: dict[int, _Row] = {
+    400: _REFUSED,
+    401: _KEY,
+    403: _KEY,
+    404: _MISSING,
+    405: _ELSEWHERE,
+    408: _TOO_SLOW,
+    413: _TOO_LONG,
+    429: _BUSY,
+    503: _BUSY,
+    504: _TOO_SLOW,
+}
+
+WORDS: tuple[tuple[str, set[int], _Row], ...] = (
+    (
+        r"context (length|window|size)|context_(length|size)|token limit|prompt is too long|maximum number of tokens",
+        {400, 413, 422, 500},
+        _TOO_LONG,
+    ),
+    (r"api[ _]key", {400}, _KEY),
+    (r"model .*not found|file does not exist|invalid model name", {400, 500}, _MISSING),
+    # A 404 that does not speak of a model comes from another kind of server, or from another path.
+    (r"^(?!.*model)", {404}, _ELSEWHERE),
+)
+"""What a server's words say beyond their status: a pattern, the statuses it holds for, the error."""
 
 
-def of_status(code: int) -> AppError:
-    """The error for an HTTP status of a model's server (400 to 599)."""
-    kind, message, hint = STATUS.get(code, _BUSY if code == 503 else _BROKEN if code >= 500 else _REFUSED)
-    return kind(message, hint)
-
-
-def translate(error: Exception) -> AppError | None:
+def translate(
+    error: Exception, who: str = "The model's server", start: str = "Start it, or correct its address."
+) -> AppError | None:
     """`error` as one of the application's own; an AppError as it is; None where it is a bug.
 
     The caller raises the result `from error`, so that the log keeps the cause.
+
+    Args:
+        error: what was raised.
+        who: the server, as the subject of a sentence.
+        start: how it is started.
     """
     if isinstance(error, AppError):
         return error
-    if isinstance(error, httpx.HTTPStatusError):
-        return of_status(error.response.status_code)
+    row = _row_of(error)
+    if row is None:
+        return None
+    kind, message, hint = row
+    if kind is BackendBusy and (seconds := _retry_after(error)):
+        hint = f"Wait {seconds} second{'' if seconds == 1 else 's'}, then ask again."
+    return kind(message.format(who=who), hint.format(start=start))
+
+
+def _row_of(error: Exception) -> _Row | None:
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-        return _DISK[0](*_DISK[1:])
-    for base in type(error).__mro__:
-        row = TYPES.get(base) or NAMES.get(f"{base.__module__}.{base.__qualname__}")
-        if row:
-            return row[0](*row[1:])
-    # transformers says with a bare OSError that it found no weights or no tokenizer in a folder.
+        return _DISK
+    row = _by_class(error, TYPES, NAMES)
+    if row is None:
+        return _bare(error)
+    if row in _PRECISE:
+        return row
+    chain = list(_chain(error))
+    for each in chain:
+        if status := _status(each):
+            words = _words(each)
+            return next((r for p, codes, r in WORDS if status in codes and re.search(p, words)), _of_status(status))
+    return next((found for each in reversed(chain) if (found := _by_class(each, {}, _TRANSPORT))), row)
+
+
+def _bare(error: Exception) -> _Row | None:
+    """What is told by a class that tells nothing."""
+    # transformers found no weights or no tokenizer in a folder.
     if type(error) is OSError and error.errno is None:
-        return _NO_FILES[0](*_NO_FILES[1:])
+        return _NO_FILES
+    # langchain's word for a stream that ended with nothing in it.
+    if type(error) is ValueError and str(error) == "No generation chunks were returned":
+        return _EMPTY
+    return None
+
+
+def _by_class(error: BaseException, types: Mapping[type[Exception], _Row], names: Mapping[str, _Row]) -> _Row | None:
+    for base in type(error).__mro__:
+        if row := types.get(base) or names.get(f"{base.__module__}.{base.__qualname__}"):
+            return row
+    return None
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    """`error` and what led to it, the outermost first."""
+    link: BaseException | None = error
+    while link:
+        yield link
+        link = link.__cause__ or link.__context__
+
+
+def _status(error: BaseException) -> int | None:
+    """The HTTP status that an exception carries; 500 for an error that came within a stream."""
+    response = getattr(error, "response", None)
+    for code in (
+        getattr(error, "status_code", None),
+        getattr(error, "code", None),
+        getattr(response, "status_code", 0),
+    ):
+        if isinstance(code, int) and not isinstance(code, bool):
+            return code if 400 <= code < 600 else 500 if code == -1 else None
+    return None
+
+
+def _words(error: BaseException) -> str:
+    """What the server said, in lower case and one line."""
+    if isinstance(error, httpx.HTTPStatusError):  # its text is the address
+        return " ".join(error.response.text.lower().split())
+    return " ".join(str(error).lower().split())
+
+
+def _of_status(code: int) -> _Row:
+    return STATUS.get(code, _BROKEN if code >= 500 else _REFUSED)
+
+
+def _retry_after(error: BaseException) -> int | None:
+    """Seconds that the server asks to wait: the header of RFC 9110, or google.rpc.RetryInfo in the body."""
+    for each in _chain(error):
+        headers = getattr(getattr(each, "response", None), "headers", {})
+        asked = str(headers.get("retry-after", "")) or "".join(re.findall(r"retryDelay\W+(\d+)", str(each))[:1])
+        if asked.isdigit():
+            return int(asked)
     return None

@@ -20,7 +20,7 @@ from langchain_core.messages.ai import UsageMetadata
 from langchain_core.outputs import ChatGenerationChunk, ChatResult
 from pydantic import PrivateAttr
 
-from backends.base import Backend, Capabilities, GenerationOptions, Loaded, ModelInfo, Progress, Report
+from backends.base import Backend, Capabilities, GenerationOptions, Loaded, ModelInfo, Progress, Released, Report
 from settings import Settings
 
 Step = str | float | Event | BaseException
@@ -32,6 +32,8 @@ class ScriptedChatModel(BaseChatModel):
 
     model_name: str = "scripted"
     finish_reason: str = "stop"
+    reads: float = 1.0
+    """The share of a prompt that it takes in; it reports no more."""
     _answers: deque[tuple[Step, ...]] = PrivateAttr(default_factory=deque)
     _prompts: list[list[BaseMessage]] = PrivateAttr(default_factory=list)
     _closed: int = PrivateAttr(default=0)
@@ -60,7 +62,7 @@ class ScriptedChatModel(BaseChatModel):
         return self._answers.popleft() if self._answers else ("Scripted", " answer.")
 
     def _last(self, messages: list[BaseMessage], steps: tuple[Step, ...]) -> ChatGenerationChunk:
-        sent = sum(len(str(message.content).split()) for message in messages)
+        sent = round(self.reads * sum(len(str(message.content).split()) for message in messages))
         made = sum(isinstance(step, str) for step in steps)
         usage = UsageMetadata(input_tokens=sent, output_tokens=made, total_tokens=sent + made)
         metadata = {"finish_reason": self.finish_reason, "model_name": self.model_name}
@@ -127,15 +129,21 @@ class ScriptedBackend(Backend):
         *,
         name: str = "scripted",
         loads_weights: bool = False,
+        pulls: bool = False,
+        cannot: dict[str, str] | None = None,
         models: tuple[str, ...] = ("scripted",),
         model: ScriptedChatModel | None = None,
         check: tuple[Step, ...] = (),
     ) -> None:
         super().__init__(settings or Settings())
         self.name = name  # type: ignore[misc] # one class plays several backends
-        self.capabilities = Capabilities(loads_weights=loads_weights)  # type: ignore[misc]
+        self.label = name.capitalize()  # type: ignore[misc]
+        self.capabilities = Capabilities(  # type: ignore[misc]
+            loads_weights=loads_weights, unloads=loads_weights, pulls=pulls, cannot=cannot or {}
+        )
         self.models, self.model, self.check_steps = models, model or ScriptedChatModel(), check
         self.loads: list[str] = []
+        self.pulled: list[str] = []
         self.resident: set[str] = set()
         self.options: list[GenerationOptions] = []
         self._script: deque[tuple[Step, ...]] = deque()
@@ -157,8 +165,13 @@ class ScriptedBackend(Backend):
         self.resident.add(model)
         return Loaded(context_window=4096)
 
-    def unload(self, model: str) -> None:
+    def unload(self, model: str) -> Released | None:
         self.resident.discard(model)
+        return Released("cpu", 1000, 1000) if self.capabilities.unloads else None
+
+    def pull(self, model: str, report: Report) -> None:
+        report(Progress("Pulling", 0.5))
+        self.pulled.append(model)
 
     def chat_model(self, model: str, options: GenerationOptions) -> BaseChatModel:
         self.options.append(options)

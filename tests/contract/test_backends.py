@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
-from typing import Any, ClassVar
+from collections.abc import AsyncGenerator, Generator, Iterator
+from contextlib import AbstractContextManager, aclosing, closing, contextmanager
+from typing import Any, ClassVar, cast
 
 import pytest
 from langchain_core.messages import AIMessageChunk, HumanMessage
@@ -17,6 +17,8 @@ from backends.huggingface import HuggingFaceBackend
 from backends.translate import translate
 from errors import AppError, ModelNotFound
 from settings import ROOT, Settings
+from tests.stubs.connect import MODELS, STUBS, connect
+from tests.stubs.wire import WireStub, eventually
 from tests.tiny_model import save
 
 QUESTION = [HumanMessage("Count from one to ten in words.")]
@@ -194,3 +196,92 @@ class TestLocalEmbedded(LocalContract):
             f"{passage}\n\nIn which year was the lighthouse built?"
         )
         assert "1842" in str(answer.content)
+
+
+class ServerContract:
+    """What a backend keeps whose models run in a server, each test in both ways of streaming."""
+
+    name: ClassVar[str]
+    stub: ClassVar[WireStub]
+    way: str
+
+    @pytest.fixture(autouse=True, params=["sync", "async"])
+    def _way(self, request: pytest.FixtureRequest) -> None:
+        self.way = request.param
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def backend(cls, model: str) -> Iterator[Backend]:
+        with STUBS[cls.name]() as cls.stub:
+            cls.stub.keep_alive = True
+            backend = connect(cls.name, cls.stub)
+            backend.load(model, lambda progress: None)
+            yield backend
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def model(cls) -> str:
+        return MODELS[cls.name]
+
+    def failing(self, backend: Backend, model: str) -> AbstractContextManager[None]:
+        return self.stub.breaking(after=3)
+
+    def stream(self, backend: Backend, model: str, **options: Any) -> list[AIMessageChunk]:
+        chat_model = backend.chat_model(model, GenerationOptions(**{"max_new_tokens": 24, **options}))
+
+        async def read() -> list[AIMessageChunk]:
+            return [chunk async for chunk in chat_model.astream(QUESTION)]
+
+        return asyncio.run(read()) if self.way == "async" else list(chat_model.stream(QUESTION))
+
+    def test_leaving_a_stream_ends_its_request(self, backend: Backend, model: str) -> None:
+        left = self.stub.closed
+        chat_model = backend.chat_model(model, GenerationOptions(max_new_tokens=400))
+
+        async def read_one() -> None:
+            async with aclosing(cast("AsyncGenerator[AIMessageChunk]", chat_model.astream(QUESTION))) as stream:
+                await anext(stream)
+
+        if self.way == "async":
+            asyncio.run(read_one())
+        else:
+            with closing(cast("Generator[AIMessageChunk]", chat_model.stream(QUESTION))) as stream:
+                next(stream)
+        assert eventually(lambda: self.stub.closed == left + 1)
+
+    def test_it_leaves_no_connection_open(self, backend: Backend, model: str) -> None:
+        backend.load(model, lambda progress: None)
+        assert self.stream(backend, model)
+        assert eventually(lambda: self.stub.connections == 0)
+
+    def test_cancelling_before_the_first_token_ends_its_request(self, backend: Backend, model: str) -> None:
+        asked, left = len(self.stub.requests), self.stub.closed
+        chat_model = backend.chat_model(model, GenerationOptions())
+
+        async def ask_and_cancel() -> None:
+            task = asyncio.create_task(chat_model.ainvoke(QUESTION))
+            while len(self.stub.requests) == asked:  # noqa: ASYNC110 - set by the server's thread
+                await asyncio.sleep(0.005)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+
+        with self.stub.silent(60):
+            asyncio.run(ask_and_cancel())
+            assert eventually(lambda: self.stub.closed == left + 1)
+
+
+class TestOllama(ServerContract, BackendContract):
+    name = "ollama"
+
+
+class TestVllm(ServerContract, BackendContract):
+    name = "vllm"
+
+
+class TestInstructLab(ServerContract, BackendContract):
+    name = "instructlab"
+
+
+class TestGemini(ServerContract, BackendContract):
+    name = "gemini"

@@ -248,3 +248,143 @@ def test_check_all_looks_side_by_side_and_never_raises(caplog: pytest.LogCapture
     ]
     assert not any("secret" in str(check.error) for check in found)
     assert "secret" in caplog.text
+
+
+def test_a_load_is_cancelled_while_it_reports_and_while_it_says_nothing() -> None:
+    gates = {"a": Event(), "b": Event()}
+    backend = ScriptedBackend(loads_weights=True)
+    backend.enqueue_load("Reading", gates["a"], "Reading on").enqueue_load(gates["b"])
+    manager = manage(backend)
+    for model, gate in gates.items():
+        waiting = manager.load("scripted", model)
+        until(lambda: model in backend.loads)  # noqa: B023 - called within the loop
+        manager.cancel("scripted", model)
+        manager.cancel("scripted", model)
+        with pytest.raises(BackendUnavailable, match="cancelled"):
+            waiting.result(1)
+        assert manager.status("scripted", model).state is State.UNLOADED
+        gate.set()
+    # The second one came through after all, and was given back.
+    manager.load("scripted", "c").result(5)
+    until(lambda: backend.resident == {"c"})
+    assert manager.known("scripted").keys() == {"c"}
+
+
+def test_who_waits_for_a_cancelled_load_is_told() -> None:
+    gate = Event()
+    manager = manage(ScriptedBackend().enqueue_load(gate))
+
+    async def story() -> None:
+        task = asyncio.create_task(ask(manager))
+        await soon(lambda: manager.status("scripted", "m").state is State.LOADING)
+        manager.cancel("scripted", "m")
+        with pytest.raises(BackendUnavailable, match="cancelled"):
+            await task
+
+    asyncio.run(story())
+    gate.set()
+    assert asyncio.run(ask(manager)) == "Scripted answer."
+
+
+def test_a_switch_that_is_cancelled_leaves_the_other_model_where_it_was() -> None:
+    gate = Event()
+    backend = ScriptedBackend(loads_weights=True)
+    backend.model.enqueue(gate, "Done")
+    manager = manage(backend)
+
+    async def story() -> str:
+        task = asyncio.create_task(ask(manager, model="a"))
+        await soon(lambda: bool(backend.model.prompts))
+        manager.load("scripted", "b")
+        await soon(lambda: "a has answered" in str(manager.status("scripted", "b").progress))
+        manager.cancel("scripted", "b")
+        await soon(lambda: manager.status("scripted", "a").state is State.READY)
+        gate.set()
+        return await task
+
+    assert asyncio.run(story()) == "Done"
+    assert asyncio.run(ask(manager, model="a")) == "Scripted answer."
+    assert backend.loads == ["a"]
+
+
+def test_a_switch_comes_to_its_turn_however_busy_the_other_model_is() -> None:
+    backend = ScriptedBackend(loads_weights=True)
+    manager = manage(backend)
+
+    async def story() -> None:
+        async def steadily() -> None:
+            while True:
+                await ask(manager, model="a")
+
+        crowd = [asyncio.create_task(steadily()) for _ in range(3)]
+        await soon(lambda: len(backend.model.prompts) > 5)
+        await asyncio.wait_for(ask(manager, model="b"), 5)
+        for task in crowd:
+            task.cancel()
+        await asyncio.gather(*crowd, return_exceptions=True)
+
+    asyncio.run(story())
+
+
+def test_unloading_tells_what_came_back_and_reload_loads_again() -> None:
+    backend = ScriptedBackend(loads_weights=True)
+    manager = manage(backend)
+    manager.load("scripted", "m").result(5)
+    manager.reload("scripted", "m").result(5)
+    assert backend.loads == ["m", "m"]
+    manager.unload("scripted", "m")
+    released = manager.status("scripted", "m").released
+    assert released
+    assert (released.size_bytes, released.freed_bytes) == (1000, 1000)
+    assert manager.known("scripted").keys() == {"m"}
+
+
+def test_a_missing_model_is_pulled_before_it_is_loaded() -> None:
+    backend = ScriptedBackend(pulls=True)
+    manage(backend).load("scripted", "m", pull=True).result(5)
+    assert (backend.pulled, backend.loads) == (["m"], ["m"])
+
+
+def test_an_answer_leaves_room_for_its_prompt_in_the_window() -> None:
+    backend = ScriptedBackend()
+    manager = manage(backend)
+
+    async def story() -> None:
+        async with manager.use("scripted", "m", GenerationOptions(max_new_tokens=4000)):
+            pass
+
+    asyncio.run(story())
+    assert backend.options[0].max_new_tokens == 1024  # of a window of 4096
+
+
+def test_checks_are_taken_in_the_background_and_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    gate = Event()
+    backend = ScriptedBackend(check=(gate,))
+    checks = manage(backend).checks
+    assert checks.last("scripted") is None
+    assert checks.looking("scripted")
+    gate.set()
+    found = checks.last("scripted", patience=5)
+    assert found
+    assert [info.name for info in found.models] == ["scripted"]
+    until(lambda: not checks.looking("scripted"))
+    assert checks.last("scripted") is found
+    backend.check_steps = (BackendUnavailable("It is down.", "Start it."),)
+    monkeypatch.setattr("backends.checks.FRESH", 0.0)
+    assert checks.last("scripted") is found  # shown while a newer look is under way
+    until(lambda: (seen := checks.last("scripted")) is not None and seen.error is not None)
+    backend.check_steps = ()
+    checks.refresh("scripted")
+    found = checks.last("scripted", patience=5)
+    assert found
+    assert found.error is None
+
+
+def test_a_check_that_hangs_counts_as_failed_and_as_found_when_it_comes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("backends.checks.PATIENCE", 0.05)
+    gate = Event()
+    checks = manage(ScriptedBackend(check=(gate,))).checks
+    until(lambda: (seen := checks.last("scripted")) is not None and "did not answer" in str(seen.error))
+    assert not checks.looking("scripted")
+    gate.set()
+    until(lambda: (seen := checks.last("scripted")) is not None and seen.error is None)

@@ -1,0 +1,32 @@
+"""A ChatOllama that says how an answer ended as the others do. Imported when a chat model is made."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+from langchain_core.outputs import ChatGenerationChunk
+from langchain_ollama import ChatOllama
+
+from errors import BackendUnavailable
+
+
+class OllamaChatModel(ChatOllama):
+    """A ChatOllama whose last chunk tells its `finish_reason`, as other chat models' do."""
+
+    def _stream(self, *args: Any, **kwargs: Any) -> Iterator[ChatGenerationChunk]:
+        for chunk in super()._stream(*args, **kwargs):
+            yield _finished(chunk)
+
+    async def _astream(self, *args: Any, **kwargs: Any) -> AsyncIterator[ChatGenerationChunk]:
+        async for chunk in super()._astream(*args, **kwargs):
+            yield _finished(chunk)
+
+
+def _finished(chunk: ChatGenerationChunk) -> ChatGenerationChunk:
+    info = chunk.generation_info or {}
+    if info.get("done_reason") == "error":
+        raise BackendUnavailable("The server failed in the middle of the answer.", "Ask again; its own log says why.")
+    if reason := info.pop("done_reason", None):
+        info["finish_reason"] = reason
+    return chunk

@@ -1,0 +1,28 @@
+"""vLLM: a server for models on GPUs, by OpenAI's protocol."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from backends.base import Capabilities
+from backends.openai_compatible import OpenAICompatibleBackend, OpenAISettings
+from backends.server import Address
+from settings import prefixed
+
+
+class VllmSettings(OpenAISettings):
+    """Settings of the vLLM backend."""
+
+    model_config = prefixed("VLLM")
+
+    base_url: Address = "http://localhost:8000"
+
+
+class VllmBackend(OpenAICompatibleBackend):
+    """The models of a vLLM server."""
+
+    name: ClassVar[str] = "vllm"
+    label: ClassVar[str] = "vLLM"
+    capabilities: ClassVar[Capabilities] = Capabilities()
+    start_hint: ClassVar[str] = "Start it with: vllm serve MODEL --port 8000, or correct VLLM_BASE_URL."
+    kind = VllmSettings
