@@ -171,6 +171,7 @@ def ask(
     collection: Collection = DEFAULT_COLLECTION,
     backend: Annotated[str | None, typer.Option(help="Who answers.")] = None,
     model: Annotated[str | None, typer.Option(help="Model name or path.")] = None,
+    fallback: Annotated[str | None, typer.Option(help="Who answers where the first cannot begin to.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Answer a question from the documents; exit 1 unless the answer is complete."""
@@ -181,10 +182,9 @@ def ask(
         "backend": backend, "model": model,
     }  # fmt: skip
     with _services(as_json, blank) as services:
-        request = Ask(question, collection=collection, backend=backend, model=model)
+        request = Ask(question, collection=collection, backend=backend, model=model, fallback=fallback)
         started, turn = services.ask(LOCAL_OWNER, request)
-        who = backend or services.settings.backend
-        waiting = nullcontext() if as_json else _waiting(services, who, model or services.default_model(who))
+        waiting = nullcontext() if as_json else _waiting(services, started.backend, started.model)
         try:
             message = _follow(turn.follow(), as_json, waiting)
         except KeyboardInterrupt:
@@ -327,11 +327,11 @@ def backends(as_json: AsJson = False) -> None:
     for check in checks:
         state = "error" if check.error else "ready"
         if as_json:
-            capabilities = asdict(check.backend.capabilities)
-            capabilities["options"] = sorted(capabilities["options"])
+            can = check.backend.capabilities
             _emit(
-                {"name": check.backend.name, "label": check.backend.label, "state": state,
-                 "models": [model.name for model in check.models], "capabilities": capabilities,
+                {"name": check.backend.name, "label": check.backend.label, "place": check.backend.place, "state": state,
+                 "models": [model.name for model in check.models],
+                 "capabilities": {**asdict(can), "options": sorted(can.options)}, "seconds": round(check.seconds, 3),
                  "error": _error(check.error) if check.error else None}
             )  # fmt: skip
         else:

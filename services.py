@@ -6,20 +6,23 @@ when they are first needed.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import threading
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
 
 from backends.base import GenerationOptions, Loaded
 from backends.manager import ModelManager
-from errors import ConfigurationError
+from backends.translate import translate
+from errors import BackendError, ConfigurationError
 from rag.chat.conversations import Conversations
-from rag.chat.turn import LeasedModel, Question
+from rag.chat.turn import Answerer, Question
 from rag.chat.turns import Turn, Turns
+from rag.chat.writer import LeasedModel
 from rag.db import Database
 from rag.documents.ingest import Ingest
 from rag.documents.library import DEFAULT_COLLECTION, Library
@@ -58,9 +61,24 @@ class Ask:
     conversation_id: str | None = None
     backend: str | None = None
     model: str | None = None
+    fallback: str | None = None
+    """The backend that answers where the first cannot begin to; an empty one turns the setting off."""
     options: GenerationOptions | None = None
     passages: int | None = None
     strict: bool | None = None
+
+
+def _once(retrieve: Callable[[str, Sequence[str]], Retrieval]) -> Callable[[str, Sequence[str]], Retrieval]:
+    """`retrieve` that searches at its first call and gives that result at all others, from any thread."""
+    lock, found = threading.Lock(), list[Retrieval]()
+
+    def search(text: str, history: Sequence[str]) -> Retrieval:
+        with lock:
+            if not found:
+                found.append(retrieve(text, history))
+            return found[0]
+
+    return search
 
 
 class Services:
@@ -153,12 +171,49 @@ class Services:
             RequestRejected: the question is empty, or its conversation is being answered.
             ConfigurationError: no such backend, or no model to choose.
         """
+        return self.turns.start(self._question(owner, ask))
+
+    def compare(self, owner: str, ask: Ask, models: Sequence[tuple[str, str]]) -> list[tuple[Message, Turn]]:
+        """Ask several models the same question over one retrieval; a conversation and a turn each, all running.
+
+        Args:
+            owner: who asks.
+            ask: the question; its backend, model, fallback and conversation are not used.
+            models: backend and model of each answer.
+
+        Raises:
+            RequestRejected: the question is empty.
+            ConfigurationError: no such backend.
+        """
+        retrieve = _once(self._question(owner, ask).retrieve)
+        asked = [replace(ask, backend=b, model=m, conversation_id=None, fallback="") for b, m in models]
+        questions = [self._question(owner, each) for each in asked]
+        return [
+            self.turns.start(replace(question, retrieve=retrieve, title=f"{question.model}: {ask.text}"))
+            for question in questions
+        ]
+
+    def _question(self, owner: str, ask: Ask) -> Question:
         backend = ask.backend or self.settings.backend
-        model = ask.model or self.default_model(backend)
+        model = ask.model
+        if not model:
+            try:
+                model = self.default_model(owner, backend)
+            except BackendError:
+                # Said by the turn, which shows the passages and may fall back.
+                model = ""
         options = ask.options or self.default_options()
+        fallback = self.settings.fallback if ask.fallback is None else ask.fallback
         collection = self.library.collection(owner, ask.collection, create=ask.collection == DEFAULT_COLLECTION)
         ready = self.ready_documents(owner, collection.id)
-        question = Question(
+
+        def answerer(name: str, model: str) -> Answerer:
+            return Answerer(self.manager.backend(name).label, lambda: self._lease(owner, name, model, options))
+
+        answerers = [answerer(backend, model)]
+        if fallback and fallback != backend:
+            answerers.append(answerer(fallback, ""))
+        return Question(
             owner=owner,
             conversation_id=ask.conversation_id,
             text=ask.text,
@@ -166,36 +221,63 @@ class Services:
             retrieve=lambda text, history: self.retrieve(
                 owner, text, history=history, k=ask.passages, collection=collection.name
             ),
-            answering=lambda: self._lease(backend, model, options),
+            answerers=answerers,
             backend=backend,
             model=model,
             max_new_tokens=options.max_new_tokens,
             strict=self.settings.strict if ask.strict is None else ask.strict,
         )
-        return self.turns.start(question)
 
     @asynccontextmanager
-    async def _lease(self, backend: str, model: str, options: GenerationOptions) -> AsyncIterator[LeasedModel]:
-        async with self.manager.use(backend, model, options) as chat:
-            loaded = self.manager.status(backend, model).loaded or Loaded()
-            count = partial(self.manager.backend(backend).count_tokens, model)
-            yield LeasedModel(chat, loaded.context_window, loaded.prompt_limit, count)
+    async def _lease(self, owner: str, name: str, model: str, options: GenerationOptions) -> AsyncIterator[LeasedModel]:
+        model = model or await asyncio.to_thread(self.default_model, owner, name)
+        async with self.manager.use(name, model, options) as chat:
+            loaded = self.manager.status(name, model).loaded or Loaded()
+            backend = self.manager.backend(name)
+            yield LeasedModel(
+                backend=name,
+                model=model,
+                chat=chat,
+                window=loaded.context_window,
+                prompt_limit=loaded.prompt_limit,
+                count_tokens=partial(backend.count_tokens, model),
+                exact=backend.capabilities.counts_tokens,
+            )
 
-    def default_model(self, backend: str, listed: Sequence[str] | None = None) -> str:
-        """The model that a person who chose none gets: the setting for the default backend, else the first `listed`.
+    def default_model(self, owner: str, backend: str, listed: Sequence[str] | None = None) -> str:
+        """The model that a person who chose none gets.
+
+        The setting for the default backend, else the last one that answered, else the first that is listed.
+
+        Args:
+            owner: who asks.
+            backend: name of the backend.
+            listed: names of its models; asked for where they are not given, which may take seconds.
 
         Raises:
-            ConfigurationError: the backend lists none.
+            BackendError: the backend cannot be asked.
+            ConfigurationError: it lists none.
         """
-        if backend == self.settings.backend and self.settings.model:
-            return self.settings.model
+        if self.is_set(backend):
+            return str(self.settings.model)
+        who = self.manager.backend(backend)
         if listed is None:
-            listed = [model.name for model in self.manager.backend(backend).list_models()]
+            try:
+                listed = [model.name for model in who.list_models()]
+            except Exception as error:
+                if translated := translate(error, who.place, who.start_hint):
+                    raise translated from error
+                raise
+        last = self.conversations.last_model(owner, backend)
+        if last and last in listed:
+            return last
         if not listed:
-            raise ConfigurationError(
-                f"The backend {backend} has no model to choose.", "Name one in DEFAULT_MODEL_NAME_OR_PATH."
-            )
+            raise ConfigurationError(f"{who.label} lists no model.", "Type a model's name, or add a model to it.")
         return listed[0]
+
+    def is_set(self, backend: str) -> bool:
+        """Whether the settings name a model of that backend."""
+        return backend == self.settings.backend and bool(self.settings.model)
 
     def default_options(self) -> GenerationOptions:
         """Generation options as the settings have them."""
@@ -207,7 +289,7 @@ class Services:
             max_new_tokens=settings.max_new_tokens,
         )
 
-    def warm_up(self) -> None:
+    def warm_up(self, owner: str) -> None:
         """Load the default models in the background, once, so that the first question need not wait for them."""
 
         if self._warmed:
@@ -217,7 +299,7 @@ class Services:
         def load() -> None:
             try:
                 self.embeddings.embed_query("warm up")
-                self.manager.load(self.settings.backend, self.default_model(self.settings.backend))
+                self.manager.load(self.settings.backend, self.default_model(owner, self.settings.backend))
             except Exception:
                 log.warning("Warm-up failed; the first question will say why", exc_info=True)
 

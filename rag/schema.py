@@ -157,6 +157,8 @@ class Usage:
 
     input_tokens: int = 0
     output_tokens: int = 0
+    estimated: bool = False
+    """The backend did not say: counted here."""
 
 
 @dataclass(frozen=True, slots=True)

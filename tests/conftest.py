@@ -24,7 +24,8 @@ class Rehearsal(Services):
         super().__init__(Settings(data_dir=data_dir, backend="scripted"))
         self.script = ScriptedChatModel()
         self.backend = ScriptedBackend(self.settings, model=self.script, models=("parrot", "owl"))
-        self.manager = ModelManager(self.settings, [self.backend])
+        self.spare = ScriptedBackend(self.settings, name="spare", models=("wren",), cannot={"top_k": "It takes none."})
+        self.manager = ModelManager(self.settings, [self.backend, self.spare])
         self.embeddings = self.words = WordEmbeddings()
 
     def put(self, name: str, content: bytes) -> DocumentRecord:

@@ -72,6 +72,17 @@ class Conversations:
             row = session.scalar(select(ConversationRow).filter_by(owner=owner, id=conversation_id))
             return ConversationRecord(row.id, row.title, row.updated) if row else None
 
+    def last_model(self, owner: str, backend: str) -> str | None:
+        """The model of a backend that answered last, or None where none did."""
+        query = (
+            select(MessageRow.model)
+            .filter_by(owner=owner, backend=backend, finish=Finish.COMPLETE)
+            .order_by(MessageRow.created.desc())
+            .limit(1)
+        )
+        with self.database.session() as session:
+            return session.scalar(query)
+
     def messages(self, owner: str, conversation_id: str) -> tuple[Message, ...]:
         """All messages, oldest first."""
         query = select(MessageRow).filter_by(owner=owner, conversation_id=conversation_id).order_by(MessageRow.position)

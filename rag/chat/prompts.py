@@ -78,6 +78,19 @@ class Ledger:
     """As counted before sending; the backend's own count comes with the answer."""
     notes: tuple[str, ...]
 
+    def was_cut(self, read: int, window: int | None, exact: bool) -> bool:
+        """Whether a server read less than it was sent.
+
+        Args:
+            read: tokens of the prompt, as the server counted them.
+            window: the model's context window, where it is known.
+            exact: `input_tokens` is in the model's own tokens, no estimate.
+        """
+        # What a chat template adds is counted at its most, and an estimate is wrong by up to a half.
+        least = (self.input_tokens - MESSAGE_OVERHEAD * (len(self.messages) + 1)) * (0.9 if exact else 0.5)
+        # A prompt that fills the window was cut to it: one that fits leaves room for the answer.
+        return read < least or bool(window and read >= 0.95 * window)
+
 
 def fit(
     prompt: ChatPromptTemplate,

@@ -12,39 +12,43 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from itertools import zip_longest
 
-from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessageChunk
-from langchain_core.messages.ai import UsageMetadata, add_usage
+from langchain_core.prompts import ChatPromptTemplate
 
-from errors import AppError, BackendError
-from rag.chat import citations, prompts
+from errors import (
+    AppError,
+    AuthenticationFailed,
+    BackendBusy,
+    BackendError,
+    BackendUnavailable,
+    ConfigurationError,
+    ModelNotFound,
+)
+from rag.chat import prompts
 from rag.chat.conversations import Conversations
+from rag.chat.writer import LeasedModel, Writer
 from rag.db import new_id
-from rag.index.sentences import sentences
-from rag.schema import Delta, Event, Finish, Finished, Message, Retrieval, Retrieved, Role, Usage
+from rag.schema import Delta, Event, Finish, Finished, Message, Passage, Retrieval, Retrieved, Role
 
 log = logging.getLogger(__name__)
 
-SAVE_EVERY = 1.0
-"""Seconds between two savings of a running answer: what a kill can cost."""
+CANNOT_BEGIN = BackendUnavailable, BackendBusy, AuthenticationFailed, ModelNotFound, ConfigurationError
+"""What another backend may do better. What is wrong with the question itself is not among these."""
 
 
 @dataclass(frozen=True, slots=True)
-class LeasedModel:
-    """A chat model that is ready for the length of one answer."""
+class Answerer:
+    """A backend that may answer."""
 
-    chat: BaseChatModel
-    window: int | None
-    """Tokens that prompt and answer may take together; None where nobody knows."""
-    prompt_limit: int | None
-    """Tokens of the longest prompt that it answers well from; None where only the window limits it."""
-    count_tokens: Callable[[str], int]
-    """In the model's own tokens, or an estimate where it has no tokenizer here."""
+    label: str
+    """As a person knows it."""
+    lease: Callable[[], AbstractAsyncContextManager[LeasedModel]]
+    """Leases its chat model; loads it first where that is needed, and translates its exceptions."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,13 +63,16 @@ class Question:
     """What is looked through, as a person reads it: “12 documents in My documents”."""
     retrieve: Callable[[str, Sequence[str]], Retrieval]
     """`(question, earlier questions)` -> passages. Blocks."""
-    answering: Callable[[], AbstractAsyncContextManager[LeasedModel]]
-    """Leases the chat model; loads it first where that is needed, and translates its exceptions."""
+    answerers: Sequence[Answerer]
+    """The one that was chosen, then those that answer where it cannot begin to."""
+    max_new_tokens: int
     backend: str
     model: str
-    max_new_tokens: int
+    """Of the first answerer."""
     strict: bool = True
     """Answer from the documents only."""
+    title: str | None = None
+    """Of a new conversation; the question's own words where it is not given."""
 
 
 async def run(
@@ -75,7 +82,7 @@ async def run(
 
     Never raises for what goes wrong on the way: the last event says how it ended.
     """
-    writer = _Writer(question, answer, conversations)
+    writer = Writer(question.owner, answer, question.text, conversations)
     error: AppError | None = None
     try:
         asked = [message.text for message in history if message.role is Role.USER]
@@ -105,7 +112,7 @@ async def run(
 
 
 async def _speak(
-    question: Question, history: Sequence[Message], retrieval: Retrieval, writer: _Writer
+    question: Question, history: Sequence[Message], retrieval: Retrieval, writer: Writer
 ) -> AsyncGenerator[str]:
     if retrieval.refused and question.strict:
         yield prompts.not_found(question.searched, retrieval.passages)
@@ -113,23 +120,42 @@ async def _speak(
     prompt = prompts.FROM_THE_MODEL if retrieval.refused else prompts.FROM_DOCUMENTS
     if retrieval.refused:
         writer.note("Your documents do not answer this: the answer comes from the model alone.")
-    async with question.answering() as model:
+    passages = () if retrieval.refused else retrieval.passages
+    for answerer, other in zip_longest(question.answerers, question.answerers[1:]):
+        try:
+            async with aclosing(_answer(answerer, prompt, question, history, passages, writer)) as answer:
+                async for text in answer:
+                    yield text
+            break
+        except CANNOT_BEGIN as error:
+            # Never two models in one text.
+            if other is None or writer.text:
+                raise
+            writer.begin_again(f"{answerer.label} could not answer: {error.message} {other.label} answered instead.")
+
+
+async def _answer(
+    answerer: Answerer,
+    prompt: ChatPromptTemplate,
+    question: Question,
+    history: Sequence[Message],
+    passages: Sequence[Passage],
+    writer: Writer,
+) -> AsyncGenerator[str]:
+    async with answerer.lease() as model:
+        room = _room(model, question.max_new_tokens)
         ledger = await asyncio.to_thread(
-            prompts.fit,
-            prompt,
-            question.text,
-            history,
-            () if retrieval.refused else retrieval.passages,
-            room=_room(model, question.max_new_tokens),
-            count=model.count_tokens,
+            prompts.fit, prompt, question.text, history, passages, room=room, count=model.count_tokens
         )
-        for note in ledger.notes:
-            writer.note(note)
-        async for chunk in model.chat.astream(ledger.messages):
-            if isinstance(chunk, AIMessageChunk):
-                writer.account(chunk)
-            if chunk.text:
-                yield chunk.text
+        writer.begin(model, ledger)
+        try:
+            async for chunk in model.chat.astream(ledger.messages):
+                if isinstance(chunk, AIMessageChunk):
+                    writer.account(chunk)
+                if chunk.text:
+                    yield chunk.text
+        finally:
+            writer.count()
     if not writer.text.strip():
         raise BackendError("The model returned an empty answer.", "Ask again, or choose another model.")
 
@@ -140,83 +166,3 @@ def _room(model: LeasedModel, max_new_tokens: int) -> int | None:
     if model.window:
         limits.append(model.window - min(max_new_tokens, model.window // 4))
     return min(limits, default=None)
-
-
-def without_loop(answer: str) -> str:
-    """`answer` up to the first sentence that it said before."""
-    said: set[str] = set()
-    for start, end in sentences(answer):
-        if answer[start:end] in said:
-            return answer[:start].rstrip()
-        said.add(answer[start:end])
-    return answer
-
-
-class _Writer:
-    """The message of a turn as it grows, and its row."""
-
-    def __init__(self, question: Question, message: Message, conversations: Conversations) -> None:
-        self.message = replace(message, backend=question.backend, model=question.model)
-        self._question = question
-        self._conversations = conversations
-        self._parts: list[str] = []
-        self._usage: UsageMetadata | None = None
-        self._started = self._saved = time.perf_counter()
-
-    def _set(self, **values: object) -> None:
-        self.message = replace(self.message, **values)  # type: ignore[arg-type]
-
-    def _elapsed(self) -> float:
-        return round(time.perf_counter() - self._started, 3)
-
-    def retrieved(self, retrieval: Retrieval) -> None:
-        timings = replace(self.message.timings, retrieve_s=self._elapsed())
-        self._set(passages=retrieval.passages, refused=retrieval.refused, timings=timings)
-
-    def write(self, text: str) -> None:
-        if not self._parts:
-            self._set(timings=replace(self.message.timings, first_token_s=self._elapsed()))
-        self._parts.append(text)
-        if time.perf_counter() - self._saved > SAVE_EVERY:
-            self._set(text=self.text)
-            self.save()
-            self._saved = time.perf_counter()
-
-    def account(self, chunk: AIMessageChunk) -> None:
-        if chunk.usage_metadata:
-            self._usage = add_usage(self._usage, chunk.usage_metadata)
-        match chunk.response_metadata.get("finish_reason"):
-            case "length":
-                self.note("The answer reached its limit of tokens and was cut there.")
-            case "repetition":
-                self.note("The model began to repeat itself; the answer ends where it did.")
-                self._parts = [without_loop(self.text)]
-
-    def note(self, text: str) -> None:
-        self._set(notes=(*self.message.notes, text))
-
-    @property
-    def text(self) -> str:
-        return "".join(self._parts)
-
-    def finish(self, finish: Finish) -> None:
-        passages = () if self.message.refused else self.message.passages
-        text = citations.without_markers(self.text, len(passages)).strip()
-        cited = citations.resolve(text, passages, self._question.text) if text else ()
-        if cited and not any(citation.answer_end for citation in cited):
-            self.note("No passage supports this answer word for word; the place that fits the question best is cited.")
-        usage = Usage(self._usage["input_tokens"], self._usage["output_tokens"]) if self._usage else Usage()
-        self._set(
-            text=text,
-            finish=finish,
-            citations=cited,
-            usage=usage,
-            timings=replace(self.message.timings, total_s=self._elapsed()),
-        )
-
-    def fail(self, error: AppError) -> None:
-        self.finish(Finish.FAILED)
-        self._set(error={"type": type(error).__name__, "message": error.message, "hint": error.hint})
-
-    def save(self) -> None:
-        self._conversations.save(self._question.owner, self.message)

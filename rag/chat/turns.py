@@ -88,10 +88,11 @@ class Turns:
                 raise RequestRejected(
                     "This conversation is still being answered.", "Wait for the answer, or stop it first."
                 )
-            conversation_id = conversation_id or self._conversations.create(owner, text)
+            conversation_id = conversation_id or self._conversations.create(owner, question.title or text)
             history = self._conversations.messages(owner, conversation_id)
             self._conversations.add(owner, conversation_id, Role.USER, text, Finish.COMPLETE)
-            answer = self._conversations.add(owner, conversation_id, Role.ASSISTANT, "", Finish.RUNNING)
+            who = {"backend": question.backend, "model": question.model}
+            answer = self._conversations.add(owner, conversation_id, Role.ASSISTANT, "", Finish.RUNNING, **who)
             turn = self._turns[answer.id] = Turn(owner, conversation_id)
 
         def begin() -> None:

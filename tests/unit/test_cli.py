@@ -14,6 +14,7 @@ import pytest
 from typer.testing import CliRunner
 
 import cli
+from backends import BACKENDS
 from settings import ROOT
 from tests.conftest import PIER, Rehearsal
 
@@ -83,7 +84,7 @@ def test_ask_gives_one_object(run: Run, folder: Path) -> None:
     assert set(answer["citations"][0]) == {"n", "document", "page", "quote", "start", "end"}
     assert answer["citations"][0]["document"] == "pier.md"
     assert set(answer["passages"][0]) == {"document", "page", "text", "score"}
-    assert set(answer["usage"]) == {"input_tokens", "output_tokens"}
+    assert set(answer["usage"]) == {"input_tokens", "output_tokens", "estimated"}
     assert set(answer["timings"]) == {"retrieve_s", "first_token_s", "total_s"}
     code, [answer] = run("ask", QUESTION, "--model", "owl", "--backend", "scripted")
     assert answer["model"] == "owl"
@@ -154,13 +155,24 @@ def test_a_person_gets_sentences(rehearse: Callable[[str], None], folder: Path) 
     assert "[/missing]" in missing.stderr
 
 
-def test_backends_takes_no_lock(services: Rehearsal, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_backends_lists_all_and_takes_no_lock(services: Rehearsal, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cli, "get_settings", lambda: services.settings)
+    for name in ("OLLAMA", "VLLM", "INSTRUCTLAB"):
+        monkeypatch.setenv(f"{name}_BASE_URL", "http://127.0.0.1:9")
+    monkeypatch.setenv("GOOGLE_API_KEY", "")
     result = CliRunner().invoke(cli.app, ["backends", "--json"])
-    [line] = [json.loads(line) for line in result.stdout.splitlines()]
-    assert set(line) == {"name", "label", "state", "models", "capabilities", "error"}
-    assert (line["name"], line["state"], line["error"]) == ("local", "ready", None)
-    assert "SmolLM2-135M-Instruct" in line["models"]
+    lines = {line["name"]: line for line in map(json.loads, result.stdout.splitlines())}
+    assert list(lines) == list(BACKENDS)
+    for line in lines.values():
+        assert set(line) == {"name", "label", "place", "state", "models", "capabilities", "seconds", "error"}
+    local = lines.pop("local")
+    assert (local["state"], local["error"]) == ("ready", None)
+    assert "SmolLM2-135M-Instruct" in local["models"]
+    for name, line in lines.items():
+        assert (line["state"], line["models"]) == ("error", []), name
+        assert line["error"]["message"]
+        assert line["error"]["hint"]
+    assert "GOOGLE_API_KEY" in lines["gemini"]["error"]["message"]
     assert "Local (Hugging Face)" in CliRunner().invoke(cli.app, ["backends"]).stdout
 
 

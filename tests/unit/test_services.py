@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from backends.base import ModelInfo
 from errors import BackendUnavailable, ConfigurationError, LibraryLocked, RequestRejected, StoreError
-from rag.schema import LOCAL_OWNER, DocumentState, Finish, Finished, Message
+from rag.schema import LOCAL_OWNER, DocumentState, Finish, Finished, Message, Retrieval
 from services import SAMPLE_QUESTIONS, Ask, Services, sample_files
 from settings import Settings
 from tests.conftest import Rehearsal
@@ -61,6 +63,70 @@ def test_a_backend_that_is_down_leaves_the_sources(services: Rehearsal) -> None:
     assert message.finish is Finish.FAILED
     assert message.error == {"type": "BackendUnavailable", "message": "It is down.", "hint": "Start it."}
     assert message.passages
+
+
+def test_a_fallback_answers_with_its_own_model(services: Rehearsal) -> None:
+    services.put_pier()
+    for _ in range(2):
+        services.backend.enqueue_load(BackendUnavailable("It is down.", "Start it."))
+    message = finish(services, Ask(QUESTION, fallback="spare"))
+    assert (message.finish, message.backend, message.model) == (Finish.COMPLETE, "spare", "wren")
+    assert "Spare answered instead" in message.notes[0]
+    assert finish(services, Ask(QUESTION, fallback="scripted")).finish is Finish.FAILED
+
+
+def test_a_list_of_models_that_cannot_be_had_is_the_turns_affair(
+    services: Rehearsal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def down() -> list[ModelInfo]:
+        raise ConnectionRefusedError
+
+    services.put_pier()
+    monkeypatch.setattr(services.backend, "list_models", down)
+    message = finish(services, Ask(QUESTION))
+    assert message.error
+    assert "cannot be reached" in message.error["message"]
+    assert message.passages
+    assert finish(services, Ask(QUESTION, fallback="spare")).model == "wren"
+
+
+def test_the_model_of_a_backend_is_the_last_that_answered_there(services: Rehearsal) -> None:
+    services.put_pier()
+    assert services.default_model(LOCAL_OWNER, "scripted") == "parrot"
+    finish(services, Ask(QUESTION, model="owl"))
+    assert services.default_model(LOCAL_OWNER, "scripted") == "owl"
+    assert services.default_model("somebody else", "scripted") == "parrot"
+    assert services.default_model(LOCAL_OWNER, "scripted", ["parrot"]) == "parrot"
+    services.settings = services.settings.model_copy(update={"model": "raven"})
+    assert services.default_model(LOCAL_OWNER, "scripted") == "raven"
+    with pytest.raises(ConfigurationError, match="Spare lists no model"):
+        services.default_model(LOCAL_OWNER, "spare", [])
+
+
+def test_two_models_are_compared_over_one_retrieval(services: Rehearsal, monkeypatch: pytest.MonkeyPatch) -> None:
+    services.put_pier()
+    searched = []
+    search = services.retrieve
+
+    def count(*args: Any, **kwargs: Any) -> Retrieval:
+        searched.append(args)
+        return search(*args, **kwargs)
+
+    monkeypatch.setattr(services, "retrieve", count)
+    started = services.compare(LOCAL_OWNER, Ask(QUESTION), [("scripted", "owl"), ("spare", "wren")])
+    messages = []
+    for _, turn in started:
+        *_, last = turn.follow()
+        assert isinstance(last, Finished)
+        messages.append(last.message)
+    assert len(searched) == 1
+    assert [(m.backend, m.model, m.finish) for m in messages] == [
+        ("scripted", "owl", Finish.COMPLETE),
+        ("spare", "wren", Finish.COMPLETE),
+    ]
+    assert messages[0].passages == messages[1].passages
+    titles = {conversation.title for conversation in services.conversations.list(LOCAL_OWNER)}
+    assert titles == {f"owl: {QUESTION}", f"wren: {QUESTION}"}
 
 
 def test_what_cannot_be_asked_is_said_before_anything_is_stored(services: Rehearsal) -> None:
@@ -127,8 +193,8 @@ def test_an_answer_that_a_kill_left_running_is_failed_at_the_next_start(tmp_path
 
 
 def test_warming_up_loads_once_and_forgives(services: Rehearsal) -> None:
-    services.warm_up()
-    services.warm_up()
+    services.warm_up(LOCAL_OWNER)
+    services.warm_up(LOCAL_OWNER)
     for thread in threading.enumerate():
         if thread.name == "warm-up":
             thread.join()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 from threading import Event
@@ -13,11 +13,12 @@ from threading import Event
 import pytest
 from langchain_core.language_models import BaseChatModel
 
-from errors import BackendError, BackendUnavailable, RequestRejected, StoreError
-from rag.chat import turn as turn_module
+from errors import AnswerBlocked, BackendBusy, BackendError, BackendUnavailable, RequestRejected, StoreError
+from rag.chat import writer as writer_module
 from rag.chat.conversations import Conversations
-from rag.chat.turn import LeasedModel, Question, run
+from rag.chat.turn import Answerer, Question, run
 from rag.chat.turns import Turns
+from rag.chat.writer import LeasedModel
 from rag.db import Database
 from rag.schema import Delta, Finish, Finished, Message, Passage, Retrieval, Retrieved, Role
 from tests.fakes import ScriptedChatModel, Step
@@ -51,12 +52,22 @@ def ask(conversations: Conversations) -> Ask:
         found: Retrieval | Exception = FOUND,
         refuse: Exception | None = None,
         model: BaseChatModel | None = None,
+        other: BaseChatModel | None = None,
+        exact: bool = True,
     ) -> Question:
-        @asynccontextmanager
-        async def answering() -> AsyncIterator[LeasedModel]:
-            if refuse:
-                raise refuse
-            yield LeasedModel(model or ScriptedChatModel().enqueue(*steps), 4000, None, lambda text: len(text.split()))
+        def lease(chat: BaseChatModel, name: str) -> AbstractAsyncContextManager[LeasedModel]:
+            @asynccontextmanager
+            async def answering() -> AsyncIterator[LeasedModel]:
+                if refuse and chat is not other:
+                    raise refuse
+                yield LeasedModel("scripted", name, chat, 4000, None, lambda text: len(text.split()), exact)
+
+            return answering()
+
+        first = model or ScriptedChatModel().enqueue(*steps)
+        answerers = [Answerer("Scripted", lambda: lease(first, "parrot"))]
+        if other:
+            answerers.append(Answerer("Spare", lambda: lease(other, "wren")))
 
         def retrieve(question: str, history: Sequence[str]) -> Retrieval:
             if isinstance(found, Exception):
@@ -69,7 +80,7 @@ def ask(conversations: Conversations) -> Ask:
             text="How long is the pier?",
             searched="1 document",
             retrieve=retrieve,
-            answering=answering,
+            answerers=answerers,
             backend="scripted",
             model="parrot",
             max_new_tokens=100,
@@ -163,6 +174,65 @@ def test_a_model_that_cannot_be_had_still_leaves_the_sources(
     assert stored(conversations, question).passages == (PASSAGE,)
 
 
+def test_another_backend_answers_where_the_first_cannot_begin(
+    conversations: Conversations, turns: Turns, ask: Ask
+) -> None:
+    question = ask(
+        refuse=BackendUnavailable("It is down.", "Start it."), other=ScriptedChatModel().enqueue("62 metres")
+    )
+    list(turns.start(question)[1].follow())
+    message = stored(conversations, question)
+    assert (message.text, message.finish, message.model) == ("62 metres", Finish.COMPLETE, "wren")
+    assert message.notes[0] == "Scripted could not answer: It is down. Spare answered instead."
+
+
+def test_a_backend_that_fails_before_its_first_word_hands_over_too(
+    conversations: Conversations, turns: Turns, ask: Ask
+) -> None:
+    question = ask(BackendBusy("It is busy.", "Wait."), other=ScriptedChatModel().enqueue("62 metres"))
+    list(turns.start(question)[1].follow())
+    message = stored(conversations, question)
+    assert (message.text, message.model, len(message.notes)) == ("62 metres", "wren", 1)
+
+
+@pytest.mark.parametrize(
+    "steps", [("It is ", BackendUnavailable("It broke.", "")), (AnswerBlocked("It was blocked.", ""),)]
+)
+def test_no_other_backend_goes_on_with_a_text_or_round_a_filter(
+    conversations: Conversations, turns: Turns, ask: Ask, steps: tuple[Step, ...]
+) -> None:
+    other = ScriptedChatModel()
+    question = ask(*steps, other=other)
+    list(turns.start(question)[1].follow())
+    message = stored(conversations, question)
+    assert (message.finish, message.model, other.prompts) == (Finish.FAILED, "parrot", [])
+    assert message.text == "".join(step for step in steps if isinstance(step, str)).strip()
+
+
+def test_tokens_are_estimated_where_the_backend_says_nothing(
+    conversations: Conversations, turns: Turns, ask: Ask
+) -> None:
+    question = ask("Sixty two metres.", BackendUnavailable("It broke off.", "Ask again."))
+    list(turns.start(question)[1].follow())
+    usage = stored(conversations, question).usage
+    assert usage.estimated
+    assert usage.output_tokens == 3
+    assert usage.input_tokens > 20
+
+
+@pytest.mark.parametrize(
+    ("read", "exact", "cut"), [(1.0, True, False), (0.8, True, True), (0.6, False, False), (0.4, False, True)]
+)
+def test_a_prompt_that_the_server_cut_is_noted(
+    conversations: Conversations, turns: Turns, ask: Ask, read: float, exact: bool, cut: bool
+) -> None:
+    question = ask(model=ScriptedChatModel(reads=read).enqueue("62 metres"), exact=exact)
+    list(turns.start(question)[1].follow())
+    message = stored(conversations, question)
+    assert any("cut the prompt" in note for note in message.notes) is cut
+    assert not message.usage.estimated
+
+
 def test_an_empty_answer_is_not_an_answer(conversations: Conversations, turns: Turns, ask: Ask) -> None:
     question = ask(" ", "\n")
     event = list(turns.start(question)[1].follow())[-1]
@@ -247,7 +317,7 @@ def test_closing_the_generator_stops_and_stores(conversations: Conversations, as
 def test_a_running_answer_is_saved_now_and_then(
     conversations: Conversations, turns: Turns, ask: Ask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(turn_module, "SAVE_EVERY", 0.0)
+    monkeypatch.setattr(writer_module, "SAVE_EVERY", 0.0)
     more = Event()
     question = ask("The pier is", more, " long.")
     _, turn = turns.start(question)
