@@ -3,9 +3,7 @@
 import streamlit as st
 
 from ui import errors, sidebar
-from ui.app import services
-
-st.set_page_config(page_title="Gestalt", page_icon=":material/auto_stories:", layout="centered")
+from ui.app import owner, services
 
 page = st.navigation(
     [
@@ -22,11 +20,30 @@ page = st.navigation(
             icon=":material/folder_open:",
             help="Add files, watch them being read, and remove them.",
         ),
+        st.Page(
+            "pages/talk/compare.py",
+            title="Compare",
+            icon=":material/compare_arrows:",
+            help="Ask two models the same question, over the same passages.",
+        ),
+        st.Page(
+            "pages/system/backends.py",
+            title="Backends",
+            icon=":material/dns:",
+            help="See which backends answer; load, unload and pull their models.",
+        ),
     ]
+)
+
+st.set_page_config(
+    page_title="Gestalt",
+    page_icon=":material/auto_stories:",
+    # Two answers side by side need the room.
+    layout="wide" if page.url_path == "compare" else "centered",
 )
 
 with errors.shown():
     opened = services()
     sidebar.draw(opened)
     page.run()
-    opened.warm_up()
+    opened.warm_up(owner())

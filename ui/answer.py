@@ -50,9 +50,11 @@ def _figures(message: Message) -> None:
     if not usage.output_tokens or timings.first_token_s is None:
         return
     speaking = max(timings.total_s - timings.first_token_s, 1e-3)
+    about = "about " if usage.estimated else ""
     st.caption(
         f"{text.literal(message.model)} · first word after {timings.first_token_s:.1f} s · "
-        f"{usage.output_tokens / speaking:.0f} tokens/s · {usage.input_tokens} tokens in, {usage.output_tokens} out"
+        f"{about}{usage.output_tokens / speaking:.0f} tokens/s · "
+        f"{about}{usage.input_tokens} tokens in, {usage.output_tokens} out"
     )
 
 
@@ -73,7 +75,8 @@ def draw_running(services: Services, message: Message) -> None:
                 if turn.text:
                     st.markdown(text.answer(turn.text) + " ▌")
                 else:
-                    st.markdown(":shimmer[Reading the passages …]")
+                    loading = services.manager.status(message.backend, message.model).progress
+                    st.markdown(f":shimmer[{text.literal(loading.text) if loading else 'Reading the passages …'}]")
                 sources.draw(found.passages, label=f"Sources ({len(found.passages)} passages)")
             st.button(
                 "Stop",

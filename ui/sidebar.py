@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import streamlit as st
 
-from backends.base import GenerationOptions, State
+from backends.base import Backend, GenerationOptions
 from services import Ask, Services
-from ui import errors, text
+from ui import models, text
 from ui.app import owner
 
 CHAT_PAGE = "pages/talk/chat.py"
@@ -17,10 +19,9 @@ def draw(services: Services) -> None:
     with st.sidebar:
         _conversations(services)
         st.subheader("Model")
-        backend = _pick_backend(services)
-        model = _pick_model(services, backend)
-        if model:
-            _state(services, backend, model)
+        backend = models.pick_backend(services, "backend")
+        if model := models.pick_model(services, backend, "model"):
+            models.draw_state(services, backend, model)
         _settings(services, backend)
 
 
@@ -41,6 +42,7 @@ def chosen(question: str, conversation_id: str | None) -> Ask:
         options=options,
         passages=state["passages"],
         strict=state["strict"],
+        fallback=state["fallback"],
     )
 
 
@@ -60,77 +62,20 @@ def _conversations(services: Services) -> None:
             st.switch_page(CHAT_PAGE, query_params={"c": conversation.id})
 
 
-def _pick_backend(services: Services) -> str:
-    services.manager.backend(services.settings.backend)  # a wrong name in the settings is said, not replaced
-    labels = {backend.name: backend.label for backend in services.manager.backends()}
-    st.session_state.setdefault("backend", services.settings.backend)
-    return str(st.selectbox("Backend", labels, key="backend", format_func=lambda name: labels.get(name, name)))
-
-
-def _pick_model(services: Services, backend: str) -> str | None:
-    picked: str | None = None
-    with errors.shown():
-        who = services.manager.backend(backend)
-        models = {model.name: model for model in who.list_models()}
-        default = services.default_model(backend, list(models))
-        if st.session_state.get("model_of") != backend:
-            st.session_state["model"], st.session_state["model_of"] = default, backend
-        names = list(dict.fromkeys([*models, default, st.session_state["model"]]))
-        picked = st.selectbox(
-            "Model",
-            names,
-            key="model",
-            format_func=lambda name: models[name].label if name in models else str(name),
-            accept_new_options=who.capabilities.free_model_name,
-            help="Choose one, or type a model id or the path of a folder."
-            if who.capabilities.free_model_name
-            else None,
-        )
-        if picked in models and models[picked].note:
-            st.caption(models[picked].note)
-    return picked
-
-
-def _state(services: Services, backend: str, model: str) -> None:
-    settled = services.manager.status(backend, model).state in (State.READY, State.ERROR)
-
-    @st.fragment(run_every=None if settled else 1.0)
-    @errors.guarded
-    def live() -> None:
-        status = services.manager.status(backend, model)
-        if status.state is State.READY:
-            st.badge("Ready", icon=":material/check:", color="green")
-            if status.loaded:
-                st.caption(_facts(status.loaded.device, status.loaded.dtype, status.loaded.size_bytes))
-        elif status.state is State.LOADING and status.progress:
-            st.progress(status.progress.fraction or 0.0, status.progress.text)
-        elif status.state is State.ERROR and status.error:
-            errors.show(status.error.message, status.error.hint)
-        else:
-            st.badge("Not loaded: the first question loads it", icon=":material/bedtime:", color="gray")
-        if not settled and status.state in (State.READY, State.ERROR):
-            st.rerun()
-
-    live()
-
-
-def _facts(device: str | None, dtype: str | None, size: int | None) -> str:
-    return " · ".join(part for part in (device, dtype, f"{size / 1e6:.0f} MB" if size else None) if part)
-
-
-def _settings(services: Services, backend: str) -> None:
+def _settings(services: Services, backend: Backend) -> None:
     settings, state = services.settings, st.session_state
-    defaults = {
+    defaults: dict[str, Any] = {
         "temperature": settings.temperature,
         "top_p": settings.top_p,
         "top_k": settings.top_k,
         "max_new_tokens": settings.max_new_tokens,
         "passages": settings.passages,
         "strict": settings.strict,
+        "fallback": settings.fallback or "",
     }
     for key, value in defaults.items():
         state.setdefault(key, value)
-    honoured = services.manager.backend(backend).capabilities.options
+    cannot = backend.capabilities.cannot
     with st.expander("Settings", icon=":material/tune:"):
         # A setting may lie outside the usual range: the slider then reaches to it.
         st.slider(
@@ -148,9 +93,19 @@ def _settings(services: Services, backend: str) -> None:
 
         def slide(label: str, key: str, low: float, high: float, step: float, help: str | None = None) -> None:  # noqa: A002
             lowest, highest = min(low, defaults[key]), max(high, defaults[key])
-            st.slider(label, lowest, highest, step=step, key=key, disabled=key not in honoured, help=help)
+            st.slider(label, lowest, highest, step=step, key=key, disabled=key in cannot, help=cannot.get(key, help))
 
         slide("Temperature", "temperature", 0.0, 2.0, 0.05, "0 always takes the likeliest word.")
         slide("Top-p", "top_p", 0.05, 1.0, 0.05)
         slide("Top-k", "top_k", 1, 200, 1)
         slide("Longest answer (tokens)", "max_new_tokens", 16, 2048, 16)
+        others = {other.name: other.label for other in services.manager.backends() if other is not backend}
+        if state["fallback"] not in others:
+            state["fallback"] = ""
+        st.selectbox(
+            "If it cannot answer, ask",
+            ["", *others],
+            key="fallback",
+            format_func=lambda name: others.get(name, "nobody else"),
+            help="Another backend answers where the chosen one is down, busy or refuses the key. The answer says so.",
+        )

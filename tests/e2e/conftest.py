@@ -25,8 +25,9 @@ expect.set_options(timeout=20_000)
 class App:
     """A running app."""
 
-    def __init__(self, data: Path) -> None:
+    def __init__(self, data: Path, **environment: str) -> None:
         self.data = data
+        self.environment = environment
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
@@ -39,7 +40,7 @@ class App:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "streamlit", "run", "streamlit_app.py", "--server.port", str(self.port)],
                 cwd=ROOT,
-                env=os.environ | {"GESTALT_DATA_DIR": str(self.data), "HF_HUB_OFFLINE": "1"},
+                env=os.environ | {"GESTALT_DATA_DIR": str(self.data), "HF_HUB_OFFLINE": "1"} | self.environment,
                 stdout=log,
                 stderr=log,
             )

@@ -97,7 +97,7 @@ def test_a_running_answer_can_be_stopped_and_is_drawn_on_the_way(app: AppTest, s
 def test_a_backend_that_is_down_is_one_sentence_with_the_sources(app: AppTest, services: Rehearsal) -> None:
     services.put_pier()
     services.backend.enqueue_load(BackendUnavailable("The server is down.", "Start it."))
-    services.warm_up = lambda: None  # type: ignore[method-assign] # the question meets the failure first
+    services.warm_up = lambda owner: None  # type: ignore[method-assign] # the question meets the failure first
     app.run()
     app.chat_input[0].set_value(QUESTION).run()
     settle(app, services, lambda: answered(services))

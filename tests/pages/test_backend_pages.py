@@ -1,0 +1,207 @@
+"""Who answers: the pickers in the sidebar, the backends page and the compare page, driven without a browser."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from backends.base import State
+from errors import BackendUnavailable, ConfigurationError, ModelNotFound
+from rag.schema import LOCAL_OWNER, Finish
+from tests.conftest import Rehearsal
+from tests.fakes import ScriptedBackend
+from tests.pages.test_pages import QUESTION, answered, app, button, settle, texts
+
+__all__ = ["app"]
+
+
+def pick(app: AppTest, key: str, value: str) -> None:
+    app.selectbox(key=key).set_value(value).run()
+    assert not app.exception
+
+
+def test_the_next_answer_comes_from_the_backend_that_was_picked(app: AppTest, services: Rehearsal) -> None:
+    services.put_pier()
+    app.run()
+    app.chat_input[0].set_value(QUESTION).run()
+    settle(app, services, lambda: answered(services))
+    pick(app, "backend", "spare")
+    assert app.selectbox(key="model").value == "wren"
+    app.chat_input[0].set_value("And who repaired it, the pier at Gannet Holm?").run()
+    settle(app, services, lambda: answered(services))
+    [chat] = services.conversations.list(LOCAL_OWNER)
+    messages = services.conversations.messages(LOCAL_OWNER, chat.id)
+    assert [m.model for m in messages] == ["", "parrot", "", "wren"]
+    pick(app, "backend", "scripted")
+    assert app.selectbox(key="model").value == "parrot"
+
+
+def test_what_a_backend_cannot_honour_is_greyed_with_the_reason(app: AppTest) -> None:
+    app.run()
+    assert not app.slider(key="top_k").disabled
+    pick(app, "backend", "spare")
+    assert app.slider(key="top_k").disabled
+    assert app.slider(key="top_k").help == "It takes none."
+    assert not app.slider(key="top_p").disabled
+
+
+def test_a_picked_model_is_kept_for_its_backend(app: AppTest) -> None:
+    app.run()
+    pick(app, "model", "owl")
+    pick(app, "backend", "spare")
+    pick(app, "backend", "scripted")
+    assert app.selectbox(key="model").value == "owl"
+
+
+def test_a_backend_that_is_down_says_how_to_start_it_and_is_asked_again(app: AppTest, services: Rehearsal) -> None:
+    services.spare.check_steps = (BackendUnavailable("Spare cannot be reached.", "Start it with: spare serve"),)
+    app.run()
+    pick(app, "backend", "spare")
+    assert "**Spare cannot be reached\\.**  \nStart it with" in texts(app)
+    assert app.selectbox(key="model").value is None
+    services.spare.check_steps = ()
+    button(app, "Try again").click().run()
+    app.run()
+    assert "cannot be reached" not in texts(app)
+    assert app.selectbox(key="model").value == "wren"
+
+
+def test_a_missing_key_is_named_and_never_typed(app: AppTest, services: Rehearsal) -> None:
+    services.spare.check_steps = (ConfigurationError("SPARE_API_KEY is not set.", "Put it into .env."),)
+    app.run()
+    pick(app, "backend", "spare")
+    assert "SPARE\\_API\\_KEY is not set" in texts(app)
+    assert not app.text_input
+
+
+def test_the_page_does_not_wait_for_a_list_of_models(app: AppTest, services: Rehearsal) -> None:
+    gate = threading.Event()
+    services.spare.check_steps = (gate,)
+    app.run()
+    pick(app, "backend", "spare")
+    assert "Asking Spare" in texts(app)
+    gate.set()
+    settle(app, services, lambda: services.manager.checks.last("spare") is not None)
+    assert app.selectbox(key="model").value == "wren"
+
+
+def test_a_question_to_a_backend_without_a_known_model_is_answered_by_the_fallback(
+    app: AppTest, services: Rehearsal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def down() -> None:
+        raise ConnectionRefusedError
+
+    monkeypatch.setattr(services.spare, "list_models", down)
+    services.put_pier()
+    app.run()
+    pick(app, "backend", "spare")
+    pick(app, "fallback", "scripted")
+    app.chat_input[0].set_value(QUESTION).run()
+    settle(app, services, lambda: answered(services))
+    assert "Scripted answered instead" in texts(app)
+    assert "parrot · first word" in texts(app)
+
+
+@pytest.fixture
+def page(app: AppTest, services: Rehearsal) -> Callable[[str], AppTest]:
+    """Opens a page of the frame."""
+
+    def open_page(path: str) -> AppTest:
+        app.run()
+        app.switch_page(path).run()
+        assert not app.exception
+        return app
+
+    return open_page
+
+
+def test_models_are_loaded_unloaded_and_reloaded_by_buttons(
+    page: Callable[[str], AppTest], services: Rehearsal
+) -> None:
+    services.spare.capabilities = ScriptedBackend(loads_weights=True).capabilities  # type: ignore[misc]
+    app = page("pages/system/backends.py")
+    assert app.title[0].value == "Backends"
+
+    def state() -> State:
+        return services.manager.status("spare", "wren").state
+
+    app.button(key="manage-spare-Load").click().run()
+    settle(app, services, lambda: state() is State.READY)
+    assert app.button(key="manage-spare-Load").disabled
+    assert "wren\\: ready" in texts(app)
+    assert "window 4,096 tokens" in texts(app)
+    app.button(key="manage-spare-Reload").click().run()
+    settle(app, services, lambda: state() is State.READY)
+    assert services.spare.loads == ["wren", "wren"]
+    app.button(key="manage-spare-Unload").click().run()
+    assert state() is State.UNLOADED
+    assert "came back on cpu" in texts(app)
+
+
+def test_a_load_can_be_cancelled_and_a_failed_one_says_why(page: Callable[[str], AppTest], services: Rehearsal) -> None:
+    gate = threading.Event()
+    services.spare.enqueue_load("Reading the weights", gate)
+    services.spare.enqueue_load(BackendUnavailable("Spare broke.", "Mend it."))
+    app = page("pages/system/backends.py")
+    app.button(key="manage-spare-Load").click().run()
+    settle(app, services, lambda: "Reading" in str(services.manager.status("spare", "wren").progress))
+    app.button(key="page-cancel-spare-wren").click().run()
+    assert services.manager.status("spare", "wren").state is State.UNLOADED
+    gate.set()
+    app.button(key="manage-spare-Load").click().run()
+    settle(app, services, lambda: services.manager.status("spare", "wren").state is State.ERROR)
+    assert "Spare broke" in texts(app)
+
+
+def test_a_missing_model_is_pulled_where_that_can_be(page: Callable[[str], AppTest], services: Rehearsal) -> None:
+    services.spare.capabilities = ScriptedBackend(pulls=True).capabilities  # type: ignore[misc]
+    services.spare.enqueue_load(ModelNotFound("Spare has no model wren.", "Pull it."))
+    app = page("pages/system/backends.py")
+    app.button(key="manage-spare-Load").click().run()
+    settle(app, services, lambda: services.manager.status("spare", "wren").state is State.ERROR)
+    app.button(key="page-pull-spare-wren").click().run()
+    settle(app, services, lambda: services.manager.status("spare", "wren").state is State.READY)
+    assert services.spare.pulled == ["wren"]
+
+
+def test_a_dead_backend_does_not_hide_the_others(page: Callable[[str], AppTest], services: Rehearsal) -> None:
+    services.spare.check_steps = (BackendUnavailable("Spare cannot be reached.", "Start it with: spare serve"),)
+    app = page("pages/system/backends.py")
+    assert "Spare cannot be reached" in texts(app)
+    assert app.selectbox(key="manage-scripted").value == "parrot"
+
+
+def test_two_models_answer_side_by_side(page: Callable[[str], AppTest], services: Rehearsal) -> None:
+    services.put_pier()
+    services.script.enqueue("It is 62 metres long.")
+    services.spare.model.enqueue("The pier is 62 metres long.")
+    app = page("pages/talk/compare.py")
+    assert (app.selectbox(key="left-model").value, app.selectbox(key="right-model").value) == ("parrot", "wren")
+    app.chat_input[0].set_value(QUESTION).run()
+
+    def done() -> bool:
+        chats = services.conversations.list(LOCAL_OWNER)
+        last = [services.conversations.messages(LOCAL_OWNER, chat.id)[-1] for chat in chats]
+        return len(last) == 2 and all(message.finish is Finish.COMPLETE for message in last)
+
+    settle(app, services, done)
+    shown = texts(app)
+    assert "It is 62 metres long" in shown
+    assert "The pier is 62 metres long" in shown
+    assert "parrot · first word" in shown
+    assert "wren · first word" in shown
+    assert {app.query_params["left"], app.query_params["right"]} == {
+        chat.id for chat in services.conversations.list(LOCAL_OWNER)
+    }
+
+
+def test_comparing_with_nobody_is_refused_in_a_sentence(page: Callable[[str], AppTest], services: Rehearsal) -> None:
+    services.spare.models = ()
+    app = page("pages/talk/compare.py")
+    pick(app, "right-backend", "spare")
+    app.chat_input[0].set_value(QUESTION).run()
+    assert "A model is missing" in texts(app)
+    assert services.conversations.list(LOCAL_OWNER) == []
