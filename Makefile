@@ -5,10 +5,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help run setup setup-dev test check format e2e samples
+.PHONY: help run setup setup-dev test check format e2e integration samples
 
 help: ## Show the verbs
-	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
 
 run: setup ## Set up and start the app on http://127.0.0.1:8501 (PORT= changes it)
 	@echo "Gestalt is starting on http://127.0.0.1:$(PORT) (Ctrl+C stops it)"
@@ -47,6 +47,9 @@ format: setup-dev ## Format the code and mend what ruff can mend
 e2e: setup-dev ## Drive the app in a real browser; screenshots in build/e2e/
 	@command -v chromium google-chrome >/dev/null || { apt-get update -qq && apt-get install -y -qq chromium; } || { echo "Install Chromium first: apt-get install chromium"; exit 1; }
 	$(BIN)/python -m pytest -m e2e tests/e2e
+
+integration: setup-dev ## Try the backends against real servers, installed under build/servers/ (half an hour at first)
+	$(BIN)/python -m pytest -m integration tests/integration
 
 samples: setup-dev ## Write the PDF and DOCX samples anew
 	$(BIN)/python bench/samples.py
