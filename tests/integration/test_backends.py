@@ -1,0 +1,310 @@
+"""Every backend, through the application's own services, against its real server or its peer in the protocol.
+
+Documents, Chroma and the embedding model are real too. What the servers themselves do stands in test_servers.py; here
+it is what a person gets from it. `llama` is answered for by the vLLM backend, as any server of OpenAI's protocol is.
+The figures of each run go to build/integration.jsonl.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from langchain_core.messages import HumanMessage
+
+from backends.base import Backend, GenerationOptions, State
+from errors import ContextTooLong
+from rag.index.embedding_models import open_embeddings
+from rag.index.embeddings import EmbeddingModel
+from rag.schema import LOCAL_OWNER, Delta, DocumentState, Finish, Finished, Message
+from services import SAMPLE_QUESTIONS, Ask, Services, sample_files
+from settings import ROOT, Settings
+from tests.integration.recipes import KEY, WINDOW
+from tests.integration.servers import Server
+from tests.integration.test_servers import COUNT, FACTS, STORY, TOO_LONG
+
+pytestmark = pytest.mark.integration
+
+CAT = SAMPLE_QUESTIONS[0]
+WRONG_KEY = "sk-nonsense"
+EMPTY = "nothing in here"
+"""A collection without documents: what is asked there goes to the model alone."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """Which backend speaks with a server, and what a person gets that is not the same everywhere."""
+
+    backend: str
+    prefix: str
+    """Of its settings."""
+    settings: dict[str, str] = field(default_factory=dict)
+    """By what follows the prefix."""
+    wrong_key: str = "AuthenticationFailed"
+    """The error; empty where any key is taken."""
+    lists: bool = True
+    """Whether the server has a list of models, and with it a window that the prompt is kept in."""
+
+
+CASES = {
+    "vllm": Case("vllm", "VLLM"),
+    "instructlab": Case("instructlab", "INSTRUCTLAB", {"CONTEXT_WINDOW": str(WINDOW)}, wrong_key=""),
+    "llama": Case("vllm", "VLLM"),
+    "ollama": Case("ollama", "OLLAMA", {"NUM_CTX": str(WINDOW)}, wrong_key=""),
+    # LiteLLM looks for a key that it does not know in a database, and has none.
+    "gemini": Case("gemini", "GOOGLE", wrong_key="RequestRejected", lists=False),
+}
+
+
+@pytest.fixture(scope="session")
+def embeddings() -> EmbeddingModel:
+    return open_embeddings(Settings())
+
+
+@pytest.fixture(scope="session")
+def library(tmp_path_factory: pytest.TempPathFactory, embeddings: EmbeddingModel) -> Path:
+    """A data folder with the samples in it, to be copied."""
+    folder = tmp_path_factory.mktemp("library")
+    services = Services(Settings(data_dir=folder))
+    services.embeddings = embeddings
+    collection = services.library.collection(LOCAL_OWNER, create=True)
+    services.library.collection(LOCAL_OWNER, EMPTY, create=True)
+    for path in sample_files():
+        document, _ = services.ingest.submit(LOCAL_OWNER, collection.id, path.name, path)
+        done = services.ingest.process(LOCAL_OWNER, document.id)
+        assert done
+        assert done.state is DocumentState.READY
+    services.close()
+    (folder / "models").symlink_to(ROOT / "build" / "models")
+    return folder
+
+
+@pytest.fixture
+def case(server: Server, library: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Case:
+    """The server's case, with an environment as a person would set it and a data folder that nobody has open."""
+    case = CASES[server.name]
+    folder = tmp_path / "data"
+    shutil.copytree(library, folder, symlinks=True)
+    given = {"BASE_URL": server.url, "API_KEY": KEY} | case.settings
+    for name, value in given.items():
+        monkeypatch.setenv(f"{case.prefix}_{name}", value)
+    monkeypatch.setenv("GESTALT_DATA_DIR", str(folder))
+    monkeypatch.setenv("LLM_BACKEND_TYPE", case.backend)
+    monkeypatch.setenv("DEFAULT_MODEL_NAME_OR_PATH", server.model)
+    return case
+
+
+@pytest.fixture
+def services(case: Case, embeddings: EmbeddingModel) -> Iterator[Services]:
+    services = Services(Settings())
+    services.embeddings = embeddings
+    yield services
+    services.close()
+
+
+@pytest.fixture
+def backend(services: Services, case: Case) -> Backend:
+    return services.manager.backend(case.backend)
+
+
+def to_the_model(text: str, **options: Any) -> Ask:
+    """A question that is not answered from documents."""
+    return Ask(text, collection=EMPTY, strict=False, options=GenerationOptions(**options))
+
+
+def finish(services: Services, ask: Ask, then: Callable[[Message], None] | None = None) -> Message:
+    """The stored message of a question; `then` is done to it when three pieces of its answer have come."""
+    started, turn = services.ask(LOCAL_OWNER, ask)
+    pieces = 0
+    for event in turn.follow():
+        pieces += isinstance(event, Delta)
+        if then and isinstance(event, Delta) and pieces == 3:
+            then(started)
+        if isinstance(event, Finished):
+            message = event.message
+    assert services.conversations.messages(LOCAL_OWNER, message.conversation_id)[-1] == message
+    assert pieces >= 3 or not then
+    return message
+
+
+def error(message: Message) -> tuple[str, str]:
+    """Class and words of what a person is told; the words always hold a sentence and a way out."""
+    assert message.finish is Finish.FAILED
+    assert message.error
+    assert message.error["message"]
+    assert message.error["hint"]
+    return message.error["type"], f"{message.error['message']} {message.error['hint']}"
+
+
+def test_a_question_is_answered_from_the_documents(services: Services, server: Server, backend: Backend) -> None:
+    finish(services, to_the_model("Hello", max_new_tokens=2))
+    _, turn = services.ask(LOCAL_OWNER, Ask(CAT))
+    *events, last = turn.follow()
+    assert isinstance(last, Finished)
+    message, exact = last.message, FACTS[server.name].usage
+    assert (message.finish, message.backend, message.model) == (Finish.COMPLETE, backend.name, server.model)
+    assert "Pickle" in message.text
+    assert "Pickle" in message.citations[0].quote
+    assert message.passages
+    assert sum(isinstance(event, Delta) for event in events) > 5
+    assert not any("cut" in note for note in message.notes)
+    used, took = message.usage, message.timings
+    assert used.input_tokens > 100
+    assert used.output_tokens >= 5
+    assert used.estimated == (server.name in ("instructlab", "gemini"))
+    assert took.first_token_s
+    assert took.retrieve_s < took.first_token_s < took.total_s
+    figures = {
+        "server": server.name,
+        "seconds_to_start": round(server.seconds_to_start, 1),
+        "first_token_s": round(took.first_token_s - took.retrieve_s, 2),
+        "tokens_per_s": round(used.output_tokens / (took.total_s - took.first_token_s), 1),
+        "input_tokens": used.input_tokens,
+        "output_tokens": used.output_tokens,
+        "estimated": used.estimated or not exact,
+    }
+    with (ROOT / "build" / "integration.jsonl").open("a") as file:
+        file.write(json.dumps(figures) + "\n")
+
+
+def test_a_key_is_checked_where_the_server_checks_it_and_never_shown(
+    case: Case, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, request: pytest.FixtureRequest
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    monkeypatch.setenv(f"{case.prefix}_API_KEY", WRONG_KEY)
+    services = request.getfixturevalue("services")
+    refused = finish(services, Ask(CAT))
+    assert (error(refused)[0] if refused.error else "") == case.wrong_key
+    monkeypatch.setenv(f"{case.prefix}_API_KEY", KEY)
+    services.manager = type(services.manager)(services.settings)
+    answered = finish(services, Ask(CAT))
+    assert answered.finish is Finish.COMPLETE
+    shown = caplog.text + repr((refused, answered, services.manager.check_all(), services.manager.known(case.backend)))
+    assert "chat/completions" in shown or "api/chat" in shown or "streamGenerateContent" in shown
+    assert KEY not in shown
+    assert WRONG_KEY not in shown
+
+
+def test_an_unknown_model_is_missed_by_name(services: Services, backend: Backend) -> None:
+    kind, words = error(finish(services, Ask(CAT, model="no-such/model")))
+    assert kind == "ModelNotFound"
+    listed = [model.name for model in backend.list_models()]
+    assert all(name in words for name in ["no-such/model", listed[0]] if listed)
+
+
+def test_passages_that_do_not_fit_the_window_are_left_out(services: Services, case: Case) -> None:
+    message = finish(services, Ask(CAT, passages=12, options=GenerationOptions(max_new_tokens=32)))
+    assert len(message.passages) == 12
+    if not case.lists:
+        assert error(message)[0] == "ContextTooLong"
+        return
+    assert message.finish is Finish.COMPLETE
+    assert "of 12 passages; more did not fit" in message.notes[0]
+    assert not any("cut the prompt" in note for note in message.notes)
+
+
+def test_a_prompt_that_is_too_long_is_said_to_be(services: Services, server: Server, backend: Backend) -> None:
+    async def ask() -> None:
+        async with services.manager.use(backend.name, server.model, GenerationOptions(max_new_tokens=8)) as chat:
+            assert [chunk async for chunk in chat.astream([HumanMessage(TOO_LONG)]) if chunk.text]
+
+    with pytest.raises(ContextTooLong):
+        asyncio.run(ask())
+    assert services.manager.status(backend.name, server.model).state is State.READY
+
+
+def test_stop_ends_an_answer_and_keeps_what_came(services: Services) -> None:
+    def stop(message: Message) -> None:
+        services.turns.cancel(LOCAL_OWNER, message.id)
+
+    stopped = finish(services, to_the_model(STORY, max_new_tokens=500), then=stop)
+    assert stopped.finish is Finish.STOPPED
+    assert stopped.text
+    assert stopped.usage.output_tokens < 100
+    began = time.monotonic()
+    assert finish(services, to_the_model(COUNT, max_new_tokens=4)).finish is Finish.COMPLETE
+    assert time.monotonic() - began < 6  # 500 tokens take longer
+
+
+@pytest.mark.parametrize("behind", [False, True], ids=["the server", "the server behind it"])
+def test_a_server_that_is_killed_in_mid_answer(
+    services: Services, server: Server, backend: Backend, behind: bool
+) -> None:
+    victim = server.upstream if behind else server
+    if victim is None:
+        pytest.skip("no proxy")
+    story = replace(to_the_model(STORY, max_new_tokens=500), fallback="local")
+    try:
+        broken = finish(services, story, then=lambda _: victim.kill())
+        assert broken.text
+        assert broken.backend == backend.name  # never two models in one text
+        assert error(broken)[0] == "BackendUnavailable"
+        began = time.monotonic()
+        kind, words = error(finish(services, Ask(CAT)))
+        assert time.monotonic() - began < 6
+        assert kind == "BackendUnavailable"
+        assert behind or backend.start_hint in words
+        assert services.manager.status(backend.name, server.model).state is State.ERROR
+        instead = finish(services, Ask(CAT, fallback="local"))
+        assert (instead.finish, instead.backend) == (Finish.COMPLETE, "local")
+        assert f"{backend.label} could not answer" in instead.notes[0]
+        assert "Pickle" in instead.text
+    finally:
+        victim.start()
+    again = finish(services, Ask(CAT))
+    assert (again.finish, again.backend) == (Finish.COMPLETE, backend.name)
+
+
+def test_two_at_once_both_get_their_answer(services: Services) -> None:
+    turns = [services.ask(LOCAL_OWNER, Ask(question))[1] for question in SAMPLE_QUESTIONS[:2]]
+    ends = [list(turn.follow())[-1] for turn in turns]
+    assert [end.message.finish for end in ends if isinstance(end, Finished)] == [Finish.COMPLETE] * 2
+
+
+def test_the_options_are_honoured(services: Services, server: Server) -> None:
+    facts = FACTS[server.name]
+
+    def answer(**options: Any) -> Message:
+        message = finish(services, to_the_model(COUNT, **{"max_new_tokens": 24} | options))
+        assert message.finish is Finish.COMPLETE
+        return message
+
+    whole = answer().text
+    assert answer().text == whole
+    short = answer(max_new_tokens=4)
+    assert whole.startswith(short.text)
+    assert len(short.text) < len(whole)
+    assert any("was cut" in note for note in short.notes) == (facts.finish[0] != facts.finish[1])
+    stop = whole[len(whole) // 2 :][:3]
+    assert answer(stop=(stop,)).text == whole[: whole.index(stop)].strip()
+    for option, value in (("seed", 7), ("top_k", 1)):
+        if option not in facts.ignores:
+            assert answer(temperature=1.5, **{option: value}).text == answer(temperature=1.5, **{option: value}).text
+
+
+def cli(*arguments: str) -> list[dict[str, Any]]:
+    ended = subprocess.run(
+        [sys.executable, "cli.py", *arguments, "--json"], cwd=ROOT, capture_output=True, text=True, timeout=120
+    )
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    return [json.loads(line) for line in ended.stdout.splitlines()]
+
+
+def test_the_command_line(server: Server, case: Case) -> None:
+    listed = {line["name"]: line for line in cli("backends")}
+    assert len(listed) == 5
+    assert listed[case.backend]["state"] == "ready"
+    assert server.model in listed[case.backend]["models"] or not case.lists
+    [answer] = cli("ask", CAT, "--backend", case.backend)
+    assert "Pickle" in answer["answer"]
+    assert (answer["finish"], answer["backend"], answer["model"]) == ("complete", case.backend, server.model)
