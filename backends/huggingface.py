@@ -3,6 +3,8 @@
     embedded_model.py    the model that ships with Gestalt
     hub.py               the others: a folder, the Hugging Face cache, a download
     quantization.py      loading a model in 8 or 4 bits
+    load_progress.py     progress out of transformers, and an end in mid-load
+    memory.py            what a model takes of its devices, and giving it back
     generation.py        one answer after another, each of which can be ended at any moment
     local_chat_model.py  the LangChain face
 
@@ -11,26 +13,20 @@ Knows how a model comes into memory and leaves it. torch and transformers are im
 
 from __future__ import annotations
 
-import ctypes
-import gc
 import importlib.util
-import sys
-import traceback
-from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager, suppress
 from pathlib import Path
-from threading import get_ident
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 from langchain_core.language_models import BaseChatModel
 from pydantic import Field, SecretStr
 
 from accelerator import choose_device, choose_dtype, load_torch
-from backends import cpu_attention, embedded_model, hub, quantization
+from backends import cpu_attention, embedded_model, hub, load_progress, quantization
 from backends.base import Backend, Capabilities, GenerationOptions, Loaded, ModelInfo, Progress, Released, Report
 from backends.chat_format import require_chat_template
 from backends.generation import Runtime
 from backends.local_chat_model import LocalChatModel
+from backends.memory import devices, memory_in_use, release_memory
 from errors import BackendUnavailable, ConfigurationError
 from settings import EnvironmentSettings, Settings, read_settings
 
@@ -105,7 +101,7 @@ class HuggingFaceBackend(Backend):
             BackendUnavailable: its files cannot be used: they need code of their own, or have no chat template.
             ConfigurationError: the embedded model or the device is not there, or the variant cannot be had.
         """
-        with _passing(report) as report:
+        with load_progress.passing(report) as report:
             report(Progress("Starting torch"))
             load_torch()
             device = choose_device(self.settings.device)
@@ -120,7 +116,7 @@ class HuggingFaceBackend(Backend):
             try:
                 runtime = self._read(model, folder, device, report)
             except BaseException as error:
-                _forget(error)
+                load_progress.forget(error)
                 raise
             finally:
                 # Reading and quantizing leave a lot behind.
@@ -158,7 +154,7 @@ class HuggingFaceBackend(Backend):
                 quantization.require_full_precision(name, variant, config)
             tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
             require_chat_template(model, tokenizer)
-            with _bars(lambda done: tell(share * done)):
+            with load_progress.bars(lambda done: tell(share * done)):
                 weights = AutoModelForCausalLM.from_pretrained(
                     folder,
                     dtype=dtype,
@@ -175,7 +171,9 @@ class HuggingFaceBackend(Backend):
             raise BackendUnavailable(f"{model} cannot be loaded: {reason}", "Choose another model.") from error
         weights.eval()
         if devices(weights) == ["cpu"]:
-            for parameter in _stepping(list(weights.parameters()), lambda done: tell(share + (1 - share) * done)):
+            for parameter in load_progress.stepping(
+                list(weights.parameters()), lambda done: tell(share + (1 - share) * done)
+            ):
                 # Still mapped from its file, else: the first answer would wait for the disk, what the model takes
                 # could not be told, and a quantized one would keep the pages that it was made from.
                 if type(parameter) is torch.nn.Parameter:
@@ -222,99 +220,3 @@ class HuggingFaceBackend(Backend):
         if model not in self._runtimes:
             raise BackendUnavailable(f"{model} is not loaded.", "Load it first.")
         return self._runtimes[model]
-
-
-def devices(model: Any) -> list[str]:
-    """Where its weights are: “cuda:0”, “cpu”, or several of them where it is spread."""
-    torch = load_torch()
-    spread = getattr(model, "hf_device_map", None) or {"": model.device}
-    return sorted({place if place == "disk" else str(torch.device(place)) for place in spread.values()})
-
-
-def memory_in_use(places: Collection[str]) -> int:
-    """Bytes that this process holds on these devices: as torch counts them on a GPU, resident memory on the CPU."""
-    import psutil
-
-    torch = load_torch()
-    total = 0
-    for place in places:
-        if place.startswith("cuda"):
-            total += torch.cuda.memory_allocated(place)
-        elif place.startswith("mps"):
-            total += torch.mps.current_allocated_memory()
-        elif place == "cpu":
-            total += psutil.Process().memory_info().rss
-    return total
-
-
-def release_memory() -> None:
-    """Give memory that nothing refers to back to the device and to the system."""
-    torch = load_torch()
-    gc.collect()
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
-    elif torch.backends.mps.is_available():
-        torch.mps.empty_cache()
-    # glibc keeps what was freed for itself until it is told otherwise; another libc has no such function.
-    if sys.platform == "linux":
-        with suppress(AttributeError):
-            ctypes.CDLL(None).malloc_trim(0)
-
-
-class _EndedError(BaseException):
-    """Carries an exception of `report` past every `except` on the way."""
-
-
-@contextmanager
-def _passing(report: Report) -> Iterator[Report]:
-    """A report whose exceptions leave the block as they are, whatever the libraries between catch."""
-
-    def told(progress: Progress) -> None:
-        try:
-            report(progress)
-        except BaseException as error:  # noqa: BLE001 - raised again at the end of the block
-            raise _EndedError(error) from None
-
-    error: BaseException | None = None
-    try:
-        yield told
-    except _EndedError as ended:
-        error = ended.args[0]
-    if error:
-        raise error
-
-
-@contextmanager
-def _bars(step: Callable[[float], None]) -> Iterator[None]:
-    """Transformers' progress bars of this thread call `step` with 0 to 1 instead of being drawn."""
-    from transformers.utils.logging import set_tqdm_hook
-
-    thread = get_ident()
-
-    def hook(factory: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        # The embedding model may be loading in another thread: what ends this load must not end that one.
-        if get_ident() == thread and args:
-            return _stepping(args[0], step)
-        return before(factory, args, kwargs) if before else factory(*args, **kwargs)
-
-    before = set_tqdm_hook(hook)
-    try:
-        yield
-    finally:
-        set_tqdm_hook(before)
-
-
-def _stepping(items: Collection[Any], step: Callable[[float], None]) -> Iterator[Any]:
-    for done, item in enumerate(items):
-        step(done / len(items))
-        yield item
-
-
-def _forget(error: BaseException) -> None:
-    """Drop what the frames of an exception hold: half a model, where a load failed."""
-    seen: list[BaseException] = []
-    link: BaseException | None = error
-    while link and link not in seen:
-        traceback.clear_frames(link.__traceback__)
-        seen.append(link)
-        link = link.__cause__ or link.__context__

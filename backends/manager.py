@@ -11,67 +11,29 @@ Who holds a lease on one of these must not wait for another. Knows no backend by
 from __future__ import annotations
 
 import asyncio
-import logging
-import traceback
 from collections.abc import AsyncIterator, Iterable, Iterator
 from concurrent.futures import Future
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass, field, replace
-from threading import Condition, Event, Lock, Thread, main_thread
+from dataclasses import replace
+from threading import Condition, Lock, Thread
 
 from langchain_core.language_models import BaseChatModel
 
 from backends import BACKENDS, backend_class
 from backends.base import Backend, GenerationOptions, Progress, Report, State, Status
 from backends.checks import Checked, Checks, check_all
-from backends.translate import translate
+from backends.loading import UNLOADED, Entry, Load, LoadCancelledError
 from errors import (
-    AppError,
     AuthenticationFailed,
     BackendBusy,
-    BackendError,
     BackendUnavailable,
     ConfigurationError,
     ModelNotFound,
 )
 from settings import Settings
 
-logger = logging.getLogger(__name__)
-
-
-UNLOADED = Status(State.UNLOADED)
 SERVER_GONE = BackendUnavailable, AuthenticationFailed, ModelNotFound
 """After one of these a server that was ready is so no longer."""
-
-
-class _CancelledError(Exception):
-    """Ends a load from inside."""
-
-
-@dataclass(eq=False)
-class _Load:
-    """One attempt to make a model ready."""
-
-    pull: bool
-    done: Future[None] = field(default_factory=Future)
-    cancelled: Event = field(default_factory=Event)
-    waiters: int = 0
-    """Uses that get a lease the moment it is ready."""
-    leased: bool = False
-    """They got it."""
-
-
-@dataclass(eq=False)
-class _Entry:
-    """One model of one backend."""
-
-    backend: Backend
-    model: str
-    status: Status = UNLOADED
-    loading: _Load | None = None
-    leases: int = 0
-    resident: bool = False
-    """It takes this process's memory, also while it is being evicted."""
 
 
 class ModelManager:
@@ -86,7 +48,7 @@ class ModelManager:
         self._settings = settings
         self._backends = {backend.name: backend for backend in backends or ()}
         self._names = tuple(BACKENDS if backends is None else self._backends)
-        self._entries: dict[tuple[str, str], _Entry] = {}
+        self._entries: dict[tuple[str, str], Entry] = {}
         # Guards the fields above and the entries; notified when a lease ends or a load is cancelled.
         self._changed = Condition()
         # Held while weights are loaded or unloaded: one after another.
@@ -202,7 +164,7 @@ class ModelManager:
             # Imports the provider's package, which may take seconds.
             yield await asyncio.to_thread(entry.backend.chat_model, model, self._within_window(entry, options))
 
-    def _within_window(self, entry: _Entry, options: GenerationOptions) -> GenerationOptions:
+    def _within_window(self, entry: Entry, options: GenerationOptions) -> GenerationOptions:
         """An answer gets a quarter of the window at most: servers refuse a prompt that leaves no room for it."""
         loaded = entry.status.loaded
         if loaded is None or loaded.context_window is None:
@@ -229,14 +191,14 @@ class ModelManager:
         for entry in residents:
             entry.backend.unload(entry.model)
 
-    def _entry(self, backend: str, model: str) -> _Entry:
+    def _entry(self, backend: str, model: str) -> Entry:
         with self._changed:
-            return self._entries.setdefault((backend, model), _Entry(self.backend(backend), model))
+            return self._entries.setdefault((backend, model), Entry(self.backend(backend), model))
 
-    def _join(self, entry: _Entry, pull: bool = False) -> _Load:
+    def _join(self, entry: Entry, pull: bool = False) -> Load:
         """The load under way, else a new one. Under the lock."""
         if entry.loading is None:
-            load = entry.loading = _Load(pull)
+            load = entry.loading = Load(pull)
             # Running from now on: a waiter that is cancelled cannot cancel it for the others.
             load.done.set_running_or_notify_cancel()
             entry.status = Status(State.LOADING, Progress("Starting"))
@@ -244,7 +206,7 @@ class ModelManager:
         return entry.loading
 
     @contextmanager
-    def _lease(self, entry: _Entry) -> Iterator[_Load | None]:
+    def _lease(self, entry: Entry) -> Iterator[Load | None]:
         """Holds a lease, or waits for the load that will give one."""
         with self._changed:
             load = None if entry.status.state is State.READY else self._join(entry)
@@ -263,12 +225,12 @@ class ModelManager:
                 self._changed.notify_all()
 
     @contextmanager
-    def _translated(self, entry: _Entry) -> Iterator[None]:
+    def _translated(self, entry: Entry) -> Iterator[None]:
         backend = entry.backend
         try:
             yield
         except Exception as error:
-            translated = translate(error, backend.place, backend.start_hint)
+            translated = entry.translate(error)
             if isinstance(translated, SERVER_GONE) and not backend.capabilities.loads_weights:
                 # Shown, and looked for again by the next use.
                 with self._changed:
@@ -278,7 +240,7 @@ class ModelManager:
                 raise
             raise translated from error
 
-    def _load(self, entry: _Entry, load: _Load) -> None:
+    def _load(self, entry: Entry, load: Load) -> None:
         """Runs in a thread of its own, and ends with `load.done` in any case."""
         try:
             if entry.backend.capabilities.loads_weights:
@@ -286,18 +248,18 @@ class ModelManager:
             else:
                 self._load_one(entry, load)
         except BaseException as error:  # noqa: BLE001 - those who wait get it
-            failure, shown = _explain(error, entry)
+            failure, shown = entry.explain(error)
             with self._changed:
                 if entry.loading is load:
                     entry.status, entry.loading = Status(State.ERROR, error=shown), None
                     load.done.set_exception(failure)
 
-    def _load_weights(self, entry: _Entry, load: _Load) -> None:
+    def _load_weights(self, entry: Entry, load: Load) -> None:
         report = self._reporter(entry, load)
         if self._memory.locked():
             report(Progress("Waiting for another model to be loaded"))
         while not self._memory.acquire(timeout=0.1):
-            _check(load)
+            load.check()
         try:
             with self._changed:
                 others = [other for other in self._entries.values() if other.resident]
@@ -307,7 +269,7 @@ class ModelManager:
         finally:
             self._memory.release()
 
-    def _load_one(self, entry: _Entry, load: _Load) -> None:
+    def _load_one(self, entry: Entry, load: Load) -> None:
         report = self._reporter(entry, load)
         if load.pull:
             entry.backend.pull(entry.model, report)
@@ -324,16 +286,16 @@ class ModelManager:
         if abandoned:
             entry.backend.unload(entry.model)
 
-    def _reporter(self, entry: _Entry, load: _Load) -> Report:
+    def _reporter(self, entry: Entry, load: Load) -> Report:
         def report(progress: Progress) -> None:
-            _check(load)
+            load.check()
             with self._changed:
                 if entry.loading is load:
                     entry.status = Status(State.LOADING, progress)
 
         return report
 
-    def _evict(self, other: _Entry, report: Report, load: _Load) -> None:
+    def _evict(self, other: Entry, report: Report, load: Load) -> None:
         with self._changed:
             loaded, other.status = other.status, UNLOADED
             if other.leases:
@@ -342,38 +304,14 @@ class ModelManager:
             if load.cancelled.is_set():
                 if other.loading is None:
                     other.status = loaded
-                raise _CancelledError
+                raise LoadCancelledError
         report(Progress(f"Unloading {other.model}"))
         self._unload(other)
 
-    def _unload(self, entry: _Entry) -> None:
+    def _unload(self, entry: Entry) -> None:
         with self._translated(entry):
             released = entry.backend.unload(entry.model)
         with self._changed:
             entry.resident = False
             if entry.loading is None:
                 entry.status = Status(State.UNLOADED, released=released)
-
-
-def _check(load: _Load) -> None:
-    if load.cancelled.is_set():
-        raise _CancelledError
-
-
-def _explain(error: BaseException, entry: _Entry) -> tuple[BaseException, AppError]:
-    """What to raise and what to show: the translation as both, or a bug as it is and a sentence about it."""
-    backend, what = entry.backend, f"{entry.model} could not be loaded."
-    translated = translate(error, backend.place, backend.start_hint) if isinstance(error, Exception) else None
-    # A process that ends while a model loads takes its thread pools away from under the load: no bug.
-    if translated is None and main_thread().is_alive() and not isinstance(error, _CancelledError):
-        logger.error(what, exc_info=error)
-    # The status keeps the error, whose frames keep what was half loaded.
-    link: BaseException | None = error
-    while link:
-        traceback.clear_frames(link.__traceback__)
-        link = link.__cause__
-    if translated is None:
-        return error, BackendError(what, "The log says why.")
-    if translated is not error:
-        translated.__cause__ = error
-    return translated, translated

@@ -24,7 +24,8 @@ from typing import Any
 
 from accelerator import choose_device, load_torch
 from backends.base import GenerationOptions, Progress
-from backends.huggingface import HuggingFaceBackend, memory_in_use, release_memory
+from backends.huggingface import HuggingFaceBackend
+from backends.memory import memory_in_use, release_memory
 from errors import AppError
 from settings import Settings
 from tests.tiny_model import make_tokenizer

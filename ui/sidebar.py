@@ -99,13 +99,13 @@ def _settings(services: Services, backend: Backend) -> None:
         slide("Top-p", "top_p", 0.05, 1.0, 0.05)
         slide("Top-k", "top_k", 1, 200, 1)
         slide("Longest answer (tokens)", "max_new_tokens", 16, 2048, 16)
-        others = {other.name: other.label for other in services.manager.backends() if other is not backend}
-        if state["fallback"] not in others:
-            state["fallback"] = ""
+        if settings.fallback:
+            services.manager.backend(settings.fallback)  # a wrong name in the settings is said, not replaced
+        labels = {"": "nobody else"} | {other.name: other.label for other in services.manager.backends()}
         st.selectbox(
             "If it cannot answer, ask",
-            ["", *others],
+            labels,
             key="fallback",
-            format_func=lambda name: others.get(name, "nobody else"),
+            format_func=lambda name: labels.get(name, name),
             help="Another backend answers where the chosen one is down, busy or refuses the key. The answer says so.",
         )

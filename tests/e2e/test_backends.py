@@ -137,7 +137,10 @@ def test_two_models_side_by_side(app: App, page: Page) -> None:
     assert re.search(r"\?c=[0-9a-f]{32}", page.url)
 
 
-def test_no_key_is_in_the_servers_log(app: App, vllm: OpenAIStub) -> None:
+def test_no_key_is_on_a_page_or_in_the_servers_log(app: App, page: Page, vllm: OpenAIStub) -> None:
+    page.goto(f"{app.url}/backends")
+    expect(page.get_by_text(f"vLLM at {vllm.url}")).to_be_visible()
+    assert KEY not in page.content()
     log = (app.data.parent / "server.log").read_text(encoding="utf-8")
     assert any(KEY in str(request.headers) for request in vllm.requests)
     assert "vLLM" in log or "granite" in log or vllm.url in log

@@ -9,11 +9,14 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from backends.base import State
+from backends.manager import ModelManager
+from backends.vllm import VllmBackend
 from errors import BackendUnavailable, ConfigurationError, ModelNotFound
 from rag.schema import LOCAL_OWNER, Finish
 from tests.conftest import Rehearsal
 from tests.fakes import ScriptedBackend
 from tests.pages.test_pages import QUESTION, answered, app, button, settle, texts
+from tests.stubs.openai_server import OpenAIStub
 
 __all__ = ["app"]
 
@@ -103,6 +106,34 @@ def test_a_question_to_a_backend_without_a_known_model_is_answered_by_the_fallba
     settle(app, services, lambda: answered(services))
     assert "Scripted answered instead" in texts(app)
     assert "parrot · first word" in texts(app)
+
+
+def test_a_wrong_fallback_in_the_settings_is_said(
+    app: AppTest, services: Rehearsal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(services, "settings", services.settings.model_copy(update={"fallback": "nobody"}))
+    app.run()
+    assert "no backend 'nobody'" in texts(app)
+
+
+def test_a_key_is_neither_drawn_nor_kept_by_the_page(
+    app: AppTest, services: Rehearsal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = "a-key-that-nobody-may-see"
+    with OpenAIStub(models=("granite",), key=key) as stub:
+        monkeypatch.setenv("VLLM_BASE_URL", stub.url)
+        monkeypatch.setenv("VLLM_API_KEY", key)
+        services.manager = ModelManager(services.settings, [services.backend, VllmBackend(services.settings)])
+        services.put_pier()
+        app.run()
+        pick(app, "backend", "vllm")
+        settle(app, services, lambda: services.manager.checks.last("vllm") is not None)
+        app.chat_input[0].set_value(QUESTION).run()
+        settle(app, services, lambda: answered(services))
+        assert "granite · first word" in texts(app)
+        assert any(key in str(request.headers) for request in stub.requests)
+    assert "granite" in repr(app.session_state)
+    assert key not in repr(app.session_state) + texts(app) + str(app.query_params)
 
 
 @pytest.fixture
