@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 LOAD_S = 600.0
 """Seconds that a server may take to read a model from its disk."""
 UNLOAD_S = 10.0
+LENGTHS_S = 1.0
+"""Seconds that a list may spend on asking for context lengths; the next list knows the others."""
 CACHE_BYTES = 2 * 2**30
 """What the cache of a window may take where nobody knows the server's memory."""
 SMALLEST_WINDOW = 2048
@@ -58,13 +60,20 @@ class OllamaBackend(ServerBackend):
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings)
         self._windows: dict[str, int] = {}
+        # By digest: to ask for it is a request for each model.
+        self._lengths: dict[str, int | None] = {}
 
     def list_models(self) -> list[ModelInfo]:
         """The installed models, those in memory first."""
         client = self._client()
+        deadline = time.monotonic() + LENGTHS_S
         with self.understood():
             resident = {model.model for model in client.ps().models}
-            found = [_info(client, model, resident) for model in client.list().models]
+            models = client.list().models
+            for model in models:
+                if model.digest and model.digest not in self._lengths and time.monotonic() < deadline:
+                    self._lengths[model.digest] = _context_length(client.show(model.model or "").modelinfo or {})
+        found = [_info(model, self._lengths.get(model.digest or ""), resident) for model in models]
         return sorted(found, key=lambda info: not info.in_memory)
 
     def check(self) -> None:
@@ -74,7 +83,11 @@ class OllamaBackend(ServerBackend):
     def load(self, model: str, report: Report) -> Loaded:
         """Have the server bring a model into its memory, with the window that the answers will use."""
         report(Progress(f"Asking {self.place}"))
-        name = self.find(_tagged(model)).name
+        name = _tagged(model)
+        with self.understood():
+            names = [each.model or "" for each in self._client().list().models]
+        if name not in names:
+            raise self.missing(name, names)
         window = self._window(name)
         report(Progress(f"Ollama is loading {model}"))
         # Without a prompt it answers nothing; a server that only speaks Ollama's protocol may, so one token.
@@ -158,13 +171,13 @@ class OllamaBackend(ServerBackend):
         return fitting_window(self._client().show(name).modelinfo or {}, budget)
 
 
-def _info(client: Client, model: ListResponse.Model, resident: Collection[str | None]) -> ModelInfo:
+def _info(model: ListResponse.Model, window: int | None, resident: Collection[str | None]) -> ModelInfo:
     name, details = model.model or "", model.details
     parts = (details.family, details.parameter_size, details.quantization_level) if details else ()
     return ModelInfo(
         name,
         name.removesuffix(":latest"),
-        context_window=_context_length(client.show(name).modelinfo or {}),
+        context_window=window,
         size_bytes=model.size,
         family=" ".join(part for part in parts if part),
         in_memory=name in resident,

@@ -6,7 +6,7 @@ Knows no protocol: a subclass lists the models and makes the chat model.
 from __future__ import annotations
 
 import ssl
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from typing import Annotated, ClassVar
@@ -140,9 +140,13 @@ class ServerBackend(Backend):
         """
         models = {info.name: info for info in self.list_models()}
         if model not in models:
-            names = ", ".join(list(models)[:5]) + (" …" if len(models) > 5 else "")
-            hint = f"Choose one that it has: {names}." if names else "Add one to it."
-            raise ModelNotFound(
-                f"{self.label} has no model “{model}”.", f"Pull it. {hint}" if self.capabilities.pulls else hint
-            )
+            raise self.missing(model, list(models))
         return models[model]
+
+    def missing(self, model: str, names: Sequence[str]) -> ModelNotFound:
+        """The error for a model that is not among `names`."""
+        some = ", ".join(names[:5]) + (" …" if len(names) > 5 else "")
+        hint = f"Choose one that it has: {some}." if some else "Add one to it."
+        return ModelNotFound(
+            f"{self.label} has no model “{model}”.", f"Pull it. {hint}" if self.capabilities.pulls else hint
+        )
