@@ -12,7 +12,8 @@ AppError(message, hint)
 │   └── AnswerBlocked          a safety filter held the answer back
 ├── DocumentError            what was uploaded
 │   ├── UnsupportedDocument    a type that no loader reads
-│   ├── UnreadableDocument     broken or encrypted
+│   ├── UnreadableDocument     broken, or not what its name says
+│   │   └── PasswordRequired       only a password opens it
 │   ├── EmptyDocument          no text inside
 │   └── DocumentTooLarge       over the limit
 └── StoreError               what is known
@@ -83,7 +84,11 @@ class UnsupportedDocument(DocumentError):
 
 
 class UnreadableDocument(DocumentError):
-    """The file is broken or encrypted."""
+    """The file is broken, or not what its name says."""
+
+
+class PasswordRequired(UnreadableDocument):
+    """Only a password opens the file: none was given, or a wrong one."""
 
 
 class EmptyDocument(DocumentError):

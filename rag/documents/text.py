@@ -14,13 +14,15 @@ if TYPE_CHECKING:
     from bs4 import Tag
     from charset_normalizer import CharsetMatch
 
-_BOMS = (  # UTF-32 first: its mark begins with that of UTF-16
-    (codecs.BOM_UTF8, "utf-8"),
-    (codecs.BOM_UTF32_LE, "utf-32-le"),
-    (codecs.BOM_UTF32_BE, "utf-32-be"),
-    (codecs.BOM_UTF16_LE, "utf-16-le"),
-    (codecs.BOM_UTF16_BE, "utf-16-be"),
+_MARKS = (  # UTF-32 first: its mark begins with that of UTF-16
+    (codecs.BOM_UTF8, "utf-8-sig"),
+    (codecs.BOM_UTF32_LE, "utf-32"),
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
 )
+_SEVEN_BITS = ("iso-2022", "iso2022", "hz", "utf-7")
+"""What looks like plain ASCII and is not; believed where it is declared."""
 # What people's files are really in. Left to itself charset-normalizer takes short French for Mac Central Europe.
 _CANDIDATES = [
     *("cp1250", "cp1251", "cp1252", "cp1253", "cp1254", "cp1255", "cp1256", "cp1257", "cp1258", "cp874"),
@@ -32,6 +34,11 @@ _WESTERN_BONUS = 0.03
 _SAMPLE = 100_000
 _PRINTABLE = bytes({*range(0x20, 0x100), *b"\t\n\r\f\x1b"} - {0x7F})
 
+_DECLARED = re.compile(
+    rb"""<meta[^>]{0,200}charset\s*=\s*["']?\s*([\w:.-]+)|<\?xml[^>]{0,100}encoding=["']([\w:.-]+)"""
+    rb"""|\A(?:.*\n)?[#;/*\s-]{1,9}.*coding[:=]\s*([\w.-]+)""",
+    re.IGNORECASE,
+)
 _LINE_ENDS = re.compile(r"\r\n?|[\x0b\x0c\x85\u2028\u2029]")
 # Control characters, lone surrogates, byte order marks and soft hyphens: nobody sees them, and they break a search.
 _INVISIBLE = re.compile(r"[\x00-\x08\x0e-\x1f\x7f-\x9f\xad\ud800-\udfff\ufeff\ufffe\uffff]")
@@ -47,32 +54,53 @@ def clean(text: str) -> str:
 
 def is_text(sample: bytes) -> bool:
     """Whether bytes from the start of a file are text in some encoding, and not binary data."""
-    if any(sample.startswith(mark) for mark, _ in _BOMS) or _without_mark(sample) is not None:
+    if any(sample.startswith(mark) for mark, _ in _MARKS) or _without_mark(sample) is not None:
         return True
     stray = len(sample.translate(None, _PRINTABLE))
     return stray <= len(sample) // 100 or (stray == 1 and "\ufffd" not in sample.decode("utf-8", "replace"))
 
 
 def decode(data: bytes, declared: str = "") -> str | None:
-    """The text of a file, or None where no encoding makes text of it.
+    """The text of a file, or None where no encoding makes text of it; see `encoding_of`."""
+    encoding = encoding_of(data, declared)
+    return None if encoding is None else data.decode(encoding, errors="replace")
+
+
+def encoding_of(data: bytes, declared: str = "") -> str | None:
+    """The encoding of a text, or None where it is binary data.
 
     A byte order mark decides, then UTF-8, then `declared` (a web page says what it is in), then a guess.
     """
-    for mark, encoding in _BOMS:
+    for mark, encoding in _MARKS:
         if data.startswith(mark):
-            return data[len(mark) :].decode(encoding, errors="replace")
-    if (wide := _without_mark(data)) is not None:
+            return encoding
+    if wide := _without_mark(data):
         return wide
+    if declared.lower().startswith(_SEVEN_BITS) and _decodes(data, declared):
+        return declared
+    if b"\x1b$" in data and _decodes(data, "iso2022_jp_2"):
+        return "iso2022_jp_2"
     if not is_text(data):
         return None
     text = data.decode("utf-8", errors="replace")
     # A few bad bytes (a file cut short in the middle of a character) do not make it another encoding.
     if text.count("\ufffd") * 4 <= sum(map(len, re.findall(r"[^\x00-\x7f]+", text))) - text.count("\ufffd"):
-        return text
+        return "utf-8"
+    declared = "cp1252" if declared.lower() in {"iso-8859-1", "latin-1", "ascii", "us-ascii"} else declared
+    return declared if _decodes(data, declared) else _guess(data)
+
+
+def declared_encoding(data: bytes) -> str:
+    """What a web page, an XML file or a program says of its own encoding; '' where it says nothing."""
+    found = _DECLARED.search(data[:4096])
+    return next(filter(None, found.groups()), b"").decode("ascii", "replace") if found else ""
+
+
+def _decodes(data: bytes, encoding: str) -> bool:
     try:
-        return data.decode("cp1252" if declared.lower() in {"iso-8859-1", "latin-1", "ascii"} else declared)
-    except (LookupError, UnicodeDecodeError):
-        return _guess(data)
+        return isinstance(data.decode(encoding), str)
+    except (LookupError, UnicodeError):
+        return False
 
 
 def _without_mark(data: bytes) -> str | None:
@@ -90,11 +118,9 @@ def _without_mark(data: bytes) -> str | None:
         if max(even, odd) < len(data) // 50 or max(even, odd) < 4 * min(even, odd):
             return None
         encoding = "utf-16-le" if odd > even else "utf-16-be"
-    text = data.decode(encoding, errors="replace")
-    strange = sum(
-        c == "\ufffd" or unicodedata.category(c) in {"Cc", "Cn", "Co"} for c in text[:_SAMPLE] if c not in "\t\r\n\f"
-    )
-    return text if strange <= min(len(text), _SAMPLE) // 50 + 1 else None
+    text = data[: 4 * _SAMPLE].decode(encoding, errors="replace")[:_SAMPLE]
+    strange = sum(c == "\ufffd" or unicodedata.category(c) in {"Cc", "Cn", "Co"} for c in text if c not in "\t\r\n\f")
+    return encoding if strange <= len(text) // 50 + 1 else None
 
 
 def _guess(data: bytes) -> str | None:
@@ -110,17 +136,14 @@ def _guess(data: bytes) -> str | None:
 
     best = max(guesses, key=score, default=None)
     if best is not None:
-        return data.decode(best.encoding, errors="replace")
+        return best.encoding
     # Too little to go by: Western, where most of it is plain ASCII anyway.
     ascii_share = len(data.translate(None, bytes(range(0x80, 0x100)))) / len(data)
-    return data.decode("cp1252", errors="replace") if ascii_share > 0.7 else None
+    return "cp1252" if ascii_share > 0.7 else None
 
 
 # --- web pages ---------------------------------------------------------------------------------------------------
 
-_CHARSET = re.compile(
-    rb"""<meta[^>]{0,200}charset\s*=\s*["']?\s*([\w:.-]+)|<\?xml[^>]{0,100}encoding=["']([\w:.-]+)""", re.IGNORECASE
-)
 _REMOVED = {"script", "style", "noscript", "template", "nav", "svg", "canvas", "iframe", "object", "audio", "video"}
 _PARAGRAPHS = {"p", "table", "ul", "ol", "dl", "blockquote", "section", "article", "header", "footer", "main", "aside"}
 _PARAGRAPHS |= {"form", "fieldset", "figure", "details", "title", "body"}
@@ -132,7 +155,7 @@ _LINE, _PARAGRAPH, _KEPT_SPACE = "\x1e", "\x1d", "\x1f"
 _GAP = re.compile(r"[ \n\x1d\x1e]*[\n\x1d\x1e][ \n\x1d\x1e]*")
 
 
-def html_text(data: bytes) -> str | None:
+def html_text(data: bytes, declared: str = "") -> str | None:
     """The text of a web page as a reader sees it, or None where no encoding makes text of it.
 
     Block elements stand on lines of their own, headings are marked `#` as in Markdown, the cells of a table's row are
@@ -140,8 +163,7 @@ def html_text(data: bytes) -> str | None:
     """
     from bs4 import BeautifulSoup
 
-    found = _CHARSET.search(data[:4096])
-    markup = decode(data, (found[1] or found[2]).decode("ascii", "replace") if found else "")
+    markup = decode(data, declared or declared_encoding(data))
     if markup is None:
         return None
     # Beginning with a tag keeps the parser from wondering whether this is a file name, or XML.

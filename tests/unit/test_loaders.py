@@ -9,17 +9,29 @@ import sys
 import time
 import zipfile
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import docx
+import openpyxl
+import pypdf
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from pptx import Presentation
+from pypdf.constants import PageLabelStyle
 from reportlab.lib.utils import ImageReader
 from reportlab.pdfgen.canvas import Canvas
 
-from errors import DocumentError, DocumentTooLarge, EmptyDocument, UnreadableDocument, UnsupportedDocument
-from rag.documents import pdf, word
+from errors import (
+    DocumentError,
+    DocumentTooLarge,
+    EmptyDocument,
+    PasswordRequired,
+    UnreadableDocument,
+    UnsupportedDocument,
+)
+from rag.documents import pdf, pdf_readers, source
 from rag.documents.loaders import FORMATS, load, supported_extensions
 from rag.documents.text import clean, decode
 from rag.schema import Page
@@ -38,7 +50,7 @@ def make(tmp_path: Path) -> Make:
 
 
 def text_of(path: Path, name: str) -> str:
-    (page,) = load(path, name)
+    (page,) = load(path, name).pages
     assert page.number is None
     return page.text
 
@@ -71,7 +83,7 @@ def test_extensions_are_unique_and_have_a_dot() -> None:
 
 
 def test_content_decides_before_the_name(make: Make) -> None:
-    assert load(make(make_pdf("Hello")), "notes.txt") == [Page("Hello", 1)]
+    assert load(make(make_pdf("Hello")), "notes.txt").pages == [Page("Hello", 1)]
     assert text_of(make("<!DOCTYPE html><p>a</p><p>b</p>"), "page.txt") == "a\n\nb"
 
 
@@ -86,18 +98,20 @@ def test_random_bytes_are_refused(make: Make, name: str) -> None:
 @pytest.mark.parametrize(
     ("content", "seems"),
     [
-        (b"\x89PNG\r\n\x1a\n" + bytes(100), "a PNG image"),
-        (b"{\\rtf1 hello}", "an RTF document"),
+        (b"7z\xbc\xaf\x27\x1c" + bytes(range(256)), "a 7-Zip archive"),
+        (b"\x1f\x8b" + bytes(range(256)), "a gzip archive"),
         (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(600), "older Office"),
     ],
 )
 def test_other_types_are_named(make: Make, content: bytes, seems: str) -> None:
-    with pytest.raises(UnsupportedDocument, match=seems):
+    with pytest.raises(UnsupportedDocument, match=seems) as error:
         load(make(content), "a.txt")
+    assert error.value.hint
 
 
 @pytest.mark.parametrize(
-    ("member", "seems"), [("xl/workbook.xml", "Excel"), ("ppt/a.xml", "PowerPoint"), ("a.csv", "ZIP archive")]
+    ("member", "seems"),
+    [("xl/workbook.bin", "binary Excel"), ("Index/Document.iwa", "Apple"), ("a.csv", "ZIP archive")],
 )
 def test_other_archives_are_named(tmp_path: Path, member: str, seems: str) -> None:
     with zipfile.ZipFile(tmp_path / "a", "w") as archive:
@@ -106,10 +120,25 @@ def test_other_archives_are_named(tmp_path: Path, member: str, seems: str) -> No
         load(tmp_path / "a", "a.docx")
 
 
-@pytest.mark.parametrize(("name", "kind"), [("a.csv", UnsupportedDocument), ("a.docx", UnreadableDocument)])
-def test_text_of_another_name(make: Make, name: str, kind: type[DocumentError]) -> None:
-    with pytest.raises(kind, match=name):
+@pytest.mark.parametrize("name", ["a.docx", "a.pdf", "a.png"])
+def test_text_that_is_named_like_something_else(make: Make, name: str) -> None:
+    with pytest.raises(UnreadableDocument, match=f"{name} is named like"):
         load(make("a;b"), name)
+
+
+@pytest.mark.parametrize(
+    ("content", "name", "text"),
+    [
+        ("def f(): pass", "program.py", "def f(): pass"),
+        ("all: build", "Makefile", "all: build"),
+        ("<table><tr><td>a<td>b</table>", "export.xls", "a | b"),
+        ("a\tb\n1\t2\n", "export.xls", "a | b\n1 | 2"),
+        ("<html><p>Hello", "noname", "Hello"),
+        ("<p>not a page</p>", "a.md", "<p>not a page</p>"),
+    ],
+)
+def test_texts_by_name_and_by_content(make: Make, content: str, name: str, text: str) -> None:
+    assert text_of(make(content), name) == text
 
 
 @pytest.mark.parametrize("content", ["", " \n\n ", "\ufeff"])
@@ -137,7 +166,7 @@ def test_report_counts_pages_and_may_end_the_reading(make: Make) -> None:
 
 
 def test_libraries_are_imported_when_needed() -> None:
-    heavy = "{'pypdf', 'pypdfium2', 'docx', 'bs4', 'lxml', 'charset_normalizer'}"
+    heavy = "{'pypdf', 'pypdfium2', 'docx', 'pptx', 'openpyxl', 'PIL', 'bs4', 'lxml', 'charset_normalizer'}"
     code = f"import sys, rag.documents.loaders, rag.documents.splitter; print({heavy} & set(sys.modules))"
     root = Path(__file__).parents[2]
     assert subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, check=True).stdout == b"set()\n"
@@ -282,14 +311,9 @@ def test_docx_bombs_are_not_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyP
     path = make_docx(tmp_path / "a", lambda xml: xml.replace("After.", "0" * 30_000_000))
     with pytest.raises(DocumentTooLarge, match="unpack"):
         load(path, "a.docx")
-    monkeypatch.setattr(word, "MAX_XML", 1000)
+    monkeypatch.setattr(source, "MAX_XML", 1000)
     with pytest.raises(DocumentTooLarge, match="unpack"):
         load(make_docx(tmp_path / "b"), "b.docx")
-
-
-def test_docx_with_a_password(make: Make) -> None:
-    with pytest.raises(UnreadableDocument, match="protected with a password"):
-        load(make(b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(504) + "EncryptedPackage".encode("utf-16-le")), "a.docx")
 
 
 def test_docx_broken(tmp_path: Path) -> None:
@@ -306,28 +330,78 @@ def test_docx_broken(tmp_path: Path) -> None:
 
 
 def test_pdf_pages_keep_their_numbers(make: Make) -> None:
-    pages = load(make(make_pdf("First page", "", "Third  page")), "a.pdf")
-    assert pages == [Page("First page", 1), Page("", 2), Page("Third page", 3)]
+    reading = load(make(make_pdf("First page", "", "Third  page")), "a.pdf")
+    assert reading.pages == [Page("First page", 1), Page("", 2), Page("Third page", 3)]
+    assert reading.warnings == ("1 of 3 pages has no text.",)
 
 
 def test_pdf_words_broken_at_line_ends(make: Make) -> None:
     page = "well known exam-\nple of a well-\nknown Anglo-\nSaxon"
-    assert load(make(make_pdf(page)), "a.pdf")[0].text == "well known example of a well-known Anglo-Saxon"
+    assert load(make(make_pdf(page)), "a.pdf").pages[0].text == "well known example of a well-known Anglo-Saxon"
 
 
 def test_pdf_password(make: Make) -> None:
-    with pytest.raises(UnreadableDocument, match=r"a\.pdf is protected with a password") as error:
-        load(make(make_pdf("secret", password="open sesame")), "a.pdf")
-    assert error.value.hint
-    assert load(make(make_pdf("Hello", password="")), "a.pdf") == [Page("Hello", 1)]
+    path = make(make_pdf("secret", password="open sesame"))
+    with pytest.raises(PasswordRequired, match=r"a\.pdf is protected with a password") as error:
+        load(path, "a.pdf")
+    assert "--password" in error.value.hint
+    with pytest.raises(PasswordRequired, match="wrong"):
+        load(path, "a.pdf", password="open barley")
+    assert load(path, "a.pdf", password="open sesame").pages == [Page("secret", 1)]
+    assert load(make(make_pdf("Hello", password="")), "a.pdf", password="needless").pages == [Page("Hello", 1)]
 
 
-def test_pdf_scan_and_empty(make: Make) -> None:
-    with pytest.raises(EmptyDocument, match="scan without a text layer") as error:
-        load(make(make_pdf("", picture=True)), "a.pdf")
-    assert "OCR" in error.value.hint
+@pytest.mark.parametrize("algorithm", ["RC4-128", "AES-128", "AES-256"])
+def test_pdf_ciphers_and_the_owners_password(make: Make, algorithm: str) -> None:
+    writer = pypdf.PdfWriter(io.BytesIO(make_pdf("secret")))
+    writer.encrypt("user", "owner", algorithm=algorithm)
+    file = io.BytesIO()
+    writer.write(file)
+    path = make(file.getvalue())
+    for password in ("user", "owner"):
+        assert load(path, "a.pdf", password=password).pages == [Page("secret", 1)]
+
+
+def test_pdf_labels_of_pages(make: Make) -> None:
+    writer = pypdf.PdfWriter(io.BytesIO(make_pdf("preface", "one", "two")))
+    writer.set_page_label(0, 0, PageLabelStyle.LOWERCASE_ROMAN)
+    writer.set_page_label(1, 2, PageLabelStyle.DECIMAL)
+    file = io.BytesIO()
+    writer.write(file)
+    assert [(page.number, page.label) for page in load(make(file.getvalue()), "a.pdf").pages] == [
+        *((1, "page i"), (2, "page 1"), (3, "page 2"))
+    ]
+
+
+def test_pdf_attachments_are_named_and_forms_are_read(make: Make) -> None:
+    file = io.BytesIO()
+    canvas = Canvas(file)
+    canvas.drawString(72, 750, "Form")
+    canvas.acroForm.textfield(name="city", value="Porto", x=72, y=600)
+    canvas.showPage()
+    canvas.save()
+    writer = pypdf.PdfWriter(file)
+    writer.add_attachment("data.bin", b"x")
+    out = io.BytesIO()
+    writer.write(out)
+    reading = load(make(out.getvalue()), "a.pdf")
+    assert reading.pages[0].text == "Form\ncity: Porto"
+    assert reading.warnings == ("Files attached to the document were not read: data.bin.",)
+
+
+def test_pdf_empty(make: Make) -> None:
     with pytest.raises(EmptyDocument, match="holds no text"):
         load(make(make_pdf("")), "a.pdf")
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [(b"trailer", b"tr"), (b"/Type /Catalog", b"/Type /C"), (b"/Kids", b"/Kinds"), (b"/Type /Page\n", b"/Type /P\n")],
+)
+def test_pdf_whose_way_to_the_pages_is_lost(make: Make, damage: tuple[bytes, bytes]) -> None:
+    whole = make_pdf("Still here", "and here")
+    reading = load(make(whole[: whole.rindex(b"startxref")].replace(*damage)), "a.pdf")
+    assert [page.text for page in reading.pages] == ["Still here", "and here"]
 
 
 @pytest.mark.parametrize("content", [b"%PDF-1.4\n%%EOF\n", b"%PDF-1.4\n" + bytes(range(256)) * 20])
@@ -339,7 +413,7 @@ def test_pdf_broken(make: Make, content: bytes, capfd: pytest.CaptureFixture[str
 
 def test_pdf_without_a_trailer_is_read_by_the_second_reader(make: Make, capfd: pytest.CaptureFixture[str]) -> None:
     whole = make_pdf("Still here")
-    assert load(make(whole[: whole.rindex(b"startxref")]), "a.pdf") == [Page("Still here", 1)]
+    assert load(make(whole[: whole.rindex(b"startxref")]), "a.pdf").pages == [Page("Still here", 1)]
     assert capfd.readouterr() == ("", "")
 
 
@@ -349,8 +423,11 @@ class Scripted:
     def __init__(self, *pages: str | Exception) -> None:
         self.pages, self.total, self.closed, self.asked = pages, len(pages), False, 0
 
-    def __call__(self, path: Path) -> Scripted:
+    def __call__(self, path: Path, password: str | None) -> Scripted:
         return self
+
+    def label(self, index: int) -> str:
+        return str(index + 1)
 
     def text(self, index: int) -> str:
         self.asked += 1
@@ -359,18 +436,14 @@ class Scripted:
             raise page
         return page
 
-    def has_pictures(self) -> bool:
-        return False
-
     def close(self) -> None:
         self.closed = True
 
 
 def read_by(monkeypatch: pytest.MonkeyPatch, make: Make, first: Scripted, second: Scripted) -> list[str]:
-    monkeypatch.setattr(pdf, "_Pypdf", first)
-    monkeypatch.setattr(pdf, "_Pdfium", second)
+    monkeypatch.setattr(pdf, "READERS", (first, second))
     try:
-        return [page.text for page in load(make(b"%PDF-"), "a.pdf")]
+        return [page.text for page in load(make(b"%PDF-"), "a.pdf").pages]
     finally:
         assert first.closed
         assert second.closed
@@ -396,24 +469,61 @@ def test_more_pages_than_any_document(monkeypatch: pytest.MonkeyPatch, make: Mak
 
 def test_pypdf_has_a_time_budget(monkeypatch: pytest.MonkeyPatch, make: Make) -> None:
     path = make(make_pdf("one", "two"))
-    monkeypatch.setattr(pdf, "PAGE_SECONDS", -1.0)
+    monkeypatch.setattr(pdf_readers, "PAGE_SECONDS", -1.0)
     with pytest.raises(TimeoutError):
-        pdf._Pypdf(path).text(0)
-    assert [page.text for page in load(path, "a.pdf")] == ["one", "two"]
+        pdf_readers.Pypdf(path).text(0)
+    assert [page.text for page in load(path, "a.pdf").pages] == ["one", "two"]
 
 
 # --- anything at all ---------------------------------------------------------------------------------------------
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def make_workbook() -> bytes:
+    book, file = openpyxl.Workbook(), io.BytesIO()
+    for row in (["Ship", "Seats"], ["Juniper", 90], ["Rowan", 0.5]):
+        book.worksheets[0].append(row)
+    book.save(file)
+    return file.getvalue()
+
+
+def make_slides() -> bytes:
+    deck, file = Presentation(), io.BytesIO()
+    deck.slides.add_slide(deck.slide_layouts[1]).shapes.title.text = "Ships"
+    deck.save(file)
+    return file.getvalue()
+
+
+@cache
+def whole(name: str) -> bytes:
+    """A sound file of each kind."""
+    boundary = b'Content-Type: multipart/mixed; boundary="b"\n\n--b\n\ntext\n--b\n'
+    picture = b'Content-Disposition: attachment; filename="a.csv"\n\na,b\n--b--\n'
+    mail = b"Subject: x\nMIME-Version: 1.0\n" + boundary + picture
+    simple = {
+        "a.html": b"<html><body><table><tr><td>Some words \xe9</table>",
+        "a.txt": b"Some words \xe9",
+        "a.csv": b'a;b\n"1";2\n' * 50,
+        "a.json": b'{"a": [1, {"b": "c"}], "d": null}',
+        "a.ipynb": b'{"cells": [{"cell_type": "code", "source": ["1"], "outputs": []}], "nbformat": 4}',
+        "a.rtf": rb"{\rtf1\ansi Gr\'fc\'dfe {\fonttbl x} \u8364? end}",
+        "a.eml": mail,
+        "a.msg": b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(1000),
+        "a.png": b"\x89PNG\r\n\x1a\n" + bytes(range(200)),
+    }
+    made = {"a.pdf": lambda: make_pdf("Some words", "and more"), "a.xlsx": make_workbook, "a.pptx": make_slides}
+    return simple[name] if name in simple else made[name]()
+
+
+KINDS = ["a.pdf", "a.docx", "a.xlsx", "a.pptx", "a.html", "a.txt", "a.csv", "a.json", "a.ipynb", "a.rtf", "a.eml"]
+KINDS += ["a.msg", "a.png"]
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_damage_raises_our_errors_only(data: st.DataObject, tmp_path: Path) -> None:
-    name = data.draw(st.sampled_from(["a.pdf", "a.docx", "a.html", "a.txt"]))
-    whole = {
-        "a.pdf": lambda: make_pdf("Some words", "and more"),
-        "a.docx": lambda: make_docx(tmp_path / "whole").read_bytes(),
-    }.get(name, lambda: b"<html><body><table><tr><td>Some words \xe9</table>")()
-    damaged = bytearray(whole)
+    name = data.draw(st.sampled_from(KINDS))
+    sound = make_docx(tmp_path / "whole").read_bytes() if name == "a.docx" else whole(name)
+    damaged = bytearray(sound)
     for _ in range(data.draw(st.integers(1, 20))):
         damaged[data.draw(st.integers(0, len(damaged) - 1))] = data.draw(st.integers(0, 255))
     path = tmp_path / "damaged"

@@ -1,0 +1,83 @@
+"""EPUB books: a page a chapter, in the order of the book's spine, named as its table of contents names it.
+
+It must not know of the other formats.
+"""
+
+from __future__ import annotations
+
+import posixpath
+import re
+import zipfile
+from typing import Any
+from urllib.parse import unquote
+
+from errors import UnreadableDocument
+from rag.documents.source import Pages, Source, attribute, open_zip, tag, xml_parser
+from rag.documents.text import html_text
+from rag.schema import Page
+
+
+def read_book(source: Source) -> Pages:
+    """Each document of the spine, its label the title of the chapter.
+
+    Raises:
+        UnreadableDocument: its text is encrypted (DRM), or it has no spine.
+    """
+    with open_zip(source) as archive:
+        root = next(e for e in _xml(archive, "META-INF/container.xml").iter("{*}rootfile"))
+        package = attribute(root, "full-path")
+        book = _xml(archive, package)
+        items = {
+            attribute(item, "id"): (_resolve(package, attribute(item, "href")), item) for item in book.iter("{*}item")
+        }
+        spine = [items[key][0] for entry in book.iter("{*}itemref") if (key := attribute(entry, "idref")) in items]
+        if set(spine) & _encrypted(archive):
+            raise UnreadableDocument(
+                f"{source.name} is protected against copying (DRM).", "Upload a copy without this protection."
+            )
+        titles = _titles(archive, [(path, item) for path, item in items.values()])
+        missing = 0
+        for path in spine:
+            text = html_text(archive.read(path)) if path in archive.namelist() else None
+            missing += text is None
+            heading = re.search(r"^#+ (.+)", text or "", re.MULTILINE)
+            label = titles.get(path) or (heading[1] if heading else "")
+            yield Page(text or "", label=label[:200]), len(spine)
+    if missing:
+        source.warn(f"{missing} of {len(spine)} chapters could not be read.")
+
+
+def _xml(archive: zipfile.ZipFile, path: str) -> Any:
+    from lxml import etree
+
+    return etree.fromstring(archive.read(path), xml_parser())
+
+
+def _resolve(base: str, link: str) -> str:
+    """The path in the archive of what a document in it links to."""
+    return posixpath.normpath(posixpath.join(posixpath.dirname(base), unquote(link.partition("#")[0])))
+
+
+def _encrypted(archive: zipfile.ZipFile) -> set[str]:
+    """Paths that are encrypted; fonts often are in books that anybody may read."""
+    if "META-INF/encryption.xml" not in archive.namelist():
+        return set()
+    references = _xml(archive, "META-INF/encryption.xml").iter("{*}CipherReference")
+    return {unquote(attribute(reference, "URI")) for reference in references}
+
+
+def _titles(archive: zipfile.ZipFile, items: list[tuple[str, Any]]) -> dict[str, str]:
+    """Path of a document -> its title in the table of contents, of either version of the format."""
+    titles: dict[str, str] = {}
+    for path, item in items:
+        is_contents = attribute(item, "properties") == "nav" or attribute(item, "media-type").endswith("dtbncx+xml")
+        if not is_contents or path not in archive.namelist():
+            continue
+        for entry in _xml(archive, path).iter("{*}a", "{*}navPoint"):
+            if tag(entry) == "a":
+                link, text = attribute(entry, "href"), " ".join(entry.itertext())
+            else:
+                link = next((attribute(content, "src") for content in entry.iterchildren("{*}content")), "")
+                text = " ".join(" ".join(label.itertext()) for label in entry.iterchildren("{*}navLabel"))
+            titles.setdefault(_resolve(path, link), " ".join(text.split()))
+    return titles

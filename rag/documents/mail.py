@@ -1,0 +1,149 @@
+"""E-mail: EML by the standard library and Outlook's MSG, each with what is attached to it.
+
+It must not know of the formats of attachments: `Source.read_inside` reads those.
+"""
+
+from __future__ import annotations
+
+import email
+import email.policy
+import logging
+from email.header import decode_header, make_header
+from email.message import EmailMessage
+from pathlib import Path
+from typing import Any
+
+from errors import UnreadableDocument
+from rag.documents.source import MAX_DEPTH, Pages, Source
+from rag.documents.text import decode, html_text
+from rag.schema import Page
+
+logger = logging.getLogger(__name__)
+
+MAX_ATTACHMENTS = 100
+_HEADERS = ("From", "To", "Cc", "Date")
+_DECORATION = ("image/", "application/pkcs7-signature", "application/pgp-signature", "text/calendar")
+
+
+def read_mail(source: Source) -> Pages:
+    """The message as a page, its subject as the heading; then the pages of each attachment."""
+    data = source.path.read_bytes()
+    if not data[:4096].isascii() or b"\0" in data[:4096]:  # saved from an editor in UTF-16
+        data = (decode(data) or "").encode() if b"\0" in data[:4096] else data
+    message = email.message_from_bytes(data, policy=email.policy.default)
+    if not message.keys():
+        raise UnreadableDocument(f"{source.name} is not an e-mail.", "Save it again as EML, or as a text file.")
+    subject, *headers = (_header(message, name) for name in ("Subject", *_HEADERS))
+    if message.get_content_type() in {"multipart/encrypted", "application/pkcs7-mime", "application/x-pkcs7-mime"}:
+        raise UnreadableDocument(
+            f"{source.name} is an encrypted message.", "Open it in your mail program and save its text."
+        )
+    body, files = _parts(message)
+    attached = [(_file_name(part), part.get_content_type(), _bytes(part)) for part in files]
+    yield from _pages(source, subject, dict(zip(_HEADERS, headers, strict=True)), body, attached)
+
+
+def read_outlook(source: Source) -> Pages:
+    """The same of a message that Outlook saved."""
+    from oxmsg import Message
+
+    message = Message.load(str(source.path))
+    addresses = (f"{one.name} <{one.email_address}>" for one in message.recipients if one.email_address)
+    sender = str(make_header(decode_header(message.sender or "")))
+    headers = {"From": sender, "To": "; ".join(addresses), "Date": str(message.sent_date or "")}
+    body = message.body or html_text((message.html_body or "").encode()) or ""
+    attached = [(file.file_name or "", file.mime_type or "", file.file_bytes) for file in message.attachments]
+    yield from _pages(source, message.subject, headers, body, attached)
+
+
+def _pages(
+    source: Source,
+    subject: str,
+    headers: dict[str, str],
+    body: str,
+    files: list[tuple[str, str, bytes | None]],
+) -> Pages:
+    lines = [f"# {subject}"] if subject else []
+    lines += [f"{name}: {value}" for name, value in headers.items() if value]
+    yield Page("\n".join([*lines, "", body.strip()]) if body.strip() or subject else "", label=""), len(files) + 1
+    unread = [name or "one without a name" for name, kind, _ in files[MAX_ATTACHMENTS:] if not _is_decoration(kind)]
+    for name, kind, data in files[:MAX_ATTACHMENTS]:
+        pages = _attachment(source, name, data)
+        if pages is None and not _is_decoration(kind):
+            unread.append(name or "one without a name")
+        for page, label in pages or ():
+            yield Page(page.text, label=label), len(files) + 1
+    if unread:
+        count = "1 attachment was" if len(unread) == 1 else f"{len(unread)} attachments were"
+        more = f" and {len(unread) - 10} more" if len(unread) > 10 else ""
+        source.warn(f"{count} not read: {', '.join(unread[:10])}{more}.")
+
+
+def _attachment(source: Source, name: str, data: bytes | None) -> list[tuple[Page, str]] | None:
+    """The pages of an attachment, each with a label that names it; None where it cannot be read."""
+    if not data or source.depth >= MAX_DEPTH:
+        return None
+    try:
+        pages = [page for page, _ in source.read_inside(data, name or "attachment")]
+    except MemoryError:
+        raise
+    except Exception as error:  # noqa: BLE001 - whatever is wrong with it, the message was read
+        logger.info("an attachment was not read: %s", error)
+        return None
+    if not any(page.text.strip() for page in pages):
+        return None
+    places = (page.label or (f"page {page.number}" if page.number else "") for page in pages)
+    return [(page, ", ".join(filter(None, (name, place)))) for page, place in zip(pages, places, strict=True)]
+
+
+def _is_decoration(kind: str) -> bool:
+    """Whether nobody would miss it: a logo in the signature, the signature itself."""
+    return kind.startswith(_DECORATION)
+
+
+def _header(message: EmailMessage, name: str) -> str:
+    """A header as text. Its parser stumbles over malformed ones."""
+    try:
+        return " ".join(str(message.get(name, "")).split())
+    except Exception:  # noqa: BLE001 - it raises anything on malformed addresses and dates
+        raw = next((value for key, value in message.raw_items() if key.lower() == name.lower()), "")
+        return " ".join(str(raw).split())
+
+
+def _parts(message: EmailMessage) -> tuple[str, list[EmailMessage]]:
+    """What a mail program shows as the text (the plain one, else the web page), and the parts that are files."""
+    plain, web, files = [], [], []
+    waiting: list[Any] = [message]
+    while waiting:
+        part = waiting.pop()
+        kind = part.get_content_type()
+        if part.is_multipart() and kind != "message/rfc822":
+            waiting += reversed(part.get_payload())
+        elif part.is_attachment() or _file_name(part) or not kind.startswith("text/"):
+            files.append(part)
+        elif kind == "text/html":
+            web.append(html_text(_bytes(part) or b"", _charset(part)) or "")
+        elif kind not in _DECORATION:
+            plain.append(decode(_bytes(part) or b"", _charset(part)) or "")
+    return next((text for text in ("\n\n".join(plain), "\n\n".join(web)) if text.strip()), ""), files
+
+
+def _charset(part: EmailMessage) -> str:
+    return str(part.get_content_charset() or "")
+
+
+def _file_name(part: EmailMessage) -> str:
+    try:
+        name = part.get_filename() or ""
+    except Exception:  # noqa: BLE001 - as of headers
+        name = ""
+    if not name and part.get_content_type() == "message/rfc822":
+        return "attached message.eml"
+    return Path(name.replace("\\", "/")).name
+
+
+def _bytes(part: EmailMessage) -> bytes | None:
+    payload: Any = part.get_payload(decode=True)
+    if payload is None and part.is_multipart():
+        return b"".join(inner.as_bytes() for inner in part.get_payload() if isinstance(inner, EmailMessage))
+    return payload if isinstance(payload, bytes) else None

@@ -1,0 +1,105 @@
+"""OpenDocument files: texts (ODT) as one page, spreadsheets (ODS) a page a sheet, presentations (ODP) a page a slide.
+
+It must not know of the other formats.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from functools import partial
+from typing import Any
+
+from errors import UnreadableDocument
+from rag.documents.sheets import pages_of
+from rag.documents.source import Pages, Source, attribute, open_zip, tag, xml_parser
+from rag.documents.tables import Row, table_lines
+from rag.schema import Page
+
+MAX_REPEATED = 1000
+"""A sheet says "the same cell a million times" to fill itself up to its end."""
+_LEFT_OUT = {"tracked-changes", "annotation", "annotation-end", "forms", "table-of-content-source", "event-listeners"}
+
+
+def read_open_document(source: Source) -> Pages:
+    """Its pages, headings marked `#` as in Markdown, notes of slides included.
+
+    Raises:
+        UnreadableDocument: it is protected with a password.
+    """
+    from lxml import etree
+
+    with open_zip(source) as archive:
+        manifest = archive.read("META-INF/manifest.xml") if "META-INF/manifest.xml" in archive.namelist() else b""
+        if b"encryption-data" in manifest:
+            raise UnreadableDocument(
+                f"{source.name} is protected with a password.", "Save a copy without the password in LibreOffice."
+            )
+        body = etree.fromstring(archive.read("content.xml"), xml_parser()).find("{*}body")
+    content = next(iter(body))
+    if tag(content) == "spreadsheet":
+        tables = [
+            (attribute(table, "name"), False, partial(_rows, table)) for table in content.iterchildren("{*}table")
+        ]
+        yield from pages_of(source, tables)
+    elif tag(content) == "presentation":
+        slides = list(content.iterchildren("{*}page"))
+        for number, slide in enumerate(slides, 1):
+            yield Page(_text(slide), number, f"Slide {number}"), len(slides)
+    else:
+        yield Page(_text(content)), 1
+
+
+def _text(element: Any) -> str:
+    return re.sub(r"\n{3,}", "\n\n", "\n".join(_blocks(element))).strip("\n")
+
+
+def _blocks(parent: Any) -> Iterator[str]:
+    for child in parent:
+        kind = tag(child)
+        if kind == "h":
+            level = attribute(child, "outline-level")
+            yield from ("", f"{'#' * min(6, int(level) if level.isdecimal() else 1)} {_inline(child).strip()}")
+        elif kind == "p":
+            yield _inline(child)
+        elif kind == "table":
+            yield from ("", *table_lines(_rows(child)), "")
+        elif kind == "notes":
+            yield from ("", f"Notes: {_text(child)}")
+        elif kind and kind not in _LEFT_OUT:
+            yield from _blocks(child)
+
+
+def _inline(element: Any) -> str:
+    out = [element.text or ""]
+    for child in element:
+        kind = tag(child)
+        if kind == "s":
+            count = attribute(child, "c")
+            out.append(" " * min(100, int(count) if count.isdecimal() else 1))
+        elif kind in {"tab", "line-break"}:
+            out.append("\t" if kind == "tab" else "\n")
+        elif kind == "note":
+            out.append(f" [{_text(child)}]")
+        elif kind in {"frame", "text-box", "custom-shape"}:
+            out.append(f"\n{_text(child)}\n")
+        elif kind and kind not in _LEFT_OUT:
+            out.append(_inline(child))
+        out.append(child.tail or "")
+    return "".join(out)
+
+
+def _rows(table: Any) -> Iterator[Row]:
+    for row in table.iter("{*}table-row"):
+        cells: list[str] = []
+        for cell in row.iterchildren("{*}table-cell", "{*}covered-table-cell"):
+            repeated = attribute(cell, "number-columns-repeated")
+            cells += [_cell(cell)] * min(MAX_REPEATED, int(repeated) if repeated.isdecimal() else 1)
+        repeated = attribute(row, "number-rows-repeated")
+        for _ in range(min(MAX_REPEATED, int(repeated) if repeated.isdecimal() else 1) if any(cells) else 0):
+            yield cells
+
+
+def _cell(cell: Any) -> str:
+    # A date is shown in the words of a country; what is stored is ISO.
+    return attribute(cell, "date-value") or " ".join(_text(cell).split())

@@ -1,0 +1,218 @@
+"""The two readers of PDF, made alike: pypdf keeps the order of right-to-left and composed scripts, PDFium (pypdfium2)
+is faster, opens more broken files and draws pages.
+
+They raise whatever their libraries raise. They must not know what becomes of the text.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import re
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+PAGE_SECONDS = 3.0
+DOCUMENT_SECONDS = 60.0
+"""What pypdf may take for one page and for a whole document before PDFium reads the rest."""
+_DRAWN_PIXELS = 16_000_000
+"""Of a page that is drawn: A4 at 300 dots an inch has nine million."""
+
+_MAX_MENDED = 64 * 2**20
+_PAGE_OBJECT = re.compile(
+    rb"\b(\d{1,7}) (\d{1,5}) obj\b(?:(?!endobj|stream).){0,5000}?/Contents\s*(?:\[|\d+ \d+ R)"
+    rb"(?:(?!endobj|stream).){0,5000}",
+    re.DOTALL,
+)
+
+_PDFIUM = threading.Lock()  # PDFium is not safe for use by several threads at once
+
+
+class Reader(Protocol):
+    """An open PDF."""
+
+    total: int
+
+    def text(self, index: int) -> str:
+        """The text of a page, counted from 0."""
+
+    def label(self, index: int) -> str:
+        """What a viewer shows as the page's number."""
+
+    def close(self) -> None:
+        """Let go of the file."""
+
+
+class Protected(Exception):
+    """Only a password opens the file."""
+
+
+class Pypdf:
+    """A PDF opened by pypdf."""
+
+    def __init__(self, path: Path, password: str | None = None) -> None:
+        import pypdf
+
+        # Each oddity of a file is a warning to it, and Python prints those when nobody has set up logging.
+        logging.getLogger("pypdf").setLevel(logging.CRITICAL)
+        self._document = pypdf.PdfReader(path)
+        # Many files only forbid changes: the empty password opens those.
+        if self._document.is_encrypted and not any(map(self._document.decrypt, ("", password or ""))):
+            raise Protected
+        self.total = len(self._document.pages)
+        self._left = DOCUMENT_SECONDS
+        self._labels: list[str] | None = None
+
+    def text(self, index: int) -> str:
+        """The text of a page, then the fields of a form that are filled in.
+
+        Raises:
+            TimeoutError: the page or the document takes too long.
+        """
+        start = time.monotonic()
+        budget = min(self._left, PAGE_SECONDS)
+
+        def check(*_: object) -> None:
+            if time.monotonic() - start > budget:
+                raise TimeoutError
+
+        check()
+        page = self._document.pages[index]
+        text = page.extract_text(visitor_operand_before=check)
+        spent = time.monotonic() - start
+        self._left -= DOCUMENT_SECONDS if spent > budget else spent
+        # Where it finds no text, the page is the other reader's.
+        return "\n".join([text.rstrip(), *self._fields(page)]) if text.strip() else ""
+
+    def label(self, index: int) -> str:
+        """What a viewer shows as the page's number."""
+        if self._labels is None:
+            self._labels = self._document.page_labels
+        return self._labels[index]
+
+    def attachments(self) -> list[str]:
+        """The names of the first files attached to the document."""
+        return [file.name for file in islice(self._document.attachment_list, 20)]
+
+    def _fields(self, page: Any) -> Iterator[str]:
+        for annotation in page.get("/Annots", None) or ():
+            field = annotation.get_object()
+            value = field.get("/V", field.get("/Parent", {}).get("/V"))
+            if field.get("/Subtype") == "/Widget" and isinstance(value, str) and value.strip(" /") not in {"", "Off"}:
+                yield f"{field.get('/T', field.get('/Parent', {}).get('/T', ''))}: {value.lstrip('/')}"
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._document.close()
+
+
+class Pdfium:
+    """A PDF opened by PDFium."""
+
+    def __init__(self, file: Path | bytes, password: str | None = None) -> None:
+        import pypdfium2
+
+        with _PDFIUM:
+            for attempt in (None, password):
+                try:
+                    self._document: Any = pypdfium2.PdfDocument(file, password=attempt)
+                except pypdfium2.PdfiumError as error:
+                    if error.err_code != pypdfium2.raw.FPDF_ERR_PASSWORD:
+                        raise
+                else:
+                    self.total = self._believed(len(self._document))
+                    return
+        raise Protected
+
+    def _believed(self, claimed: int) -> int:
+        """The number of pages that the file claims, none where not even one of the first can be found."""
+        import pypdfium2
+
+        for index in range(min(claimed, 10)):
+            try:
+                self._document[index].close()
+            except pypdfium2.PdfiumError:
+                continue
+            return claimed
+        return 0
+
+    def text(self, index: int) -> str:
+        """The text of a page."""
+        with self._page(index) as page:
+            content = page.get_textpage()
+            try:
+                text: str = content.get_text_range()
+            finally:
+                content.close()
+        # It joins a word that was hyphenated at a line's end around this sign.
+        return re.sub(r"[\ufffe\x02](?:\r?\n)?", "-\n", text)
+
+    def label(self, index: int) -> str:
+        """What a viewer shows as the page's number."""
+        with _PDFIUM:
+            return str(self._document.get_page_label(index))
+
+    def picture_share(self, index: int) -> float:
+        """How much of a page its largest picture covers, 0 to 1."""
+        import pypdfium2
+
+        with self._page(index) as page:
+            area = math.prod(page.get_size()) or 1.0
+            pictures = page.get_objects(filter=[pypdfium2.raw.FPDF_PAGEOBJ_IMAGE])
+            boxes = [picture.get_bounds() for picture in islice(pictures, 1000)]
+        return min(1.0, max((abs((r - le) * (t - b)) / area for le, b, r, t in boxes), default=0.0))
+
+    def draw(self, index: int, max_pixels: int) -> Image | None:
+        """The page as a grey picture of 300 dots an inch; None where it is blank, or a picture on it is too large."""
+        import pypdfium2
+
+        with self._page(index) as page:
+            objects = list(islice(page.get_objects(), 100_000))
+            pictures = [one for one in objects if one.type == pypdfium2.raw.FPDF_PAGEOBJ_IMAGE]
+            # PDFium ends the whole process where it finds no memory to unpack one.
+            if not objects or any(math.prod(picture.get_px_size()) > max_pixels for picture in pictures):
+                return None
+            scale = min(300 / 72, math.sqrt(_DRAWN_PIXELS / max(1.0, math.prod(page.get_size()))))
+            drawn: Image = page.render(scale=scale, grayscale=True, may_draw_forms=False).to_pil()
+            return drawn.copy()
+
+    def close(self) -> None:
+        """Let go of the file."""
+        with _PDFIUM:
+            self._document.close()
+
+    @contextmanager
+    def _page(self, index: int) -> Iterator[Any]:
+        with _PDFIUM:
+            page = self._document[index]
+            try:
+                yield page
+            finally:
+                page.close()
+
+
+def mended(path: Path) -> bytes | None:
+    """A PDF that no reader opens, with a new catalog over the pages that lie in it; None where there are none.
+
+    PDFium finds objects by itself where the table of them is wrong, but not the way from the trailer to the pages.
+    """
+    data = path.read_bytes() if path.stat().st_size < _MAX_MENDED else b""
+    kids = [b"%s %s R" % found for found in dict.fromkeys(_PAGE_OBJECT.findall(data))]
+    if not kids or b"/Encrypt" in data:
+        return None
+    # A page of a wrong type is no page to PDFium.
+    data = _PAGE_OBJECT.sub(lambda page: re.sub(rb"/Type\s*/\w+", b"/Type /Page", page[0], count=1), data)
+    last = data.rfind(b"trailer")
+    return (data if last < 0 else data[:last]) + (
+        b"\n4000000 0 obj\n<< /Type /Pages /Count %d /Kids [%s] >>\nendobj\n"
+        b"4000001 0 obj\n<< /Type /Catalog /Pages 4000000 0 R >>\nendobj\n"
+        b"trailer\n<< /Root 4000001 0 R /Size 4000002 >>\nstartxref\n0\n%%%%EOF\n" % (len(kids), b" ".join(kids))
+    )

@@ -1,0 +1,107 @@
+"""PowerPoint presentations (PPTX): a page a slide with its title, texts, tables, diagrams and speaker notes.
+
+It must not know of the other formats.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from rag.documents.source import Pages, Source, open_zip, tag, xml_parser
+from rag.documents.tables import cell_text, table_lines
+from rag.schema import Page
+
+logger = logging.getLogger(__name__)
+
+
+def read_slides(source: Source) -> Pages:
+    """Each slide as "Slide 1", "Slide 2", ..., hidden ones too; the title marked `#` as in Markdown."""
+    from pptx import Presentation
+
+    open_zip(source).close()
+    slides = list(_slides(Presentation(str(source.path))))
+    for number, slide in enumerate(slides, 1):
+        label = f"Slide {number}"
+        try:
+            text = re.sub(r"\n{3,}", "\n\n", "\n".join(_slide(slide)))
+            label += " (hidden)" if slide.element.get("show") in {"0", "false"} else ""
+        except MemoryError:
+            raise
+        except Exception as error:  # noqa: BLE001 - a broken slide raises anything; the others may be whole
+            logger.info("a slide could not be read: %r", error)
+            source.warn(f"Slide {number} could not be read.")
+            text = ""
+        yield Page(text.strip("\n"), number, label), len(slides)
+
+
+def _slides(presentation: Any) -> Iterator[Any]:
+    """Each slide, None (which nothing can be read from) for one that its list names and that is not there."""
+    for slide in presentation.slides._sldIdLst:
+        try:
+            yield presentation.part.related_slide(slide.rId)
+        except (KeyError, AttributeError):
+            yield None
+
+
+def _slide(slide: Any) -> Iterator[str]:
+    title = slide.shapes.title
+    if title is not None and title.text_frame.text.strip():
+        yield f"# {' '.join(title.text_frame.text.split())}\n"
+    yield from _shapes(slide, slide.shapes._spTree, None if title is None else title._element)
+    if slide.has_notes_slide and (frame := slide.notes_slide.notes_text_frame) is not None and frame.text.strip():
+        yield f"\nNotes: {frame.text}"
+
+
+def _shapes(slide: Any, parent: Any, title: Any) -> Iterator[str]:
+    """The text of the shapes below an element, in their order: groups are opened, a diagram's drawing is fetched."""
+    for element in parent:
+        kind = tag(element)
+        if element is title:
+            continue
+        if kind == "txBody":
+            yield from filter(None, (_paragraph(paragraph) for paragraph in element.iterchildren("{*}p")))
+        elif kind == "tbl":
+            rows = (
+                [" ".join(map(_paragraph, cell.iter("{*}p"))) for cell in row.iterchildren("{*}tc")]
+                for row in element.iter("{*}tr")
+            )
+            yield from ("", *table_lines(rows), "")
+        elif kind == "relIds":
+            yield from _diagram(slide, element)
+        elif kind == "chart":
+            yield from _chart(slide, element)
+        elif kind not in {"nvSpPr", "spPr", "nvPicPr", "blipFill", "style", "Fallback"}:
+            yield from _shapes(slide, element, title)
+
+
+def _diagram(slide: Any, element: Any) -> Iterator[str]:
+    """The words of SmartArt, which stand in a part of their own."""
+    from lxml import etree
+
+    data = next((value for key, value in element.attrib.items() if key.endswith("}dm")), "")
+    if data in slide.part.rels and not slide.part.rels[data].is_external:
+        tree = etree.fromstring(slide.part.related_part(data).blob, xml_parser())
+        yield from filter(None, (_paragraph(paragraph) for paragraph in tree.iter("{*}p")))
+
+
+def _chart(slide: Any, element: Any) -> Iterator[str]:
+    """A chart's title, and its numbers as a table."""
+    chart_id = next((value for key, value in element.attrib.items() if key.endswith("}id")), "")
+    if chart_id not in slide.part.rels or slide.part.rels[chart_id].is_external:
+        return
+    chart = slide.part.related_part(chart_id).chart
+    if chart.has_title and chart.chart_title.has_text_frame:
+        yield f"\n{chart.chart_title.text_frame.text}"
+    for plot in chart.plots:
+        series = list(plot.series)
+        names = ["", *(one.name for one in series)]
+        values = zip(*(map(cell_text, one.values) for one in series), strict=False)
+        rows = ([str(category), *row] for category, row in zip(plot.categories, values, strict=False))
+        yield from table_lines([names, *rows])
+
+
+def _paragraph(paragraph: Any) -> str:
+    return "".join("\n" if tag(part) == "br" else part.text or "" for part in paragraph.iter("{*}t", "{*}br")).strip()
