@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
@@ -19,21 +19,29 @@ from backends.base import GenerationOptions, Loaded
 from backends.manager import ModelManager
 from backends.translate import translate
 from errors import BackendError, ConfigurationError
+from rag.backup import Counts, Manifest, count, settle, write
+from rag.backup import restore as restore_backup
 from rag.chat.conversations import Conversations
 from rag.chat.turn import Answerer, Question
 from rag.chat.turns import Turn, Turns
 from rag.chat.writer import LeasedModel
 from rag.db import Database
+from rag.documents.indexing import Indexing, Read
 from rag.documents.ingest import Ingest
+from rag.documents.integrity import Finding, Integrity
 from rag.documents.library import DEFAULT_COLLECTION, Library
+from rag.documents.originals import Originals
+from rag.documents.parsers import Parsers
+from rag.documents.sync import Sync
 from rag.folder import DataFolder
 from rag.index.collection import CollectionIndex
 from rag.index.embedding_models import open_embeddings
 from rag.index.embeddings import EmbeddingModel
+from rag.index.indexes import Indexes, IndexRecord
 from rag.index.lexical import LexicalIndex
 from rag.index.retriever import HybridRetriever
 from rag.index.store import VectorStore
-from rag.schema import DocumentState, Message, Retrieval
+from rag.schema import CollectionRecord, DocumentRecord, DocumentState, Message, Retrieval
 from settings import ROOT, Settings
 
 log = logging.getLogger(__name__)
@@ -47,6 +55,12 @@ SAMPLE_QUESTIONS = (
 """Questions to try, each answered by another of the samples."""
 
 
+AT_ONCE = 20
+"""Documents that something is done with while a person waits; more of them go on in the background."""
+PACE = 20
+"""The last documents that were read, by which the time is estimated that the others will take."""
+
+
 def sample_files() -> list[Path]:
     """The sample documents, by name."""
     return sorted(path for path in SAMPLES.iterdir() if path.is_file())
@@ -57,7 +71,8 @@ class Ask:
     """A question and how a person wants it answered; None takes the setting."""
 
     text: str
-    collection: str = DEFAULT_COLLECTION
+    collections: tuple[str, ...] = (DEFAULT_COLLECTION,)
+    """Names of those that are searched; all where there are none."""
     conversation_id: str | None = None
     backend: str | None = None
     model: str | None = None
@@ -66,6 +81,19 @@ class Ask:
     options: GenerationOptions | None = None
     passages: int | None = None
     strict: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Queue:
+    """What is being read of a collection, and what waits."""
+
+    reading: tuple[DocumentRecord, ...]
+    next: tuple[DocumentRecord, ...]
+    """The first of those that wait, in their turn."""
+    waiting: int
+    deleting: int
+    seconds_left: float | None
+    """Until everything is read, what waits in other collections too; None while too little is known to say."""
 
 
 def _once(retrieve: Callable[[str, Sequence[str]], Retrieval]) -> Callable[[str, Sequence[str]], Retrieval]:
@@ -79,6 +107,19 @@ def _once(retrieve: Callable[[str, Sequence[str]], Retrieval]) -> Callable[[str,
             return found[0]
 
     return search
+
+
+def _merged(retrievals: Sequence[Retrieval], k: int) -> Retrieval:
+    """The best passages of searches by different embedding models, whose scores are those of one question each."""
+    if len(retrievals) == 1:
+        return retrievals[0]
+    passages = sorted((p for found in retrievals for p in found.passages), key=lambda p: p.score, reverse=True)
+    return Retrieval(
+        passages=tuple(passages[:k]),
+        refused=all(found.refused for found in retrievals),
+        confidence=max((found.confidence for found in retrievals), default=0.0),
+        seconds=sum(found.seconds for found in retrievals),
+    )
 
 
 class Services:
@@ -95,6 +136,7 @@ class Services:
         self.settings = settings
         self.folder = DataFolder.open(settings.data_dir)
         try:
+            settle(self.folder)
             self.database = Database(self.folder.database)
         except BaseException:
             self.folder.close()
@@ -106,63 +148,226 @@ class Services:
         self.manager = ModelManager(settings)
         self.store = VectorStore(self.folder.chroma)
         self.lexical = LexicalIndex(self.database)
+        self.indexes = Indexes(self.database)
+        self.parsers = Parsers()
+        self.read: Read = self.parsers.read
+        self._models: dict[str, EmbeddingModel] = {}
+        self._models_lock = threading.Lock()
         self._warmed = False
+        self._closing = threading.Event()
+        self._errands: list[threading.Thread] = []
 
     @cached_property
     def embeddings(self) -> EmbeddingModel:
-        """The library's embedding model; its weights load on first use."""
+        """The embedding model of the settings, which new collections get; its weights load on first use."""
         return open_embeddings(self.settings)
+
+    def embedding_model(self, name: str) -> EmbeddingModel:
+        """An embedding model by the name that GESTALT_EMBEDDING_MODEL would have; its weights load on first use.
+
+        Raises:
+            ConfigurationError: it cannot be had.
+        """
+        if name in ("", self.settings.embedding_model):
+            return self.embeddings
+        with self._models_lock:
+            if name not in self._models:
+                self._models[name] = open_embeddings(self.settings.model_copy(update={"embedding_model": name}))
+            return self._models[name]
+
+    @cached_property
+    def indexing(self) -> Indexing:
+        """One document into its indices and out of them."""
+        return Indexing(
+            self.library,
+            Originals(self.folder.uploads),
+            self.indexes,
+            partial(CollectionIndex, self.database, self.store, self.lexical),
+            self.embedding_model,
+            self.read,
+            model=self.settings.embedding_model,
+            chunk_tokens=self.settings.chunk_tokens,
+            chunk_overlap=self.settings.chunk_overlap,
+        )
 
     @cached_property
     def ingest(self) -> Ingest:
         """The way in. `ingest.start()` begins to work off the queue."""
         return Ingest(
             self.library,
-            self.folder.uploads,
-            partial(CollectionIndex, self.database, self.store, self.lexical),
-            self.embeddings,
+            self.indexing.originals,
+            self.indexing,
             max_bytes=self.settings.max_upload_mb * 1_000_000,
-            chunk_tokens=self.settings.chunk_tokens,
-            chunk_overlap=self.settings.chunk_overlap,
         )
 
     # --- documents ---
 
-    def add_samples(self, owner: str) -> None:
-        """Put the sample documents into the default collection's queue."""
-        collection = self.library.collection(owner, create=True)
+    def add_samples(self, owner: str, collection_id: str | None = None) -> None:
+        """Put the sample documents into a collection's queue; the default one's where none is named."""
+        collection_id = collection_id or self.library.collection(owner, create=True).id
         for path in sample_files():
-            self.ingest.submit(owner, collection.id, path.name, path)
+            self.ingest.submit(owner, collection_id, path.name, path)
+        self.ingest.wake()
+
+    def queue(self, owner: str, collection_id: str) -> Queue:
+        """What is being read of a collection, what waits, and for how long."""
+        counts = {found.id: self.library.counts(owner, found.id) for found in self.library.collections(owner)}
+        mine = counts.get(collection_id, {})
+        find = partial(self.library.find, owner, collection_id)
+        reading, _ = find(states=[DocumentState.INDEXING], limit=3)
+        waiting, _ = find(states=[DocumentState.PENDING], descending=False, limit=3)
+        last, _ = find(states=[DocumentState.READY], limit=PACE)
+        everything = sum(number for each in counts.values() for state, number in each.items() if state.is_open)
+        left = everything - sum(document.progress for document in reading)
+        return Queue(
+            reading=tuple(reading),
+            next=tuple(waiting),
+            waiting=mine.get(DocumentState.PENDING, 0),
+            deleting=mine.get(DocumentState.DELETING, 0),
+            seconds_left=left * sum(d.seconds for d in last) / len(last) if len(last) >= PACE // 4 else None,
+        )
+
+    def each(self, verb: Callable[[str, str], object], owner: str, document_ids: Sequence[str]) -> None:
+        """Call `verb(owner, id)` for each document; many of them in the background."""
+        work = partial(self._go_through, verb, owner, document_ids)
+        self._behind(work) if len(document_ids) > AT_ONCE else work()
+
+    def delete(self, owner: str, document_ids: Sequence[str]) -> None:
+        """Remove documents, many of them in the background; what a kill leaves, the next start finishes.
+
+        Raises:
+            StoreError: an index could not be written; the next start tries again.
+        """
+        for document_id in document_ids:
+            self.library.update(owner, document_id, state=DocumentState.DELETING)
+        self.each(self.ingest.delete, owner, document_ids)
+
+    def delete_collection(self, owner: str, collection_id: str) -> None:
+        """Remove a collection with its documents, in the background; nobody sees it any more."""
+        self.library.mark_collection(owner, collection_id)
+
+        def work() -> None:
+            documents = self.library.documents(owner, collection_id)
+            self._go_through(self.ingest.delete, owner, [document.id for document in documents])
+            if not self._closing.is_set():
+                self.ingest.delete_collection(owner, collection_id)
+
+        self._behind(work)
+
+    def _go_through(self, verb: Callable[[str, str], object], owner: str, document_ids: Sequence[str]) -> None:
+        for document_id in document_ids:
+            if self._closing.is_set():
+                return
+            verb(owner, document_id)
+
+    def _behind(self, work: Callable[[], None]) -> None:
+        def run() -> None:
+            try:
+                work()
+            except Exception:
+                log.exception("What was begun in the background could not be finished")
+
+        self._errands = [errand for errand in self._errands if errand.is_alive()]
+        self._errands.append(threading.Thread(target=run, name="errand", daemon=True))
+        self._errands[-1].start()
+
+    def indexes_of(self, owner: str, collection_id: str) -> list[tuple[IndexRecord, int]]:
+        """The indexes of a collection, each with the number of its vectors.
+
+        Raises:
+            StoreError: they cannot be counted.
+        """
+        found = self.indexes.all(owner, collection_id)
+        return [(index, self.store.count(collection_id, index.fingerprint)) for index in found]
+
+    def index_again(self, owner: str, collection_id: str) -> None:
+        """Begin to index a collection by the embedding model of the settings, beside the index that answers.
+
+        Raises:
+            ConfigurationError: the model cannot be had, or it is the one that answers.
+        """
+        self.indexing.rebuild(owner, collection_id, self.settings.embedding_model)
         self.ingest.wake()
 
     def ready_documents(self, owner: str, collection_id: str) -> int:
         """How many documents of a collection can be asked."""
         return self.library.count(owner, collection_id, DocumentState.READY)
 
+    def sync(self, owner: str, folder: Path, collection_id: str, *, adopt: bool = False) -> Sync:
+        """A folder on disk and the collection that is to be like it; see `Sync`."""
+        return Sync(self.ingest, owner, collection_id, folder, adopt=adopt)
+
+    # --- the data folder ---
+
+    def check(self) -> Iterator[Finding]:
+        """Where database, vectors, words and originals disagree. Not while the ingest worker runs.
+
+        Raises:
+            StoreError: one of them cannot be read.
+        """
+        return Integrity(self.database, self.store, self.lexical, self.ingest).check()
+
+    def counts(self) -> Counts:
+        """How much is in the data folder, as a backup notes it."""
+        return count(self.database, self.store)
+
+    def backup(self, file: Path, report: Callable[[float], None]) -> Manifest:
+        """Write everything into one file. Not while the ingest worker runs.
+
+        Raises:
+            ConfigurationError: there is such a file already.
+            StoreError: something cannot be read or written.
+        """
+        return write(self.folder, self.database, self.store, file, report)
+
     # --- questions ---
 
     def retrieve(
-        self, owner: str, question: str, *, history: Sequence[str] = (), k: int | None = None, collection: str
+        self,
+        owner: str,
+        question: str,
+        *,
+        history: Sequence[str] = (),
+        k: int | None = None,
+        collections: Sequence[str] = (DEFAULT_COLLECTION,),
     ) -> Retrieval:
         """The passages for a question, best first, without a model.
+
+        Args:
+            owner: who asks.
+            question: what is asked.
+            history: earlier questions, oldest first.
+            k: how many passages; the setting where it is not given.
+            collections: names of those that are searched; all where there are none.
 
         Raises:
             ConfigurationError: there is no such collection.
             StoreError: the index cannot be read.
         """
-        found = self.library.collection(owner, collection)
-        if not self.ready_documents(owner, found.id):
-            return Retrieval(passages=(), refused=True, confidence=0.0, seconds=0.0)
-        retriever = HybridRetriever(
-            owner=owner,
-            collection_ids=(found.id,),
-            database=self.database,
-            store=self.store,
-            lexical=self.lexical,
-            embeddings=self.embeddings,
-            k=k or self.settings.passages,
-        )
-        return retriever.retrieve(question, history=history)
+        k = k or self.settings.passages
+        by_model: dict[EmbeddingModel, list[str]] = {}
+        for found in self._named(owner, collections):
+            if self.ready_documents(owner, found.id):
+                by_model.setdefault(self.indexing.model_of(owner, found.id), []).append(found.id)
+        retrievals = [
+            HybridRetriever(
+                owner=owner,
+                collection_ids=tuple(ids),
+                database=self.database,
+                store=self.store,
+                lexical=self.lexical,
+                embeddings=embeddings,
+                k=k,
+            ).retrieve(question, history=history)
+            for embeddings, ids in by_model.items()
+        ]
+        return _merged(retrievals, k)
+
+    def _named(self, owner: str, names: Sequence[str]) -> list[CollectionRecord]:
+        """The collections of those names, all where there are none. The default one is made where it is missing."""
+        if not names:
+            return self.library.collections(owner)
+        return [self.library.collection(owner, name, create=name == DEFAULT_COLLECTION) for name in names]
 
     def ask(self, owner: str, ask: Ask) -> tuple[Message, Turn]:
         """Start a turn; the message is stored and still empty, the turn is running.
@@ -204,8 +409,9 @@ class Services:
                 model = ""
         options = ask.options or self.default_options()
         fallback = self.settings.fallback if ask.fallback is None else ask.fallback
-        collection = self.library.collection(owner, ask.collection, create=ask.collection == DEFAULT_COLLECTION)
-        ready = self.ready_documents(owner, collection.id)
+        collections = self._named(owner, ask.collections)
+        ready = sum(self.ready_documents(owner, collection.id) for collection in collections)
+        names = ", ".join(f"“{collection.name}”" for collection in collections)
 
         def answerer(name: str, model: str) -> Answerer:
             return Answerer(self.manager.backend(name).label, lambda: self._lease(owner, name, model, options))
@@ -217,9 +423,9 @@ class Services:
             owner=owner,
             conversation_id=ask.conversation_id,
             text=ask.text,
-            searched=f"{ready} document{'' if ready == 1 else 's'} in “{collection.name}”",
+            searched=f"{ready} document{'' if ready == 1 else 's'} in {names}",
             retrieve=lambda text, history: self.retrieve(
-                owner, text, history=history, k=ask.passages, collection=collection.name
+                owner, text, history=history, k=ask.passages, collections=ask.collections
             ),
             answerers=answerers,
             backend=backend,
@@ -307,10 +513,23 @@ class Services:
 
     def close(self) -> None:
         """Stop turns and ingest, give back the models, and let another process have the data folder."""
+        self._closing.set()
         self.turns.close()
+        for errand in self._errands:
+            errand.join()
         if "ingest" in self.__dict__:
             self.ingest.close()
+        self.parsers.close()
         self.manager.close()
         self.store.close()
         self.database.close()
         self.folder.close()
+
+
+def restore(settings: Settings, file: Path, report: Callable[[float], None], *, force: bool = False) -> Manifest:
+    """Make the data folder from a backup, before there are services; see `rag.backup.restore`."""
+    folder = DataFolder.open(settings.data_dir)
+    try:
+        return restore_backup(folder, file, report, force=force)
+    finally:
+        folder.close()

@@ -68,6 +68,24 @@ class CollectionRow(Base):
     id: Mapped[str] = mapped_column(primary_key=True, default=new_id)
     name: Mapped[str]
     fingerprint: Mapped[str] = mapped_column(default="")
+    """Of the index that answers; see `IndexRow`."""
+    deleting: Mapped[bool] = mapped_column(default=False)
+    created: Mapped[datetime] = mapped_column(default=now)
+
+
+class IndexRow(Base):
+    """An index of a collection: that of one embedding model. One of them answers."""
+
+    __tablename__ = "indexes"
+
+    collection_id: Mapped[str] = mapped_column(ForeignKey("collections.id"), primary_key=True)
+    fingerprint: Mapped[str] = mapped_column(primary_key=True)
+    embedding_model: Mapped[str]
+    """As GESTALT_EMBEDDING_MODEL names it."""
+    identity: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    """What the fingerprint stands for, for people: model, weights, dimension, prefixes, splitter."""
+    wanted: Mapped[bool] = mapped_column(default=False)
+    """It is being built, and answers when it is complete."""
     created: Mapped[datetime] = mapped_column(default=now)
 
 
@@ -80,6 +98,11 @@ class DocumentRow(Base):
     id: Mapped[str] = mapped_column(primary_key=True, default=new_id)
     collection_id: Mapped[str] = mapped_column(ForeignKey("collections.id"))
     name: Mapped[str]
+    path: Mapped[str] = mapped_column(default="", index=True)
+    """Relative to what was named when it was added; another content under the same path is another version."""
+    version: Mapped[int] = mapped_column(default=1)
+    replaces: Mapped[str | None]
+    """The document that goes when this one is ready: an older version, or itself in another collection."""
     sha256: Mapped[str] = mapped_column(index=True)
     size: Mapped[int]
     state: Mapped[str] = mapped_column(index=True)
@@ -87,6 +110,12 @@ class DocumentRow(Base):
     chunks: Mapped[int] = mapped_column(default=0)
     seconds: Mapped[float] = mapped_column(default=0.0)
     reason: Mapped[str] = mapped_column(default="")
+    reason_type: Mapped[str] = mapped_column(default="")
+    """Class of the error behind the reason."""
+    warnings: Mapped[list[Any]] = mapped_column(default=list)
+    attempts: Mapped[int] = mapped_column(default=0)
+    next_try: Mapped[datetime | None]
+    """It waits until then: a later try may help."""
     progress: Mapped[float] = mapped_column(default=0.0)
     created: Mapped[datetime] = mapped_column(default=now)
 
@@ -100,6 +129,7 @@ class PageRow(Base):
     position: Mapped[int] = mapped_column(primary_key=True)
     """0-based."""
     number: Mapped[int | None]
+    label: Mapped[str] = mapped_column(default="")
     text: Mapped[str]
 
 
@@ -117,6 +147,8 @@ class ChunkRow(Base):
     page: Mapped[int | None]
     start: Mapped[int]
     end: Mapped[int]
+    heading: Mapped[str] = mapped_column(default="")
+    label: Mapped[str] = mapped_column(default="")
     text: Mapped[str]
 
 

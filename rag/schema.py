@@ -26,6 +26,8 @@ class Page:
     text: str
     number: int | None = None
     """1-based; None where the format has no pages."""
+    label: str = ""
+    """What a person calls it: “page iv” of a PDF, “Slide 3”, the name of a sheet, the title of a chapter."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +40,16 @@ class Chunk:
     start: int
     end: int
     page: int | None = None
+    heading: str = ""
+    """The headings above it, outermost first: “Guests › Arrival”."""
+    label: str = ""
+    """What a person calls the page: “page iv”, “Slide 3”; empty where the number says it."""
+
+
+def place(document: str, page: int | None, label: str) -> str:
+    """Where something stands, as a person reads it: “report.pdf, page 4”."""
+    where = label or (f"page {page}" if page else "")
+    return f"{document}, {where}" if where else document
 
 
 class DocumentState(StrEnum):
@@ -48,6 +60,11 @@ class DocumentState(StrEnum):
     READY = "ready"
     FAILED = "failed"
     DELETING = "deleting"
+
+    @property
+    def is_open(self) -> bool:
+        """It waits for the worker, or is being read."""
+        return self in (DocumentState.PENDING, DocumentState.INDEXING)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +86,22 @@ class DocumentRecord:
     progress: float
     """0 to 1 while it is being indexed."""
     created: datetime
+    path: str = ""
+    """Relative to what was named when it was added."""
+    version: int = 1
+    """Counts the contents that came under the same path and are kept beside each other."""
+    replaces: str | None = None
+    reason_type: str = ""
+    """Class of the error behind the reason: `PasswordRequired`, say."""
+    warnings: tuple[str, ...] = ()
+    """Sentences about what was not read, of a document that is ready."""
+    attempts: int = 0
+    next_try: datetime | None = None
+
+    @property
+    def title(self) -> str:
+        """Its name, with the version where it is not the first."""
+        return f"{self.name} (version {self.version})" if self.version > 1 else self.name
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +135,13 @@ class Passage:
     """Cosine similarity of question and chunk, -1 to 1."""
     lexical: float
     """BM25 score, 0 where no word of the question is in the chunk."""
+    heading: str = ""
+    label: str = ""
+
+    @property
+    def place(self) -> str:
+        """File and page, as a person reads them."""
+        return place(self.document, self.page, self.label)
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +189,12 @@ class Citation:
     end: int
     answer_end: int = 0
     """Where in the answer's text the supported sentence ends."""
+    label: str = ""
+
+    @property
+    def place(self) -> str:
+        """File and page, as a person reads them."""
+        return place(self.document, self.page, self.label)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from backends.manager import ModelManager
+from rag.documents.loaders import load
 from rag.schema import LOCAL_OWNER, DocumentRecord, DocumentState
 from services import Services
 from settings import Settings
@@ -27,6 +28,7 @@ class Rehearsal(Services):
         self.spare = ScriptedBackend(self.settings, name="spare", models=("wren",), cannot={"top_k": "It takes none."})
         self.manager = ModelManager(self.settings, [self.backend, self.spare])
         self.embeddings = self.words = WordEmbeddings()
+        self.read = load  # in this process: the parsers' own tests start processes
 
     def put(self, name: str, content: bytes) -> DocumentRecord:
         """Take a document through to ready or failed."""

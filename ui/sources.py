@@ -13,11 +13,6 @@ HEIGHT = 380
 """Pixels: the best passage whole, and the beginning of the next."""
 
 
-def place(passage: Passage | Citation) -> str:
-    """File and page, as a person reads them."""
-    return f"{passage.document}, page {passage.page}" if passage.page else passage.document
-
-
 def draw(passages: Sequence[Passage], citations: Sequence[Citation] = (), *, label: str) -> None:
     """All passages in one expander; those that hold a cited span come first."""
     if not passages:
@@ -37,7 +32,9 @@ def _passage(number: int, passage: Passage, citations: Sequence[Citation]) -> No
         mark = ":green-badge[:material/check: supports the answer]"
     elif citations:
         mark = ":gray-badge[fits the question]"
-    st.markdown(f"**{number} · {text.literal(place(passage))}** {mark}")
+    st.markdown(f"**{number} · {text.literal(passage.place)}** {mark}")
+    if passage.heading:
+        st.caption(text.literal(passage.heading))
     spans = [(c.start - passage.start, c.end - passage.start) for c in citations]
     with st.container(border=True):
         st.markdown(text.highlighted(passage.text, spans))
@@ -50,7 +47,7 @@ def _passage(number: int, passage: Passage, citations: Sequence[Citation]) -> No
 
 def chips(citations: Sequence[Citation]) -> None:
     """One badge a cited place, in the answer's order."""
-    seen = {(c.n, place(c)): c for c in reversed(citations)}
+    seen = {(c.n, c.place): c for c in reversed(citations)}
     if not seen:
         return
     st.markdown(

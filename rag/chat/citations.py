@@ -148,6 +148,7 @@ class _Sources:
             start=start,
             end=passage.start + span.end,
             answer_end=answer_end,
+            label=passage.label,
         )
         citations.setdefault((passage.document_id, passage.page, start), citation)
 

@@ -50,10 +50,10 @@ def not_found(searched: str, passages: Sequence[Passage]) -> str:
 
 def quote(number: int, passage: Passage) -> str:
     """A passage as it stands in the prompt."""
-    place = f"{passage.document}, page {passage.page}" if passage.page else passage.document
     # A passage that held the closing quotes would speak outside of them from there on.
     text = passage.text.replace(QUOTES, '"')
-    return f"[{number}] {place}\n{QUOTES}\n{text}\n{QUOTES}"
+    heading = f" ({passage.heading})" if passage.heading else ""
+    return f"[{number}] {passage.place}{heading}\n{QUOTES}\n{text}\n{QUOTES}"
 
 
 def answered(history: Sequence[Message]) -> list[Message]:

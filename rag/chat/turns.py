@@ -144,6 +144,13 @@ class Turns:
         for turn in running:
             for _ in turn.follow():
                 pass
+        asyncio.run_coroutine_threadsafe(_others(), self._loop).result()
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
+
+
+async def _others() -> None:
+    """Wait a moment for tasks that are none of ours: providers' clients close themselves when they are collected."""
+    if tasks := asyncio.all_tasks() - {asyncio.current_task()}:
+        await asyncio.wait(tasks, timeout=1)

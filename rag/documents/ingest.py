@@ -2,70 +2,71 @@
 
 The queue is the `pending` rows of the library, so it outlives the process; one worker thread takes from it. Ids are
 deterministic and every step can be repeated: what a kill interrupts is done again from the start of that document.
+A document that takes the place of another lets it answer until it is ready itself.
 """
 
 from __future__ import annotations
 
-import hashlib
 import logging
-import shutil
 import threading
 import time
 from collections.abc import Callable
-from pathlib import Path
+from datetime import timedelta
+from pathlib import Path, PurePosixPath
 
-from errors import AppError, DocumentTooLarge, EmptyDocument, StoreError
-from rag.db import new_id
-from rag.documents.library import Library
-from rag.documents.loaders import load
-from rag.documents.splitter import split
-from rag.index.collection import CollectionIndex
-from rag.index.embeddings import EmbeddingModel
-from rag.schema import Chunk, DocumentRecord, DocumentState
+from errors import AppError, DocumentTooLarge, EmptyDocument, PasswordRequired, StoreError
+from rag.db import new_id, now
+from rag.documents.indexing import Indexing, Interrupted
+from rag.documents.library import Library, Submitted
+from rag.documents.originals import Originals
+from rag.schema import CollectionRecord, DocumentRecord, DocumentState
 
 log = logging.getLogger(__name__)
 
-BATCH = 64
-"""Chunks that are embedded and stored at once: the step of the progress, and what a kill can cost."""
-READING = 0.2
-"""Share of the progress that reading takes; embedding is the rest."""
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+ATTEMPTS = 5
+"""Tries of a document whose failure may pass: a full disk, a locked database."""
+FIRST_WAIT_S = 10.0
+"""Seconds before the second try; each further one waits twice as long."""
+CANCELLED = "Cancelled"
 
 
 class Ingest:
-    """Takes documents in and out of the library."""
+    """Takes documents in and out of the library. All methods may be called from any thread."""
 
-    def __init__(
-        self,
-        library: Library,
-        uploads: Path,
-        open_index: Callable[[str, str], CollectionIndex],
-        embeddings: EmbeddingModel,
-        *,
-        max_bytes: int,
-        chunk_tokens: int,
-        chunk_overlap: int,
-    ) -> None:
-        """`open_index(collection_id, fingerprint)` gives the indices of a collection; `uploads` keeps originals."""
+    def __init__(self, library: Library, originals: Originals, indexing: Indexing, *, max_bytes: int) -> None:
         self.library = library
-        self._uploads = uploads
-        self._open_index = open_index
-        self._embeddings = embeddings
+        self.originals = originals
+        self.indexing = indexing
         self._max_bytes = max_bytes
-        self._chunk_tokens = chunk_tokens
-        self._chunk_overlap = chunk_overlap
         # Held while rows and indices change together, so that a delete and the worker never cross.
-        self._lock = threading.Lock()
+        self._lock = indexing.lock
         self._wake = threading.Event()
         self._closing = threading.Event()
         self._worker: threading.Thread | None = None
+        # Of documents that wait to be read again. Never stored.
+        self._passwords: dict[str, str] = {}
 
-    def submit(self, owner: str, collection_id: str, name: str, source: Path | bytes) -> tuple[DocumentRecord, bool]:
-        """Put a document into the queue: `(record, is_duplicate)`. Its original is kept under its sha256.
+    # --- the way in ---
+
+    def submit(
+        self,
+        owner: str,
+        collection_id: str,
+        path: str,
+        source: Path | bytes,
+        *,
+        replace: bool = False,
+        password: str | None = None,
+    ) -> tuple[DocumentRecord, Submitted]:
+        """Put a document into the queue. Its original is kept under its sha256.
+
+        Args:
+            owner: whose collection.
+            collection_id: its id.
+            path: relative to what a person named; its last part is the document's name.
+            source: the file or its content.
+            replace: the newest document under the same path goes when this one is ready.
+            password: opens the file; kept in memory until it was read.
 
         Raises:
             DocumentTooLarge: it is over the limit.
@@ -73,7 +74,8 @@ class Ingest:
             StoreError: it could not be stored.
         """
         size = len(source) if isinstance(source, bytes) else source.stat().st_size
-        name = Path(name.replace("\\", "/")).name or "document"
+        path = _relative(path)
+        name = PurePosixPath(path).name
         if size > self._max_bytes:
             raise DocumentTooLarge(
                 f"“{name}” is {size / 1e6:.0f} MB; the limit is {self._max_bytes / 1e6:.0f} MB.",
@@ -81,27 +83,57 @@ class Ingest:
             )
         if size == 0:
             raise EmptyDocument(f"“{name}” is an empty file.", "Check that it was saved or copied completely.")
-        sha256 = hashlib.sha256(source).hexdigest() if isinstance(source, bytes) else _digest(source)
         with self._lock:
             try:
-                self._keep(source, sha256)
+                sha256 = self.originals.keep(source)
             except OSError as error:
                 raise StoreError(
                     f"“{name}” could not be stored: {error.strerror or error}.",
                     "Check that the data folder is writable and the disk is not full.",
                 ) from error
-            return self.library.begin(owner, collection_id, name, sha256, size)
+            older = self.library.same_path(owner, collection_id, path) if replace else []
+            replaces = next((document.id for document in older if document.sha256 != sha256), None)
+            document, outcome = self.library.begin(owner, collection_id, path, sha256, size, replaces=replaces)
+            if password is not None and outcome is not Submitted.DUPLICATE:
+                self._passwords[document.id] = password
+            return document, outcome
 
-    def _keep(self, source: Path | bytes, sha256: str) -> None:
-        kept = self._uploads / sha256
-        if kept.exists():
-            return
-        partial = kept.with_suffix(f".{new_id()}")
-        if isinstance(source, bytes):
-            partial.write_bytes(source)
-        else:
-            shutil.copyfile(source, partial)
-        partial.replace(kept)
+    def move(self, owner: str, document_id: str, target: CollectionRecord) -> Submitted | None:
+        """Put a document into another collection, and take it out of its own when it is ready there.
+
+        Returns:
+            None where it is gone; `DUPLICATE` where the target has its content already: then it only leaves its own.
+        """
+        document = self.library.document(owner, document_id)
+        if document is None or document.collection_id == target.id:
+            return None
+        _, outcome = self.library.begin(
+            owner, target.id, document.path, document.sha256, document.size, replaces=document.id
+        )
+        if outcome is Submitted.DUPLICATE:
+            self.delete(owner, document_id)
+        self.wake()
+        return outcome
+
+    def retry(self, owner: str, document_id: str, password: str | None = None) -> None:
+        """Put a failed document back into the queue."""
+        with self._lock:
+            document = self.library.document(owner, document_id)
+            if document is None or document.state is not DocumentState.FAILED:
+                return
+            if password is not None:
+                self._passwords[document_id] = password
+            self.library.update(
+                owner, document_id, state=DocumentState.PENDING, reason="", reason_type="", progress=0.0, attempts=0
+            )
+        self.wake()
+
+    def cancel(self, owner: str, document_id: str) -> None:
+        """Take a document out of the queue, also while it is being read; it can be tried again."""
+        with self._lock:
+            document = self.library.document(owner, document_id)
+            if document and document.state.is_open:
+                self._fail(owner, document_id, "It was cancelled. Try again to read it.", CANCELLED)
 
     # --- the worker ---
 
@@ -115,13 +147,6 @@ class Ingest:
         """Tell the worker that there is something in the queue."""
         self._wake.set()
 
-    def retry(self, owner: str, document_id: str) -> None:
-        """Put a failed document back into the queue."""
-        document = self.library.document(owner, document_id)
-        if document and document.state is DocumentState.FAILED:
-            self.library.update(owner, document_id, state=DocumentState.PENDING, reason="", progress=0.0)
-            self.wake()
-
     def close(self) -> None:
         """Stop after the current batch; what is unfinished goes on at the next start."""
         self._closing.set()
@@ -130,15 +155,18 @@ class Ingest:
             self._worker.join()
 
     def recover(self) -> None:
-        """Put interrupted documents back into the queue and finish interrupted deletions."""
+        """Put interrupted documents back into the queue and finish interrupted deletions and replacements."""
         self._requeue()
-        for owner, document in self.library.in_state(DocumentState.DELETING):
-            try:
+        try:
+            for owner, document in self.library.in_state(DocumentState.DELETING):
                 self.delete(owner, document.id)
-            except StoreError:
-                log.exception("A deletion could not be finished; the next start tries again")
-        for partial in self._uploads.glob("*.*"):
-            partial.unlink()
+            for owner, document in self.library.replacing():
+                self._make_way(owner, document)
+            for owner, collection in self.library.marked_collections():
+                self.delete_collection(owner, collection.id)
+        except StoreError:
+            log.exception("A deletion could not be finished; the next start tries again")
+        self.originals.sweep(keep=self.library.contents())
 
     def _requeue(self) -> None:
         for owner, document in self.library.in_state(DocumentState.INDEXING):
@@ -153,13 +181,15 @@ class Ingest:
             except Exception:
                 # A full disk, say: the queue stays as it is, and the worker looks again later.
                 log.exception("The ingest queue could not be worked off")
-            self._wake.wait(timeout=30)
+            self._wake.wait(timeout=FIRST_WAIT_S)
 
     def _work_off(self) -> None:
-        for owner, document in self.library.in_state(DocumentState.PENDING):
-            if self._closing.is_set():
+        while not self._closing.is_set():
+            if due := self.library.due():
+                owner, document = due[0]
+                self.process(owner, document.id)
+            elif not self.indexing.rebuild_step():
                 return
-            self.process(owner, document.id)
 
     def process(
         self, owner: str, document_id: str, report: Callable[[float], None] | None = None
@@ -169,91 +199,102 @@ class Ingest:
         Never raises for what is wrong with the document: the reason is in the record. None where it was deleted.
         """
         document = self.library.document(owner, document_id)
-        if document is None:
-            return None
+        if document is None or not document.state.is_open:
+            return document
         started = time.perf_counter()
-        try:
-            self.library.update(owner, document_id, state=DocumentState.INDEXING, reason="", progress=0.0)
-            self._index(owner, document, report or (lambda _: None))
-        except _Interrupted:
-            pass
-        except AppError as error:
-            self._end(owner, document_id, DocumentState.FAILED, started, reason=str(error))
-        except Exception:
-            reference = new_id()[:8]
-            log.exception("Ingest of %s failed, reference %s", document_id, reference)
-            reason = f"Something went wrong inside Gestalt; the log has it under {reference}."
-            self._end(owner, document_id, DocumentState.FAILED, started, reason=reason)
-        else:
-            self._end(owner, document_id, DocumentState.READY, started, progress=1.0)
-        return self.library.document(owner, document_id)
-
-    def _end(self, owner: str, document_id: str, state: DocumentState, started: float, **values: object) -> None:
-        seconds = round(time.perf_counter() - started, 3)
-        with self._lock:
-            if self._is_indexing(owner, document_id):
-                self.library.update(owner, document_id, state=state, seconds=seconds, **values)
-
-    def _is_indexing(self, owner: str, document_id: str) -> bool:
-        document = self.library.document(owner, document_id)
-        return document is not None and document.state is DocumentState.INDEXING
-
-    def _index(self, owner: str, document: DocumentRecord, report: Callable[[float], None]) -> None:
         told = 0.0
 
         def tell(progress: float) -> None:
             nonlocal told
-            if self._closing.is_set():
-                raise _Interrupted
-            report(progress)
+            if self._closing.is_set() or not self.indexing.is_indexing(owner, document_id):
+                raise Interrupted
+            if report:
+                report(progress)
             if progress - told >= 0.01:
-                self.library.update(owner, document.id, progress=progress)
+                self.library.update(owner, document_id, progress=progress)
                 told = progress
 
-        original = self._uploads / document.sha256
-        pages = load(original, document.name, lambda done, total: tell(READING * done / max(1, total)))
-        limit = min(self._chunk_tokens, self._embeddings.max_tokens)
-        chunks = split(pages, self._embeddings.spans, limit, min(self._chunk_overlap, limit // 2))
-        if not chunks:
-            raise EmptyDocument(
-                f"No text was found in “{document.name}”.", "Check that it opens, and that its text can be selected."
-            )
-        self.library.claim(owner, document.collection_id, self._embeddings.fingerprint)
-        index = self._open_index(document.collection_id, self._embeddings.fingerprint)
-        with self._lock:
-            if document.chunks:
-                # An attempt that was cut short may have left chunks behind; their number stands in the row.
-                index.delete(owner, document.id, document.chunks)
-            self.library.set_pages(owner, document.id, pages)
-            self.library.update(owner, document.id, pages=len(pages), chunks=len(chunks))
-        for first in range(0, len(chunks), BATCH):
-            tell(READING + (1 - READING) * first / len(chunks))
-            self._add(index, owner, document.id, chunks[first : first + BATCH])
+        values: dict[str, object] = {"progress": 1.0}
+        try:
+            self.library.update(owner, document_id, state=DocumentState.INDEXING, reason="", progress=0.0)
+            self.indexing.index(owner, document, tell, self._passwords.get(document_id))
+            state = DocumentState.READY
+        except Interrupted:
+            return self.library.document(owner, document_id)
+        except AppError as error:
+            state, values = self._failure(document, error)
+        except Exception:
+            reference = new_id()[:8]
+            log.exception("Ingest of %s failed, reference %s", document_id, reference)
+            reason = f"Something went wrong inside Gestalt; the log has it under {reference}."
+            state, values = DocumentState.FAILED, {"reason": reason}
+        self._passwords.pop(document_id, None)
+        self._end(owner, document, state, seconds=round(time.perf_counter() - started, 3), **values)
+        return self.library.document(owner, document_id)
 
-    def _add(self, index: CollectionIndex, owner: str, document_id: str, chunks: list[Chunk]) -> None:
-        vectors = self._embeddings.embed_documents([chunk.text for chunk in chunks])
+    def _failure(self, document: DocumentRecord, error: AppError) -> tuple[DocumentState, dict[str, object]]:
+        """What becomes of a document after `error`: what may pass by itself is tried again, later and later."""
+        values: dict[str, object] = {"reason": str(error), "reason_type": type(error).__name__}
+        attempts = document.attempts + 1
+        if type(error) is not StoreError or attempts >= ATTEMPTS:
+            return DocumentState.FAILED, values
+        wait = timedelta(seconds=FIRST_WAIT_S * 2 ** (attempts - 1))
+        return DocumentState.PENDING, values | {"attempts": attempts, "next_try": now() + wait, "progress": 0.0}
+
+    def _end(self, owner: str, document: DocumentRecord, state: DocumentState, **values: object) -> None:
         with self._lock:
-            if not self._is_indexing(owner, document_id):
-                raise _Interrupted
-            index.add(owner, document_id, chunks, vectors)
+            if self.indexing.is_indexing(owner, document.id):
+                self.library.update(owner, document.id, state=state, **values)
+        if state is DocumentState.READY:
+            self._make_way(owner, document)
+
+    def _fail(self, owner: str, document_id: str, reason: str, kind: str) -> None:
+        self.library.update(owner, document_id, state=DocumentState.FAILED, reason=reason, reason_type=kind)
 
     # --- the way out ---
 
+    def _make_way(self, owner: str, document: DocumentRecord) -> None:
+        """Delete what a ready document replaces."""
+        if document.replaces:
+            self.delete(owner, document.replaces)
+            self.library.update(owner, document.id, replaces=None)
+
     def delete(self, owner: str, document_id: str) -> None:
-        """Remove a document: mark it, then vectors and full text, its original, its rows. Can be repeated."""
-        document = self.library.document(owner, document_id)
-        if document is None:
-            return
+        """Remove a document: mark it, then vectors and full text, its rows, its original. Can be repeated.
+
+        Raises:
+            StoreError: an index could not be written; the next start tries again.
+        """
         with self._lock:
+            document = self.library.document(owner, document_id)
+            if document is None:
+                return
             self.library.update(owner, document_id, state=DocumentState.DELETING)
-            if document.chunks:
-                # As it was indexed, whatever the embedding model is now.
-                fingerprint = self.library.fingerprint(owner, document.collection_id)
-                self._open_index(document.collection_id, fingerprint).delete(owner, document_id, document.chunks)
+            self.indexing.remove(owner, document)
             self.library.forget(owner, document_id)
             if not self.library.content_in_use(document.sha256):
-                (self._uploads / document.sha256).unlink(missing_ok=True)
+                self.originals.remove(document.sha256)
+
+    def delete_collection(self, owner: str, collection_id: str) -> None:
+        """Remove a collection with all its documents: mark it, then one by one, its indices last. Can be repeated.
+
+        Raises:
+            StoreError: an index could not be written; the next start tries again.
+        """
+        self.library.mark_collection(owner, collection_id)
+        for document in self.library.documents(owner, collection_id):
+            self.delete(owner, document.id)
+        with self._lock:
+            self.indexing.drop(owner, collection_id)
+            self.library.forget_collection(owner, collection_id)
 
 
-class _Interrupted(Exception):
-    """The process is ending (the document goes on at the next start), or the document was deleted meanwhile."""
+def _relative(path: str) -> str:
+    """`path` as a relative POSIX path without `..`, never empty."""
+    parts = [part for part in PurePosixPath(path.replace("\\", "/")).parts if part not in ("/", "..")]
+    return "/".join(parts) or "document"
+
+
+def needs_password(document: DocumentRecord) -> bool:
+    """Whether a password would open a document that failed."""
+    return document.state is DocumentState.FAILED and document.reason_type == PasswordRequired.__name__

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_left
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from enum import IntEnum
 
@@ -17,6 +18,8 @@ from rag.schema import Chunk, Page
 Spans = Callable[[str], list[tuple[int, int]]]
 """The character span (start, end) of each token of a text, without special tokens."""
 
+VERSION = 2
+"""Of the way texts are cut: changes with what it gives for the same text."""
 MAX_CHARS = 4000
 """WordPiece makes one token of any word over 100 characters: tokens alone would not limit a chunk."""
 
@@ -25,6 +28,7 @@ _SPACE = re.compile(r"\s*")
 _PAUSE = re.compile(r"\s+|(?<=[。！？」』])(?=[^\s。！？」』])")
 _SENTENCE_END = re.compile(r"[.!?…。！？؟۔।][\"'”’»)\]」』]*$")
 _ABBREVIATION = re.compile(r"\b(?:Mr|Mrs|Ms|Dr|Prof|St|No|Nr|Fig|Eq|Sec|vs|al|cf|e\.g|i\.e|z\.B|[A-Z])\.$")
+_MARKDOWN = re.compile(r"^(#{1,6})[ \t]+(\S[^\n]{0,119})", re.MULTILINE)
 _HEADING = re.compile(
     r"#{1,6}[ \t]+\S"  # Markdown; the loaders of Word and HTML write headings the same way
     r"|(?:\d+(?:\.\d+)+\.?|(?i:chapter|section|article|appendix|part)[ \t]+(?:\d+|[IVXLC]+)[.:]?)"
@@ -46,8 +50,8 @@ def split(pages: Iterable[Page], spans: Spans, max_tokens: int, overlap: int) ->
     """Cuts each page into chunks of at most `max_tokens` tokens and `MAX_CHARS` characters.
 
     `chunk.text == page.text[chunk.start:chunk.end]`, begins and ends with a visible character, and repeats up to
-    `overlap` tokens of the chunk before it. Together the chunks hold every visible character. The one exception to
-    `max_tokens` is a single character that has more tokens than that.
+    `overlap` tokens of the chunk before it. Together the chunks hold every visible character. `chunk.heading` names the
+    Markdown headings above it. The one exception to `max_tokens` is a single character that has more tokens than that.
 
     Raises:
         ValueError: `max_tokens` is below 1 or `overlap` below 0.
@@ -57,10 +61,23 @@ def split(pages: Iterable[Page], spans: Spans, max_tokens: int, overlap: int) ->
     # Less than half: a chunk that begins with the overlap must still get past the end of the one before.
     overlap = min(overlap, (max_tokens - 1) // 2)
     chunks: list[Chunk] = []
+    outline: list[tuple[int, str]] = []
     for page in pages:
+        headings = deque(_MARKDOWN.finditer(page.text))
         for start, end in _pieces(page.text, spans, max_tokens, overlap):
-            chunks.append(Chunk(len(chunks), page.text[start:end], start, end, page.number))
+            while headings and headings[0].start() < start:
+                outline = _below(outline, headings.popleft())
+            path = " › ".join(title for _, title in outline)
+            chunks.append(Chunk(len(chunks), page.text[start:end], start, end, page.number, path, page.label))
+        for heading in headings:
+            outline = _below(outline, heading)
     return chunks
+
+
+def _below(outline: list[tuple[int, str]], heading: re.Match[str]) -> list[tuple[int, str]]:
+    """The headings, `(level, title)`, that stand above what follows `heading`."""
+    level = len(heading[1])
+    return [*(kept for kept in outline if kept[0] < level), (level, heading[2].strip())]
 
 
 def _pieces(text: str, spans: Spans, max_tokens: int, overlap: int) -> Iterator[tuple[int, int]]:

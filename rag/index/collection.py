@@ -51,6 +51,8 @@ class CollectionIndex:
                 "page": chunk.page,
                 "start": chunk.start,
                 "end": chunk.end,
+                "heading": chunk.heading,
+                "label": chunk.label,
                 "text": chunk.text,
             }
             for id_, chunk in zip(ids, chunks, strict=True)
@@ -66,9 +68,66 @@ class CollectionIndex:
         Raises:
             StoreError: Chroma could not write.
         """
-        ids = [chunk_id(document_id, position) for position in range(chunks)]
-        self._store.delete(self._collection_id, self._fingerprint, ids)
+        self.delete_vectors(document_id, chunks)
         with self._database.session() as session:
             numbers = session.scalars(select(ChunkRow.id).filter_by(owner=owner, document_id=document_id)).all()
             self._lexical.delete(session, self._collection_id, numbers)
             session.execute(delete(ChunkRow).filter_by(owner=owner, document_id=document_id))
+
+    def drop(self) -> None:
+        """Remove the index with its words; the chunk rows are gone already. Can be repeated."""
+        self.drop_vectors()
+        with self._database.session() as session:
+            self._lexical.drop(session, self._collection_id)
+
+    # --- vectors alone: the words of a collection serve all of its indexes ---
+
+    def delete_vectors(self, document_id: str, chunks: int) -> None:
+        """Remove the vectors of a document of which at most `chunks` were written. Can be repeated."""
+        ids = [chunk_id(document_id, position) for position in range(chunks)]
+        self._store.delete(self._collection_id, self._fingerprint, ids)
+
+    def drop_vectors(self) -> None:
+        """Remove all vectors. Can be repeated."""
+        self._store.drop(self._collection_id, self._fingerprint)
+
+    def vectors(self, owner: str, document_id: str) -> dict[str, Sequence[float]]:
+        """Text -> vector of the chunks of a document."""
+        query = select(ChunkRow.chunk_id, ChunkRow.text).filter_by(owner=owner, document_id=document_id)
+        with self._database.session() as session:
+            texts = {id_: text for id_, text in session.execute(query)}  # noqa: C416 - rows are no pairs
+        found = self._store.vectors(self._collection_id, self._fingerprint, list(texts))
+        return {texts[id_]: vector for id_, vector in found.items()}
+
+    def without_vector(self, owner: str, after: int, n: int) -> tuple[int, list[tuple[str, str]]]:
+        """`(chunk id, text)` of at most `n` chunks that have no vector here, past the row `after`.
+
+        Returns:
+            The last row that was looked at, and the chunks; none where all have one.
+        """
+        found: list[tuple[str, str]] = []
+        while len(found) < n:
+            query = (
+                select(ChunkRow.id, ChunkRow.chunk_id, ChunkRow.text)
+                .filter_by(owner=owner, collection_id=self._collection_id)
+                .where(ChunkRow.id > after)
+                .order_by(ChunkRow.id)
+                .limit(n)
+            )
+            with self._database.session() as session:
+                rows = session.execute(query).all()
+            if not rows:
+                break
+            there = self._store.vectors(self._collection_id, self._fingerprint, [row.chunk_id for row in rows])
+            found += [(row.chunk_id, row.text) for row in rows if row.chunk_id not in there]
+            after = rows[-1].id
+        return after, found
+
+    def add_vectors(self, owner: str, ids: Sequence[str], vectors: Sequence[Sequence[float]]) -> None:
+        """Write vectors of chunks that are there still."""
+        with self._database.session() as session:
+            there = set(
+                session.scalars(select(ChunkRow.chunk_id).where(ChunkRow.owner == owner, ChunkRow.chunk_id.in_(ids)))
+            )
+        kept = [(id_, vector) for id_, vector in zip(ids, vectors, strict=True) if id_ in there]
+        self._store.add(self._collection_id, self._fingerprint, [id_ for id_, _ in kept], [v for _, v in kept])

@@ -254,6 +254,8 @@ class HybridRetriever(BaseRetriever):
                     score=scores[row.id],
                     dense=found.cosines[row.id],
                     lexical=found.words.get(row.id, 0.0),
+                    heading=row.heading,
+                    label=row.label,
                 )
             if len(passages) == k:
                 break
@@ -273,6 +275,8 @@ class HybridRetriever(BaseRetriever):
                         ChunkRow.text,
                         ChunkRow.start,
                         ChunkRow.end,
+                        ChunkRow.heading,
+                        ChunkRow.label,
                         DocumentRow.name,
                     )
                     .join(DocumentRow, DocumentRow.id == ChunkRow.document_id)

@@ -95,6 +95,32 @@ class VectorStore:
         norms = np.linalg.norm(stored, axis=1) * np.linalg.norm(query)
         return dict(zip(found["ids"], (stored @ query / np.maximum(norms, 1e-12)).tolist(), strict=True))
 
+    def vectors(self, collection_id: str, fingerprint: str, ids: Sequence[str]) -> dict[str, Sequence[float]]:
+        """The stored vectors of `ids`; ids that are not there are left out.
+
+        Raises:
+            StoreError: Chroma could not read.
+        """
+        with self._translated():
+            collection = self._vectors(collection_id, fingerprint)
+            if collection is None or not ids:
+                return {}
+            found: dict[str, Sequence[float]] = {}
+            for first in range(0, len(ids), BATCH):
+                some = collection.get(ids=list(ids[first : first + BATCH]), include=["embeddings"])
+                found |= dict(zip(some["ids"], (vector.tolist() for vector in some["embeddings"]), strict=True))
+            return found
+
+    def all_ids(self, collection_id: str, fingerprint: str) -> set[str]:
+        """The ids of all vectors of an index.
+
+        Raises:
+            StoreError: Chroma could not read.
+        """
+        with self._translated():
+            collection = self._vectors(collection_id, fingerprint)
+            return set(collection.get(include=[])["ids"]) if collection is not None else set()
+
     def delete(self, collection_id: str, fingerprint: str, ids: Sequence[str]) -> None:
         """Remove vectors by their chunk ids; ids that are not there are no error, so that a delete can be repeated.
 

@@ -133,7 +133,7 @@ def test_what_cannot_be_asked_is_said_before_anything_is_stored(services: Rehear
     for ask, error in (
         (Ask("  "), RequestRejected),
         (Ask("x", backend="nobody"), ConfigurationError),
-        (Ask("x", collection="missing"), ConfigurationError),
+        (Ask("x", collections=("missing",)), ConfigurationError),
     ):
         with pytest.raises(error):
             services.ask(LOCAL_OWNER, ask)
@@ -209,7 +209,7 @@ def test_documents_of_two_collections_do_not_mix(services: Rehearsal) -> None:
     done = services.ingest.process(LOCAL_OWNER, document.id)
     assert done
     assert done.state is DocumentState.READY
-    found = services.retrieve(LOCAL_OWNER, "How wide is the moon?", collection="other")
+    found = services.retrieve(LOCAL_OWNER, "How wide is the moon?", collections=("other",))
     assert [p.document for p in found.passages] == ["moon.txt"]
     with pytest.raises(ConfigurationError, match="no collection"):
-        services.retrieve("bob", "How wide is the moon?", collection="other")
+        services.retrieve("bob", "How wide is the moon?", collections=("other",))

@@ -1,0 +1,251 @@
+"""A backup: one file with the database, the vectors and the originals, and how a data folder is made from it.
+
+A ZIP whose `manifest.json` has the size and the sha256 of every member. The converted models are not in it: they can
+be made again. Whoever calls holds the data folder's lock, and nothing in the process works on it meanwhile. What comes
+in from a file is not trusted: not its names, not its sizes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import shutil
+import sqlite3
+import struct
+import tempfile
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+from alembic.util import CommandError
+from pydantic import BaseModel, NonNegativeInt, ValidationError
+from sqlalchemy import func, select
+
+from errors import ConfigurationError, StoreError
+from rag.db import ChunkRow, Database, DocumentRow, IndexRow, new_id
+from rag.folder import DataFolder
+from rag.index.store import VectorStore
+
+FORMAT = 1
+MANIFEST = "manifest.json"
+RESTORED = "restored"  # where a sound backup waits to be put in its place
+MAX_MANIFEST = 256_000_000  # bytes: that of a million originals
+BLOCK = 1 << 20
+_NAME = re.compile(r"gestalt\.db|uploads/[0-9a-f]{64}|chroma(?:/[A-Za-z0-9_-][A-Za-z0-9_.-]*)+")
+
+Report = Callable[[float], None]
+"""Takes the progress, 0 to 1."""
+
+
+class Counts(BaseModel):
+    """How much there is, to compare what was restored."""
+
+    documents: int
+    chunks: int
+    vectors: dict[str, int]
+    """By `collection id/fingerprint`."""
+
+
+class Member(BaseModel):
+    """A file of a backup."""
+
+    size: NonNegativeInt
+    sha256: str
+
+
+class Manifest(BaseModel):
+    """What a backup says of itself."""
+
+    format: int
+    counts: Counts
+    members: dict[str, Member]
+
+    @property
+    def size(self) -> int:
+        """Bytes of all members, unpacked."""
+        return sum(member.size for member in self.members.values())
+
+
+def count(database: Database, store: VectorStore) -> Counts:
+    """How much is in a data folder.
+
+    Raises:
+        StoreError: it cannot be read.
+    """
+    with database.session() as session:
+        documents = session.scalar(select(func.count()).select_from(DocumentRow)) or 0
+        chunks = session.scalar(select(func.count()).select_from(ChunkRow)) or 0
+        indexes = session.execute(select(IndexRow.collection_id, IndexRow.fingerprint)).all()
+    vectors = {f"{id_}/{fingerprint}": store.count(id_, fingerprint) for id_, fingerprint in indexes}
+    return Counts(documents=documents, chunks=chunks, vectors=vectors)
+
+
+def write(folder: DataFolder, database: Database, store: VectorStore, file: Path, report: Report) -> Manifest:
+    """Write a backup, whole or not at all, and read it again to be sure.
+
+    Raises:
+        ConfigurationError: there is such a file already.
+        StoreError: something cannot be read or written.
+    """
+    if file.exists():
+        raise ConfigurationError(f"There is a file {file} already.", "Choose another name, or remove it.")
+    counts = count(database, store)
+    # Chroma writes when it likes while it is open; the next one who needs it opens it again.
+    store.close()
+    try:
+        with tempfile.TemporaryDirectory(dir=file.parent, prefix=".backup-") as beside:
+            copy, partial = Path(beside) / "gestalt.db", Path(beside) / "backup.zip"
+            # SQLite's own copying: the file alone would lack what is still in its log.
+            with closing(sqlite3.connect(folder.database)) as source, closing(sqlite3.connect(copy)) as target:
+                source.backup(target)
+            manifest = _pack(partial, {"gestalt.db": copy, **_files(folder)}, counts, lambda done: report(done * 0.7))
+            with _opened(partial) as archive:
+                _unpack(archive, manifest, None, lambda done: report(0.7 + done * 0.3))
+            with partial.open("rb") as written:
+                os.fsync(written.fileno())
+            partial.replace(file)
+    except (OSError, sqlite3.Error) as error:
+        raise StoreError(f"The backup {file} could not be written: {error}.", "Check the disk.") from None
+    return manifest
+
+
+def _files(folder: DataFolder) -> dict[str, Path]:
+    found = {p.relative_to(folder.path).as_posix(): p for f in (folder.chroma, folder.uploads) for p in f.rglob("*")}
+    # What has another name is an upload that a kill left half written.
+    return {name: path for name, path in sorted(found.items()) if _NAME.fullmatch(name) and path.is_file()}
+
+
+def _pack(target: Path, files: dict[str, Path], counts: Counts, report: Report) -> Manifest:
+    total, done = sum(path.stat().st_size for path in files.values()), 0
+    manifest = Manifest(format=FORMAT, counts=counts, members={})
+    with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+        for name, path in files.items():
+            digest, size = hashlib.sha256(), 0
+            with path.open("rb") as source, archive.open(name, "w", force_zip64=True) as member:
+                while block := source.read(BLOCK):
+                    digest.update(block)
+                    member.write(block)
+                    size += len(block)
+                    done += len(block)
+                    report(min(1.0, done / max(1, total)))
+            manifest.members[name] = Member(size=size, sha256=digest.hexdigest())
+        archive.writestr(MANIFEST, manifest.model_dump_json(indent=1))
+    return manifest
+
+
+def restore(folder: DataFolder, file: Path, report: Report, *, force: bool = False) -> Manifest:
+    """Make the data folder what it was; nothing is touched before all of the backup has proved sound.
+
+    With `force` what is in the folder is lost.
+
+    Raises:
+        ConfigurationError: the folder is not empty, and `force` was not given.
+        StoreError: the file is damaged, no backup, too large for the disk, or of a newer Gestalt.
+    """
+    settle(folder)
+    used = folder.database.exists() or folder.chroma.exists() or any(folder.uploads.iterdir())
+    if used and not force:
+        raise ConfigurationError(
+            f"The data folder {folder.path} is not empty.",
+            "Name another in GESTALT_DATA_DIR, or replace what is there with --force.",
+        )
+    for left in folder.path.glob(".restore-*"):  # by a kill
+        shutil.rmtree(left)
+    beside = folder.path / f".restore-{new_id()}"
+    try:
+        with _opened(file) as archive:
+            manifest = _manifest(archive, file)
+            if manifest.size > shutil.disk_usage(folder.path).free:
+                raise StoreError(
+                    f"The backup needs {manifest.size / 1e9:,.1f} GB, more than the disk has left.", "Make room for it."
+                )
+            _unpack(archive, manifest, beside, report)
+        Database(beside / "gestalt.db").close()  # it opens, and is brought to this schema
+        # From here on it is done, by whoever opens the folder next where not by us.
+        beside.rename(folder.path / RESTORED)
+        settle(folder)
+    except CommandError:
+        raise StoreError("The backup was made by a newer Gestalt.", "Update Gestalt first.") from None
+    except OSError as error:
+        raise StoreError(f"{file} could not be restored: {error}.", "Check the file and the disk.") from None
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+    return manifest
+
+
+def settle(folder: DataFolder) -> None:
+    """Put what was restored in its place, also where a kill interrupted that; nothing where there is none."""
+    restored = folder.path / RESTORED
+    if not restored.exists():
+        return
+    if (restored / "gestalt.db").exists():
+        # The log of the old database would be played into the new one.
+        for log in ("gestalt.db-wal", "gestalt.db-shm"):
+            (folder.path / log).unlink(missing_ok=True)
+    for target in (folder.database, folder.chroma, folder.uploads):
+        new = restored / target.name
+        if new.is_dir() and target.exists():
+            shutil.rmtree(target)
+        if new.exists():
+            new.replace(target)
+    shutil.rmtree(restored)
+
+
+@contextmanager
+def _opened(file: Path) -> Iterator[zipfile.ZipFile]:
+    """An archive; whatever its reading raises becomes one sentence."""
+    try:
+        with zipfile.ZipFile(file) as archive:
+            yield archive
+    except FileNotFoundError:
+        raise ConfigurationError(f"There is no file {file}.", "Check the path.") from None
+    except (zipfile.BadZipFile, zlib.error, struct.error, EOFError, RuntimeError, ValueError):
+        raise _damaged(file) from None
+
+
+def _damaged(file: Path) -> StoreError:
+    return StoreError(f"{file} is damaged, or no backup of Gestalt.", "Take another backup.")
+
+
+def _manifest(archive: zipfile.ZipFile, file: Path) -> Manifest:
+    """What an archive says of itself, once that is what it holds."""
+    names = archive.namelist()
+    if MANIFEST not in names or archive.getinfo(MANIFEST).file_size > MAX_MANIFEST:
+        raise _damaged(file)
+    try:
+        manifest = Manifest.model_validate_json(archive.read(MANIFEST))
+    except ValidationError:
+        raise _damaged(file) from None
+    if manifest.format != FORMAT:
+        raise StoreError(f"{file} is in format {manifest.format}, which is not known here.", "Update Gestalt first.")
+    same = sorted([MANIFEST, *manifest.members]) == sorted(names) and "gestalt.db" in manifest.members
+    if not same or not all(
+        _NAME.fullmatch(name) and archive.getinfo(name).file_size == member.size
+        for name, member in manifest.members.items()
+    ):
+        raise _damaged(file)
+    return manifest
+
+
+def _unpack(archive: zipfile.ZipFile, manifest: Manifest, target: Path | None, report: Report) -> None:
+    """Read all members and compare their checksums; write them under `target` where one is given."""
+    done = 0
+    if target:
+        for name in ("chroma", "uploads"):
+            (target / name).mkdir(parents=True)
+    for name, member in manifest.members.items():
+        digest = hashlib.sha256()
+        path = target / name if target else Path(os.devnull)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with archive.open(name) as source, path.open("wb") as sink:
+            # Never more than the size in the archive's directory, which is that in the manifest.
+            while block := source.read(BLOCK):
+                digest.update(block)
+                sink.write(block)
+                done += len(block)
+                report(done / max(1, manifest.size))
+        if digest.hexdigest() != member.sha256:
+            raise zipfile.BadZipFile(name)

@@ -1,0 +1,101 @@
+"""Which indexes a collection has: one for each embedding model it was indexed by, one of which answers.
+
+The books of `IndexRow`. Knows nothing of how vectors are made or stored.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import delete, select, update
+from sqlalchemy.dialects.sqlite import insert
+
+from rag.db import CollectionRow, Database, IndexRow
+
+
+@dataclass(frozen=True, slots=True)
+class IndexRecord:
+    """An index of a collection."""
+
+    collection_id: str
+    fingerprint: str
+    embedding_model: str
+    """As GESTALT_EMBEDDING_MODEL names it; empty where nobody wrote it down."""
+    identity: dict[str, Any]
+    active: bool
+    """It answers."""
+    wanted: bool
+    """It is being built, and answers when it is complete."""
+
+
+class Indexes:
+    """The indexes of all collections."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def all(self, owner: str, collection_id: str) -> list[IndexRecord]:
+        """The indexes of a collection, oldest first."""
+        query = (
+            select(IndexRow, CollectionRow.fingerprint)
+            .join(CollectionRow, CollectionRow.id == IndexRow.collection_id)
+            .where(IndexRow.owner == owner, IndexRow.collection_id == collection_id)
+            .order_by(IndexRow.created)
+        )
+        with self._database.session() as session:
+            return [_record(row, active) for row, active in session.execute(query)]
+
+    def active(self, owner: str, collection_id: str) -> IndexRecord | None:
+        """The one that answers, or None where nothing was indexed yet."""
+        return next((index for index in self.all(owner, collection_id) if index.active), None)
+
+    def add(self, owner: str, collection_id: str, fingerprint: str, model: str, identity: dict[str, Any]) -> None:
+        """Write down an index; the first one of a collection answers. Repeatable."""
+        values = {
+            "owner": owner,
+            "collection_id": collection_id,
+            "fingerprint": fingerprint,
+            "embedding_model": model,
+            "identity": identity,
+        }
+        with self._database.session() as session:
+            session.execute(insert(IndexRow).values(**values).on_conflict_do_nothing())
+            session.execute(
+                update(CollectionRow)
+                .filter_by(owner=owner, id=collection_id, fingerprint="")
+                .values(fingerprint=fingerprint)
+            )
+
+    def want(self, owner: str, collection_id: str, fingerprint: str) -> None:
+        """Have an index built; another one that was being built is not wanted any more."""
+        with self._database.session() as session:
+            mine = update(IndexRow).filter_by(owner=owner, collection_id=collection_id)
+            session.execute(mine.values(wanted=IndexRow.fingerprint == fingerprint))
+
+    def wanted(self) -> list[tuple[str, IndexRecord]]:
+        """`(owner, index)` of all that are being built, oldest first."""
+        query = select(IndexRow).filter_by(wanted=True).order_by(IndexRow.created)
+        with self._database.session() as session:
+            return [(row.owner, _record(row, "")) for row in session.scalars(query)]
+
+    def activate(self, owner: str, collection_id: str, fingerprint: str) -> None:
+        """Let a complete index answer; in one step."""
+        with self._database.session() as session:
+            session.execute(
+                update(CollectionRow).filter_by(owner=owner, id=collection_id).values(fingerprint=fingerprint)
+            )
+            session.execute(update(IndexRow).filter_by(owner=owner, collection_id=collection_id).values(wanted=False))
+
+    def remove(self, owner: str, collection_id: str, fingerprint: str) -> None:
+        """Strike an index off the books. Repeatable."""
+        with self._database.session() as session:
+            session.execute(
+                delete(IndexRow).filter_by(owner=owner, collection_id=collection_id, fingerprint=fingerprint)
+            )
+
+
+def _record(row: IndexRow, active: str) -> IndexRecord:
+    return IndexRecord(
+        row.collection_id, row.fingerprint, row.embedding_model, row.identity, row.fingerprint == active, row.wanted
+    )
