@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import logging
-import sys
 import threading
 import warnings
 from collections.abc import Iterator
@@ -18,128 +17,35 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn, track
+from rich.progress import track
 from rich.table import Table
 
+import cli_files
+import cli_library
+import cli_upkeep
 from errors import AppError, ConfigurationError
 from rag.documents.library import DEFAULT_COLLECTION
-from rag.schema import LOCAL_OWNER, Citation, Delta, DocumentState, Event, Finish, Finished, Message, Passage
+from rag.schema import LOCAL_OWNER, Citation, Delta, Event, Finish, Finished, Message, Passage
 from services import Ask, Services
 from settings import get_settings
+from terminal import AsJson, as_dict, emit, err, opened, out, say, told
 
 log = logging.getLogger(__name__)
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
-out = Console(highlight=False)
-err = Console(stderr=True, highlight=False)
+app.add_typer(cli_files.app)
+app.add_typer(cli_library.app)
+app.add_typer(cli_upkeep.app)
 
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON lines.")]
-Collection = Annotated[str, typer.Option(help="The collection of documents.")]
-
-
-def _emit(value: dict[str, Any]) -> None:
-    sys.stdout.write(json.dumps(value, ensure_ascii=False) + "\n")
-    sys.stdout.flush()
+Collections = Annotated[
+    list[str] | None, typer.Option("--collection", help="A collection to search; may be given several times.")
+]
+Everywhere = Annotated[bool, typer.Option("--all", help="Search all collections.")]
 
 
-def _error(error: AppError) -> dict[str, str]:
-    return {"type": type(error).__name__, "message": error.message, "hint": error.hint}
-
-
-@contextmanager
-def _services(as_json: bool, failure: dict[str, Any] | None = None) -> Iterator[Services]:
-    """The services, closed at the end; an AppError ends the command with exit 1 and one sentence.
-
-    With --json the sentence is the `error` of an object that has the keys of `failure` beside it.
-    """
-    try:
-        services = Services(get_settings())
-        try:
-            yield services
-        finally:
-            services.close()
-    except AppError as error:
-        if as_json:
-            _emit({**(failure or {}), "error": _error(error)})
-        else:
-            _say(error)
-        raise typer.Exit(1) from None
-
-
-def _say(error: AppError) -> None:
-    # Not as markup: a name in brackets would vanish.
-    err.print(error.message, style="red", markup=False)
-    err.print(error.hint, markup=False)
-
-
-def _files(paths: list[Path]) -> Iterator[tuple[str, Path]]:
-    """`(path relative to what was named, file)`; folders are walked in order, hidden files left out."""
-    for path in paths:
-        if path.is_dir():
-            for file in sorted(path.rglob("*")):
-                relative = file.relative_to(path)
-                if file.is_file() and not any(part.startswith(".") for part in relative.parts):
-                    yield relative.as_posix(), file
-        else:
-            yield path.name, path
-
-
-@app.command()
-def ingest(
-    paths: Annotated[list[Path], typer.Argument(help="Files and folders.")],
-    collection: Collection = DEFAULT_COLLECTION,
-    as_json: AsJson = False,
-) -> None:
-    """Put files into the library; exit 1 if any of them failed."""
-    failed = False
-    bars = Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.percentage:>3.0f} %"),
-        TimeRemainingColumn(),
-        console=err,
-        disable=as_json,
-        transient=True,
-    )
-    with _services(as_json) as services, bars:
-        target = services.library.collection(LOCAL_OWNER, collection, create=True)
-        for name, file in _files(paths):
-            task = bars.add_task(escape(name), total=1.0)
-            result = _ingest_one(services, target.id, name, file, lambda done, t=task: bars.update(t, completed=done))
-            bars.remove_task(task)
-            failed |= result["status"] == "failed"
-            if as_json:
-                _emit(result)
-            else:
-                colour = {"ready": "green", "failed": "red", "duplicate": "yellow"}[result["status"]]
-                detail = result["reason"] or f"{result['pages']} pages, {result['chunks']} chunks"
-                out.print(f"[{colour}]{result['status']:>9}[/{colour}]  {escape(name)}  [dim]{escape(detail)}[/dim]")
-    raise typer.Exit(1 if failed else 0)
-
-
-def _ingest_one(services: Services, collection_id: str, name: str, file: Path, report: Any) -> dict[str, Any]:
-    blank: dict[str, Any] = {"file": name, "status": "failed", "pages": 0, "chunks": 0, "seconds": 0.0, "reason": ""}
-    try:
-        if not file.is_file():
-            raise ConfigurationError(f"There is no file {file}.", "Check the path.")
-        document, duplicate = services.ingest.submit(LOCAL_OWNER, collection_id, name, file)
-    except AppError as error:
-        return blank | {"reason": str(error)}
-    except OSError as error:
-        return blank | {"reason": f"“{name}” cannot be read: {error.strerror}. Check its permissions."}
-    if not duplicate or document.state is not DocumentState.READY:
-        # A duplicate that a killed process left in the queue is taken through here.
-        document = services.ingest.process(LOCAL_OWNER, document.id, report) or document
-    status = "duplicate" if duplicate and document.state is DocumentState.READY else document.state.value
-    return {
-        "file": name,
-        "status": status,
-        "pages": document.pages,
-        "chunks": document.chunks,
-        "seconds": document.seconds,
-        "reason": "This content is already in the collection." if status == "duplicate" else document.reason,
-    }
+def _searched(collections: list[str] | None, everywhere: bool) -> tuple[str, ...]:
+    """Names of the collections to search; none means all."""
+    return () if everywhere else tuple(collections or [DEFAULT_COLLECTION])
 
 
 def _citation(citation: Citation) -> dict[str, Any]:
@@ -168,7 +74,8 @@ def _answer(message: Message) -> dict[str, Any]:
 @app.command()
 def ask(
     question: str,
-    collection: Collection = DEFAULT_COLLECTION,
+    collection: Collections = None,
+    everywhere: Everywhere = False,
     backend: Annotated[str | None, typer.Option(help="Who answers.")] = None,
     model: Annotated[str | None, typer.Option(help="Model name or path.")] = None,
     fallback: Annotated[str | None, typer.Option(help="Who answers where the first cannot begin to.")] = None,
@@ -181,8 +88,10 @@ def ask(
         "timings": {"retrieve_s": 0.0, "first_token_s": None, "total_s": 0.0},
         "backend": backend, "model": model,
     }  # fmt: skip
-    with _services(as_json, blank) as services:
-        request = Ask(question, collection=collection, backend=backend, model=model, fallback=fallback)
+    with opened(as_json, blank) as services:
+        request = Ask(
+            question, collections=_searched(collection, everywhere), backend=backend, model=model, fallback=fallback
+        )
         started, turn = services.ask(LOCAL_OWNER, request)
         waiting = nullcontext() if as_json else _waiting(services, started.backend, started.model)
         try:
@@ -191,7 +100,7 @@ def ask(
             services.turns.cancel(LOCAL_OWNER, started.id)
             message = _follow(turn.follow(), True, nullcontext())
         if as_json:
-            _emit(_answer(message))
+            emit(_answer(message))
         else:
             _print_sources(message)
         raise typer.Exit(0 if message.finish is Finish.COMPLETE else 1)
@@ -237,7 +146,7 @@ def _place(item: Passage | Citation) -> str:
 def _print_sources(message: Message) -> None:
     out.print("\n")
     if message.error:
-        _say(AppError(message.error["message"], message.error["hint"]))
+        say(AppError(message.error["message"], message.error["hint"]))
     for citation in message.citations:
         out.print(f"[{citation.n}] {_place(citation)}: “{' '.join(citation.quote.split())}”", style="dim", markup=False)
     for note in message.notes:
@@ -249,20 +158,22 @@ def retrieve(
     question: Annotated[str | None, typer.Argument()] = None,
     questions: Annotated[Path | None, typer.Option(help='JSON lines {"id", "question", "history": []}.')] = None,
     k: Annotated[int | None, typer.Option(min=1, max=50, help="Passages a question.")] = None,
-    collection: Collection = DEFAULT_COLLECTION,
+    collection: Collections = None,
+    everywhere: Everywhere = False,
     as_json: AsJson = False,
 ) -> None:
     """Show the passages for a question, or for every question of a file, without asking a model."""
-    with _services(as_json) as services:
+    with opened(as_json) as services:
         items = list(_read_questions(question, questions))
+        names = _searched(collection, everywhere)
         quiet = as_json or len(items) == 1
         for item in track(items, "Searching", console=err, disable=quiet, transient=True):
             asked = item["history"]
-            found = services.retrieve(LOCAL_OWNER, item["question"], history=asked, k=k, collection=collection)
+            found = services.retrieve(LOCAL_OWNER, item["question"], history=asked, k=k, collections=names)
             if as_json:
                 keys = ("document", "page", "text", "score", "start", "end")
                 passages = [{key: getattr(p, key) for key in keys} for p in found.passages]
-                _emit(
+                emit(
                     {"id": item.get("id"), "question": item["question"], "passages": passages,
                      "refused": found.refused, "seconds": found.seconds}
                 )  # fmt: skip
@@ -315,24 +226,18 @@ def backends(as_json: AsJson = False) -> None:
     """Check all backends side by side, three seconds each at most; the library is not touched."""
     from backends.manager import ModelManager
 
-    try:
+    with told(as_json):
         checks = ModelManager(get_settings()).check_all(timeout=3.0)
-    except AppError as error:
-        if as_json:
-            _emit({"error": _error(error)})
-        else:
-            _say(error)
-        raise typer.Exit(1) from None
     table = Table("backend", "state", "models", "what to do", box=None)
     for check in checks:
         state = "error" if check.error else "ready"
         if as_json:
             can = check.backend.capabilities
-            _emit(
+            emit(
                 {"name": check.backend.name, "label": check.backend.label, "place": check.backend.place, "state": state,
                  "models": [model.name for model in check.models],
                  "capabilities": {**asdict(can), "options": sorted(can.options)}, "seconds": round(check.seconds, 3),
-                 "error": _error(check.error) if check.error else None}
+                 "error": as_dict(check.error) if check.error else None}
             )  # fmt: skip
         else:
             names = ", ".join(model.label for model in check.models)
@@ -347,13 +252,13 @@ def main() -> None:
     try:
         logging.basicConfig(level=get_settings().log_level, format="%(levelname)s %(name)s: %(message)s")
     except AppError as error:
-        _say(error)
+        say(error)
         raise SystemExit(1) from None
     try:
         app()
     except Exception:
         log.debug("A bug", exc_info=True)
-        _say(AppError("Something went wrong inside Gestalt.", "GESTALT_LOG_LEVEL=DEBUG shows where."))
+        say(AppError("Something went wrong inside Gestalt.", "GESTALT_LOG_LEVEL=DEBUG shows where."))
         raise SystemExit(1) from None
 
 

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,8 +16,12 @@ from typer.testing import CliRunner
 
 import cli
 from backends import BACKENDS
-from settings import ROOT
+from errors import ConfigurationError, PasswordRequired
+from rag.documents.loaders import Reading
+from rag.schema import Page
+from settings import ROOT, Settings
 from tests.conftest import PIER, Rehearsal
+from tests.fake_embeddings import WordEmbeddings
 
 QUESTION = "How long is the pier at Gannet Holm?"
 Run = Callable[..., tuple[int, list[Any]]]
@@ -25,7 +30,7 @@ Run = Callable[..., tuple[int, list[Any]]]
 @pytest.fixture
 def run(rehearse: Callable[[str], None]) -> Run:
     """Run a command; its exit code and its JSON lines."""
-    rehearse("cli")
+    rehearse("terminal")
 
     def call(*arguments: str) -> tuple[int, list[Any]]:
         result = CliRunner().invoke(cli.app, [*arguments, "--json"])
@@ -54,7 +59,7 @@ def test_ingest_walks_a_folder_and_says_what_became_of_each_file(run: Run, folde
         ("sub/copy.md", "duplicate", 1, 1),
         ("sub/moon.txt", "ready", 1, 1),
     ]
-    assert set(lines[0]) == {"file", "status", "pages", "chunks", "seconds", "reason"}
+    assert set(lines[0]) == {"file", "status", "outcome", "pages", "chunks", "seconds", "reason", "warnings"}
     assert run("ingest", str(folder / "pier.md")) == (0, [lines[1] | {"file": "pier.md"}])
 
 
@@ -141,7 +146,7 @@ def test_a_broken_file_of_questions_is_named(run: Run, folder: Path, tmp_path: P
 
 
 def test_a_person_gets_sentences(rehearse: Callable[[str], None], folder: Path) -> None:
-    rehearse("cli")
+    rehearse("terminal")
     ingest = CliRunner().invoke(cli.app, ["ingest", str(folder)])
     assert "ready" in ingest.stdout
     assert "already in the collection" in ingest.stdout
@@ -153,6 +158,194 @@ def test_a_person_gets_sentences(rehearse: Callable[[str], None], folder: Path) 
     missing = CliRunner().invoke(cli.app, ["ask", "x", "--collection", "[/missing]"])
     assert missing.exit_code == 1
     assert "[/missing]" in missing.stderr
+
+
+def test_another_version_stays_beside_the_first_or_takes_its_place(run: Run, folder: Path) -> None:
+    run("ingest", str(folder))
+    (folder / "pier.md").write_bytes(PIER.replace(b"62", b"63"))
+    code, [line] = run("ingest", str(folder / "pier.md"))
+    assert (code, line["status"], line["outcome"]) == (0, "ready", "version")
+    (folder / "pier.md").write_bytes(PIER.replace(b"62", b"64"))
+    run("ingest", str(folder / "pier.md"), "--replace")
+    _, lines = run("documents")
+    assert [(line["name"], line["version"]) for line in lines] == [("moon.txt", 1), ("pier.md", 1), ("pier.md", 1)]
+
+
+@pytest.fixture
+def locked(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """A file that only the password “sesame” opens, and that warns when it is read."""
+
+    def read(path: Path, name: str, *, password: str | None = None, report: object = None) -> Reading:
+        if password != "sesame":
+            raise PasswordRequired(f"Only a password opens {name}.", "Give the password.")
+        return Reading([Page("The treasure lies under the third lamp.")], ("Two pictures [of lamps] were left out.",))
+
+    def open_(settings: object) -> Rehearsal:
+        services = Rehearsal(tmp_path / "data")
+        services.read = read
+        return services
+
+    monkeypatch.setattr("terminal.Services", open_)
+    (tmp_path / "chest.txt").write_text("locked")
+    return tmp_path / "chest.txt"
+
+
+def test_warnings_are_shown_and_a_password_opens(run: Run, locked: Path) -> None:
+    alone = CliRunner().invoke(cli.app, ["ingest", str(locked)])
+    assert alone.exit_code == 1  # nobody is there to ask
+    assert "Only a password opens" in alone.stdout
+    code, [line] = run("ingest", str(locked), "--password", "sesame")
+    assert (code, line["warnings"]) == (0, ["Two pictures [of lamps] were left out."])
+    [document] = run("documents")[1]
+    assert document["warnings"] == line["warnings"]
+
+
+def test_a_person_is_asked_for_the_password_which_is_not_shown(
+    locked: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cli_files.sys", SimpleNamespace(stdin=SimpleNamespace(isatty=lambda: True)))
+    given_up = CliRunner().invoke(cli.app, ["ingest", str(locked)], input="wrong\n\n")
+    assert (given_up.exit_code, given_up.stderr.count("Password of chest.txt")) == (1, 2)
+    done = CliRunner().invoke(cli.app, ["ingest", str(locked)], input="wrong\nsesame\n")
+    assert done.exit_code == 0
+    assert "ready" in done.stdout
+    assert "[of lamps]" in done.stdout
+    assert "sesame" not in done.output
+    assert run("documents", "--state", "failed") == (0, [])
+
+
+def test_collections_come_change_their_names_and_go(run: Run, folder: Path) -> None:
+    run("ingest", str(folder), "--collection", "papers")
+    assert run("collections", "create", "empty")[0] == 0
+    code, lines = run("collections", "list")
+    assert [(line["name"], line["documents"]) for line in lines] == [("empty", {}), ("papers", {"ready": 2})]
+    assert run("collections") == (code, lines)
+    assert run("collections", "rename", "papers", "empty")[0] == 1
+    assert run("collections", "rename", "papers", "letters")[0] == 0
+    told = CliRunner().invoke(cli.app, ["collections"]).stdout
+    assert "letters" in told
+    assert "2 ready" in told
+    kept = CliRunner().invoke(cli.app, ["collections", "delete", "letters"], input="n\n")
+    assert kept.exit_code == 1
+    assert "with 2 documents?" in kept.output
+    assert CliRunner().invoke(cli.app, ["collections", "delete", "letters"], input="y\n").exit_code == 0
+    assert run("collections", "delete", "empty")[0] == 0
+    assert run("collections", "delete", "empty", "--yes")[1][0]["error"]["message"]
+    assert run("collections") == (0, [])
+
+
+def test_documents_are_shown_moved_and_deleted(run: Run, folder: Path, tmp_path: Path) -> None:
+    (folder / "blank.txt").write_text(" ")
+    assert run("ingest", str(folder))[0] == 1
+    _, lines = run("documents")
+    assert [(line["name"], line["state"]) for line in lines] == [
+        ("blank.txt", "failed"),
+        ("moon.txt", "ready"),
+        ("pier.md", "ready"),
+    ]
+    assert [line["name"] for line in run("documents", "--state", "failed")[1]] == ["blank.txt"]
+    assert run("documents", "--collection", "missing")[0] == 1
+    told = CliRunner().invoke(cli.app, ["documents"]).stdout
+    assert "moon.txt" in told
+    assert run("move", "moon.txt", "sky")[0] == 0
+    assert [line["name"] for line in run("documents", "--collection", "sky")[1]] == ["moon.txt"]
+    assert "moon.txt" not in [line["name"] for line in run("documents", "--collection", "My documents")[1]]
+    assert run("move", "blank.txt", "sky")[0] == 1
+    assert run("delete", "sub/moon.txt")[0] == 0
+    code, [line] = run("delete", "moon.txt")
+    assert (code, line["error"]["message"]) == (1, "There is no document “moon.txt”.")
+    run("ingest", str(folder / "pier.md"), "--collection", "sky")
+    code, [line] = run("delete", "pier.md")
+    assert "any of 2 documents" in line["error"]["message"]
+    assert run("delete", "pier.md", "--collection", "sky")[0] == 0
+    [pier] = run("documents", "--state", "ready")[1]
+    assert run("delete", pier["id"])[0] == 0
+
+
+def test_sync_says_what_it_does_and_does_only_that(run: Run, folder: Path) -> None:
+    code, lines = run("sync", str(folder), "--dry-run")
+    assert code == 0
+    assert [(line["file"], line["action"]) for line in lines[:-1]] == [
+        ("pier.md", "added"),
+        ("sub/copy.md", "duplicate"),
+        ("sub/moon.txt", "added"),
+    ]
+    assert lines[-1]["collection"] == "papers"
+    assert lines[-1]["dry_run"]
+    assert run("collections") == (0, [])
+    told = CliRunner().invoke(cli.app, ["sync", str(folder)])
+    assert told.exit_code == 0
+    assert "added  sub/moon.txt  1 page, 1 chunk" in told.stdout
+    assert told.stdout.splitlines()[-1] == "“papers”: 2 added, 1 duplicate."
+    (folder / "sub" / "moon.txt").unlink()
+    (folder / "blank.txt").write_text(" ")
+    code, lines = run("sync", str(folder))
+    assert (code, lines[-1]["removed"], lines[-1]["failed"], lines[-1]["unchanged"]) == (1, 1, 1, 1)
+    assert run("sync", str(folder / "missing"))[0] == 1
+    assert run("sync", str(folder), "--collection", "other")[1][-1]["collection"] == "other"
+
+
+def test_check_finds_mends_and_what_waits_is_read(run: Run, folder: Path, tmp_path: Path) -> None:
+    run("ingest", str(folder))
+    assert run("check") == (0, [])
+    assert "All is well" in CliRunner().invoke(cli.app, ["check"]).stdout
+    services = Rehearsal(tmp_path / "data")
+    services.store.drop(services.library.collection("local").id)
+    services.close()
+    code, [line] = run("check")
+    assert (code, line["kind"], line["count"], line["repaired"]) == (1, "no-vector", 2, False)
+    assert set(line) == {"kind", "count", "text", "collection", "documents", "repaired", "done"}
+    mended = CliRunner().invoke(cli.app, ["check", "--repair"])
+    assert mended.exit_code == 0
+    assert "2 put back into the queue." in mended.stdout
+    code, lines = run("ingest")
+    assert (code, [line["status"] for line in lines]) == (0, ["ready", "ready"])
+    assert run("check") == (0, [])
+
+
+def test_backup_and_restore(run: Run, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cli_upkeep.get_settings", lambda: Settings(data_dir=tmp_path / "data"))
+    run("ingest", str(folder))
+    file = str(tmp_path / "backup.zip")
+    code, [line] = run("backup", file)
+    assert code == 0
+    assert (line["documents"], line["chunks"], line["vectors"]) == (2, 2, 2)
+    run("delete", "pier.md")
+    assert run("restore", file)[0] == 1
+    done = CliRunner().invoke(cli.app, ["restore", file, "--force"])
+    assert done.exit_code == 0, done.output
+    assert "2 documents, 2 chunks, 2 vectors" in done.stdout
+    assert "All is well" in done.stdout
+    assert len(run("documents")[1]) == 2
+    (tmp_path / "backup.zip").write_bytes(b"PK nothing")
+    code, [line] = run("restore", file, "--force")
+    assert (code, line["error"]["type"]) == (1, "StoreError")
+    assert len(run("documents")[1]) == 2
+
+
+def test_a_collection_is_indexed_by_another_model(run: Run, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def embeddings(settings: Settings) -> WordEmbeddings:
+        if settings.embedding_model == "nobody":
+            raise ConfigurationError("There is no embedding model nobody.", "Choose another one.")
+        return WordEmbeddings(fingerprint=settings.embedding_model)
+
+    monkeypatch.setattr("services.open_embeddings", embeddings)
+    assert run("index", "--model", "other")[0] == 1  # no such collection
+    run("ingest", str(folder))
+    [only] = run("index", "--list")[1]
+    assert (only["fingerprint"], only["active"], only["vectors"]) == ("words", True, 2)
+    assert run("index", "--model", "nobody")[0] == 1
+    assert run("index", "--drop", "words")[0] == 1
+    assert run("index", "--drop", "missing")[0] == 1
+    code, [old, new] = run("index", "--model", "other")
+    assert (code, old["active"], new["active"], new["vectors"], new["model"]) == (0, False, True, 2, "other")
+    assert run("index", "--model", "other")[0] == 1  # it answers already
+    told = CliRunner().invoke(cli.app, ["index", "--list"]).stdout
+    assert "answers" in told
+    assert run("retrieve", QUESTION)[1][0]["passages"][0]["document"] == "pier.md"
+    code, [left] = run("index", "--drop", "words")
+    assert (code, left["fingerprint"]) == (0, "other")
+    assert run("check") == (0, [])
 
 
 def test_backends_lists_all_and_takes_no_lock(services: Rehearsal, monkeypatch: pytest.MonkeyPatch) -> None:

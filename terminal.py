@@ -1,0 +1,92 @@
+"""What the commands of the shell share: the consoles, JSON lines, the services, and the errors that end a command."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+from errors import AppError
+from services import Services
+from settings import get_settings
+
+# Words are kept whole on a terminal; in a file or a pipe a sentence is one line.
+out = Console(highlight=False, soft_wrap=not sys.stdout.isatty())
+err = Console(stderr=True, highlight=False, soft_wrap=not sys.stderr.isatty())
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON lines.")]
+
+
+def emit(value: dict[str, Any]) -> None:
+    """Print a JSON line."""
+    sys.stdout.write(json.dumps(value, ensure_ascii=False) + "\n")
+    sys.stdout.flush()
+
+
+def as_dict(error: AppError) -> dict[str, str]:
+    """An error as scripts get it."""
+    return {"type": type(error).__name__, "message": error.message, "hint": error.hint}
+
+
+def say(error: AppError) -> None:
+    """An error as people get it."""
+    # Not as markup: a name in brackets would vanish.
+    err.print(error.message, style="red", markup=False)
+    err.print(error.hint, markup=False)
+
+
+@contextmanager
+def told(as_json: bool, failure: dict[str, Any] | None = None) -> Iterator[None]:
+    """An AppError ends the command with exit 1 and one sentence.
+
+    With --json the sentence is the `error` of an object that has the keys of `failure` beside it.
+    """
+    try:
+        yield
+    except AppError as error:
+        if as_json:
+            emit({**(failure or {}), "error": as_dict(error)})
+        else:
+            say(error)
+        raise typer.Exit(1) from None
+
+
+@contextmanager
+def opened(as_json: bool, failure: dict[str, Any] | None = None) -> Iterator[Services]:
+    """The services, closed at the end; errors are `told`."""
+    with told(as_json, failure):
+        services = Services(get_settings())
+        try:
+            yield services
+        finally:
+            services.close()
+
+
+def bars(quiet: bool) -> Progress:
+    """Progress bars that leave nothing behind."""
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.percentage:>3.0f} %"),
+        TimeRemainingColumn(),
+        console=err,
+        disable=quiet or not err.is_terminal,
+        transient=True,
+    )
+
+
+@contextmanager
+def bar(progress: Progress, name: str) -> Iterator[Callable[[float], None]]:
+    """One bar among them; what it gives takes the progress, 0 to 1."""
+    task = progress.add_task(escape(name), total=1.0)
+    try:
+        yield lambda done: progress.update(task, completed=done)
+    finally:
+        progress.remove_task(task)

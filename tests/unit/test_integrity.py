@@ -1,0 +1,205 @@
+"""Each way in which the parts of a library may disagree, made on purpose, found and mended."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from sqlalchemy import text
+
+from rag.index.store import _name
+from rag.schema import LOCAL_OWNER, DocumentRecord, DocumentState
+from tests.conftest import PIER, Rehearsal
+
+MOON = b"The moon is 3474 kilometres wide."
+Kinds = list[tuple[str, int]]
+
+
+def sql(services: Rehearsal, statement: str, **values: object) -> None:
+    with services.database.session() as session:
+        session.execute(text(statement), values)
+
+
+def kinds(services: Rehearsal) -> Kinds:
+    return [(finding.kind, finding.count) for finding in services.check()]
+
+
+def repair(services: Rehearsal) -> str:
+    return " ".join(finding.mend() for finding in list(services.check()))
+
+
+def fingerprint(services: Rehearsal) -> str:
+    return services.embeddings.fingerprint
+
+
+@pytest.fixture
+def pier(services: Rehearsal) -> DocumentRecord:
+    services.put("moon.txt", MOON)
+    return services.put("pier.md", PIER)
+
+
+def test_nothing_is_found_where_nothing_is_wrong(services: Rehearsal, pier: DocumentRecord) -> None:
+    services.put("broken.pdf", b"%PDF-1.4 broken")
+    services.library.collection(LOCAL_OWNER, "empty", create=True)
+    other = services.library.collection(LOCAL_OWNER, "other", create=True)
+    services.ingest.submit(LOCAL_OWNER, other.id, "pier.md", PIER)
+    assert kinds(services) == []
+
+
+def test_an_empty_library_is_sound(services: Rehearsal) -> None:
+    assert kinds(services) == []
+
+
+def lose_a_vector(services: Rehearsal, pier: DocumentRecord) -> None:
+    services.store.delete(pier.collection_id, fingerprint(services), [f"{pier.id}:0"])
+
+
+def lose_all_vectors(services: Rehearsal, pier: DocumentRecord) -> None:
+    services.store.drop(pier.collection_id)
+
+
+def lose_words(services: Rehearsal, pier: DocumentRecord) -> None:
+    sql(services, f"DELETE FROM lexical_{pier.collection_id} WHERE rowid = 2")
+
+
+def lose_all_words(services: Rehearsal, pier: DocumentRecord) -> None:
+    sql(services, f"DROP TABLE lexical_{pier.collection_id}")
+
+
+def lose_chunks(services: Rehearsal, pier: DocumentRecord) -> None:
+    sql(services, "DELETE FROM chunks WHERE document_id = :id", id=pier.id)
+
+
+def lose_pages(services: Rehearsal, pier: DocumentRecord) -> None:
+    sql(services, "DELETE FROM pages WHERE document_id = :id", id=pier.id)
+
+
+def forget_the_number(services: Rehearsal, pier: DocumentRecord) -> None:
+    services.library.update(LOCAL_OWNER, pier.id, chunks=0)
+
+
+LOSSES: list[tuple[Callable[[Rehearsal, DocumentRecord], None], Kinds]] = [
+    (lose_a_vector, [("no-vector", 1)]),
+    (lose_all_vectors, [("no-vector", 2)]),
+    (lose_words, [("no-words", 1)]),
+    (lose_all_words, [("no-words", 2)]),
+    (lose_chunks, [("orphaned-words", 1), ("orphaned-vectors", 1), ("wrong-numbers", 1)]),
+    (lose_pages, [("wrong-numbers", 1)]),
+    (forget_the_number, [("wrong-numbers", 1)]),
+]
+
+
+@pytest.mark.parametrize(("lose", "found"), LOSSES, ids=[lose.__name__ for lose, _ in LOSSES])
+def test_a_document_that_lacks_something_is_read_again(
+    services: Rehearsal, pier: DocumentRecord, lose: Callable[[Rehearsal, DocumentRecord], None], found: Kinds
+) -> None:
+    lose(services, pier)
+    assert kinds(services) == found
+    assert any("“pier.md”" in finding.text for finding in services.check())
+    assert "back into the queue" in repair(services)
+    assert kinds(services) == []
+    waiting = services.library.due()
+    assert pier.id in {document.id for _, document in waiting}
+    for owner, document in waiting:
+        assert services.ingest.process(owner, document.id)
+    assert services.ready_documents(LOCAL_OWNER, pier.collection_id) == 2
+    assert kinds(services) == []
+    assert services.retrieve(LOCAL_OWNER, "How long is the pier?").passages[0].document_id == pier.id
+
+
+def test_without_its_original_it_is_marked_and_comes_back_with_its_file(
+    services: Rehearsal, pier: DocumentRecord
+) -> None:
+    (services.folder.uploads / pier.sha256).unlink()
+    assert kinds(services) == [("no-original", 1)]
+    assert "add the files again" in repair(services)
+    failed = services.library.document(LOCAL_OWNER, pier.id)
+    assert failed
+    assert (failed.state, failed.reason) == (DocumentState.FAILED, "Its original is gone. Add the file again.")
+    assert kinds(services) == []
+    assert services.put("pier.md", PIER).state is DocumentState.READY
+    assert kinds(services) == []
+
+
+def test_vectors_and_words_of_nothing_are_removed(services: Rehearsal, pier: DocumentRecord) -> None:
+    vector = services.embeddings.embed_query("ghost")
+    services.store.add(pier.collection_id, fingerprint(services), ["ghost:0", f"{pier.id}:7"], [vector, vector])
+    sql(services, f"INSERT INTO lexical_{pier.collection_id} (rowid, text) VALUES (99, 'ghost')")
+    assert kinds(services) == [("orphaned-words", 1), ("orphaned-vectors", 2)]
+    assert repair(services) == "1 full-text row removed. 2 vectors removed."
+    assert kinds(services) == []
+    assert services.store.count(pier.collection_id, fingerprint(services)) == 2
+
+
+def test_orphans_of_an_index_that_does_not_answer_are_found_and_what_it_lacks_is_not(
+    services: Rehearsal, pier: DocumentRecord
+) -> None:
+    services.indexes.add(LOCAL_OWNER, pier.collection_id, "older", "older", {})
+    vector = services.embeddings.embed_query("ghost")
+    services.store.add(pier.collection_id, "older", ["ghost:0"], [vector])
+    assert kinds(services) == [("orphaned-vectors", 1)]
+    repair(services)
+    assert kinds(services) == []
+
+
+def test_without_an_index_that_answers_nothing_is_found_by_meaning(services: Rehearsal, pier: DocumentRecord) -> None:
+    services.indexes.remove(LOCAL_OWNER, pier.collection_id, fingerprint(services))
+    assert kinds(services) == [("no-vector", 2), ("orphaned-vector-table", 1)]
+    repair(services)
+    for owner, document in services.library.due():
+        services.ingest.process(owner, document.id)
+    assert services.ready_documents(LOCAL_OWNER, pier.collection_id) == 2
+    assert kinds(services) == []
+
+
+def test_what_belongs_to_no_collection_is_removed(services: Rehearsal, pier: DocumentRecord) -> None:
+    services.store.add("gone", "words", ["d:0"], [services.embeddings.embed_query("x")])
+    sql(services, "CREATE VIRTUAL TABLE lexical_gone USING fts5(text)")
+    (services.folder.uploads / ("0" * 64)).write_bytes(b"nobody's")
+    assert kinds(services) == [("orphaned-originals", 1), ("orphaned-vector-table", 1), ("orphaned-word-table", 1)]
+    repair(services)
+    assert kinds(services) == []
+    assert not (services.folder.uploads / ("0" * 64)).exists()
+    assert _name("gone", "words") not in [found.name for found in services.store._client().list_collections()]
+
+
+def test_what_a_kill_left_is_found_and_finished(services: Rehearsal, pier: DocumentRecord) -> None:
+    moon = services.put("sun.txt", b"The sun is wider.")
+    doomed = services.library.collection(LOCAL_OWNER, "doomed", create=True)
+    services.ingest.submit(LOCAL_OWNER, doomed.id, "pier.md", PIER)
+    services.library.mark_collection(LOCAL_OWNER, doomed.id)
+    services.library.update(LOCAL_OWNER, pier.id, state=DocumentState.INDEXING)
+    services.library.update(LOCAL_OWNER, moon.id, state=DocumentState.DELETING)
+    assert kinds(services) == [("half-read", 1), ("half-deleted", 1), ("half-deleted", 1)]
+    repair(services)
+    assert kinds(services) == []
+    assert [document.id for _, document in services.library.due()] == [pier.id]
+    assert services.library.document(LOCAL_OWNER, moon.id) is None
+
+
+def test_nothing_is_changed_by_looking(services: Rehearsal, pier: DocumentRecord) -> None:
+    lose_a_vector(services, pier)
+    before = kinds(services)
+    assert kinds(services) == before
+    assert services.library.due() == []
+
+
+def test_many_documents_are_counted_and_a_few_named(services: Rehearsal) -> None:
+    for number in range(5):
+        services.put(f"{number}.txt", f"Text number {number}.".encode())
+    collection = services.library.collection(LOCAL_OWNER)
+    services.store.drop(collection.id)
+    [finding] = services.check()
+    assert finding.text.startswith("“My documents”: 5 documents of which 5 of the chunks cannot be found by their")
+    assert finding.text.endswith("and 2 more.")
+    assert len(finding.documents) == 5
+
+
+def test_other_owners_are_looked_at_too(services: Rehearsal) -> None:
+    hers = services.library.collection("ann", create=True)
+    document, _ = services.ingest.submit("ann", hers.id, "pier.md", PIER)
+    services.ingest.process("ann", document.id)
+    services.store.drop(hers.id)
+    assert kinds(services) == [("no-vector", 1)]
+    repair(services)
+    assert [(owner, found.id) for owner, found in services.library.due()] == [("ann", document.id)]

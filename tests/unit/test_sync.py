@@ -1,0 +1,264 @@
+"""A folder on disk and the collection that follows it."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from errors import ConfigurationError, StoreError
+from rag.documents.sync import Action, Step, walk
+from rag.schema import LOCAL_OWNER, DocumentState
+from tests.conftest import PIER, Rehearsal
+
+MOON = b"The moon is 3474 kilometres wide."
+Follow = Callable[..., dict[str, int]]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    folder = tmp_path / "papers"
+    (folder / "sub").mkdir(parents=True)
+    (folder / "pier.md").write_bytes(PIER)
+    (folder / "sub" / "moon.txt").write_bytes(MOON)
+    return folder
+
+
+@pytest.fixture
+def collection(services: Rehearsal) -> str:
+    return services.library.collection(LOCAL_OWNER, "papers", create=True).id
+
+
+@pytest.fixture
+def follow(services: Rehearsal, collection: str, folder: Path) -> Follow:
+    """Let the collection follow the folder; how many files of each kind there were."""
+
+    def go(folder: Path = folder, *, adopt: bool = False) -> dict[str, int]:
+        sync = services.sync(LOCAL_OWNER, folder, collection, adopt=adopt)
+        sync.adopt()
+        done = [sync.apply(step) for step in sync.plan()]
+        assert list(services.check()) == []
+        return dict(Counter(step.action.value for step in done))
+
+    return go
+
+
+def library(services: Rehearsal, collection: str) -> dict[str, DocumentState]:
+    return {
+        d.path.partition("/papers/")[2] or d.path: d.state for d in services.library.documents(LOCAL_OWNER, collection)
+    }
+
+
+def test_added_changed_removed_unchanged(services: Rehearsal, collection: str, folder: Path, follow: Follow) -> None:
+    assert follow() == {"added": 2}
+    assert library(services, collection) == {"pier.md": DocumentState.READY, "sub/moon.txt": DocumentState.READY}
+    assert follow() == {"unchanged": 2}
+    (folder / "pier.md").write_bytes(PIER.replace(b"62", b"63"))
+    (folder / "sub" / "moon.txt").unlink()
+    (folder / "sun.txt").write_text("The sun is wider.")
+    assert follow() == {"changed": 1, "added": 1, "removed": 1}
+    assert set(library(services, collection)) == {"pier.md", "sun.txt"}
+    passages = services.retrieve(LOCAL_OWNER, "How long is the pier?", collections=["papers"]).passages
+    assert "63 metres" in passages[0].text
+    assert not [p for p in passages if "62 metres" in p.text]
+    assert follow() == {"unchanged": 2}
+
+
+def test_a_touched_file_is_unchanged(folder: Path, follow: Follow) -> None:
+    follow()
+    os.utime(folder / "pier.md", (0, 0))
+    assert follow() == {"unchanged": 2}
+
+
+def test_a_plan_changes_nothing(services: Rehearsal, collection: str, folder: Path) -> None:
+    plan = services.sync(LOCAL_OWNER, folder, collection).plan()
+    assert [(step.action, step.path) for step in plan] == [
+        (Action.ADDED, "pier.md"),
+        (Action.ADDED, "sub/moon.txt"),
+    ]
+    assert library(services, collection) == {}
+    assert services.sync(LOCAL_OWNER, folder, "").plan() == plan
+
+
+def test_a_file_with_another_name_is_not_read_again(
+    services: Rehearsal, collection: str, folder: Path, follow: Follow
+) -> None:
+    follow()
+    ids = {d.id for d in services.library.documents(LOCAL_OWNER, collection)}
+    (folder / "pier.md").rename(folder / "old-moon.md")
+    (folder / "sub" / "moon.txt").rename(folder / "pier.md")
+    (folder / "old-moon.md").rename(folder / "sub" / "moon.txt")
+    assert follow() == {"renamed": 2}
+    assert {d.id for d in services.library.documents(LOCAL_OWNER, collection)} == ids
+    assert {d.name for d in services.library.documents(LOCAL_OWNER, collection)} == {"moon.txt", "pier.md"}
+    (folder / "pier.md").rename(folder / "sub" / "moon.txt")  # over the other one
+    assert follow() == {"renamed": 1, "removed": 1}
+    assert follow() == {"unchanged": 1}
+
+
+def test_a_content_that_lies_twice_is_there_once_and_stays_while_one_is_left(
+    services: Rehearsal, collection: str, folder: Path, follow: Follow
+) -> None:
+    (folder / "a-copy.md").write_bytes(PIER)
+    assert follow() == {"added": 2, "duplicate": 1}
+    assert follow() == {"unchanged": 2, "duplicate": 1}
+    (folder / "a-copy.md").unlink()
+    assert follow() == {"renamed": 1, "unchanged": 1}
+    (folder / "pier.md").write_bytes(MOON)
+    assert follow() == {"duplicate": 1, "unchanged": 1, "removed": 1}
+    assert set(library(services, collection)) == {"sub/moon.txt"}
+
+
+def test_what_was_uploaded_stays(services: Rehearsal, collection: str, folder: Path, follow: Follow) -> None:
+    for name, content in (("mine.txt", b"Mine."), ("pier.md", PIER)):
+        document, _ = services.ingest.submit(LOCAL_OWNER, collection, name, content)
+        services.ingest.process(LOCAL_OWNER, document.id)
+    assert follow() == {"added": 1, "duplicate": 1}
+    (folder / "pier.md").unlink()
+    assert follow() == {"unchanged": 1}
+    assert set(library(services, collection)) == {"mine.txt", "pier.md", "sub/moon.txt"}
+
+
+def test_adopted_documents_are_the_folders(services: Rehearsal, collection: str, folder: Path, follow: Follow) -> None:
+    for name, content in (("mine.txt", b"Mine."), ("pier.md", PIER), ("sub/moon.txt", b"The moon is small.")):
+        document, _ = services.ingest.submit(LOCAL_OWNER, collection, name, content)
+        services.ingest.process(LOCAL_OWNER, document.id)
+    planned = services.sync(LOCAL_OWNER, folder, collection, adopt=True).plan()
+    assert "mine.txt" in library(services, collection)
+    assert Counter(step.action.value for step in planned) == {"unchanged": 1, "changed": 1, "removed": 1}
+    assert follow(adopt=True) == {"unchanged": 1, "changed": 1, "removed": 1}
+    assert set(library(services, collection)) == {"pier.md", "sub/moon.txt"}
+
+
+def test_a_folder_that_was_moved_is_another_until_it_is_adopted(
+    services: Rehearsal, collection: str, folder: Path, tmp_path: Path, follow: Follow
+) -> None:
+    follow()
+    moved = tmp_path / "elsewhere" / "papers"
+    moved.parent.mkdir()
+    folder.rename(moved)
+    with pytest.raises(ConfigurationError, match="cannot be listed"):
+        follow()
+    assert follow(moved) == {"duplicate": 2}
+    assert follow(moved, adopt=True) == {"renamed": 2}
+    assert follow(moved) == {"unchanged": 2}
+
+
+def test_two_folders_of_one_name_do_not_delete_each_others_documents(
+    services: Rehearsal, collection: str, tmp_path: Path, follow: Follow
+) -> None:
+    follow()
+    other = tmp_path / "other" / "papers"
+    other.mkdir(parents=True)
+    (other / "pier.md").write_text("Another pier.")
+    assert follow(other) == {"added": 1}
+    assert follow() == {"unchanged": 2}
+
+
+def test_an_empty_folder_deletes_nothing(services: Rehearsal, collection: str, folder: Path, follow: Follow) -> None:
+    (folder / "pier.md").unlink()
+    (folder / "sub" / "moon.txt").unlink()
+    assert follow() == {}
+    (folder / "pier.md").write_bytes(PIER)
+    follow()
+    (folder / "pier.md").unlink()
+    with pytest.raises(ConfigurationError, match="is empty, but 1 documents came from it"):
+        follow()
+    assert set(library(services, collection)) == {"pier.md"}
+
+
+def test_hidden_files_links_to_folders_and_broken_links_are_left_out(folder: Path, tmp_path: Path) -> None:
+    (folder / ".hidden").mkdir()
+    (folder / ".hidden" / "a.txt").write_text("a")
+    (folder / ".b.txt").write_text("b")
+    (folder / "round").symlink_to(folder)
+    (folder / "sub" / "up").symlink_to("..")
+    (folder / "broken.txt").symlink_to("nowhere")
+    (folder / "self.txt").symlink_to("self.txt")
+    (tmp_path / "real.txt").write_text("real")
+    (folder / "link.txt").symlink_to(tmp_path / "real.txt")
+    os.mkfifo(folder / "pipe.txt")
+    assert [path for path, _ in walk(folder)] == ["link.txt", "pier.md", "sub/moon.txt"]
+
+
+def test_types_that_are_not_read_and_empty_files_are_counted_and_no_failure(
+    services: Rehearsal, collection: str, folder: Path, follow: Follow
+) -> None:
+    (folder / "film.mp4").write_bytes(b"\0\0\0\x18ftypmp42" + bytes(range(256)) * 20)
+    (folder / "empty.txt").touch()
+    (folder / "program.pdf").write_bytes(b"\x7fELF" + bytes(range(256)) * 20)
+    assert follow() == {"added": 2, "skipped": 3}
+    assert set(library(services, collection)) == {"pier.md", "sub/moon.txt"}
+    assert len(list(services.folder.uploads.iterdir())) == 2
+
+
+def test_a_file_that_fails_says_why_and_its_older_content_stays(
+    services: Rehearsal, collection: str, folder: Path, follow: Follow
+) -> None:
+    follow()
+    (folder / "pier.md").rename(folder / "pier.docx")
+    (folder / "pier.docx").write_bytes(b"PK\x03\x04 broken")
+    (folder / "pier.md").write_bytes(b" \n")
+    assert follow() == {"failed": 2, "unchanged": 1}
+    passages = services.retrieve(LOCAL_OWNER, "How long is the pier?", collections=["papers"]).passages
+    assert "62 metres" in passages[0].text
+    assert follow() == {"failed": 2, "unchanged": 1}
+    (folder / "pier.md").write_bytes(PIER.replace(b"62", b"64"))
+    (folder / "pier.docx").unlink()
+    assert follow() == {"changed": 1, "unchanged": 1, "removed": 1}
+    assert library(services, collection) == {"pier.md": DocumentState.READY, "sub/moon.txt": DocumentState.READY}
+    passages = services.retrieve(LOCAL_OWNER, "How long is the pier?", collections=["papers"]).passages
+    assert "64 metres" in passages[0].text
+
+
+def test_a_file_that_cannot_be_opened_is_no_reason_to_delete(
+    services: Rehearsal, collection: str, folder: Path, follow: Follow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    follow()
+    opened = Path.open
+
+    def refuse(self: Path, *arguments: object, **options: object) -> object:
+        if self.name == "pier.md":
+            raise PermissionError(13, "Permission denied")
+        return opened(self, *arguments, **options)  # type: ignore[call-overload]
+
+    monkeypatch.setattr(Path, "open", refuse)
+    sync = services.sync(LOCAL_OWNER, folder, collection)
+    [failed, unchanged] = sync.plan()
+    assert (failed.action, unchanged.action) == (Action.FAILED, Action.UNCHANGED)
+    assert "Permission denied" in failed.reason
+    assert sync.apply(failed) == failed
+
+
+def test_a_file_that_vanishes_on_the_way_fails(services: Rehearsal, collection: str, folder: Path) -> None:
+    sync = services.sync(LOCAL_OWNER, folder, collection)
+    steps = sync.plan()
+    (folder / "pier.md").unlink()
+    done = [sync.apply(step) for step in steps]
+    assert [step.action for step in done] == [Action.FAILED, Action.ADDED]
+    services.ingest._max_bytes = 3
+    assert sync.apply(Step(Action.ADDED, "sub/moon.txt", folder / "sub" / "moon.txt")).action is Action.FAILED
+
+
+def test_what_a_kill_left_in_the_queue_is_taken_through(
+    services: Rehearsal, collection: str, folder: Path, follow: Follow
+) -> None:
+    path = f"{folder.as_posix().strip('/')}/pier.md"
+    services.ingest.submit(LOCAL_OWNER, collection, path, PIER)
+    assert follow() == {"added": 2}
+    assert set(library(services, collection).values()) == {DocumentState.READY}
+
+
+def test_a_disk_that_fails_is_a_failure_for_now(
+    services: Rehearsal, collection: str, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*arguments: object) -> None:
+        raise StoreError("The disk is full.")
+
+    sync = services.sync(LOCAL_OWNER, folder, collection)
+    monkeypatch.setattr(services.indexing, "index", fail)
+    done = [sync.apply(step) for step in sync.plan()]
+    assert [(step.action, step.reason) for step in done] == [(Action.FAILED, "The disk is full.")] * 2
