@@ -7,7 +7,7 @@ import streamlit as st
 from errors import AppError
 from rag.schema import DocumentState, Finish, Message
 from services import SAMPLE_QUESTIONS, Services, sample_files
-from ui import answer, errors, sidebar, text
+from ui import answer, collections, errors, sidebar, text
 from ui.app import owner
 
 
@@ -69,26 +69,28 @@ def _welcome(services: Services) -> None:
         "Gestalt answers questions from the files you give it, with the model you choose, and shows the passage "
         "behind each answer. Everything stays on this machine until you choose a backend elsewhere."
     )
-    library = services.library
-    documents = library.documents(owner(), library.collection(owner(), create=True).id)
-    ready = [d for d in documents if d.state is DocumentState.READY]
-    waiting = [d for d in documents if d.state in (DocumentState.PENDING, DocumentState.INDEXING)]
-    names = {path.name for path in sample_files()}
-    samples_ready = names <= {d.name for d in ready}
+    found, library = collections.searched(services), services.library
+    counts = [library.counts(owner(), one.id) for one in found]
+    ready = sum(count.get(DocumentState.READY, 0) for count in counts)
+    waiting = any(state.is_open for count in counts for state in count)
+    samples = [
+        [d.state for one in found for d in library.same_path(owner(), one.id, path.name)] for path in sample_files()
+    ]
+    samples_ready = all(DocumentState.READY in states for states in samples)
     with st.container(horizontal=True):
-        if not names <= {d.name for d in documents}:
+        if not all(samples):
             st.button(
                 "Load the sample documents",
                 type="secondary" if ready else "primary",
                 icon=":material/auto_stories:",
                 on_click=errors.guarded(services.add_samples),
-                args=(owner(),),
+                args=(owner(), found[0].id),
             )
         st.page_link("pages/library/documents.py", label="Add your own documents", icon=":material/upload_file:")
     if waiting:
         _wait_for_documents(services)
     elif ready:
-        st.caption(f"{len(ready)} document{'' if len(ready) == 1 else 's'} ready to be asked.")
+        st.caption(f"{ready:,} document{'' if ready == 1 else 's'} ready to be asked.")
     st.markdown("**Questions to try**" if samples_ready else "**Questions to try with the samples**")
     for number, question in enumerate(SAMPLE_QUESTIONS):
         st.button(
@@ -106,12 +108,12 @@ def _wait_for_documents(services: Services) -> None:
     @st.fragment(run_every=0.5)
     @errors.guarded
     def live() -> None:
-        collection = services.library.collection(owner(), create=True)
-        documents = services.library.documents(owner(), collection.id)
-        open_ones = [d for d in documents if d.state in (DocumentState.PENDING, DocumentState.INDEXING)]
-        if not open_ones:
+        queues = [services.queue(owner(), one.id) for one in collections.searched(services)]
+        reading = [document for queue in queues for document in queue.reading or queue.next]
+        if not reading:
             st.rerun()
-        done = len(documents) - len(open_ones) + sum(d.progress for d in open_ones)
-        st.progress(done / len(documents), f"Reading {text.literal(open_ones[0].name)} …")
+        more = sum(len(queue.reading) + queue.waiting for queue in queues) - 1
+        others = f" {more:,} more wait." if more else ""
+        st.progress(reading[0].progress, f"Reading {text.literal(reading[0].name)} …{others}")
 
     live()

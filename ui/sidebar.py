@@ -8,7 +8,7 @@ import streamlit as st
 
 from backends.base import Backend, GenerationOptions
 from services import Ask, Services
-from ui import models, text
+from ui import collections, models, text
 from ui.app import owner
 
 CHAT_PAGE = "pages/talk/chat.py"
@@ -18,6 +18,7 @@ def draw(services: Services) -> None:
     """Everything below the navigation."""
     with st.sidebar:
         _conversations(services)
+        collections.pick_searched(services)
         st.subheader("Model")
         backend = models.pick_backend(services, "backend")
         if model := models.pick_model(services, backend, "model"):
@@ -36,6 +37,7 @@ def chosen(question: str, conversation_id: str | None) -> Ask:
     )
     return Ask(
         text=question,
+        collections=state["searched_names"],
         conversation_id=conversation_id,
         backend=state["backend"],
         model=state["model"],

@@ -154,7 +154,7 @@ def test_files_are_added_and_deleted_on_the_documents_page(app: AppTest, service
     assert "Nothing here yet" in texts(app)
     app.file_uploader[0].upload("pier.md", PIER).run()
     app.file_uploader[0].upload("again.md", PIER).run()
-    assert "already here as “pier\\.md”" in texts(app)
+    assert "“again\\.md”, which is “pier\\.md”, is already here" in texts(app)
     collection = services.library.collection(LOCAL_OWNER)
     [document] = services.library.documents(LOCAL_OWNER, collection.id)
     services.ingest.process(LOCAL_OWNER, document.id)
@@ -235,7 +235,7 @@ def test_an_answer_that_no_turn_writes_any_more_is_drawn_and_not_waited_for(app:
 
 
 def test_an_error_in_a_click_is_a_sentence(app: AppTest, services: Rehearsal, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(owner: str) -> None:
+    def full(owner: str, collection_id: str) -> None:
         raise StoreError("The disk is full.", "Make room.")
 
     monkeypatch.setattr(services, "add_samples", full)

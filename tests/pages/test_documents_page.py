@@ -1,0 +1,472 @@
+"""The documents page, driven without a browser: with nothing, with three files and with three thousand."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+from sqlalchemy import insert
+from streamlit.testing.v1 import AppTest
+
+from errors import ConfigurationError
+from rag.db import DocumentRow, new_id
+from rag.documents.ingest import CANCELLED
+from rag.schema import LOCAL_OWNER, CollectionRecord, DocumentRecord, DocumentState
+from tests.conftest import Rehearsal
+from tests.fake_embeddings import WordEmbeddings
+from tests.pages.test_pages import answered, app, button, settle, texts
+from tests.unit.test_loaders import make_pdf
+
+__all__ = ["app"]
+
+PAGE = "pages/library/documents.py"
+NEW = ":material/create_new_folder: New collection"
+RENAME = ":material/edit: Rename"
+DELETE = ":material/delete: Delete"
+
+
+@pytest.fixture
+def page(app: AppTest) -> AppTest:
+    """The documents page; not yet drawn."""
+    app.run()
+    app.switch_page(PAGE)
+    return app
+
+
+def only(services: Rehearsal) -> CollectionRecord:
+    [collection] = services.library.collections(LOCAL_OWNER)
+    return collection
+
+
+def documents(services: Rehearsal, collection: CollectionRecord | None = None) -> list[DocumentRecord]:
+    return services.library.documents(LOCAL_OWNER, (collection or only(services)).id)
+
+
+def one(services: Rehearsal, document_id: str) -> DocumentRecord:
+    document = services.library.document(LOCAL_OWNER, document_id)
+    assert document
+    return document
+
+
+def fill(services: Rehearsal, number: int, state: DocumentState = DocumentState.READY) -> list[str]:
+    """That many rows, without anything behind them."""
+    collection = services.library.collection(LOCAL_OWNER, create=True)
+    rows = [
+        {
+            "id": new_id(),
+            "owner": LOCAL_OWNER,
+            "collection_id": collection.id,
+            "name": f"letter {n:04}.txt",
+            "path": f"letter {n:04}.txt",
+            "sha256": new_id(),
+            "size": 1000 + n,
+            "state": state.value,
+            "seconds": 30.0,
+        }
+        for n in range(number)
+    ]
+    with services.database.session() as session:
+        session.execute(insert(DocumentRow), rows)
+    return [str(row["id"]) for row in rows]
+
+
+def tick(page: AppTest, *rows: int) -> None:
+    key = page.dataframe[0].key
+    assert key
+    page.session_state[key] = {"selection": {"rows": list(rows), "columns": [], "cells": []}}
+    page.run()
+    assert not page.exception
+
+
+def names(page: AppTest) -> list[str]:
+    return list(page.dataframe[0].value["Name"])
+
+
+def labels(page: AppTest) -> list[str]:
+    return [element.label for element in page.button]
+
+
+def process(services: Rehearsal) -> None:
+    """Read all that waits, as the worker does."""
+    for owner, document in services.library.due():
+        services.ingest.process(owner, document.id)
+
+
+# --- adding ---
+
+
+def test_an_empty_collection_says_how_to_begin(page: AppTest, services: Rehearsal) -> None:
+    page.run()
+    assert "Nothing here yet" in texts(page)
+    assert not page.dataframe
+    button(page, "Load the sample documents").click().run()
+    assert "4 documents, 4 waiting" in texts(page)
+
+
+def test_what_became_of_each_upload_is_one_line(page: AppTest, services: Rehearsal) -> None:
+    page.run()
+    first = [(f"{name}.md", f"The {name} is open.".encode()) for name in "abcde"]
+    for name, content in first:
+        page.file_uploader[0].upload(name, content)
+    page.run()
+    assert len(documents(services)) == 5
+    assert "and 2 more were added\\." in texts(page)
+    for name, content in [*first, ("a.md", b"The a is shut."), ("empty.md", b"")]:
+        page.file_uploader[0].upload(name, content)
+    page.run()
+    shown = texts(page)
+    assert "“a\\.md”, “b\\.md”, “c\\.md” and 2 more are already here; nothing was added for them\\." in shown
+    assert "“a\\.md \\(version 2\\)” was added beside the older version\\." in shown
+    assert "“empty\\.md” is an empty file" in shown
+    page.run()
+    assert "already here" not in texts(page)
+
+
+def test_a_new_version_may_replace_the_old_one(page: AppTest, services: Rehearsal) -> None:
+    services.put_pier()
+    page.run()
+    page.toggle(key="replace_versions").set_value(True).run()
+    page.file_uploader[0].upload("pier.md", b"The pier is 70 metres long.").run()
+    assert "“pier\\.md” takes the place of the older version once it has been read\\." in texts(page)
+    assert len(documents(services)) == 2
+    process(services)
+    [left] = documents(services)
+    assert left.title == "pier.md"
+    page.run()
+    assert "1 document, 1 ready" in texts(page)
+
+
+def test_what_is_read_shows_its_progress_and_can_be_cancelled(page: AppTest, services: Rehearsal) -> None:
+    done = fill(services, 6)
+    waiting = fill(services, 5, DocumentState.PENDING)
+    services.library.update(
+        LOCAL_OWNER, waiting[0], state=DocumentState.INDEXING, name="book.pdf", progress=0.6, pages=12, chunks=200
+    )
+    page.run()
+    shown = texts(page)
+    assert "4 wait, about 2 minutes left" in shown
+    [bar] = page.progress
+    assert "book\\.pdf · 12 pages, 100 of 200 chunks" in bar.proto.text
+    button(page, "").click().run()
+    assert one(services, waiting[0]).reason_type == CANCELLED
+    button(page, "Cancel all that wait").click().run()
+    assert services.library.count(LOCAL_OWNER, only(services).id, DocumentState.FAILED) == 5
+    assert services.library.count(LOCAL_OWNER, only(services).id, DocumentState.READY) == len(done)
+    assert "left" not in texts(page)
+
+
+def test_nothing_is_said_of_the_time_while_nothing_is_known(page: AppTest, services: Rehearsal) -> None:
+    fill(services, 3, DocumentState.PENDING)
+    page.run()
+    assert "3 wait. You can leave" in texts(page)
+    assert "left" not in texts(page)
+
+
+# --- the table ---
+
+
+def test_three_thousand_documents_are_quick_and_fifty_a_page(page: AppTest, services: Rehearsal) -> None:
+    fill(services, 3000)
+    page.run()
+    seconds = []
+    for _ in range(3):
+        began = time.perf_counter()
+        page.run()
+        seconds.append(time.perf_counter() - began)
+    assert min(seconds) < 0.6, seconds  # 0.1 s on two cores with nothing else to do
+    assert "3,000 documents, 3,000 ready" in texts(page)
+    assert len(names(page)) == 50
+    page.selectbox(key="documents_order").set_value("Name, A to Z").run()
+    assert names(page)[0] == "letter 0000.txt"
+    [pages] = page.pagination
+    pages.set_value(60).run()
+    assert names(page)[-1] == "letter 2999.txt"
+    assert "2,951 to 3,000 of 3,000" in texts(page)
+    page.text_input(key="documents_search").set_value("letter 12").run()
+    assert (names(page)[0], len(names(page))) == ("letter 1200.txt", 50)
+    page.text_input(key="documents_search").set_value("nothing like it").run()
+    assert "No document matches" in texts(page)
+
+
+def test_what_is_shown_survives_a_look_elsewhere(page: AppTest, services: Rehearsal) -> None:
+    fill(services, 3)
+    services.put("broken.pdf", b"%PDF-1.4 nothing")
+    page.run()
+    page.button_group(key="documents_shown").set_value("Failed").run()
+    assert names(page) == ["broken.pdf"]
+    page.switch_page("pages/talk/chat.py").run()
+    page.switch_page(PAGE).run()
+    assert names(page) == ["broken.pdf"]
+
+
+def test_all_that_match_can_be_deleted_at_once(page: AppTest, services: Rehearsal) -> None:
+    fill(services, 120)
+    services.put_pier()
+    page.run()
+    page.text_input(key="documents_search").set_value("letter").run()
+    tick(page, *range(50))
+    button(page, "Take all 120 that match").click().run()
+    assert "All 120 documents" in texts(page)
+    button(page, "Delete").click().run()
+    assert "and 112 more" in texts(page)
+    page.button(key="delete_confirmed").click().run()
+    deadline = time.monotonic() + 20
+    while len(documents(services)) > 1:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    page.text_input(key="documents_search").set_value("").run()
+    assert names(page) == ["pier.md"]
+
+
+def test_a_last_page_that_is_gone_gives_way_to_the_one_before(page: AppTest, services: Rehearsal) -> None:
+    ids = fill(services, 51)
+    page.run()
+    [pages] = page.pagination
+    pages.set_value(2).run()
+    assert len(names(page)) == 1
+    for document_id in ids[:3]:
+        services.ingest.delete(LOCAL_OWNER, document_id)
+    page.run()
+    assert len(names(page)) == 48
+
+
+def test_ticks_do_not_move_to_other_documents(page: AppTest, services: Rehearsal) -> None:
+    fill(services, 2)
+    page.run()
+    tick(page, 0)
+    assert "Delete" in labels(page)
+    services.put_pier()
+    page.run()
+    assert "Delete" not in labels(page)
+
+
+def test_ticked_documents_move_to_another_collection(page: AppTest, services: Rehearsal) -> None:
+    services.put_pier()
+    home = only(services)
+    target = services.library.collection(LOCAL_OWNER, "Piers", create=True)
+    page.run()
+    tick(page, 0)
+    page.menu_button[-1].click("Piers").run()
+    process(services)
+    assert documents(services, home) == []
+    [moved] = documents(services, target)
+    assert (moved.name, moved.state) == ("pier.md", DocumentState.READY)
+
+
+# --- what went wrong ---
+
+
+def test_a_failed_document_says_why_and_can_be_tried_again_or_deleted(page: AppTest, services: Rehearsal) -> None:
+    failed = services.put("broken.pdf", b"%PDF-1.4 nothing")
+    services.put_pier()
+    page.run()
+    assert "broken\\.pdf could not be read" in texts(page)
+    assert "broken.pdf could not be read" in str(list(page.dataframe[0].value["Note"]))
+    tick(page, names(page).index("broken.pdf"))
+    assert labels(page).count("Try again") == 1
+    button(page, "Try again").click().run()
+    assert one(services, failed.id).state is DocumentState.PENDING
+    button(page, "Cancel").click().run()
+    assert "It was cancelled" in texts(page)
+    button(page, "Delete").click().run()
+    page.button(key="delete_confirmed").click().run()
+    assert names(page) == ["pier.md"]
+
+
+def test_many_failures_are_one_line_that_leads_to_them(page: AppTest, services: Rehearsal) -> None:
+    fill(services, 4, DocumentState.FAILED)
+    services.put_pier()
+    page.run()
+    button(page, "4 documents were not read: see why").click().run()
+    assert len(names(page)) == 4
+
+
+def test_a_password_opens_a_document_and_is_not_kept(page: AppTest, services: Rehearsal) -> None:
+    failed = services.put("locked.pdf", make_pdf("The pier is 62 metres long.", password="open sesame"))
+    page.run()
+    page.text_input[-1].set_value("open sesame")
+    button(page, "Open").click().run()
+    process(services)
+    page.run()
+    assert one(services, failed.id).state is DocumentState.READY
+    assert "open sesame" not in str(vars(page))
+    assert "Open" not in labels(page)
+
+
+def test_what_was_not_read_of_a_document_is_told_when_it_is_ticked(page: AppTest, services: Rehearsal) -> None:
+    [only_one] = fill(services, 1)
+    services.library.update(LOCAL_OWNER, only_one, warnings=["2 pages hold *pictures* only."])
+    page.run()
+    tick(page, 0)
+    assert "2 pages hold \\*pictures\\* only\\." in texts(page)
+
+
+# --- collections ---
+
+
+def menu(page: AppTest, wish: str) -> None:
+    page.menu_button[0].click(wish).run()
+    assert not page.exception
+
+
+def test_a_collection_is_made_renamed_and_deleted(page: AppTest, services: Rehearsal) -> None:
+    services.put_pier()
+    page.run()
+    menu(page, NEW)
+    page.text_input[-1].set_value("My  documents")
+    button(page, "Create").click().run()
+    assert "There is a collection called “My documents” already" in texts(page)
+    page.text_input[-1].set_value("Contracts")
+    button(page, "Create").click().run()
+    assert page.selectbox(key="collection_picker").value == page.query_params["collection"]
+    assert "Nothing here yet" in texts(page)
+    assert [found.name for found in services.library.collections(LOCAL_OWNER)] == ["Contracts", "My documents"]
+    menu(page, RENAME)
+    page.text_input[-1].set_value("My documents")
+    button(page, "Rename").click().run()
+    assert "There is a collection called “My documents” already" in texts(page)
+    page.text_input[-1].set_value("Leases")
+    button(page, "Rename").click().run()
+    assert "Leases" in page.selectbox(key="collection_picker").options
+    button(page, "Load the sample documents").click().run()
+    menu(page, DELETE)
+    assert "All 4 documents in it are deleted" in texts(page)
+    button(page, "Delete the collection").click().run()
+    assert [found.name for found in services.library.collections(LOCAL_OWNER)] == ["My documents"]
+    assert names(page) == ["pier.md"]
+
+
+def test_the_last_collection_can_be_renamed_without_another_coming(page: AppTest, services: Rehearsal) -> None:
+    services.put_pier()
+    page.run()
+    menu(page, RENAME)
+    page.text_input[-1].set_value("Piers")
+    button(page, "Rename").click().run()
+    page.switch_page("pages/talk/chat.py").run()
+    assert "1 document ready to be asked" in texts(page)
+    assert [found.name for found in services.library.collections(LOCAL_OWNER)] == ["Piers"]
+
+
+def test_an_address_names_its_collection_and_a_choice_stays(page: AppTest, services: Rehearsal) -> None:
+    services.put_pier()
+    other = services.library.collection(LOCAL_OWNER, "Other", create=True)
+    page.query_params["collection"] = other.id
+    page.run()
+    assert "Nothing here yet" in texts(page)
+    page.switch_page("pages/talk/chat.py").run()
+    page.switch_page(PAGE).run()
+    assert page.selectbox(key="collection_picker").value == other.id
+    page.query_params["collection"] = "nonsense"
+    page.run()
+    assert page.selectbox(key="collection_picker").value == other.id
+
+
+def test_a_chat_searches_the_collections_that_were_picked(app: AppTest, services: Rehearsal) -> None:
+    services.put_pier()
+    app.run()
+    assert not app.multiselect
+    assert app.session_state["searched_names"] == ()
+    other = services.library.collection(LOCAL_OWNER, "Other", create=True)
+    app.run()
+    [picker] = app.multiselect
+    assert app.session_state["searched_names"] == ("My documents",)
+    picker.set_value([*picker.value, other.id]).run()
+    assert app.session_state["searched_names"] == ("My documents", "Other")
+    app.multiselect[0].set_value([]).run()
+    assert app.session_state["searched_names"] == ()
+    app.multiselect[0].set_value([other.id]).run()
+    app.chat_input[0].set_value("How long is the pier at Gannet Holm?").run()
+    settle(app, services, lambda: answered(services))
+    assert "“Other”" in texts(app)
+
+
+def test_the_chat_follows_who_works_with_one_collection_at_a_time(page: AppTest, services: Rehearsal) -> None:
+    services.put_pier()
+    other = services.library.collection(LOCAL_OWNER, "Other", create=True)
+    page.run()
+    page.selectbox(key="collection_picker").set_value(other.id).run()
+    page.run()
+    assert page.session_state["searched_names"] == ("Other",)
+
+
+# --- looking inside ---
+
+
+def test_a_document_is_shown_as_it_was_read_and_how_it_was_cut(page: AppTest, services: Rehearsal) -> None:
+    pages = ("The pier is 62 metres long. " * 12, "Leo Marsh :red[repaired] it in April.")
+    services.put("pier.pdf", make_pdf(*pages))
+    page.run()
+    tick(page, 0)
+    button(page, "Look inside").click().run()
+    assert page.header[0].value == "pier\\.pdf"
+    assert "62 metres" in page.code[0].value
+    shown = texts(page)
+    assert "tokens · " in shown
+    assert ":green-background[" in shown  # pieces that overlap
+    [turn] = page.pagination
+    turn.set_value(2).run()
+    assert "Page 2" in [element.value for element in page.subheader]
+    assert page.code[0].value == "Leo Marsh :red[repaired] it in April."
+    assert ":red[" not in texts(page)
+    assert page.download_button
+    button(page, "All documents").click().run()
+    assert names(page) == ["pier.pdf"]
+
+
+def test_an_address_names_a_page_and_an_unknown_document_says_so(page: AppTest, services: Rehearsal) -> None:
+    document = services.put("pier.pdf", make_pdf("one", "two"))
+    page.query_params["document"] = document.id
+    page.query_params["page"] = "2"
+    page.run()
+    assert page.code[0].value == "two"
+    page.query_params["document"] = "nonsense"
+    page.run()
+    assert "no such document" in texts(page)
+
+
+def test_a_long_page_is_shown_in_parts(page: AppTest, services: Rehearsal) -> None:
+    document = services.put("log.txt", "\n".join(f"Entry {n} of the log." for n in range(1500)).encode())
+    page.query_params["document"] = document.id
+    page.run()
+    assert "Entry 0 of" in page.code[0].value
+    [part] = page.pagination
+    part.set_value(2).run()
+    assert "Entry 0 of" not in page.code[0].value
+    assert "Entry 1400 of the log." in page.code[0].value
+
+
+def test_a_document_that_was_not_read_says_so(page: AppTest, services: Rehearsal) -> None:
+    failed = services.put("broken.pdf", b"%PDF-1.4 nothing")
+    page.query_params["document"] = failed.id
+    page.run()
+    assert "Nothing of it has been read yet" in texts(page)
+    assert "broken\\.pdf could not be read" in texts(page)
+
+
+# --- the index ---
+
+
+def test_another_index_is_built_beside_the_one_that_answers(
+    page: AppTest, services: Rehearsal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    services.put_pier()
+    page.run()
+    page.session_state["index_box"] = True
+    page.run()
+    assert "answers" in texts(page)
+    assert "256 dimensions" in texts(page)
+    assert not [label for label in labels(page) if label.startswith("Index again")]
+    services._models["embedded"] = services.words
+    monkeypatch.setattr(services, "settings", services.settings.model_copy(update={"embedding_model": "signs"}))
+    services.embeddings = WordEmbeddings(fingerprint="signs")
+    page.run()
+    button(page, "Index again with signs").click().run()
+    assert "being built" in texts(page)
+    while services.indexing.rebuild_step():
+        pass
+    page.run()
+    assert "being built" not in texts(page)
+    button(page, "Drop").click().run()
+    assert [index.fingerprint for index in services.indexes.all(LOCAL_OWNER, only(services).id)] == ["signs"]
+    with pytest.raises(ConfigurationError):
+        services.index_again(LOCAL_OWNER, only(services).id)

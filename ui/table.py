@@ -1,0 +1,206 @@
+"""The documents of a collection: searched, filtered, sorted, fifty a page, and which of them are ticked."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import pandas as pd
+import streamlit as st
+
+from rag.documents.ingest import CANCELLED
+from rag.schema import CollectionRecord, DocumentRecord, DocumentState
+from services import Services
+from ui.app import owner
+
+PAGE = 50
+ROW = 35
+"""Pixels of a row."""
+HEIGHT = 460
+"""Pixels at most: what is done with ticked rows stays in sight."""
+STATES = {
+    DocumentState.READY: ("Ready", "green"),
+    DocumentState.INDEXING: ("Reading", "blue"),
+    DocumentState.PENDING: ("Waiting", "gray"),
+    DocumentState.FAILED: ("Failed", "red"),
+    DocumentState.DELETING: ("Deleting", "orange"),
+}
+CANCELLED_BADGE = ("Cancelled", "gray")
+BADGES = (*STATES.values(), CANCELLED_BADGE)
+SHOWN: dict[str, tuple[DocumentState, ...]] = {
+    "All": (),
+    "Ready": (DocumentState.READY,),
+    "Waiting": (DocumentState.PENDING, DocumentState.INDEXING),
+    "Failed": (DocumentState.FAILED,),
+}
+ORDERS = {
+    "Newest first": ("created", True),
+    "Oldest first": ("created", False),
+    "Name, A to Z": ("name", False),
+    "Name, Z to A": ("name", True),
+    "Largest first": ("size", True),
+    "Smallest first": ("size", False),
+    "Most pages first": ("pages", True),
+    "Most chunks first": ("chunks", True),
+    "Fewest chunks first": ("chunks", False),
+}
+
+_EVERYTHING = "everything_ticked"
+
+Counts = dict[DocumentState, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Ticked:
+    """The rows that are ticked."""
+
+    documents: Sequence[DocumentRecord] = ()
+    matching: int = 0
+    """How many match the search, on all pages."""
+    whole_page: bool = False
+    """All rows of this page are ticked, and there are other pages."""
+    everything: bool = False
+    """All that match were taken, on all pages."""
+    token: Hashable = None
+    """Tells these ticks from others; `take_everything` takes it."""
+
+
+def take_everything(token: Hashable) -> None:
+    """Have all that match count as ticked, for as long as the ticks stay as they are."""
+    st.session_state[_EVERYTHING] = token
+
+
+def draw(services: Services, collection: CollectionRecord, counts: Counts) -> Ticked:
+    """Search, filters, table and pages."""
+    text_, shown, order = _filters(counts)
+    column, descending = ORDERS[order]
+    find = partial(
+        services.library.find,
+        owner(),
+        collection.id,
+        text=text_,
+        states=SHOWN[shown],
+        order=column,
+        descending=descending,
+    )
+    # Another search begins at its first page.
+    key = f"page-{hash((collection.id, text_, shown, order))}"
+    page = st.session_state.get(key, 1)
+    documents, total = find(first=PAGE * (page - 1), limit=PAGE)
+    if page > (last := max(1, -(-total // PAGE))):
+        page = st.session_state[key] = last
+        documents, total = find(first=PAGE * (page - 1), limit=PAGE)
+    if not total:
+        st.info("No document matches. Clear the search, or show all.", icon=":material/search_off:")
+        return Ticked()
+    rows = _rows(documents)
+    if last > 1:
+        # Beside anything else it shows fewer pages than there are.
+        st.pagination(last, key=key)
+        st.caption(f"{PAGE * (page - 1) + 1:,} to {min(total, PAGE * page):,} of {total:,}")
+    token = (key, page, rows)
+    everything = bool(rows) and st.session_state.get(_EVERYTHING) == token
+    return Ticked(
+        find(limit=total)[0] if everything else [documents[row] for row in rows],
+        matching=total,
+        whole_page=len(rows) == len(documents) < total,
+        everything=everything,
+        token=token,
+    )
+
+
+def show_failed() -> None:
+    """Show those that failed, and nothing else."""
+    st.session_state["documents_shown"] = "Failed"
+    st.session_state["documents_search"] = ""
+
+
+def shows_failed() -> bool:
+    """Whether nothing but those that failed is shown."""
+    return bool(st.session_state.get("documents_shown") == "Failed")
+
+
+def _filters(counts: Counts) -> tuple[str, str, str]:
+    """What is searched for, which states are shown, and in which order."""
+    # A label that changes while it is clicked loses the click.
+    busy = any(state.is_open for state in counts)
+    numbers = {name: sum(counts.get(state, 0) for state in states or counts) for name, states in SHOWN.items()}
+    shown = st.segmented_control(
+        "Show",
+        list(SHOWN),
+        default="All",
+        required=True,
+        format_func=lambda name: name if busy else f"{name} {numbers[name]:,}",
+        key="documents_shown",
+        label_visibility="collapsed",
+        persist_state="session",
+    )
+    with st.container(horizontal=True):
+        wanted = st.text_input(
+            "Search by name",
+            key="documents_search",
+            placeholder="Search by name",
+            icon=":material/search:",
+            label_visibility="collapsed",
+            persist_state="session",
+        )
+        order = st.selectbox(
+            "Sort", list(ORDERS), key="documents_order", label_visibility="collapsed", persist_state="session"
+        )
+    return wanted or "", shown or "All", order
+
+
+def _rows(documents: Sequence[DocumentRecord]) -> tuple[int, ...]:
+    """The table; the numbers of the rows that are ticked."""
+    notes = [note(document) for document in documents]
+    columns = {
+        "Name": [document.title for document in documents],
+        "State": [[state(document)[0]] for document in documents],
+        "Note": notes,
+        "Pages": [document.pages or None for document in documents],
+        "Chunks": [document.chunks or None for document in documents],
+        "Size": [document.size for document in documents],
+        "Added": [document.created for document in documents],
+    }
+    if not any(notes):
+        del columns["Note"]
+    chosen = st.dataframe(
+        pd.DataFrame(columns),
+        height=min(HEIGHT, ROW * (len(documents) + 1) + 3),
+        hide_index=True,
+        on_select="rerun",
+        selection_mode="multi-row",
+        placeholder="",
+        # Ticks are row numbers: other rows get another table, so that a tick never moves to another document.
+        key=f"documents-{hash(tuple(document.id for document in documents))}",
+        column_config={
+            "Name": st.column_config.TextColumn(width="medium"),
+            "State": st.column_config.MultiselectColumn(
+                options=[name for name, _ in BADGES], color=[color for _, color in BADGES]
+            ),
+            "Note": st.column_config.TextColumn(width="medium", help="Why it failed, or what of it was not read."),
+            "Chunks": st.column_config.NumberColumn(help="Pieces that are searched. “Look inside” shows them."),
+            "Size": st.column_config.NumberColumn(format="bytes"),
+            "Added": st.column_config.DatetimeColumn(format="calendar", timezone=st.context.timezone),
+        },
+        alt="Documents with their state, pages, chunks and size",
+    ).selection.rows
+    return tuple(row for row in chosen if row < len(documents))
+
+
+def state(document: DocumentRecord) -> tuple[str, str]:
+    """What its state is called, and the colour of it."""
+    return CANCELLED_BADGE if document.reason_type == CANCELLED else STATES[document.state]
+
+
+def note(document: DocumentRecord) -> str:
+    """Why it failed or has to wait, or what of it was not read."""
+    return document.reason or " ".join(document.warnings)
+
+
+def size(document: DocumentRecord) -> str:
+    """Its size as people say it."""
+    if document.size >= 1e6:
+        return f"{document.size / 1e6:,.1f} MB"
+    return f"{document.size / 1e3:.1f} kB" if document.size >= 1e3 else f"{document.size} bytes"
