@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help run setup setup-dev test check format e2e integration samples
+.PHONY: help run setup setup-dev test check format e2e integration bench corpus samples
 
 help: ## Show the verbs
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
@@ -47,6 +47,12 @@ format: setup-dev ## Format the code and mend what ruff can mend
 e2e: setup-dev ## Drive the app in a real browser; screenshots in build/e2e/
 	@command -v chromium google-chrome >/dev/null || { apt-get update -qq && apt-get install -y -qq chromium; } || { echo "Install Chromium first: apt-get install chromium"; exit 1; }
 	$(BIN)/python -m pytest -m e2e tests/e2e
+
+bench: setup-dev ## Measure ingestion against plain LangChain + Chroma (about ten minutes)
+	$(BIN)/python -m bench.ingest
+
+corpus: setup-dev ## Read all files of a folder under limits and print a table (DATA= names the folder)
+	$(BIN)/python -m bench.corpus --data $(DATA)
 
 integration: setup-dev ## Try the backends against real servers, installed under build/servers/ (half an hour at first)
 	$(BIN)/python -m pytest -m integration tests/integration

@@ -167,7 +167,7 @@ class Backend(ABC):
 
     @abstractmethod
     def check(self) -> None:
-        """Return when the backend can be used, within three seconds and without loading weights.
+        """Return when the backend can be used, within ten seconds and without loading weights.
 
         Raises:
             BackendError, ConfigurationError: it cannot; with the way out.

@@ -5,13 +5,15 @@ Imported when a chat model is made.
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from langchain_core.outputs import ChatGenerationChunk
 from langchain_google_genai import ChatGoogleGenerativeAI
 
-from errors import AnswerBlocked
+from errors import AnswerBlocked, BackendUnavailable
 
 LENGTH = "MAX_TOKENS"
 ENDED = {"STOP", LENGTH, "FINISH_REASON_UNSPECIFIED"}
@@ -26,12 +28,26 @@ class GeminiChatModel(ChatGoogleGenerativeAI):
     """
 
     def _stream(self, *args: Any, **kwargs: Any) -> Iterator[ChatGenerationChunk]:
-        for chunk in super()._stream(*args, **kwargs):
-            yield _checked(chunk)
+        with _understood():
+            for chunk in super()._stream(*args, **kwargs):
+                yield _checked(chunk)
 
     async def _astream(self, *args: Any, **kwargs: Any) -> AsyncIterator[ChatGenerationChunk]:
-        async for chunk in super()._astream(*args, **kwargs):
-            yield _checked(chunk)
+        with _understood():
+            async for chunk in super()._astream(*args, **kwargs):
+                yield _checked(chunk)
+
+
+@contextmanager
+def _understood() -> Iterator[None]:
+    """google-genai compares the code of an error that comes within a stream; proxies give it as text."""
+    try:
+        yield
+    except TypeError as error:
+        *_, (frame, _) = traceback.walk_tb(error.__traceback__)
+        if not frame.f_code.co_name.startswith("raise_error"):
+            raise
+        raise BackendUnavailable("The server failed in the middle.", "Ask again; its own log says why.") from error
 
 
 def _checked(chunk: ChatGenerationChunk) -> ChatGenerationChunk:

@@ -21,8 +21,8 @@ from settings import EnvironmentSettings, Settings, read_settings
 
 CONNECT_S = 3.0
 """Seconds to wait for a connection: a server that is there takes milliseconds."""
-LOOK_S = 2.5
-"""Seconds to wait for a list of models."""
+LOOK_S = 10.0
+"""Seconds to wait for a list of models: a busy proxy takes some. No page waits so long: see `checks.py`."""
 ONE_REQUEST = {"Connection": "close"}
 """Headers of a request. A client lives for one answer, and nobody would close the connections that it keeps."""
 

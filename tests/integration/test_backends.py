@@ -8,8 +8,10 @@ The figures of each run go to build/integration.jsonl.
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import logging
+import os
 import shutil
 import subprocess
 import sys
@@ -26,7 +28,7 @@ from backends.base import Backend, GenerationOptions, State
 from errors import ContextTooLong
 from rag.index.embedding_models import open_embeddings
 from rag.index.embeddings import EmbeddingModel
-from rag.schema import LOCAL_OWNER, Delta, DocumentState, Finish, Finished, Message
+from rag.schema import LOCAL_OWNER, Finish, Finished, Message
 from services import SAMPLE_QUESTIONS, Ask, Services, sample_files
 from settings import ROOT, Settings
 from tests.integration.recipes import KEY, WINDOW
@@ -37,23 +39,22 @@ pytestmark = pytest.mark.integration
 
 CAT = SAMPLE_QUESTIONS[0]
 WRONG_KEY = "sk-nonsense"
-EMPTY = "nothing in here"
-"""A collection without documents: what is asked there goes to the model alone."""
+LONG = "The ferry left the quay, and the gulls went with it. " * 80
+"""A question of about a thousand tokens, which servers take seconds to read."""
+READER, STRANGER = LOCAL_OWNER, "stranger"
+"""The one has the samples; what the other asks, who has no documents, goes to the model alone."""
 
 
 @dataclass(frozen=True)
 class Case:
-    """Which backend speaks with a server, and what a person gets that is not the same everywhere."""
+    """Which backend speaks with a server, with which settings, and how it takes a wrong key."""
 
     backend: str
     prefix: str
-    """Of its settings."""
     settings: dict[str, str] = field(default_factory=dict)
     """By what follows the prefix."""
     wrong_key: str = "AuthenticationFailed"
     """The error; empty where any key is taken."""
-    lists: bool = True
-    """Whether the server has a list of models, and with it a window that the prompt is kept in."""
 
 
 CASES = {
@@ -62,30 +63,25 @@ CASES = {
     "llama": Case("vllm", "VLLM"),
     "ollama": Case("ollama", "OLLAMA", {"NUM_CTX": str(WINDOW)}, wrong_key=""),
     # LiteLLM looks for a key that it does not know in a database, and has none.
-    "gemini": Case("gemini", "GOOGLE", wrong_key="RequestRejected", lists=False),
+    "gemini": Case("gemini", "GOOGLE", wrong_key="RequestRejected"),
 }
 
 
-@pytest.fixture(scope="session")
-def embeddings() -> EmbeddingModel:
-    return open_embeddings(Settings())
+def cli(*arguments: str, **environment: str) -> list[dict[str, Any]]:
+    """The lines that a command printed; it said nothing else."""
+    command, env = [sys.executable, "cli.py", *arguments, "--json"], os.environ | environment
+    ended = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=120)
+    assert (ended.returncode, ended.stderr) == (0, ""), ended.stdout
+    return [json.loads(line) for line in ended.stdout.splitlines()]
 
 
 @pytest.fixture(scope="session")
-def library(tmp_path_factory: pytest.TempPathFactory, embeddings: EmbeddingModel) -> Path:
+def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A data folder with the samples in it, to be copied."""
     folder = tmp_path_factory.mktemp("library")
-    services = Services(Settings(data_dir=folder))
-    services.embeddings = embeddings
-    collection = services.library.collection(LOCAL_OWNER, create=True)
-    services.library.collection(LOCAL_OWNER, EMPTY, create=True)
-    for path in sample_files():
-        document, _ = services.ingest.submit(LOCAL_OWNER, collection.id, path.name, path)
-        done = services.ingest.process(LOCAL_OWNER, document.id)
-        assert done
-        assert done.state is DocumentState.READY
-    services.close()
     (folder / "models").symlink_to(ROOT / "build" / "models")
+    taken = cli("ingest", *map(str, sample_files()), GESTALT_DATA_DIR=str(folder))
+    assert {file["status"] for file in taken} == {"ready"}
     return folder
 
 
@@ -93,15 +89,18 @@ def library(tmp_path_factory: pytest.TempPathFactory, embeddings: EmbeddingModel
 def case(server: Server, library: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Case:
     """The server's case, with an environment as a person would set it and a data folder that nobody has open."""
     case = CASES[server.name]
-    folder = tmp_path / "data"
-    shutil.copytree(library, folder, symlinks=True)
-    given = {"BASE_URL": server.url, "API_KEY": KEY} | case.settings
-    for name, value in given.items():
+    shutil.copytree(library, tmp_path / "data", symlinks=True)
+    for name, value in ({"BASE_URL": server.url, "API_KEY": KEY} | case.settings).items():
         monkeypatch.setenv(f"{case.prefix}_{name}", value)
-    monkeypatch.setenv("GESTALT_DATA_DIR", str(folder))
+    monkeypatch.setenv("GESTALT_DATA_DIR", str(tmp_path / "data"))
     monkeypatch.setenv("LLM_BACKEND_TYPE", case.backend)
     monkeypatch.setenv("DEFAULT_MODEL_NAME_OR_PATH", server.model)
     return case
+
+
+@pytest.fixture(scope="session")
+def embeddings() -> EmbeddingModel:
+    return open_embeddings(Settings())
 
 
 @pytest.fixture
@@ -118,22 +117,22 @@ def backend(services: Services, case: Case) -> Backend:
 
 
 def to_the_model(text: str, **options: Any) -> Ask:
-    """A question that is not answered from documents."""
-    return Ask(text, collection=EMPTY, strict=False, options=GenerationOptions(**options))
+    """A stranger's question."""
+    return Ask(text, strict=False, options=GenerationOptions(**options))
 
 
-def finish(services: Services, ask: Ask, then: Callable[[Message], None] | None = None) -> Message:
-    """The stored message of a question; `then` is done to it when three pieces of its answer have come."""
-    started, turn = services.ask(LOCAL_OWNER, ask)
-    pieces = 0
-    for event in turn.follow():
-        pieces += isinstance(event, Delta)
-        if then and isinstance(event, Delta) and pieces == 3:
-            then(started)
+def finish(
+    services: Services, ask: Ask, then: Callable[[Message], None] = lambda message: None, after: int = 3
+) -> Message:
+    """The stored message of a question; `then` is done when the sources and so many pieces of its answer have come."""
+    owner = READER if ask.strict is None else STRANGER
+    started, turn = services.ask(owner, ask)
+    for number, event in enumerate(turn.follow()):
         if isinstance(event, Finished):
             message = event.message
-    assert services.conversations.messages(LOCAL_OWNER, message.conversation_id)[-1] == message
-    assert pieces >= 3 or not then
+        elif number == after:
+            then(started)
+    assert services.conversations.messages(owner, message.conversation_id)[-1] == message
     return message
 
 
@@ -141,37 +140,34 @@ def error(message: Message) -> tuple[str, str]:
     """Class and words of what a person is told; the words always hold a sentence and a way out."""
     assert message.finish is Finish.FAILED
     assert message.error
-    assert message.error["message"]
-    assert message.error["hint"]
+    assert all(message.error.values())
     return message.error["type"], f"{message.error['message']} {message.error['hint']}"
 
 
 def test_a_question_is_answered_from_the_documents(services: Services, server: Server, backend: Backend) -> None:
-    finish(services, to_the_model("Hello", max_new_tokens=2))
-    _, turn = services.ask(LOCAL_OWNER, Ask(CAT))
-    *events, last = turn.follow()
-    assert isinstance(last, Finished)
-    message, exact = last.message, FACTS[server.name].usage
+    speed = finish(services, to_the_model(STORY, max_new_tokens=100))
+    streamed: list[Message] = []
+    message = finish(services, Ask(CAT), streamed.append, after=6)
     assert (message.finish, message.backend, message.model) == (Finish.COMPLETE, backend.name, server.model)
     assert "Pickle" in message.text
     assert "Pickle" in message.citations[0].quote
-    assert message.passages
-    assert sum(isinstance(event, Delta) for event in events) > 5
+    assert streamed
     assert not any("cut" in note for note in message.notes)
     used, took = message.usage, message.timings
     assert used.input_tokens > 100
     assert used.output_tokens >= 5
     assert used.estimated == (server.name in ("instructlab", "gemini"))
     assert took.first_token_s
+    assert speed.timings.first_token_s
     assert took.retrieve_s < took.first_token_s < took.total_s
     figures = {
         "server": server.name,
         "seconds_to_start": round(server.seconds_to_start, 1),
         "first_token_s": round(took.first_token_s - took.retrieve_s, 2),
-        "tokens_per_s": round(used.output_tokens / (took.total_s - took.first_token_s), 1),
+        "tokens_per_s": round(speed.usage.output_tokens / (speed.timings.total_s - speed.timings.first_token_s), 1),
         "input_tokens": used.input_tokens,
         "output_tokens": used.output_tokens,
-        "estimated": used.estimated or not exact,
+        "estimated": used.estimated or not FACTS[server.name].usage,
     }
     with (ROOT / "build" / "integration.jsonl").open("a") as file:
         file.write(json.dumps(figures) + "\n")
@@ -189,8 +185,8 @@ def test_a_key_is_checked_where_the_server_checks_it_and_never_shown(
     services.manager = type(services.manager)(services.settings)
     answered = finish(services, Ask(CAT))
     assert answered.finish is Finish.COMPLETE
+    assert "POST" in caplog.text
     shown = caplog.text + repr((refused, answered, services.manager.check_all(), services.manager.known(case.backend)))
-    assert "chat/completions" in shown or "api/chat" in shown or "streamGenerateContent" in shown
     assert KEY not in shown
     assert WRONG_KEY not in shown
 
@@ -198,14 +194,15 @@ def test_a_key_is_checked_where_the_server_checks_it_and_never_shown(
 def test_an_unknown_model_is_missed_by_name(services: Services, backend: Backend) -> None:
     kind, words = error(finish(services, Ask(CAT, model="no-such/model")))
     assert kind == "ModelNotFound"
-    listed = [model.name for model in backend.list_models()]
-    assert all(name in words for name in ["no-such/model", listed[0]] if listed)
+    if listed := backend.list_models():
+        assert "no-such/model" in words
+        assert listed[0].name in words
 
 
-def test_passages_that_do_not_fit_the_window_are_left_out(services: Services, case: Case) -> None:
+def test_passages_that_do_not_fit_the_window_are_left_out(services: Services, server: Server) -> None:
     message = finish(services, Ask(CAT, passages=12, options=GenerationOptions(max_new_tokens=32)))
     assert len(message.passages) == 12
-    if not case.lists:
+    if not FACTS[server.name].models:  # nor does it tell its window
         assert error(message)[0] == "ContextTooLong"
         return
     assert message.finish is Finish.COMPLETE
@@ -216,26 +213,32 @@ def test_passages_that_do_not_fit_the_window_are_left_out(services: Services, ca
 def test_a_prompt_that_is_too_long_is_said_to_be(services: Services, server: Server, backend: Backend) -> None:
     async def ask() -> None:
         async with services.manager.use(backend.name, server.model, GenerationOptions(max_new_tokens=8)) as chat:
-            assert [chunk async for chunk in chat.astream([HumanMessage(TOO_LONG)]) if chunk.text]
+            await chat.ainvoke([HumanMessage(TOO_LONG)])
 
     with pytest.raises(ContextTooLong):
         asyncio.run(ask())
     assert services.manager.status(backend.name, server.model).state is State.READY
 
 
-def test_stop_ends_an_answer_and_keeps_what_came(services: Services) -> None:
+@pytest.mark.parametrize(("question", "after"), [(STORY, 3), (LONG, 0)], ids=["in mid-answer", "before it begins"])
+def test_stop_frees_the_server_and_keeps_what_came(services: Services, question: str, after: int) -> None:
     def stop(message: Message) -> None:
-        services.turns.cancel(LOCAL_OWNER, message.id)
+        time.sleep(0 if after else 0.3)  # until the server reads the question
+        services.turns.cancel(STRANGER, message.id)
 
-    stopped = finish(services, to_the_model(STORY, max_new_tokens=500), then=stop)
+    services.manager.load(services.settings.backend, str(services.settings.model)).result()
+    stopped = finish(services, to_the_model(question, max_new_tokens=500), stop, after)
     assert stopped.finish is Finish.STOPPED
-    assert stopped.text
+    assert bool(stopped.text) == bool(after)
     assert stopped.usage.output_tokens < 100
     began = time.monotonic()
     assert finish(services, to_the_model(COUNT, max_new_tokens=4)).finish is Finish.COMPLETE
-    assert time.monotonic() - began < 6  # 500 tokens take longer
+    # llama.cpp ends nothing before it has read the question.
+    assert time.monotonic() - began < (10 if after else 60)
 
 
+# google-genai leaves the connection of a stream that held an error to the garbage collector, which complains of it.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("behind", [False, True], ids=["the server", "the server behind it"])
 def test_a_server_that_is_killed_in_mid_answer(
     services: Services, server: Server, backend: Backend, behind: bool
@@ -243,15 +246,16 @@ def test_a_server_that_is_killed_in_mid_answer(
     victim = server.upstream if behind else server
     if victim is None:
         pytest.skip("no proxy")
+    services.manager.load(backend.name, server.model).result()
     story = replace(to_the_model(STORY, max_new_tokens=500), fallback="local")
     try:
-        broken = finish(services, story, then=lambda _: victim.kill())
+        broken = finish(services, story, lambda message: victim.kill())
         assert broken.text
         assert broken.backend == backend.name  # never two models in one text
         assert error(broken)[0] == "BackendUnavailable"
-        began = time.monotonic()
-        kind, words = error(finish(services, Ask(CAT)))
-        assert time.monotonic() - began < 6
+        down = finish(services, Ask(CAT))
+        kind, words = error(down)
+        assert down.timings.total_s - down.timings.retrieve_s < 6
         assert kind == "BackendUnavailable"
         assert behind or backend.start_hint in words
         assert services.manager.status(backend.name, server.model).state is State.ERROR
@@ -262,13 +266,18 @@ def test_a_server_that_is_killed_in_mid_answer(
     finally:
         victim.start()
     again = finish(services, Ask(CAT))
-    assert (again.finish, again.backend) == (Finish.COMPLETE, backend.name)
+    assert (again.finish, again.backend, again.error) == (Finish.COMPLETE, backend.name, None)
+    gc.collect()
 
 
 def test_two_at_once_both_get_their_answer(services: Services) -> None:
-    turns = [services.ask(LOCAL_OWNER, Ask(question))[1] for question in SAMPLE_QUESTIONS[:2]]
-    ends = [list(turn.follow())[-1] for turn in turns]
-    assert [end.message.finish for end in ends if isinstance(end, Finished)] == [Finish.COMPLETE] * 2
+    both: list[Message] = []
+
+    def ask_another(first: Message) -> None:
+        both.append(finish(services, Ask(SAMPLE_QUESTIONS[1])))
+
+    both.append(finish(services, Ask(CAT), ask_another, after=0))
+    assert [(message.finish, message.error) for message in both] == [(Finish.COMPLETE, None)] * 2
 
 
 def test_the_options_are_honoured(services: Services, server: Server) -> None:
@@ -292,19 +301,11 @@ def test_the_options_are_honoured(services: Services, server: Server) -> None:
             assert answer(temperature=1.5, **{option: value}).text == answer(temperature=1.5, **{option: value}).text
 
 
-def cli(*arguments: str) -> list[dict[str, Any]]:
-    ended = subprocess.run(
-        [sys.executable, "cli.py", *arguments, "--json"], cwd=ROOT, capture_output=True, text=True, timeout=120
-    )
-    assert ended.returncode == 0, ended.stdout + ended.stderr
-    return [json.loads(line) for line in ended.stdout.splitlines()]
-
-
 def test_the_command_line(server: Server, case: Case) -> None:
     listed = {line["name"]: line for line in cli("backends")}
     assert len(listed) == 5
     assert listed[case.backend]["state"] == "ready"
-    assert server.model in listed[case.backend]["models"] or not case.lists
+    assert server.model in listed[case.backend]["models"] or not FACTS[server.name].models
     [answer] = cli("ask", CAT, "--backend", case.backend)
     assert "Pickle" in answer["answer"]
     assert (answer["finish"], answer["backend"], answer["model"]) == ("complete", case.backend, server.model)
