@@ -51,10 +51,15 @@ def app(tmp_path_factory: pytest.TempPathFactory, ollama: OllamaStub, vllm: Open
 
 def pick(page: Page, label: str, option: str) -> None:
     box = page.get_by_test_id("stSidebar").get_by_role("combobox", name=re.compile(label)).first
+    wanted = page.get_by_role("option", name=option, exact=True)
     box.scroll_into_view_if_needed()
-    page.wait_for_timeout(1000)  # a list that opens while its box still moves closes again
-    box.click()
-    page.get_by_role("option", name=option, exact=True).click()
+    # A list that opens while its box still moves closes again.
+    for _ in range(5):
+        box.click()
+        page.wait_for_timeout(1000)
+        if wanted.count():
+            break
+    wanted.click()
 
 
 def test_the_next_answer_comes_from_whom_was_picked(app: App, page: Page) -> None:
