@@ -64,7 +64,8 @@ def _names(ticked: table.Ticked) -> str:
 
 
 def look_inside(document_id: str) -> None:
-    """Have the address name a document, and so show what was read of it."""
+    """Have the address name a document: its page shows what was read of it."""
+    table.untick()
     st.query_params["document"] = document_id
 
 

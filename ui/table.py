@@ -47,6 +47,8 @@ ORDERS = {
 }
 
 _EVERYTHING = "everything_ticked"
+_DRAWN = "documents_drawn"
+_TABLES = "tables_drawn"
 
 Counts = dict[DocumentState, int]
 
@@ -99,7 +101,7 @@ def draw(services: Services, collection: CollectionRecord, counts: Counts) -> Ti
         # Beside anything else it shows fewer pages than there are.
         st.pagination(last, key=key)
         st.caption(f"{PAGE * (page - 1) + 1:,} to {min(total, PAGE * page):,} of {total:,}")
-    token = (key, page, rows)
+    token = (key, st.session_state[_TABLES], rows)
     everything = bool(rows) and st.session_state.get(_EVERYTHING) == token
     return Ticked(
         find(limit=total)[0] if everything else [documents[row] for row in rows],
@@ -172,8 +174,7 @@ def _rows(documents: Sequence[DocumentRecord]) -> tuple[int, ...]:
         on_select="rerun",
         selection_mode="multi-row",
         placeholder="",
-        # Ticks are row numbers: other rows get another table, so that a tick never moves to another document.
-        key=f"documents-{hash(tuple(document.id for document in documents))}",
+        key=_key(documents),
         column_config={
             "Name": st.column_config.TextColumn(width="medium"),
             "State": st.column_config.MultiselectColumn(
@@ -192,6 +193,20 @@ def _rows(documents: Sequence[DocumentRecord]) -> tuple[int, ...]:
 def state(document: DocumentRecord) -> tuple[str, str]:
     """What its state is called, and the colour of it."""
     return CANCELLED_BADGE if document.reason_type == CANCELLED else STATES[document.state]
+
+
+def _key(documents: Sequence[DocumentRecord]) -> str:
+    """Ticks are row numbers: other rows get another table, so that a tick never moves to another document."""
+    state, drawn = st.session_state, tuple(document.id for document in documents)
+    if state.get(_DRAWN) != drawn:
+        state[_DRAWN] = drawn
+        state[_TABLES] = state.get(_TABLES, 0) + 1
+    return f"documents-{state[_TABLES]}"
+
+
+def untick() -> None:
+    """Have the next table begin without ticks: a browser may still send those of one that is gone."""
+    st.session_state.pop(_DRAWN, None)
 
 
 def note(document: DocumentRecord) -> str:
