@@ -226,6 +226,33 @@ class EmbeddingModel(Embeddings):
         return vectors
 
 
+class _Linear:
+    """A linear layer: (rows, in) -> (rows, out), with GELU after it where that is asked for."""
+
+    def __init__(self, weight: Any, bias: Any) -> None:
+        self._weight, self._bias = weight, bias
+
+    def __call__(self, states: Any, then: str = "none") -> Any:
+        functional = load_torch().nn.functional
+        product = functional.linear(states, self._weight, self._bias)
+        return functional.gelu(product) if then == "gelu" else product
+
+
+class _FusedLinear(_Linear):
+    """The same in one call of oneDNN, its weights laid out for it once: a fifth less CPU in bf16.
+
+    These operators of torch are what its compiler emits for a CPU; `linear` adds bias and GELU in passes of their own.
+    """
+
+    def __init__(self, weight: Any, bias: Any) -> None:
+        super().__init__(load_torch().ops.mkldnn._reorder_linear_weight(weight, BATCH_TOKENS), bias)
+
+    @override
+    def __call__(self, states: Any, then: str = "none") -> Any:
+        fused = load_torch().ops.mkldnn._linear_pointwise
+        return fused(states, self._weight, self._bias, then, [], "none" if then == "gelu" else "")
+
+
 class _Bert:
     """The network (https://arxiv.org/abs/1810.04805): token ids of texts -> the mean state of each.
 
@@ -239,6 +266,7 @@ class _Bert:
         config = json.loads((folder / "config.json").read_text("utf-8"))
         self._heads, self._epsilon = config["num_attention_heads"], config["layer_norm_eps"]
         self._device = torch.device(device)
+        linear = _FusedLinear if device == "cpu" and choose_dtype(device) is torch.bfloat16 else _Linear
         weights = load_file(str(folder / WEIGHTS))
 
         def parts(*names: str) -> tuple[Any, Any]:
@@ -247,6 +275,9 @@ class _Bert:
             weight, bias = (tensor.to(self._device, choose_dtype(device)) for tensor in both)
             return weight, bias
 
+        def product(*names: str) -> _Linear:
+            return linear(*parts(*names))
+
         # All is one segment: its vector is the same at every position.
         segment = weights["embeddings.token_type_embeddings.weight"][0]
         self._words = weights["embeddings.word_embeddings.weight"].to(self._device, choose_dtype(device))
@@ -254,11 +285,11 @@ class _Bert:
         self._first = parts("embeddings.LayerNorm")
         self._layers = [
             (
-                parts(*(f"{layer}.attention.self.{name}" for name in ("query", "key", "value"))),
-                parts(f"{layer}.attention.output.dense"),
+                product(*(f"{layer}.attention.self.{name}" for name in ("query", "key", "value"))),
+                product(f"{layer}.attention.output.dense"),
                 parts(f"{layer}.attention.output.LayerNorm"),
-                parts(f"{layer}.intermediate.dense"),
-                parts(f"{layer}.output.dense"),
+                product(f"{layer}.intermediate.dense"),
+                product(f"{layer}.output.dense"),
                 parts(f"{layer}.output.LayerNorm"),
             )
             for layer in (f"encoder.layer.{number}" for number in range(config["num_hidden_layers"]))
@@ -266,16 +297,16 @@ class _Bert:
 
     def __call__(self, rows: Sequence[Sequence[int]]) -> Any:
         """The mean state of each row of token ids: (rows, dimension), fp32."""
-        torch, functional = self._torch, self._torch.nn.functional
+        torch = self._torch
         lengths = [len(row) for row in rows]
         ids = torch.tensor([id_ for row in rows for id_ in row], device=self._device)
         places = torch.cat([torch.arange(length, device=self._device) for length in lengths])
         states = self._norm(self._words[ids] + self._positions[places], self._first)
         for attention, mixing, norm, wide, narrow, last_norm in self._layers:
-            mixed = self._attend(functional.linear(states, *attention), lengths)
-            states = self._norm(states + functional.linear(mixed, *mixing), norm)
-            between = functional.gelu(functional.linear(states, *wide))
-            states = self._norm(states + functional.linear(between, *narrow), last_norm)
+            mixed = self._attend(attention(states), lengths)
+            states = self._norm(states + mixing(mixed), norm)
+            between = wide(states, "gelu")
+            states = self._norm(states + narrow(between), last_norm)
         return torch.stack([text.float().mean(0) for text in states.split(lengths)])
 
     def _norm(self, states: Any, parts: tuple[Any, Any]) -> Any:
