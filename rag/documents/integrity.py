@@ -12,21 +12,17 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-from sqlalchemy import func, select, text
+from sqlalchemy import func, select
 from sqlalchemy.orm import InstrumentedAttribute
 
 from rag.db import ChunkRow, CollectionRow, Database, DocumentRow, IndexRow, PageRow
 from rag.documents.ingest import Ingest
 from rag.index.lexical import LexicalIndex
-from rag.index.store import VectorStore, _name
+from rag.index.store import VectorStore
 from rag.schema import DocumentRecord, DocumentState
 
 BATCH = 10_000  # rows that are fetched at once
 NAMES = 3  # documents that a finding names
-WORD_TABLES = (
-    r"SELECT substr(name, 9) FROM sqlite_master WHERE name LIKE 'lexical\_%' ESCAPE '\' AND sql LIKE '%fts5(%'"
-)
-
 _SOUND = (DocumentState.READY, DocumentState.PENDING)
 Documents = dict[str, DocumentRecord]
 """Of one collection, by id."""
@@ -93,11 +89,8 @@ class Integrity:
     # --- a collection: its rows against its words and its vectors ---
 
     def _words(self, collection: CollectionRow, documents: Documents) -> Iterator[Finding]:
-        there: set[int] = set()
         with self._database.session() as session:
-            if collection.id in session.scalars(text(WORD_TABLES)).all():
-                # FTS5's own table of lengths: the full-text table would read all texts for its row ids.
-                there.update(session.scalars(text(f'SELECT id FROM "lexical_{collection.id}_docsize"')))  # noqa: S608
+            there = self._lexical.ids(session, collection.id)
         missing = self._compare(collection.id, ChunkRow.id, there)
         yield from self._lacking(collection, documents, missing, "no-words", "cannot be found by their words")
 
@@ -172,16 +165,10 @@ class Integrity:
     def _nobodys_indexes(self) -> Iterator[Finding]:
         with self._database.session() as session:
             collections = set(session.scalars(select(CollectionRow.id)))
-            known = {_name(*pair) for pair in session.execute(select(IndexRow.collection_id, IndexRow.fingerprint))}
-            tables = [id_ for id_ in session.scalars(text(WORD_TABLES)) if id_ not in collections]
-        with self._store._translated():
-            names = [found.name for found in self._store._client().list_collections() if found.name not in known]
-
-        def drop_vectors() -> None:
-            with self._store._translated():
-                for name in names:
-                    self._store._client().delete_collection(name)
-            self._store.close()  # it may hold one of them open
+            tables = self._lexical.collections(session) - collections
+            known = session.execute(select(IndexRow.collection_id, IndexRow.fingerprint)).all()
+        names = self._store.strays((collection_id, fingerprint) for collection_id, fingerprint in known)
+        drop_vectors = partial(self._store.drop_strays, names)
 
         def drop_words() -> None:
             with self._database.session() as session:

@@ -96,6 +96,21 @@ class LexicalIndex:
         """Remove the table of a collection within the transaction of `session`; repeatable."""
         session.connection().exec_driver_sql(f"DROP TABLE IF EXISTS {_table(collection_id)}")
 
+    def collections(self, session: Session) -> set[str]:
+        """Ids of the collections that have a table."""
+        # A full-text table has tables of its own beside it, whose names go on after its name.
+        statement = r"SELECT name FROM sqlite_master WHERE name LIKE 'lexical\_%' ESCAPE '\' AND sql LIKE '%fts5(%'"
+        return {name.removeprefix("lexical_") for (name,) in session.connection().exec_driver_sql(statement)}
+
+    def ids(self, session: Session, collection_id: str) -> set[int]:
+        """The `ChunkRow.id` of every row of a collection."""
+        connection = session.connection()
+        if not _exists(connection, collection_id):
+            return set()
+        # FTS5's own table of lengths: the full-text table would read all texts for its row ids.
+        lengths = _table(collection_id)[:-1] + '_docsize"'
+        return {id_ for (id_,) in connection.exec_driver_sql(f"SELECT id FROM {lengths}")}  # noqa: S608 - see _table
+
     def search(self, collection_id: str, texts: Sequence[tuple[str, float]], limit: int = CANDIDATES) -> LexicalHits:
         """The best `limit` rows for each of the weighted `texts`, their scores multiplied by the weights and added.
 

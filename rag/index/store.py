@@ -13,7 +13,7 @@ lock; the threads of that process share one `VectorStore`.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Lock
@@ -148,14 +148,30 @@ class VectorStore:
         Raises:
             StoreError: Chroma could not write.
         """
-        with self._translated():
-            names = [collection.name for collection in self._client().list_collections()]
-            wanted = _name(collection_id, fingerprint) if fingerprint is not None else None
-            for name in names:
-                if name == wanted or (wanted is None and name.startswith(f"{collection_id}-")):
-                    with self._lock:
-                        self._opened.pop(name, None)
-                    self._client().delete_collection(name)
+        wanted = _name(collection_id, fingerprint) if fingerprint is not None else None
+        self._drop(
+            name
+            for name in self._names()
+            if name == wanted or (wanted is None and name.startswith(f"{collection_id}-"))
+        )
+
+    def strays(self, known: Iterable[tuple[str, str]]) -> list[str]:
+        """Names of the indexes that are none of the `known` ones, which are pairs of collection id and fingerprint.
+
+        Raises:
+            StoreError: Chroma could not read.
+        """
+        names = {_name(*pair) for pair in known}
+        return [name for name in self._names() if name not in names]
+
+    def drop_strays(self, names: Iterable[str]) -> None:
+        """Remove indexes by the names that `strays` gave; repeatable.
+
+        Raises:
+            StoreError: Chroma could not write.
+        """
+        there = set(self._names())
+        self._drop(name for name in names if name in there)
 
     def close(self) -> None:
         """Give Chroma's files back."""
@@ -179,6 +195,17 @@ class VectorStore:
                     path=str(self._path), settings=Settings(anonymized_telemetry=False)
                 )
             return self._client_or_none
+
+    def _names(self) -> list[str]:
+        with self._translated():
+            return [collection.name for collection in self._client().list_collections()]
+
+    def _drop(self, names: Iterable[str]) -> None:
+        with self._translated():
+            for name in names:
+                with self._lock:
+                    self._opened.pop(name, None)
+                self._client().delete_collection(name)
 
     def open(self, collection_id: str, fingerprint: str, *, create: bool = False) -> Chroma | None:
         """The LangChain store of an index, None where there is none. It holds vectors, no texts."""

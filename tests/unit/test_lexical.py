@@ -186,6 +186,18 @@ def test_rows_commit_with_the_session(tmp_path: Path) -> None:
     database.close()
 
 
+def test_ids_and_collections_are_what_was_added(tmp_path: Path) -> None:
+    database = Database(tmp_path / "db.sqlite")
+    index = LexicalIndex(database)
+    with database.session() as session:
+        index.add(session, "one", [(3, "cliffs"), (8, "ferries")])
+        index.add(session, "two", [(4, "")])
+        index.delete(session, "one", [3])
+        assert index.collections(session) == {"one", "two"}
+        assert [index.ids(session, name) for name in ("one", "two", "three")] == [{8}, {4}, set()]
+    database.close()
+
+
 @pytest.mark.parametrize("bad", ["", 'x"; DROP TABLE chunks; --', "a b", "a-b"])
 def test_a_collection_id_is_never_sql(index: LexicalIndex, bad: str) -> None:
     with pytest.raises(ValueError, match="no collection id"):

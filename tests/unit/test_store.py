@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from errors import EmbeddingMismatch, StoreError
-from rag.index.store import BATCH, VectorStore, _name
+from rag.index.store import BATCH, VectorStore
 
 F = "model-4-abc"
 
@@ -116,9 +116,20 @@ def test_a_folder_that_cannot_be_made_is_a_store_error(tmp_path: Path) -> None:
         VectorStore(tmp_path / "chroma").add("col", F, ["d:0"], [A])
 
 
-def test_an_index_dropped_behind_its_back_is_a_store_error(store: VectorStore) -> None:
+def test_strays_are_the_indexes_that_nobody_knows(store: VectorStore) -> None:
+    for collection, fingerprint in (("col", F), ("col", "older"), ("gone", F)):
+        store.add(collection, fingerprint, ["d:0"], [A])
+    strays = store.strays([("col", F), ("col", "older"), ("col", "never made")])
+    assert len(strays) == 1
+    for _ in range(2):
+        store.drop_strays(strays)
+    assert [store.count(*index) for index in (("col", F), ("col", "older"), ("gone", F))] == [1, 1, 0]
+    assert store.strays([("col", F), ("col", "older")]) == []
+
+
+def test_an_index_dropped_behind_its_back_is_a_store_error(store: VectorStore, tmp_path: Path) -> None:
     store.add("col", F, ["d:0"], [A])
-    store._client().delete_collection(_name("col", F))
+    VectorStore(tmp_path / "chroma").drop("col", F)
     with pytest.raises(StoreError):
         store.search("col", F, A, 1)
 
