@@ -1,27 +1,29 @@
-"""What the loaders make of a folder of files: `python -m bench.corpus --data FOLDER`.
+"""What ingestion makes of a folder of files: `python -m bench.corpus --data FOLDER`.
 
-Each file is read in a process of its own with limits of time and memory. Prints a table, the counts and a JSON line a
-file; `--texts DIR` keeps what was read.
+Each file goes through the library as an uploaded one does: parsed in a worker process under its limits of time and
+memory, cut, embedded, indexed. Prints a line a file, then the counts, and the memory at its most. `--texts DIR` keeps
+what was read. Files of NLTK's corpus `udhr` have their encoding in their name: their text is compared with it.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import os
-import resource
-import subprocess
-import sys
+import re
+import tempfile
 import time
 from collections import Counter
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
-ROOT = Path(__file__).parents[1]
-SECONDS = 60
-MEMORY = 1500 * 2**20
+import psutil
+
+from errors import AppError
+from rag.documents.ingest import needs_password
+from rag.schema import LOCAL_OWNER, DocumentState
+from services import Services
+from settings import Settings
+
 # From the README of the data: what is read with its password counts as read.
 PASSWORDS = {
     "libreoffice-writer-password.pdf": "openpassword",
@@ -30,111 +32,107 @@ PASSWORDS = {
     "bug53475-password-is-pass.docx": "pass",
     "bug53475-password-is-solrcell.docx": "solrcell",
 }
+UDHR = re.compile(r"udhr\..*-(\w+)\.txt")
+ENCODINGS = {
+    "Latin1": "iso8859-1",
+    "Latin2": "iso8859-2",
+    "Cyrillic": "iso8859-5",
+    "Turkish": "iso8859-9",
+    "Baltic": "iso8859-4",
+    "EUC": "euc-jp",
+    "UTF8": "utf-8",
+    "VIQR": "ascii",
+}
+ENDED = {"crash": ("crashed", "inside Gestalt"), "limit": ("too long to read", "more memory")}
+"""Words in the reason of a file that was not simply refused."""
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
     """What became of one file."""
 
-    file: str
     outcome: str
-    """read | warning | refused | crashed | timeout"""
+    """read | warning | duplicate | refused | limit | crash | mojibake"""
     pages: int = 0
     empty: int = 0
     """Pages without text."""
-    characters: int = 0
-    replaced: int = 0
-    """Signs that stand for what could not be decoded."""
-    seconds: float = 0.0
-    reason: str = ""
+    chunks: int = 0
+    told: str = ""
 
 
-def read(path: Path, password: str | None, texts: Path | None, name: str) -> dict[str, object]:
-    """Load one file in this process."""
-    from errors import DocumentError
-    from rag.documents.loaders import load
+class Corpus:
+    """A library in which every file is tried."""
 
-    try:
-        reading = load(path, path.name, password=password)
-    except DocumentError as error:
-        return {"outcome": "refused", "reason": f"{type(error).__name__}: {error}"}
-    text = "\n".join(f"--- {page.number} {page.label}\n{page.text}" for page in reading.pages)
-    if texts is not None:
-        texts.joinpath(name.replace("/", "__") + ".txt").write_text(text)
-    return {
-        "outcome": "warning" if reading.warnings else "read",
-        "pages": len(reading.pages),
-        "empty": sum(not page.text.strip() for page in reading.pages),
-        "characters": sum(len(page.text) for page in reading.pages),
-        "replaced": sum(page.text.count("\ufffd") for page in reading.pages),
-        "reason": " ".join(reading.warnings),
-    }
+    def __init__(self, folder: Path) -> None:
+        self.services = Services(Settings(data_dir=folder))
+        self._collection = self.services.library.collection(LOCAL_OWNER, create=True)
 
-
-def guarded(path: Path, name: str, texts: Path | None, password: str | None) -> Result:
-    """Load one file in a process with limits; what it prints beside its result counts as a crash."""
-
-    def limit() -> None:
-        resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
-
-    command = [sys.executable, "-m", "bench.corpus", "--file", str(path), "--name", name]
-    command += ["--texts", str(texts)] if texts else []
-    command += ["--password", password] if password else []
-    start = time.perf_counter()
-    try:
-        done = subprocess.run(
-            command,
-            cwd=ROOT,
-            capture_output=True,
-            timeout=SECONDS,
-            preexec_fn=limit,
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
+    def read(self, path: Path, texts: Path | None) -> Result:
+        services = self.services
+        try:
+            submitted = services.ingest.submit(LOCAL_OWNER, self._collection.id, path.name, path)
+        except AppError as error:
+            return Result("refused", told=str(error))
+        document, how = submitted
+        if how.value == "duplicate":
+            return Result("duplicate", told=f"The same as {document.name}.")
+        done = services.ingest.process(LOCAL_OWNER, document.id)
+        if done and needs_password(done) and path.name in PASSWORDS:
+            services.ingest.retry(LOCAL_OWNER, document.id, PASSWORDS[path.name])
+            done = services.ingest.process(LOCAL_OWNER, document.id)
+        assert done
+        if done.state is not DocumentState.READY:
+            return Result(_failure(done.reason), told=done.reason)
+        read = [services.library.page(LOCAL_OWNER, document.id, position) for position in range(done.pages)]
+        pages = [page.text for page in read if page]
+        if texts is not None:
+            texts.joinpath(f"{path.parent.name}__{path.name}.txt").write_text("\f".join(pages), encoding="utf-8")
+        outcome = "warning" if done.warnings else "read"
+        if (named := UDHR.fullmatch(path.name)) and _words(path.read_text(ENCODINGS[named[1]])) != _words(
+            "".join(pages)
+        ):
+            outcome = "mojibake"
+        return Result(
+            outcome, done.pages, sum(not text.strip() for text in pages), done.chunks, " ".join(done.warnings)
         )
-    except subprocess.TimeoutExpired:
-        return Result(name, "timeout", seconds=SECONDS, reason=f"over {SECONDS} s")
-    seconds = round(time.perf_counter() - start, 2)
-    printed = (done.stdout + done.stderr).decode("utf-8", "replace").strip()
-    try:
-        assert done.returncode == 0
-        return Result(name, seconds=seconds, **json.loads(printed))
-    except (AssertionError, ValueError):
-        return Result(name, "crashed", seconds=seconds, reason=f"exit {done.returncode}: {printed[-300:]}")
 
 
-def show(results: Sequence[Result]) -> None:
-    """The table, the counts and the JSON lines."""
-    for one in results:
-        print(
-            f"{one.outcome:8} {one.pages:5} {one.empty:4} {one.characters:8} {one.replaced:4} {one.seconds:6.1f}  "
-            f"{one.file}  {one.reason}"
-        )
-    print(dict(Counter(one.outcome for one in results)), f"{len(results)} files")
-    for one in results:
-        print(json.dumps(asdict(one), ensure_ascii=False))
+def _failure(reason: str) -> str:
+    return next((kind for kind, words in ENDED.items() if any(word in reason for word in words)), "refused")
+
+
+def _words(text: str) -> list[str]:
+    return text.removeprefix("\ufeff").split()
 
 
 def main() -> None:
-    """Read a folder, or in a process of its own one file."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", type=Path)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--texts", type=Path, help="folder for the texts that were read")
-    parser.add_argument("--file", type=Path, help=argparse.SUPPRESS)
-    parser.add_argument("--name", default="", help=argparse.SUPPRESS)
-    parser.add_argument("--password", help=argparse.SUPPRESS)
-    asked = parser.parse_args()
-    texts = asked.texts.resolve() if asked.texts else None
-    if asked.file:
-        print(json.dumps(read(asked.file, asked.password, texts, asked.name)))
-        return
-    if texts:
-        texts.mkdir(parents=True, exist_ok=True)
-    data = asked.data.resolve()
-    files = sorted(path for path in data.rglob("*") if path.is_file())
-    with ThreadPoolExecutor(2) as pool:
-        jobs = [
-            pool.submit(guarded, path, str(path.relative_to(data)), texts, PASSWORDS.get(path.name)) for path in files
-        ]
-        show([job.result() for job in jobs])
+    options = parser.parse_args()
+    if options.texts:
+        options.texts.mkdir(parents=True, exist_ok=True)
+    files = sorted(path for path in options.data.rglob("*") if path.is_file())
+    counts = Counter[str]()
+    slowest = (0.0, "")
+    with tempfile.TemporaryDirectory() as folder:
+        corpus = Corpus(Path(folder))
+        print("| file | outcome | pages | empty | chunks | seconds | what is said |\n" + "|---" * 7 + "|")
+        for path in files:
+            start = time.perf_counter()
+            result = corpus.read(path, options.texts)
+            seconds = time.perf_counter() - start
+            counts[result.outcome] += 1
+            name = path.relative_to(options.data)
+            slowest = max(slowest, (seconds, str(name)))
+            told = result.told.replace("|", "\\|").replace("\n", " ")
+            cells = (name, result.outcome, result.pages, result.empty, result.chunks, f"{seconds:.1f}", told)
+            print("| " + " | ".join(map(str, cells)) + " |", flush=True)
+        findings = [finding.text for finding in corpus.services.check()]
+        corpus.services.close()
+    print(f"\n{len(files)} files: " + ", ".join(f"{number} {outcome}" for outcome, number in counts.most_common()))
+    print(f"Slowest: {slowest[1]}, {slowest[0]:.1f} s. The server's own process holds ", end="")
+    print(f"{psutil.Process(os.getpid()).memory_info().rss / 1e6:.0f} MB. Drift: {' '.join(findings) or 'none'}")
 
 
 if __name__ == "__main__":

@@ -4,17 +4,30 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING
 
 import streamlit as st
 
 from errors import AppError
 from rag.documents.library import Submitted
-from rag.documents.loaders import supported_extensions
 from rag.schema import CollectionRecord, DocumentRecord
 from services import Services
 from ui import errors, text
 from ui.app import owner
 
+if TYPE_CHECKING:
+    from streamlit.runtime.uploaded_file_manager import UploadedFile
+
+READ = (
+    "PDF, Word, PowerPoint, Excel, OpenDocument, EPUB, e-mail, web pages, Markdown, text, source code, CSV, JSON, "
+    "notebooks, and scans where text recognition is installed."
+)
+FOLDER_HELP = "Everything in the folder that you choose and in the folders within it; hidden files are left out."
+REPLACE_HELP = (
+    "A file whose name is here already, but with other content: on, the older one goes when the new one has been read; "
+    "off, both stay, and the new one is shown as “(version 2)”."
+)
 NAMED = 3
 """Files of the same outcome that are called by name."""
 MOST_ERRORS = 5
@@ -28,39 +41,48 @@ def draw(services: Services, collection: CollectionRecord) -> None:
     """The box for files, and what was said of the last ones."""
     state = st.session_state
     number = state.setdefault("upload_number", 0)
+    with st.container(horizontal=True):
+        a_folder = st.toggle("A whole folder", key="upload_folder", persist_state="session", help=FOLDER_HELP)
+        replace = st.toggle(
+            "A new version replaces the old one", key="replace_versions", persist_state="session", help=REPLACE_HELP
+        )
+    # Of any type: what a file is, its content decides, and one that cannot be read says why.
     files = st.file_uploader(
         "Add files",
-        type=[extension.lstrip(".") for extension in supported_extensions()],
-        accept_multiple_files=True,
+        accept_multiple_files="directory" if a_folder else True,
         key=f"upload-{number}",
         max_upload_size=services.settings.max_upload_mb,
         label_visibility="collapsed",
     )
-    replace = st.toggle(
-        "A new version replaces the old one",
-        key="replace_versions",
-        persist_state="session",
-        help="A file whose name is here already, but with other content: on, the older one goes when the new one has "
-        "been read; off, both stay, and the new one is shown as “(version 2)”.",
-    )
+    st.caption(READ)
     if files:
-        outcomes: list[Outcome] = []
-        failed: list[AppError] = []
-        for file in files:
-            try:
-                document, submitted = services.ingest.submit(
-                    owner(), collection.id, file.name, file.getvalue(), replace=replace
-                )
-                outcomes.append((file.name, document, submitted))
-            except AppError as error:
-                failed.append(error)
-        state[NOTES] = outcomes, failed
+        with st.spinner(f"Taking in {len(files):,} file{'' if len(files) == 1 else 's'}…"):
+            state[NOTES] = _submit(services, collection, files, replace=replace)
         services.ingest.wake()
         # A new key empties the widget: from here on the files are in the table.
         state["upload_number"] = number + 1
         st.rerun()
     if notes := state.pop(NOTES, None):
         _say(*notes)
+
+
+def _submit(
+    services: Services, collection: CollectionRecord, files: Sequence[UploadedFile], *, replace: bool
+) -> tuple[list[Outcome], list[AppError]]:
+    """Put files into the queue, all but the hidden ones of a folder."""
+    outcomes: list[Outcome] = []
+    failed: list[AppError] = []
+    for file in files:
+        path = PurePosixPath(file.name)  # that within its folder, where a folder was given
+        if len(path.parts) > 1 and any(part.startswith(".") for part in path.parts):
+            continue
+        try:
+            content = file.getvalue()
+            document, submitted = services.ingest.submit(owner(), collection.id, file.name, content, replace=replace)
+            outcomes.append((path.name, document, submitted))
+        except AppError as error:
+            failed.append(error)
+    return outcomes, failed
 
 
 def _say(outcomes: Sequence[Outcome], failed: Sequence[AppError]) -> None:
