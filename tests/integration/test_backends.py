@@ -37,7 +37,7 @@ from tests.integration.test_servers import COUNT, FACTS, STORY, TOO_LONG
 
 pytestmark = pytest.mark.integration
 
-CAT = SAMPLE_QUESTIONS[0]
+SHED = SAMPLE_QUESTIONS[1]
 WRONG_KEY = "sk-nonsense"
 LONG = "The ferry left the quay, and the gulls went with it. " * 80
 """A question of about a thousand tokens, which servers take seconds to read."""
@@ -147,10 +147,10 @@ def error(message: Message) -> tuple[str, str]:
 def test_a_question_is_answered_from_the_documents(services: Services, server: Server, backend: Backend) -> None:
     speed = finish(services, to_the_model(STORY, max_new_tokens=100))
     streamed: list[Message] = []
-    message = finish(services, Ask(CAT), streamed.append, after=6)
+    message = finish(services, Ask(SHED), streamed.append, after=6)
     assert (message.finish, message.backend, message.model) == (Finish.COMPLETE, backend.name, server.model)
-    assert "Pickle" in message.text
-    assert "Pickle" in message.citations[0].quote
+    assert "beehive" in message.text
+    assert "beehive" in message.citations[0].quote
     assert streamed
     assert not any("cut" in note for note in message.notes)
     used, took = message.usage, message.timings
@@ -179,11 +179,11 @@ def test_a_key_is_checked_where_the_server_checks_it_and_never_shown(
     caplog.set_level(logging.DEBUG)
     monkeypatch.setenv(f"{case.prefix}_API_KEY", WRONG_KEY)
     services = request.getfixturevalue("services")
-    refused = finish(services, Ask(CAT))
+    refused = finish(services, Ask(SHED))
     assert (error(refused)[0] if refused.error else "") == case.wrong_key
     monkeypatch.setenv(f"{case.prefix}_API_KEY", KEY)
     services.manager = type(services.manager)(services.settings)
-    answered = finish(services, Ask(CAT))
+    answered = finish(services, Ask(SHED))
     assert answered.finish is Finish.COMPLETE
     assert "POST" in caplog.text
     shown = caplog.text + repr((refused, answered, services.manager.check_all(), services.manager.known(case.backend)))
@@ -192,7 +192,7 @@ def test_a_key_is_checked_where_the_server_checks_it_and_never_shown(
 
 
 def test_an_unknown_model_is_missed_by_name(services: Services, backend: Backend) -> None:
-    kind, words = error(finish(services, Ask(CAT, model="no-such/model")))
+    kind, words = error(finish(services, Ask(SHED, model="no-such/model")))
     assert kind == "ModelNotFound"
     if listed := backend.list_models():
         assert "no-such/model" in words
@@ -200,7 +200,7 @@ def test_an_unknown_model_is_missed_by_name(services: Services, backend: Backend
 
 
 def test_passages_that_do_not_fit_the_window_are_left_out(services: Services, server: Server) -> None:
-    message = finish(services, Ask(CAT, passages=12, options=GenerationOptions(max_new_tokens=32)))
+    message = finish(services, Ask(SHED, passages=12, options=GenerationOptions(max_new_tokens=32)))
     assert len(message.passages) == 12
     if not FACTS[server.name].models:  # nor does it tell its window
         assert error(message)[0] == "ContextTooLong"
@@ -253,19 +253,19 @@ def test_a_server_that_is_killed_in_mid_answer(
         assert broken.text
         assert broken.backend == backend.name  # never two models in one text
         assert error(broken)[0] == "BackendUnavailable"
-        down = finish(services, Ask(CAT))
+        down = finish(services, Ask(SHED))
         kind, words = error(down)
         assert down.timings.total_s - down.timings.retrieve_s < 6
         assert kind == "BackendUnavailable"
         assert behind or backend.start_hint in words
         assert services.manager.status(backend.name, server.model).state is State.ERROR
-        instead = finish(services, Ask(CAT, fallback="local"))
+        instead = finish(services, Ask(SHED, fallback="local"))
         assert (instead.finish, instead.backend) == (Finish.COMPLETE, "local")
         assert f"{backend.label} could not answer" in instead.notes[0]
-        assert "Pickle" in instead.text
+        assert "beehive" in instead.text
     finally:
         victim.start()
-    again = finish(services, Ask(CAT))
+    again = finish(services, Ask(SHED))
     assert (again.finish, again.backend, again.error) == (Finish.COMPLETE, backend.name, None)
     gc.collect()
 
@@ -276,7 +276,7 @@ def test_two_at_once_both_get_their_answer(services: Services) -> None:
     def ask_another(first: Message) -> None:
         both.append(finish(services, Ask(SAMPLE_QUESTIONS[1])))
 
-    both.append(finish(services, Ask(CAT), ask_another, after=0))
+    both.append(finish(services, Ask(SHED), ask_another, after=0))
     assert [(message.finish, message.error) for message in both] == [(Finish.COMPLETE, None)] * 2
 
 
@@ -306,6 +306,6 @@ def test_the_command_line(server: Server, case: Case) -> None:
     assert len(listed) == 5
     assert listed[case.backend]["state"] == "ready"
     assert server.model in listed[case.backend]["models"] or not FACTS[server.name].models
-    [answer] = cli("ask", CAT, "--backend", case.backend)
-    assert "Pickle" in answer["answer"]
+    [answer] = cli("ask", SHED, "--backend", case.backend)
+    assert "beehive" in answer["answer"]
     assert (answer["finish"], answer["backend"], answer["model"]) == ("complete", case.backend, server.model)
