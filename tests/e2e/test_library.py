@@ -66,7 +66,7 @@ def summary(page: Page, words: str) -> None:
 
 def test_a_mixed_folder_is_read_and_told_of(app: App, page: Page, folder: Path) -> None:
     page.goto(f"{app.url}/documents")
-    page.get_by_text("A whole folder").click()
+    page.get_by_test_id("stCheckbox").filter(has_text="A whole folder").click()
     expect(page.locator("input[type=file][webkitdirectory]")).to_be_attached()
     shoot(page, "library-empty")
     page.locator("input[type=file]").set_input_files(folder)
@@ -75,7 +75,7 @@ def test_a_mixed_folder_is_read_and_told_of(app: App, page: Page, folder: Path) 
     for name in ("hours.md", "straße.txt", "no extension", "villages.xlsx"):
         expect(table.get_by_role("gridcell", name=name)).to_be_attached()
     expect(page.get_by_text(".DS_Store")).to_have_count(0)
-    expect(page.get_by_text("is protected by a password")).to_be_visible()
+    expect(page.get_by_text("is protected with a password")).to_be_visible()
     expect(page.get_by_text("Unpack it and upload what is inside.")).to_be_visible()
     shoot(page, "library-mixed")
 
@@ -93,7 +93,7 @@ def test_a_password_opens_a_locked_file(app: App, page: Page) -> None:
 
 def test_the_same_folder_again_adds_nothing(app: App, page: Page, folder: Path) -> None:
     page.goto(f"{app.url}/documents")
-    page.get_by_text("A whole folder").click()
+    page.get_by_test_id("stCheckbox").filter(has_text="A whole folder").click()
     page.locator("input[type=file][webkitdirectory]").set_input_files(folder)
     expect(page.get_by_text("are already here; nothing was added for them")).to_be_visible()
     summary(page, "11 documents, 9 ready, 2 failed")

@@ -52,6 +52,7 @@ def test_a_cold_deep_link_has_its_frame(app: App, page: Page) -> None:
     expect(page.get_by_role("heading", name="Documents")).to_be_visible()
     expect(page.get_by_test_id("stSidebarNav")).to_contain_text("Chat")
     expect(page.get_by_text("Nothing here yet")).to_be_visible()
+    expect(page.get_by_role("dialog")).to_have_count(0)
     shoot(page, "documents-empty")
 
 
