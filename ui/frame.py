@@ -42,8 +42,8 @@ def draw() -> None:
     st.set_page_config(
         page_title="Gestalt",
         page_icon=":material/auto_stories:",
-        # Two answers side by side need the room.
-        layout="wide" if page.url_path == "compare" else "centered",
+        # Two answers side by side need the room, and so does a table.
+        layout="wide" if page.url_path in ("compare", "documents") else "centered",
     )
 
     with errors.shown():
