@@ -222,7 +222,7 @@ class Services:
         return Queue(
             reading=tuple(reading),
             next=tuple(waiting),
-            waiting=mine.get(DocumentState.PENDING, 0),
+            waiting=mine.get(DocumentState.PENDING, 0) + mine.get(DocumentState.INDEXING, 0) - len(reading),
             deleting=mine.get(DocumentState.DELETING, 0),
             seconds_left=left * sum(d.seconds for d in last) / len(last) if len(last) >= PACE // 4 else None,
         )

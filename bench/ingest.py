@@ -152,15 +152,14 @@ class Gestalt:
         self.collection = self.services.library.collection(LOCAL_OWNER, create=True)
 
     def ingest(self, files: Sequence[Path]) -> int:
-        ingest = self.services.ingest
-        queue = [ingest.submit(LOCAL_OWNER, self.collection.id, file.name, file)[0] for file in files]
-        chunks = 0
-        for waiting in queue:
-            done = ingest.process(LOCAL_OWNER, waiting.id)
-            if done is None or done.state is not DocumentState.READY:
-                raise SystemExit(f"not indexed: {done}")
-            chunks += done.chunks
-        return chunks
+        ingest, library = self.services.ingest, self.services.library
+        waiting = [ingest.submit(LOCAL_OWNER, self.collection.id, file.name, file)[0].id for file in files]
+        while ingest.process_next():
+            pass
+        done = {d.id: d for d in library.documents(LOCAL_OWNER, self.collection.id)}
+        if lost := [done[id_] for id_ in waiting if done[id_].state is not DocumentState.READY]:
+            raise SystemExit(f"not indexed: {lost}")
+        return sum(done[id_].chunks for id_ in waiting)
 
     def search(self, question: str, k: int) -> list[tuple[Place, str]]:
         found = self.services.retrieve(LOCAL_OWNER, question, k=k, collections=(self.collection.name,))
@@ -221,7 +220,7 @@ class Stages:
         from rag.index.store import VectorStore
 
         self.watch(Ingest, "submit", "submit")
-        self.watch(Ingest, "process", "the books")
+        self.watch(Ingest, "process_next", "the books")
         self.watch(Library, "set_pages", "page rows")
         self.watch(Parsers, "read", "wait for the reader")
         self.watch(indexing, "split", "split")

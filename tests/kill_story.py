@@ -102,8 +102,8 @@ def work(folder: Path, found: Path, first: int, batch: int | None = None, delay:
 
 
 def finish(house: House) -> None:
-    while due := house.library.due():
-        house.ingest.process(*(due[0][0], due[0][1].id))
+    while house.ingest.process_next():
+        pass
 
 
 def inspect(folder: Path, found: Path) -> None:

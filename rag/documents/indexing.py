@@ -1,4 +1,4 @@
-"""One document through reading, splitting and embedding into the indices of its collection, and out of them again.
+"""Documents through reading, splitting and embedding into the indices of their collection, and out of them again.
 
 Also the building of another index beside the one that answers: by another embedding model, from the chunks that are
 there, a batch at a time, resumed after a kill and put in place in one step. Knows nothing of the queue.
@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -20,7 +21,7 @@ from rag.documents.splitter import VERSION, split
 from rag.index.collection import CollectionIndex
 from rag.index.embeddings import EmbeddingModel
 from rag.index.indexes import Indexes, IndexRecord
-from rag.schema import Chunk, CollectionRecord, DocumentRecord, DocumentState
+from rag.schema import Chunk, CollectionRecord, DocumentRecord
 
 log = logging.getLogger(__name__)
 
@@ -35,6 +36,18 @@ Tell = Callable[[float], None]
 
 class Interrupted(Exception):
     """The process is ending (the document goes on at the next start), or the document was cancelled or deleted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A document that was read and cut, and has not been embedded yet."""
+
+    owner: str
+    document: DocumentRecord
+    chunks: list[Chunk]
+    known: dict[str, Sequence[float]]
+    """Text -> vector, where a document that it replaces had them already."""
+    tell: Tell
 
 
 class Read(Protocol):
@@ -71,11 +84,6 @@ class Indexing:
         # Of indexes being built: the last chunk row that was looked at. After a start all are looked at again.
         self._done: dict[tuple[str, str], int] = {}
 
-    def is_indexing(self, owner: str, document_id: str) -> bool:
-        """Whether a document is still to be indexed: nobody cancelled or deleted it."""
-        document = self.library.document(owner, document_id)
-        return document is not None and document.state is DocumentState.INDEXING
-
     def model_of(self, owner: str, collection_id: str) -> EmbeddingModel:
         """The embedding model that answers for a collection, or will once something is in it.
 
@@ -94,8 +102,8 @@ class Indexing:
 
     # --- in ---
 
-    def index(self, owner: str, document: DocumentRecord, tell: Tell, password: str | None) -> None:
-        """Read a document and write its pages, chunks and vectors.
+    def draft(self, owner: str, document: DocumentRecord, tell: Tell, password: str | None) -> Draft:
+        """Read a document, keep its pages and cut them; its chunks are not written yet.
 
         Raises:
             Interrupted: by `tell`.
@@ -116,23 +124,45 @@ class Indexing:
                 f"No text was found in “{document.name}”.", "Check that it opens, and that its text can be selected."
             )
         self._claim(owner, document.collection_id, embeddings, self._model)
-        index = self._open_index(document.collection_id, embeddings.fingerprint)
         with self.lock:
             if document.chunks:
                 # An attempt that was cut short may have left chunks behind; their number stands in the row.
                 self._remove_from_all(owner, document)
-            self.library.set_pages(owner, document.id, reading.pages)
-            self.library.update(
-                owner,
-                document.id,
-                pages=len(reading.pages),
-                chunks=len(chunks),
-                warnings=list(reading.warnings),
-            )
-        known = self._known_vectors(owner, document, embeddings)
-        for first in range(0, len(chunks), BATCH):
-            tell(READING + (1 - READING) * first / len(chunks))
-            self._add(index, embeddings, owner, document.id, chunks[first : first + BATCH], known)
+            warnings = list(reading.warnings)
+            self.library.set_pages(owner, document.id, reading.pages, chunks=len(chunks), warnings=warnings)
+        return Draft(owner, document, chunks, self._known_vectors(owner, document, embeddings), tell)
+
+    def write(self, drafts: Sequence[Draft]) -> Iterator[Draft]:
+        """Embed and write the chunks of documents of one collection, together; gives each one that is complete.
+
+        One that was cancelled or deleted meanwhile, or whose `tell` raises `Interrupted`, is left out.
+
+        Raises:
+            StoreError, ConfigurationError: they cannot be embedded or stored.
+        """
+        owner, collection_id = drafts[0].owner, drafts[0].document.collection_id
+        embeddings = self.model_of(owner, collection_id)
+        index = self._open_index(collection_id, embeddings.fingerprint)
+        known = {text: vector for draft in drafts for text, vector in draft.known.items()}
+        there = {draft.document.id: draft for draft in drafts}
+        waiting = [(draft.document.id, chunk) for draft in drafts for chunk in draft.chunks]
+        for first in range(0, len(waiting), BATCH):
+            batch = [(id_, chunk) for id_, chunk in waiting[first : first + BATCH] if id_ in there]
+            if not batch:
+                continue
+            id_, chunk = batch[0]
+            if chunk.position:  # one that goes over several batches
+                try:
+                    there[id_].tell(READING + (1 - READING) * chunk.position / len(there[id_].chunks))
+                except Interrupted:
+                    del there[id_]
+                    batch = [each for each in batch if each[0] != id_]
+            written = self._add(index, embeddings, owner, batch, known)
+            for id_ in {id_: None for id_, _ in batch}:
+                if id_ not in written:
+                    del there[id_]
+                elif written[id_] == len(there[id_].chunks) - 1:
+                    yield there[id_]
 
     def _claim(self, owner: str, collection_id: str, embeddings: EmbeddingModel, model: str) -> None:
         if self.indexes.active(owner, collection_id) is None:
@@ -157,16 +187,17 @@ class Indexing:
         index: CollectionIndex,
         embeddings: EmbeddingModel,
         owner: str,
-        document_id: str,
-        chunks: list[Chunk],
+        chunks: Sequence[tuple[str, Chunk]],
         known: dict[str, Sequence[float]],
-    ) -> None:
-        new = [chunk.text for chunk in chunks if chunk.text not in known]
+    ) -> dict[str, int]:
+        """Embed and write chunks of documents that are still wanted; the last position of each of them."""
+        new = [chunk.text for _, chunk in chunks if chunk.text not in known]
         made = known | dict(zip(new, embeddings.embed_documents(new), strict=True)) if new else known
         with self.lock:
-            if not self.is_indexing(owner, document_id):
-                raise Interrupted
-            index.add(owner, document_id, chunks, [made[chunk.text] for chunk in chunks])
+            wanted = self.library.in_work(owner, {id_ for id_, _ in chunks})
+            kept = [(id_, chunk) for id_, chunk in chunks if id_ in wanted]
+            index.add(owner, kept, [made[chunk.text] for _, chunk in kept])
+        return {id_: chunk.position for id_, chunk in kept}
 
     # --- out ---
 

@@ -10,13 +10,16 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from datetime import timedelta
+from functools import partial
+from itertools import takewhile
 from pathlib import Path, PurePosixPath
 
 from errors import AppError, DocumentTooLarge, EmptyDocument, PasswordRequired, StoreError
 from rag.db import new_id, now
-from rag.documents.indexing import Indexing, Interrupted
+from rag.documents.indexing import Draft, Indexing, Interrupted, Tell
 from rag.documents.library import Library, Submitted
 from rag.documents.originals import Originals
 from rag.schema import CollectionRecord, DocumentRecord, DocumentState
@@ -27,6 +30,10 @@ ATTEMPTS = 5
 """Tries of a document whose failure may pass: a full disk, a locked database."""
 FIRST_WAIT_S = 10.0
 """Seconds before the second try; each further one waits twice as long."""
+TOGETHER = 32
+"""Small documents that are embedded together."""
+SMALL = 50_000
+"""Bytes of one, at most."""
 CANCELLED = "Cancelled"
 
 
@@ -185,11 +192,21 @@ class Ingest:
 
     def _work_off(self) -> None:
         while not self._closing.is_set():
-            if due := self.library.due():
-                owner, document = due[0]
-                self.process(owner, document.id)
-            elif not self.indexing.rebuild_step():
+            if not self.process_next() and not self.indexing.rebuild_step():
                 return
+
+    def process_next(self) -> int:
+        """Take the next document of the queue through to ready or failed; small ones together, as one is soon read.
+
+        Returns:
+            How many were taken; 0 where none waits, or the process is ending.
+        """
+        due = self.library.due(TOGETHER)
+        if not due:
+            return 0
+        documents = [document for _, document in takewhile(partial(_goes_with, due[0]), due)]
+        self._process(due[0][0], documents)
+        return len(documents)
 
     def process(
         self, owner: str, document_id: str, report: Callable[[float], None] | None = None
@@ -201,12 +218,49 @@ class Ingest:
         document = self.library.document(owner, document_id)
         if document is None or not document.state.is_open:
             return document
+        self._process(owner, [document], report)
+        return self.library.document(owner, document_id)
+
+    def _process(
+        self, owner: str, documents: Sequence[DocumentRecord], report: Callable[[float], None] | None = None
+    ) -> None:
+        """Read documents of one collection one by one, then embed and write what they hold together."""
+        drafts: list[Draft] = []
+        seconds = {}
+        for document in documents:
+            started = time.perf_counter()
+            with self._settling(owner, document):
+                values = {"state": DocumentState.INDEXING, "reason": "", "progress": 0.0}
+                if not self.library.update(owner, document.id, only=document.state, **values):
+                    raise Interrupted
+                tell = self._teller(owner, document.id, report)
+                drafts.append(self.indexing.draft(owner, document, tell, self._passwords.get(document.id)))
+            seconds[document.id] = time.perf_counter() - started
+        if len(drafts) > 1:
+            try:
+                self._write(owner, drafts, seconds)
+            except Exception:
+                log.info("%d documents could not be written together; each is tried alone", len(drafts), exc_info=True)
+            still = self.library.in_work(owner, [draft.document.id for draft in drafts])
+            drafts = [draft for draft in drafts if draft.document.id in still and not self._closing.is_set()]
+        for draft in drafts:
+            with self._settling(owner, draft.document):
+                self._write(owner, [draft], seconds)
+
+    def _write(self, owner: str, drafts: Sequence[Draft], seconds: Mapping[str, float]) -> None:
         started = time.perf_counter()
+        for draft in self.indexing.write(drafts):
+            # Those that a batch completes together share its time: in sum it is right.
+            spent, started = time.perf_counter() - started, time.perf_counter()
+            spent = round(seconds[draft.document.id] + spent, 3)
+            self._end(owner, draft.document, DocumentState.READY, progress=1.0, seconds=spent)
+
+    def _teller(self, owner: str, document_id: str, report: Callable[[float], None] | None) -> Tell:
         told = 0.0
 
         def tell(progress: float) -> None:
             nonlocal told
-            if self._closing.is_set() or not self.indexing.is_indexing(owner, document_id):
+            if self._closing.is_set() or not self.library.in_work(owner, [document_id]):
                 raise Interrupted
             if report:
                 report(progress)
@@ -214,23 +268,24 @@ class Ingest:
                 self.library.update(owner, document_id, progress=progress)
                 told = progress
 
-        values: dict[str, object] = {"progress": 1.0}
+        return tell
+
+    @contextmanager
+    def _settling(self, owner: str, document: DocumentRecord) -> Iterator[None]:
+        """What goes wrong with a document ends in its record."""
+        started = time.perf_counter()
         try:
-            self.library.update(owner, document_id, state=DocumentState.INDEXING, reason="", progress=0.0)
-            self.indexing.index(owner, document, tell, self._passwords.get(document_id))
-            state = DocumentState.READY
-        except Interrupted:
-            return self.library.document(owner, document_id)
+            with suppress(Interrupted):
+                yield
+            return  # noqa: TRY300 - nothing went wrong
         except AppError as error:
             state, values = self._failure(document, error)
         except Exception:
             reference = new_id()[:8]
-            log.exception("Ingest of %s failed, reference %s", document_id, reference)
+            log.exception("Ingest of %s failed, reference %s", document.id, reference)
             reason = f"Something went wrong inside Gestalt; the log has it under {reference}."
             state, values = DocumentState.FAILED, {"reason": reason}
-        self._passwords.pop(document_id, None)
         self._end(owner, document, state, seconds=round(time.perf_counter() - started, 3), **values)
-        return self.library.document(owner, document_id)
 
     def _failure(self, document: DocumentRecord, error: AppError) -> tuple[DocumentState, dict[str, object]]:
         """What becomes of a document after `error`: what may pass by itself is tried again, later and later."""
@@ -242,10 +297,10 @@ class Ingest:
         return DocumentState.PENDING, values | {"attempts": attempts, "next_try": now() + wait, "progress": 0.0}
 
     def _end(self, owner: str, document: DocumentRecord, state: DocumentState, **values: object) -> None:
+        self._passwords.pop(document.id, None)
         with self._lock:
-            if self.indexing.is_indexing(owner, document.id):
-                self.library.update(owner, document.id, state=state, **values)
-        if state is DocumentState.READY:
+            done = self.library.update(owner, document.id, only=DocumentState.INDEXING, state=state, **values)
+        if done and state is DocumentState.READY:
             self._make_way(owner, document)
 
     def _fail(self, owner: str, document_id: str, reason: str, kind: str) -> None:
@@ -260,7 +315,7 @@ class Ingest:
             self.library.update(owner, document.id, replaces=None)
 
     def delete(self, owner: str, document_id: str) -> None:
-        """Remove a document: mark it, then vectors and full text, its rows, its original. Can be repeated.
+        """Remove a document: mark it, then full text and vectors, its rows, its original. Can be repeated.
 
         Raises:
             StoreError: an index could not be written; the next start tries again.
@@ -287,6 +342,14 @@ class Ingest:
         with self._lock:
             self.indexing.drop(owner, collection_id)
             self.library.forget_collection(owner, collection_id)
+
+
+def _goes_with(first: tuple[str, DocumentRecord], other: tuple[str, DocumentRecord]) -> bool:
+    """Whether a document is embedded together with the first one that is due: both small, of one collection."""
+    if first == other:
+        return True
+    of_one = (first[0], first[1].collection_id) == (other[0], other[1].collection_id)
+    return of_one and max(first[1].size, other[1].size) <= SMALL
 
 
 def _relative(path: str) -> str:

@@ -237,10 +237,12 @@ class Library:
             row = session.scalar(select(DocumentRow).filter_by(owner=owner, id=document_id))
             return _document(row) if row else None
 
-    def update(self, owner: str, document_id: str, **values: Any) -> None:
-        """Set columns of a document's row."""
+    def update(self, owner: str, document_id: str, *, only: DocumentState | None = None, **values: Any) -> bool:
+        """Set columns of a document's row, where `only` is given only if it is in that state; whether it was set."""
+        query = update(DocumentRow).filter_by(owner=owner, id=document_id)
         with self.database.session() as session:
-            session.execute(update(DocumentRow).filter_by(owner=owner, id=document_id).values(**values))
+            done = session.execute((query.filter_by(state=only) if only else query).values(**values))
+            return bool(done.rowcount)  # type: ignore[attr-defined] # an UPDATE has a cursor's result
 
     def count(self, owner: str, collection_id: str, state: DocumentState) -> int:
         """How many documents of a collection are in `state`."""
@@ -256,19 +258,26 @@ class Library:
         """`(owner, document)` of every document in one of `states`, oldest first."""
         return self._owned(select(DocumentRow).where(DocumentRow.state.in_(states)))
 
-    def due(self) -> list[tuple[str, DocumentRecord]]:
+    def due(self, limit: int | None = None) -> list[tuple[str, DocumentRecord]]:
         """`(owner, document)` of what waits and may be tried now, oldest first: the queue of the ingest worker."""
         waited = or_(DocumentRow.next_try.is_(None), DocumentRow.next_try <= now())
-        return self._owned(select(DocumentRow).where(DocumentRow.state == DocumentState.PENDING, waited))
+        return self._owned(select(DocumentRow).where(DocumentRow.state == DocumentState.PENDING, waited), limit)
 
     def replacing(self) -> list[tuple[str, DocumentRecord]]:
         """`(owner, document)` of every ready document that another one has still to make way for."""
         ready = DocumentRow.state == DocumentState.READY
         return self._owned(select(DocumentRow).where(ready, DocumentRow.replaces.is_not(None)))
 
-    def _owned(self, query: Select[DocumentRow]) -> list[tuple[str, DocumentRecord]]:
+    def _owned(self, query: Select[DocumentRow], limit: int | None = None) -> list[tuple[str, DocumentRecord]]:
         with self.database.session() as session:
-            return [(row.owner, _document(row)) for row in session.scalars(query.order_by(DocumentRow.created))]
+            rows = session.scalars(query.order_by(DocumentRow.created).limit(limit))
+            return [(row.owner, _document(row)) for row in rows]
+
+    def in_work(self, owner: str, document_ids: Collection[str]) -> set[str]:
+        """Which of these are being indexed still: nobody cancelled or deleted them."""
+        query = select(DocumentRow.id).filter_by(owner=owner, state=DocumentState.INDEXING)
+        with self.database.session() as session:
+            return set(session.scalars(query.where(DocumentRow.id.in_(document_ids))))
 
     def contents(self) -> set[str]:
         """The sha256 of every document of every owner."""
@@ -282,9 +291,12 @@ class Library:
 
     # --- pages ---
 
-    def set_pages(self, owner: str, document_id: str, pages: Sequence[Page]) -> None:
-        """Keep the text that was read, in place of what was kept before."""
+    def set_pages(self, owner: str, document_id: str, pages: Sequence[Page], **values: Any) -> None:
+        """Keep the text that was read, in place of what was kept before, and set columns of the document's row."""
         with self.database.session() as session:
+            session.execute(
+                update(DocumentRow).filter_by(owner=owner, id=document_id).values(pages=len(pages), **values)
+            )
             session.execute(delete(PageRow).filter_by(owner=owner, document_id=document_id))
             session.add_all(
                 PageRow(

@@ -1,7 +1,7 @@
 """Both indices of a collection and its chunk rows, written and removed together.
 
-Vectors go in first and out first: a chunk row never points to a vector that is missing, and what a kill leaves behind
-is found again by its deterministic id. Knows nothing of files, of the queue or of questions.
+Vectors go in first and out last: a chunk row never points to a vector that is missing, and vectors that a kill leaves
+behind are found again by their deterministic ids. Knows nothing of files, of the queue or of questions.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ class CollectionIndex:
         self._collection_id = collection_id
         self._fingerprint = fingerprint
 
-    def add(self, owner: str, document_id: str, chunks: Sequence[Chunk], vectors: Sequence[Sequence[float]]) -> None:
-        """Write chunks with their vectors; those that are there already are replaced.
+    def add(self, owner: str, chunks: Sequence[tuple[str, Chunk]], vectors: Sequence[Sequence[float]]) -> None:
+        """Write chunks, each after the id of its document, with their vectors; what is there already is replaced.
 
         Raises:
             StoreError: Chroma could not write, or the vectors are of another length than those there.
         """
-        ids = [chunk_id(document_id, chunk.position) for chunk in chunks]
+        ids = [chunk_id(document_id, chunk.position) for document_id, chunk in chunks]
         self._store.add(self._collection_id, self._fingerprint, ids, vectors)
         rows = [
             {
@@ -55,11 +55,11 @@ class CollectionIndex:
                 "label": chunk.label,
                 "text": chunk.text,
             }
-            for id_, chunk in zip(ids, chunks, strict=True)
+            for id_, (document_id, chunk) in zip(ids, chunks, strict=True)
         ]
         with self._database.session() as session:
             numbers = session.scalars(insert(ChunkRow).returning(ChunkRow.id, sort_by_parameter_order=True), rows)
-            texts = [chunk.text for chunk in chunks]
+            texts = [chunk.text for _, chunk in chunks]
             self._lexical.add(session, self._collection_id, zip(numbers, texts, strict=True))
 
     def delete(self, owner: str, document_id: str, chunks: int) -> None:
@@ -68,11 +68,11 @@ class CollectionIndex:
         Raises:
             StoreError: Chroma could not write.
         """
-        self.delete_vectors(document_id, chunks)
         with self._database.session() as session:
             numbers = session.scalars(select(ChunkRow.id).filter_by(owner=owner, document_id=document_id)).all()
             self._lexical.delete(session, self._collection_id, numbers)
             session.execute(delete(ChunkRow).filter_by(owner=owner, document_id=document_id))
+        self.delete_vectors(document_id, chunks)
 
     def drop(self) -> None:
         """Remove the index with its words; the chunk rows are gone already. Can be repeated."""

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import text
@@ -205,6 +206,85 @@ def test_a_delete_while_it_is_being_read_wins(house: House, monkeypatch: pytest.
     document, _ = house.ingest.submit(ANN, house.collection, "a.txt", TEXT)
     assert house.ingest.process(ANN, document.id) is None
     assert house.traces(document.id) == (0, 0, 0, 0)
+
+
+# --- small documents, embedded together ---
+
+
+@pytest.fixture
+def small(house: House) -> list[DocumentRecord]:
+    """Four that wait: three good ones, and a file that is broken."""
+    contents = [b"The moon is wide.", b"%PDF-1.4 nothing", b"The sun is wider.", b"A pier is long."]
+    return [house.ingest.submit(ANN, house.collection, f"{n}.txt", content)[0] for n, content in enumerate(contents)]
+
+
+def states(house: House, documents: list[DocumentRecord]) -> str:
+    """Of each the first letter."""
+    found = [house.library.document(ANN, document.id) for document in documents]
+    return "".join(document.state.value[0] if document else "-" for document in found)
+
+
+def test_small_documents_are_embedded_together(house: House, small: list[DocumentRecord]) -> None:
+    batches: list[list[str]] = []
+    house.embeddings.before_batch = batches.append
+    assert house.ingest.process_next() == 4
+    assert states(house, small) == "rfrr"
+    assert batches == [["The moon is wide.", "The sun is wider.", "A pier is long."]]
+    assert [house.traces(small[n].id)[2:] for n in (0, 1, 2)] == [(1, 1), (0, 0), (1, 1)]
+    assert house.ingest.process_next() == 0
+
+
+def test_what_fails_together_is_tried_alone(house: House, small: list[DocumentRecord]) -> None:
+    def choke(texts: list[str]) -> None:
+        if "The sun is wider." in texts:
+            raise RuntimeError("poison")
+
+    house.embeddings.before_batch = choke
+    house.ingest.process_next()
+    assert states(house, small) == "rffr"
+    assert "inside Gestalt" in house.library.document(ANN, small[2].id).reason  # type: ignore[union-attr]
+
+
+def test_what_is_cancelled_or_deleted_among_others_stays_out(house: House, small: list[DocumentRecord]) -> None:
+    def meanwhile(texts: list[str]) -> None:
+        house.ingest.cancel(ANN, small[0].id)
+        house.ingest.delete(ANN, small[2].id)
+
+    house.embeddings.before_batch = meanwhile
+    house.ingest.process_next()
+    assert states(house, small) == "ff-r"
+    assert house.traces(small[3].id)[:2] == (1, 1)
+
+
+def test_what_was_cancelled_before_its_turn_is_not_read(
+    house: House, small: list[DocumentRecord], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    draft = house.indexing.draft
+
+    def cancel_the_last(*arguments: Any) -> Any:
+        house.ingest.cancel(ANN, small[3].id)
+        return draft(*arguments)
+
+    monkeypatch.setattr(house.indexing, "draft", cancel_the_last)
+    house.ingest.process_next()
+    assert states(house, small) == "rfrf"
+
+
+def test_only_small_documents_of_one_collection_wait_for_each_other(house: House) -> None:
+    other = house.library.collection(ANN, "other", create=True).id
+    large = b"The moon is wide. " * 3000
+    for n, (where, content) in enumerate(
+        [
+            (house.collection, b"a"),
+            (house.collection, b"b"),
+            (other, b"c"),
+            (other, large),
+            (other, b"d"),
+            (other, b"e"),
+        ]
+    ):
+        house.ingest.submit(ANN, where, f"{n}.txt", content)
+    assert [house.ingest.process_next() for _ in range(5)] == [2, 1, 1, 2, 0]
 
 
 def test_the_worker_takes_what_is_waiting_and_goes_on_after_a_failure(house: House) -> None:
