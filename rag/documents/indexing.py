@@ -84,8 +84,8 @@ class Indexing:
         # Of indexes being built: the last chunk row that was looked at. After a start all are looked at again.
         self._done: dict[tuple[str, str], int] = {}
 
-    def model_of(self, owner: str, collection_id: str) -> EmbeddingModel:
-        """The embedding model that answers for a collection, or will once something is in it.
+    def model_of(self, owner: str, collection_id: str, *, claim: bool = False) -> EmbeddingModel:
+        """The embedding model that answers for a collection, or will once something is in it: now, to `claim` it.
 
         Raises:
             EmbeddingMismatch: the model that made the index is not the one that goes by its name now.
@@ -98,6 +98,9 @@ class Indexing:
                 f"The collection was indexed by another embedding model ({active.fingerprint}).",
                 "Set GESTALT_EMBEDDING_MODEL back to it, or index the collection again on the Documents page.",
             )
+        if claim and not active:
+            identity = self._identity(embeddings)
+            self.indexes.add(owner, collection_id, embeddings.fingerprint, self._model, identity)
         return embeddings
 
     # --- in ---
@@ -116,14 +119,13 @@ class Indexing:
             password=password,
             report=lambda done, total: tell(READING * done / max(1, total)),
         )
-        embeddings = self.model_of(owner, document.collection_id)
+        embeddings = self.model_of(owner, document.collection_id, claim=True)
         limit = min(self._tokens, embeddings.max_tokens)
         chunks = split(reading.pages, embeddings.spans, limit, min(self._overlap, limit // 2))
         if not chunks:
             raise EmptyDocument(
                 f"No text was found in “{document.name}”.", "Check that it opens, and that its text can be selected."
             )
-        self._claim(owner, document.collection_id, embeddings, self._model)
         with self.lock:
             if document.chunks:
                 # An attempt that was cut short may have left chunks behind; their number stands in the row.
@@ -163,10 +165,6 @@ class Indexing:
                     del there[id_]
                 elif written[id_] == len(there[id_].chunks) - 1:
                     yield there[id_]
-
-    def _claim(self, owner: str, collection_id: str, embeddings: EmbeddingModel, model: str) -> None:
-        if self.indexes.active(owner, collection_id) is None:
-            self.indexes.add(owner, collection_id, embeddings.fingerprint, model, self._identity(embeddings))
 
     def _identity(self, embeddings: EmbeddingModel) -> dict[str, object]:
         splitter = {"version": VERSION, "tokens": self._tokens, "overlap": self._overlap}

@@ -30,6 +30,8 @@ ATTEMPTS = 5
 """Tries of a document whose failure may pass: a full disk, a locked database."""
 FIRST_WAIT_S = 10.0
 """Seconds before the second try; each further one waits twice as long."""
+LOOK_S = 0.2
+"""Seconds between two looks at whether a document that is read is wanted still; its progress is noted then."""
 TOGETHER = 32
 """Small documents that are embedded together."""
 SMALL = 50_000
@@ -256,17 +258,22 @@ class Ingest:
             self._end(owner, draft.document, DocumentState.READY, progress=1.0, seconds=spent)
 
     def _teller(self, owner: str, document_id: str, report: Callable[[float], None] | None) -> Tell:
-        told = 0.0
+        looked, told = time.monotonic(), 0.0
 
         def tell(progress: float) -> None:
-            nonlocal told
-            if self._closing.is_set() or not self.library.in_work(owner, [document_id]):
+            nonlocal looked, told
+            if self._closing.is_set():
                 raise Interrupted
             if report:
                 report(progress)
+            if time.monotonic() - looked < LOOK_S:
+                return
+            if not self.library.in_work(owner, [document_id]):
+                raise Interrupted
             if progress - told >= 0.01:
                 self.library.update(owner, document_id, progress=progress)
                 told = progress
+            looked = time.monotonic()
 
         return tell
 

@@ -149,10 +149,11 @@ class Library:
         with self.database.session() as session:
             session.scalars(select(CollectionRow.id).filter_by(owner=owner, id=collection_id)).one()
             mine = select(DocumentRow).filter_by(owner=owner, collection_id=collection_id)
-            row = session.scalar(mine.filter_by(sha256=sha256))
+            near = session.scalars(mine.where(or_(DocumentRow.sha256 == sha256, DocumentRow.path == path))).all()
+            row = next((row for row in near if row.sha256 == sha256), None)
             if row is not None and row.state != DocumentState.FAILED:
                 return _document(row), Submitted.DUPLICATE
-            others = [other for other in session.scalars(mine.filter_by(path=path)) if other is not row]
+            others = [other for other in near if other is not row]
             if row is None:
                 row = DocumentRow(owner=owner, collection_id=collection_id, sha256=sha256, size=size)
                 session.add(row)
@@ -298,17 +299,19 @@ class Library:
                 update(DocumentRow).filter_by(owner=owner, id=document_id).values(pages=len(pages), **values)
             )
             session.execute(delete(PageRow).filter_by(owner=owner, document_id=document_id))
-            session.add_all(
-                PageRow(
-                    owner=owner,
-                    document_id=document_id,
-                    position=position,
-                    number=page.number,
-                    label=page.label,
-                    text=page.text,
-                )
+            rows = [
+                {
+                    "owner": owner,
+                    "document_id": document_id,
+                    "position": position,
+                    "number": page.number,
+                    "label": page.label,
+                    "text": page.text,
+                }
                 for position, page in enumerate(pages)
-            )
+            ]
+            if rows:
+                session.execute(insert(PageRow), rows)
 
     def page(self, owner: str, document_id: str, position: int) -> Page | None:
         """The page at a position (0-based) as it was read, or None."""

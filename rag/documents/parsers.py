@@ -35,7 +35,7 @@ from rag.schema import Page
 COMMAND = (sys.executable, "-m", "rag.documents.parsers")
 TICK = 0.1  # seconds between two looks at whether the reading shall go on
 TOTAL = 10  # a whole document may take this many times what may pass without a page
-FILES = 50  # a worker is replaced after so many files,
+FILES = 500  # a worker is replaced after so many files,
 GROWN = 0.25  # or when it keeps this share of the memory that it may have, so that leaks do not add up
 OUT_OF_MEMORY = 77  # exit status
 # What an interpreter and Tesseract need, and nothing that may hold a key.

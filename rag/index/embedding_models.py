@@ -51,6 +51,7 @@ class SentenceTransformerModel(EmbeddingModel):
     @override
     def _encode(self, texts: Sequence[str], *, query: bool) -> list[list[float]]:
         model: Embeddings = self._model()
+        self._require_fit(map(self.count, texts))
         return [model.embed_query(text) for text in texts] if query else model.embed_documents(list(texts))
 
 

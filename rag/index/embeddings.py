@@ -13,7 +13,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
@@ -160,9 +160,6 @@ class EmbeddingModel(Embeddings):
             ValueError: a text is longer than `max_tokens`; nothing is ever cut in silence.
             ConfigurationError: the device that was asked for is not there.
         """
-        for number, text in enumerate(texts):
-            if (tokens := self.count(text)) > self.max_tokens:
-                raise ValueError(f"text {number} has {tokens} tokens, the model reads {self.max_tokens}")
         return self._encode(texts, query=False) if texts else []
 
     def embed_long(self, texts: Sequence[str]) -> list[list[float]]:
@@ -205,6 +202,11 @@ class EmbeddingModel(Embeddings):
         for first in range(0, len(spans), step):
             yield text[spans[first][0] : spans[min(first + step, len(spans)) - 1][1]]
 
+    def _require_fit(self, counts: Iterable[int]) -> None:
+        for number, tokens in enumerate(counts):
+            if tokens > self.max_tokens:
+                raise ValueError(f"text {number} has {tokens} tokens, the model reads {self.max_tokens}")
+
     def _model(self) -> Any:
         with self._lock:
             if self._loaded is None:
@@ -215,11 +217,13 @@ class EmbeddingModel(Embeddings):
         return _Bert(self.folder, choose_device(self._wanted_device))
 
     def _encode(self, texts: Sequence[str], *, query: bool) -> list[list[float]]:
-        """Unit vectors of texts that fit; a BERT makes no difference between question and document."""
+        """Unit vectors of texts; a BERT makes no difference between question and document."""
         del query
         model = self._model()
         torch = load_torch()
         rows = [encoding.ids for encoding in self._tokenizer.encode_batch(list(texts))]
+        special = self._tokenizer.num_special_tokens_to_add(is_pair=False)
+        self._require_fit(len(row) - special for row in rows)
         with torch.inference_mode():
             means = torch.cat([model(batch).cpu() for batch in _batches(rows)])
             vectors: list[list[float]] = torch.nn.functional.normalize(means).tolist()
