@@ -45,6 +45,7 @@ class Draft:
     owner: str
     document: DocumentRecord
     chunks: list[Chunk]
+    embeddings: EmbeddingModel
     known: dict[str, Sequence[float]]
     """Text -> vector, where a document that it replaces had them already."""
     tell: Tell
@@ -105,12 +106,14 @@ class Indexing:
 
     # --- in ---
 
-    def draft(self, owner: str, document: DocumentRecord, tell: Tell, password: str | None) -> Draft:
-        """Read a document, keep its pages and cut them; its chunks are not written yet.
+    def draft(
+        self, owner: str, document: DocumentRecord, embeddings: EmbeddingModel, tell: Tell, password: str | None
+    ) -> Draft:
+        """Read a document, keep its pages and cut them for `embeddings`; its chunks are not written yet.
 
         Raises:
             Interrupted: by `tell`.
-            DocumentError, StoreError, ConfigurationError: it cannot be read or stored.
+            DocumentError, StoreError: it cannot be read or stored.
         """
         original = self.originals.path(document.sha256)
         reading = self._read(
@@ -119,7 +122,6 @@ class Indexing:
             password=password,
             report=lambda done, total: tell(READING * done / max(1, total)),
         )
-        embeddings = self.model_of(owner, document.collection_id, claim=True)
         limit = min(self._tokens, embeddings.max_tokens)
         chunks = split(reading.pages, embeddings.spans, limit, min(self._overlap, limit // 2))
         if not chunks:
@@ -132,7 +134,7 @@ class Indexing:
                 self._remove_from_all(owner, document)
             warnings = list(reading.warnings)
             self.library.set_pages(owner, document.id, reading.pages, chunks=len(chunks), warnings=warnings)
-        return Draft(owner, document, chunks, self._known_vectors(owner, document, embeddings), tell)
+        return Draft(owner, document, chunks, embeddings, self._known_vectors(owner, document, embeddings), tell)
 
     def write(self, drafts: Sequence[Draft]) -> Iterator[Draft]:
         """Embed and write the chunks of documents of one collection, together; gives each one that is complete.
@@ -143,7 +145,7 @@ class Indexing:
             StoreError, ConfigurationError: they cannot be embedded or stored.
         """
         owner, collection_id = drafts[0].owner, drafts[0].document.collection_id
-        embeddings = self.model_of(owner, collection_id)
+        embeddings = drafts[0].embeddings
         index = self._open_index(collection_id, embeddings.fingerprint)
         known = {text: vector for draft in drafts for text, vector in draft.known.items()}
         there = {draft.document.id: draft for draft in drafts}

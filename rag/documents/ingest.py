@@ -22,6 +22,7 @@ from rag.db import new_id, now
 from rag.documents.indexing import Draft, Indexing, Interrupted, Tell
 from rag.documents.library import Library, Submitted
 from rag.documents.originals import Originals
+from rag.index.embeddings import EmbeddingModel
 from rag.schema import CollectionRecord, DocumentRecord, DocumentState
 
 log = logging.getLogger(__name__)
@@ -228,6 +229,7 @@ class Ingest:
     ) -> None:
         """Read documents of one collection one by one, then embed and write what they hold together."""
         drafts: list[Draft] = []
+        embeddings: EmbeddingModel | None = None
         seconds = {}
         for document in documents:
             started = time.perf_counter()
@@ -235,8 +237,9 @@ class Ingest:
                 values = {"state": DocumentState.INDEXING, "reason": "", "progress": 0.0}
                 if not self.library.update(owner, document.id, only=document.state, **values):
                     raise Interrupted
-                tell = self._teller(owner, document.id, report)
-                drafts.append(self.indexing.draft(owner, document, tell, self._passwords.get(document.id)))
+                embeddings = embeddings or self.indexing.model_of(owner, document.collection_id, claim=True)
+                tell, password = self._teller(owner, document.id, report), self._passwords.get(document.id)
+                drafts.append(self.indexing.draft(owner, document, embeddings, tell, password))
             seconds[document.id] = time.perf_counter() - started
         if len(drafts) > 1:
             try:

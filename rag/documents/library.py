@@ -19,6 +19,8 @@ from rag.db import ChunkRow, CollectionRow, Database, DocumentRow, PageRow, now
 from rag.schema import Chunk, CollectionRecord, DocumentRecord, DocumentState, Page
 
 DEFAULT_COLLECTION = "My documents"
+# No session holds rows that it would have to keep in step.
+_ROW = update(DocumentRow).execution_options(synchronize_session=False)
 
 
 class Submitted(StrEnum):
@@ -240,7 +242,7 @@ class Library:
 
     def update(self, owner: str, document_id: str, *, only: DocumentState | None = None, **values: Any) -> bool:
         """Set columns of a document's row, where `only` is given only if it is in that state; whether it was set."""
-        query = update(DocumentRow).filter_by(owner=owner, id=document_id)
+        query = _ROW.filter_by(owner=owner, id=document_id)
         with self.database.session() as session:
             done = session.execute((query.filter_by(state=only) if only else query).values(**values))
             return bool(done.rowcount)  # type: ignore[attr-defined] # an UPDATE has a cursor's result
@@ -295,9 +297,7 @@ class Library:
     def set_pages(self, owner: str, document_id: str, pages: Sequence[Page], **values: Any) -> None:
         """Keep the text that was read, in place of what was kept before, and set columns of the document's row."""
         with self.database.session() as session:
-            session.execute(
-                update(DocumentRow).filter_by(owner=owner, id=document_id).values(pages=len(pages), **values)
-            )
+            session.execute(_ROW.filter_by(owner=owner, id=document_id).values(pages=len(pages), **values))
             session.execute(delete(PageRow).filter_by(owner=owner, document_id=document_id))
             rows = [
                 {
