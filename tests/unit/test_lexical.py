@@ -142,6 +142,20 @@ def test_coverage_falls_with_words_that_are_not_there(index: LexicalIndex) -> No
     assert 0 < half < known <= 1
 
 
+def test_common_words_are_not_searched_where_rarer_ones_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rag.index.lexical.COMMON", 20)
+    database = Database(tmp_path / "db.sqlite")
+    index = LexicalIndex(database)
+    with database.session() as session:
+        rows = [(number, "ferry pier harbour quay" + " puffin" * (number == 7)) for number in range(1, 31)]
+        index.add(session, "c", rows)
+    rare = index.search("c", [("Which ferry saw the puffin?", 1.0)])
+    assert (list(rare.words), list(rare.phrases)) == ([7], [])
+    assert rare.coverage[0] > 0.1
+    assert len(index.search("c", [("Which ferry left the pier, the harbour and the quay?", 1.0)]).words) == 30
+    database.close()
+
+
 def test_statistics_are_the_collections_own(database: Database) -> None:
     index = LexicalIndex(database)
     filler = [(n, f"filler number{n}") for n in range(100, 120)]
