@@ -37,7 +37,7 @@ COMMON, COMMON_SHARE = 5_000, 0.05
 """A word that stands in more rows than this, and in this share of all, is not searched: among 100,000 rows it costs
 milliseconds and tells little. Nothing changes in collections of up to 5,000 chunks."""
 RAREST = 3
-"""Words that are searched where all of them are common."""
+"""Words that are searched however common they are."""
 SATURATION = 2.2
 """k1 + 1 of FTS5's BM25: the score of a word is at most this times its idf (https://sqlite.org/fts5.html)."""
 
@@ -129,7 +129,9 @@ class LexicalIndex:
                 terms, pairs = question_terms(text) if total else ([], [])
                 counts = _counts(connection, collection_id, terms, pairs if total > COMMON else ())
                 common = {word for word, count in counts.items() if count > max(COMMON, COMMON_SHARE * total)}
-                terms = [term for term in terms if term not in common] or sorted(terms, key=counts.__getitem__)[:RAREST]
+                # Words that stand nowhere stay: they say how little of the question is covered.
+                there = sorted((term for term in terms if counts[term]), key=counts.__getitem__)
+                terms = [term for term in terms if term not in common or term in there[:RAREST]]
                 pairs = [pair for pair in pairs if common.isdisjoint(pair.split())]
                 best = _match(connection, collection_id, terms, weight, limit, words)
                 _match(connection, collection_id, pairs, weight, limit, phrases)

@@ -149,10 +149,13 @@ def test_common_words_are_not_searched_where_rarer_ones_are(tmp_path: Path, monk
     with database.session() as session:
         rows = [(number, "ferry pier harbour quay" + " puffin" * (number == 7)) for number in range(1, 31)]
         index.add(session, "c", rows)
+    monkeypatch.setattr("rag.index.lexical.RAREST", 1)
     rare = index.search("c", [("Which ferry saw the puffin?", 1.0)])
     assert (list(rare.words), list(rare.phrases)) == ([7], [])
     assert rare.coverage[0] > 0.1
     assert len(index.search("c", [("Which ferry left the pier, the harbour and the quay?", 1.0)]).words) == 30
+    monkeypatch.setattr("rag.index.lexical.RAREST", 3)
+    assert len(index.search("c", [("Which ferry saw the puffin?", 1.0)]).words) == 30
     database.close()
 
 
