@@ -33,11 +33,11 @@ CANDIDATES = 1000
 """Best rows that a search gives; with 200, questions over financial filings lose."""
 MAX_WORDS = 64
 """Distinct words of a question that are searched: the first half and the last half of a longer one."""
-COMMON, COMMON_SHARE = 5_000, 0.05
-"""A word that stands in more rows than this, and in this share of all, is not searched: among 100,000 rows it costs
-milliseconds and tells little. Nothing changes in collections of up to 5,000 chunks."""
-RAREST = 3
-"""Words that are searched however common they are."""
+ROWS = 10_000
+"""Rows that the words of a question may stand in, together: the rarest are searched first, and what is left when these
+are used up tells little. It bounds the time of a question; among some thousand chunks it changes nothing."""
+LARGE = 20_000
+"""Rows of a collection from which on pairs with a stop word are not searched: they stand nearly everywhere."""
 SATURATION = 2.2
 """k1 + 1 of FTS5's BM25: the score of a word is at most this times its idf (https://sqlite.org/fts5.html)."""
 
@@ -127,11 +127,9 @@ class LexicalIndex:
             total = _total(connection, collection_id)
             for text, weight in texts:
                 terms, pairs = question_terms(text) if total else ([], [])
-                counts = _counts(connection, collection_id, terms, pairs if total > COMMON else ())
-                common = {word for word, count in counts.items() if count > max(COMMON, COMMON_SHARE * total)}
-                # Words that stand nowhere stay: they say how little of the question is covered.
-                there = sorted((term for term in terms if counts[term]), key=counts.__getitem__)
-                terms = [term for term in terms if term not in common or term in there[:RAREST]]
+                counts = _counts(connection, collection_id, terms)
+                common = _common(counts) | (STOP_WORDS if total > LARGE else set())
+                terms = [term for term in terms if term not in common]
                 pairs = [pair for pair in pairs if common.isdisjoint(pair.split())]
                 best = _match(connection, collection_id, terms, weight, limit, words)
                 _match(connection, collection_id, pairs, weight, limit, phrases)
@@ -216,14 +214,25 @@ def _match(
     return float(rows[0][1]) if rows else 0.0
 
 
-def _counts(connection: Connection, collection_id: str, terms: Sequence[str], pairs: Sequence[str]) -> dict[str, int]:
-    """How many rows have each of `terms` and each word of `pairs`."""
-    words = list(dict.fromkeys([*terms, *(word for pair in pairs for word in pair.split())]))
-    if not words:
+def _counts(connection: Connection, collection_id: str, terms: Sequence[str]) -> dict[str, int]:
+    """How many rows have each of `terms`."""
+    if not terms:
         return {}
-    counts = ", ".join(f"(SELECT count(*) FROM {_table(collection_id)}(?))" for _ in words)  # noqa: S608 - see _table
-    row = connection.exec_driver_sql(f"SELECT {counts}", tuple(map(_quoted, words))).one()
-    return dict(zip(words, row, strict=True))
+    counts = ", ".join(f"(SELECT count(*) FROM {_table(collection_id)}(?))" for _ in terms)  # noqa: S608 - see _table
+    row = connection.exec_driver_sql(f"SELECT {counts}", tuple(map(_quoted, terms))).one()
+    return dict(zip(terms, row, strict=True))
+
+
+def _common(counts: dict[str, int]) -> set[str]:
+    """The words that are not searched. The rarest always is; those that stand nowhere cost nothing, and that they are
+    missing says how little of the question is covered."""
+    common = set()
+    rows = 0
+    for word in sorted(counts, key=counts.__getitem__):
+        if rows and rows + counts[word] > ROWS:
+            common.add(word)
+        rows += counts[word]
+    return common
 
 
 def _idf_mass(total: int, counts: Sequence[int]) -> float:
