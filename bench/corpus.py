@@ -88,7 +88,7 @@ class Corpus:
         if texts is not None:
             texts.joinpath(f"{path.parent.name}__{path.name}.txt").write_text("\f".join(pages), encoding="utf-8")
         outcome = "warning" if done.warnings else "read"
-        if (named := UDHR.fullmatch(path.name)) and _words(path.read_text(ENCODINGS[named[1]])) != _words(
+        if (named := UDHR.fullmatch(path.name)) and _words(path.read_text(ENCODINGS[named[1]], "replace")) != _words(
             "".join(pages)
         ):
             outcome = "mojibake"
