@@ -40,6 +40,8 @@ _DECLARED = re.compile(
     re.IGNORECASE,
 )
 _LINE_ENDS = re.compile(r"\r\n?|[\x0b\x0c\x85\u2028\u2029]")
+# What Windows means by the control characters of ISO 8859, which nobody writes: a text named Latin-1 has quotes there.
+_WINDOWS = {n: mapped for n in range(0x80, 0xA0) if n != 0x85 and (mapped := bytes([n]).decode("cp1252", "ignore"))}
 # Control characters, lone surrogates, byte order marks and soft hyphens: nobody sees them, and they break a search.
 _INVISIBLE = re.compile(r"[\x00-\x08\x0e-\x1f\x7f-\x9f\xad\ud800-\udfff\ufeff\ufffe\uffff]")
 
@@ -49,7 +51,7 @@ def clean(text: str) -> str:
 
     Offsets of chunks count into this text, so it is made once, where a text comes in.
     """
-    return unicodedata.normalize("NFC", _INVISIBLE.sub("", _LINE_ENDS.sub("\n", text)))
+    return unicodedata.normalize("NFC", _INVISIBLE.sub("", _LINE_ENDS.sub("\n", text.translate(_WINDOWS))))
 
 
 def is_text(sample: bytes) -> bool:

@@ -215,6 +215,10 @@ def test_text_is_kept_but_for_what_nobody_sees(make: Make) -> None:
     assert text_of(make("# A\r\n\r\n\tb  c\rd e\u0301\u00ad\x07\u2028f"), "a.md") == "# A\n\n\tb  c\nd \u00e9\nf"
 
 
+def test_control_characters_of_iso_8859_are_what_windows_means_by_them() -> None:
+    assert clean(b"It\x92s \x93reik\x9amingas\x94\x85\x81".decode("iso8859-4")) == "It’s “reikšmingas”\n"
+
+
 @given(st.text(st.characters(codec=None)))
 def test_clean_is_done_once(text: str) -> None:
     cleaned = clean(text)
