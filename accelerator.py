@@ -30,7 +30,7 @@ def load_torch() -> Any:
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")
     os.environ.setdefault("OMP_NUM_THREADS", str(thread_count()))
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    # A program is compiled for each number of rows that is met, and a thousand are kept, a megabyte each: too much.
+    # torch and oneDNN compile a program for each number of rows that they meet, and keep a thousand of a megabyte each.
     os.environ.setdefault("LRU_CACHE_CAPACITY", "32")
     os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "32")
     import torch

@@ -20,6 +20,7 @@ import psutil
 
 from errors import AppError
 from rag.documents.ingest import needs_password
+from rag.documents.library import Submitted
 from rag.documents.text import clean
 from rag.schema import LOCAL_OWNER, DocumentState
 from services import Services
@@ -72,11 +73,10 @@ class Corpus:
     def read(self, path: Path, texts: Path | None) -> Result:
         services = self.services
         try:
-            submitted = services.ingest.submit(LOCAL_OWNER, self._collection.id, path.name, path)
+            document, how = services.ingest.submit(LOCAL_OWNER, self._collection.id, path.name, path)
         except AppError as error:
             return Result("refused", told=str(error))
-        document, how = submitted
-        if how.value == "duplicate":
+        if how is Submitted.DUPLICATE:
             return Result("duplicate", told=f"The same as {document.name}.")
         done = services.ingest.process(LOCAL_OWNER, document.id)
         if done and needs_password(done) and path.name in PASSWORDS:

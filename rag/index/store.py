@@ -83,17 +83,12 @@ class VectorStore:
         """
         import numpy as np
 
-        with self._translated():
-            collection = self._vectors(collection_id, fingerprint)
-            if collection is None or not ids:
-                return {}
-            found = collection.get(ids=list(ids), include=["embeddings"])
-        if not found["ids"]:
+        found = self.vectors(collection_id, fingerprint, ids)
+        if not found:
             return {}
-        stored = np.asarray(found["embeddings"], dtype=np.float32)
-        query = np.asarray(vector, dtype=np.float32)
+        stored, query = np.asarray(list(found.values())), np.asarray(vector)
         norms = np.linalg.norm(stored, axis=1) * np.linalg.norm(query)
-        return dict(zip(found["ids"], (stored @ query / np.maximum(norms, 1e-12)).tolist(), strict=True))
+        return dict(zip(found, (stored @ query / np.maximum(norms, 1e-12)).tolist(), strict=True))
 
     def vectors(self, collection_id: str, fingerprint: str, ids: Sequence[str]) -> dict[str, Sequence[float]]:
         """The stored vectors of `ids`; ids that are not there are left out.
