@@ -184,7 +184,50 @@ class MessageRow(Base):
     refused: Mapped[bool] = mapped_column(default=False)
     error: Mapped[dict[str, Any] | None]
     notes: Mapped[list[Any]] = mapped_column(default=list)
+    checks: Mapped[list[Any]] = mapped_column(default=list)
+    ledger: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    feedback: Mapped[dict[str, Any] | None]
     created: Mapped[datetime] = mapped_column(default=now)
+
+
+class CalibrationRow(Base):
+    """When a question is refused over a collection, as its own text says it, for one embedding model."""
+
+    __tablename__ = "calibrations"
+
+    collection_id: Mapped[str] = mapped_column(ForeignKey("collections.id"), primary_key=True)
+    fingerprint: Mapped[str] = mapped_column(primary_key=True)
+    chunks: Mapped[int]
+    """How many the collection had then: with many more or fewer it is made anew."""
+    values: Mapped[dict[str, Any]]
+    """Constants and error rates: a `rag.index.refusal.Calibration`."""
+    created: Mapped[datetime] = mapped_column(default=now)
+
+
+class QuestionSetRow(Base):
+    """Questions with what would be a right answer, to measure by."""
+
+    __tablename__ = "question_sets"
+    __table_args__ = (Index("ix_question_sets_owner_name", "owner", "name", unique=True),)
+
+    id: Mapped[str] = mapped_column(primary_key=True, default=new_id)
+    name: Mapped[str]
+    questions: Mapped[list[Any]] = mapped_column(default=list)
+    created: Mapped[datetime] = mapped_column(default=now)
+
+
+class EvaluationRow(Base):
+    """What was measured with a question set and a configuration."""
+
+    __tablename__ = "evaluations"
+
+    id: Mapped[str] = mapped_column(primary_key=True, default=new_id)
+    question_set_id: Mapped[str] = mapped_column(ForeignKey("question_sets.id"), index=True)
+    configuration: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    figures: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    results: Mapped[list[Any]] = mapped_column(default=list)
+    """A row a question."""
+    created: Mapped[datetime] = mapped_column(default=now, index=True)
 
 
 def _set_pragmas(connection: Any, _record: object) -> None:

@@ -197,6 +197,78 @@ class Citation:
         return place(self.document, self.page, self.label)
 
 
+class Verdict(StrEnum):
+    """What became of a sentence of an answer when it was held against the passages."""
+
+    SUPPORTED = "supported"
+    UNSUPPORTED = "unsupported"
+    NO_CLAIM = "no claim"
+    """It says nothing that could be checked: a greeting, or that the documents do not say it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """A sentence of an answer, held against the passages."""
+
+    start: int
+    end: int
+    """`answer.text[start:end]`; the model's own citation numbers are not in the text any more."""
+    verdict: Verdict
+    score: float
+    """0 to 1: how likely the passages support it."""
+    citation: int | None = None
+    """Index into the message's citations of the span that supports it."""
+    missing: tuple[str, ...] = ()
+    """Numbers and names of it that stand in no passage."""
+    cited: tuple[int, ...] = ()
+    """The passages that the model itself named for it."""
+
+
+class Part(StrEnum):
+    """What a window of a model is filled with."""
+
+    SYSTEM = "instructions"
+    HISTORY = "earlier questions"
+    PASSAGE = "passage"
+    QUESTION = "question"
+    ANSWER = "room for the answer"
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """Tokens that one part of a prompt takes, or would have taken."""
+
+    part: Part
+    tokens: int
+    kept: bool = True
+    label: str = ""
+    """Which passage, which earlier question."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ledger:
+    """What a model's window was filled with, and what was left out of it."""
+
+    shares: tuple[Share, ...] = ()
+    window: int | None = None
+    """Tokens that prompt and answer may take together; None where nobody knows."""
+    exact: bool = False
+    """Counted in the model's own tokens; otherwise an estimate."""
+
+    @property
+    def used(self) -> int:
+        """Tokens of what was kept, the room for the answer with it."""
+        return sum(share.tokens for share in self.shares if share.kept)
+
+
+@dataclass(frozen=True, slots=True)
+class Feedback:
+    """What a person thinks of an answer."""
+
+    good: bool
+    reason: str = ""
+
+
 @dataclass(frozen=True, slots=True)
 class Usage:
     """Tokens as the backend counted them."""
@@ -237,6 +309,10 @@ class Message:
     """`{"type", "message", "hint"}` of what failed."""
     notes: tuple[str, ...] = ()
     """What a person should know of this answer: what was left out of the prompt, or that it was cut."""
+    checks: tuple[Check, ...] = ()
+    """Its sentences, held against the passages."""
+    ledger: Ledger = Ledger()
+    feedback: Feedback | None = None
 
 
 @dataclass(frozen=True, slots=True)

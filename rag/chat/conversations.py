@@ -8,7 +8,22 @@ from typing import Any
 from sqlalchemy import delete, func, select, update
 
 from rag.db import ConversationRow, Database, MessageRow, now
-from rag.schema import Citation, ConversationRecord, Finish, Message, Passage, Role, Timings, Usage
+from rag.schema import (
+    Check,
+    Citation,
+    ConversationRecord,
+    Feedback,
+    Finish,
+    Ledger,
+    Message,
+    Part,
+    Passage,
+    Role,
+    Share,
+    Timings,
+    Usage,
+    Verdict,
+)
 
 TITLE_LENGTH = 60
 
@@ -36,14 +51,27 @@ def _message(row: MessageRow) -> Message:
         refused=row.refused,
         error=row.error,
         notes=tuple(row.notes),
+        checks=tuple(_check(check) for check in row.checks),
+        ledger=_ledger(row.ledger),
+        feedback=Feedback(**row.feedback) if row.feedback else None,
     )
+
+
+def _check(stored: dict[str, Any]) -> Check:
+    lists = {key: tuple(stored[key]) for key in ("missing", "cited")}
+    return Check(**stored | lists | {"verdict": Verdict(stored["verdict"])})
+
+
+def _ledger(stored: dict[str, Any]) -> Ledger:
+    shares = tuple(Share(**share | {"part": Part(share["part"])}) for share in stored.get("shares", ()))
+    return Ledger(**stored | {"shares": shares})
 
 
 def _columns(message: Message) -> dict[str, Any]:
     values = asdict(message)
     for key in ("id", "conversation_id", "role", "created"):
         del values[key]
-    return values | {key: list(values[key]) for key in ("passages", "citations", "notes")}
+    return values | {key: list(values[key]) for key in ("passages", "citations", "notes", "checks")}
 
 
 class Conversations:
