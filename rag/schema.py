@@ -144,6 +144,38 @@ class Passage:
         return place(self.document, self.page, self.label)
 
 
+class Fusion(StrEnum):
+    """How the search by words and the search by vectors become one order."""
+
+    SCORES = "scores"
+    """Standardised scores, added."""
+    RANKS = "ranks"
+    """Reciprocal ranks, added: `1 / (60 + rank)`."""
+
+
+@dataclass(frozen=True, slots=True)
+class RetrievalOptions:
+    """The steps of retrieval, each of which can be switched."""
+
+    words: bool = True
+    """Search by words (BM25)."""
+    dense: bool = True
+    """Search by vectors."""
+    fusion: Fusion = Fusion.SCORES
+    phrases: bool = True
+    """Neighbouring words count as well."""
+    gate: bool = True
+    """Words count as far as the best chunk covers those of the question."""
+    history: bool = True
+    """Earlier questions are searched as well, with less weight."""
+    neighbours: int = 0
+    """Chunks on each side of a found one that are joined to it."""
+    distinct: bool = False
+    """Passages that say nearly the same as a better one are dropped; exact copies always are."""
+    reranker: str = ""
+    """A sentence-transformers CrossEncoder, by id or path, that puts the best passages in order; none where empty."""
+
+
 @dataclass(frozen=True, slots=True)
 class Retrieval:
     """What was found for a question, best first."""
