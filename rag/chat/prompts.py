@@ -13,7 +13,7 @@ from langchain_core.messages import AIMessage, BaseMessage, HumanMessage
 from langchain_core.prompts import ChatPromptTemplate, MessagesPlaceholder
 
 from errors import ContextTooLong
-from rag.schema import Finish, Message, Passage, Role
+from rag.schema import Finish, Ledger, Message, Part, Passage, Role, Share
 
 INSTRUCTIONS = (
     "You answer questions from the passages of the user's documents. Use only facts that stand in the passages, and "
@@ -70,38 +70,58 @@ def answered(history: Sequence[Message]) -> list[Message]:
 
 
 @dataclass(frozen=True, slots=True)
-class Ledger:
-    """What fits into the window, and what was left out."""
+class Prompt:
+    """What is sent to the model, and the ledger of its window."""
 
     messages: list[BaseMessage]
+    ledger: Ledger
     input_tokens: int
     """As counted before sending; the backend's own count comes with the answer."""
     notes: tuple[str, ...]
 
-    def was_cut(self, read: int, window: int | None, exact: bool) -> bool:
-        """Whether a server read less than it was sent.
-
-        Args:
-            read: tokens of the prompt, as the server counted them.
-            window: the model's context window, where it is known.
-            exact: `input_tokens` is in the model's own tokens, no estimate.
-        """
+    def was_cut(self, read: int) -> bool:
+        """Whether a server that counted `read` tokens of the prompt read less than it was sent."""
         # What a chat template adds is counted at its most, and an estimate is wrong by up to a half.
-        least = (self.input_tokens - MESSAGE_OVERHEAD * (len(self.messages) + 1)) * (0.9 if exact else 0.5)
+        overhead = MESSAGE_OVERHEAD * (len(self.messages) + 1)
+        least = (self.input_tokens - overhead) * (0.9 if self.ledger.exact else 0.5)
         # A prompt that fills the window was cut to it: one that fits leaves room for the answer.
+        window = self.ledger.window
         return read < least or bool(window and read >= 0.95 * window)
 
 
+@dataclass(frozen=True, slots=True)
+class Room:
+    """How much a model's window holds, and who counts."""
+
+    count: Callable[[str], int]
+    """Tokens of a text."""
+    exact: bool = False
+    """`count` is no estimate."""
+    window: int | None = None
+    """Tokens that prompt and answer may take together; None where nobody knows."""
+    prompt_limit: int | None = None
+    """Tokens of the longest prompt that the model answers well from; None where only the window limits it."""
+    answer: int = 0
+    """Tokens that the answer may take; it keeps at most a quarter of the window."""
+
+    @property
+    def reserve(self) -> int:
+        """Tokens that are kept free for the answer."""
+        return min(self.answer, self.window // 4) if self.window else self.answer
+
+    @property
+    def for_prompt(self) -> int:
+        """Tokens that the prompt may take."""
+        limits = [self.prompt_limit] if self.prompt_limit else []
+        if self.window:
+            limits.append(self.window - self.reserve)
+        return min(limits, default=10**9)
+
+
 def fit(
-    prompt: ChatPromptTemplate,
-    question: str,
-    history: Sequence[Message],
-    passages: Sequence[Passage],
-    *,
-    room: int | None,
-    count: Callable[[str], int],
-) -> Ledger:
-    """Fill `prompt` with as much as `room` tokens hold, or with everything where nobody knows how many there are.
+    prompt: ChatPromptTemplate, question: str, history: Sequence[Message], passages: Sequence[Passage], room: Room
+) -> Prompt:
+    """Fill `prompt` with as much as there is room for.
 
     The oldest question and its answer go first, then the lowest passage; at least one passage stays. The best passage
     stands last, next to the question: small models lose what stands farther away.
@@ -111,32 +131,43 @@ def fit(
     """
     turns = [(HumanMessage if m.role is Role.USER else AIMessage)(m.text) for m in answered(history)]
     quotes = [quote(number, passage) for number, passage in enumerate(passages, 1)]
-    sizes = [count(message.text) + MESSAGE_OVERHEAD for message in turns]
-    quote_sizes = [count(text) + 2 for text in quotes]
-    skeleton = prompt.format_messages(question=question, passages="", history=[])
-    fixed = sum(count(message.text) + MESSAGE_OVERHEAD for message in skeleton) + MESSAGE_OVERHEAD
-    room = (room if room is not None else 10**9) - fixed
+    sizes = [room.count(message.text) + MESSAGE_OVERHEAD for message in turns]
+    quote_sizes = [room.count(text) + 2 for text in quotes]
+    system, *rest = prompt.format_messages(question=question, passages="", history=[])
+    system_size = room.count(system.text) + MESSAGE_OVERHEAD
+    question_size = sum(room.count(message.text) + MESSAGE_OVERHEAD for message in rest) + MESSAGE_OVERHEAD
 
-    kept_quotes, kept_turns = len(quotes), len(turns)
-    while kept_turns and sum(sizes[len(turns) - kept_turns :]) + sum(quote_sizes) > room:
-        kept_turns -= 2
-    while kept_quotes > 1 and sum(quote_sizes[:kept_quotes]) > room:
+    kept_quotes, first_turn = len(quotes), 0
+    used = system_size + question_size + sum(sizes) + sum(quote_sizes)
+    while first_turn < len(turns) and used > room.for_prompt:
+        used -= sizes[first_turn] + sizes[first_turn + 1]
+        first_turn += 2
+    while kept_quotes > 1 and used > room.for_prompt:
         kept_quotes -= 1
-    used = sum(sizes[len(turns) - kept_turns :]) + sum(quote_sizes[:kept_quotes])
-    if used > room:
+        used -= quote_sizes[kept_quotes]
+    if used > room.for_prompt:
         raise ContextTooLong(
-            f"The question with its best passage takes {fixed + used} tokens; the model has room for "
-            f"{room + fixed} beside its answer.",
+            f"The question with its best passage takes {used} tokens; the model has room for {room.for_prompt} "
+            "beside its answer.",
             "Ask a shorter question, lower the answer's token limit, or choose a model with a larger window.",
         )
     notes = []
-    if dropped := len(turns) - kept_turns:
-        notes.append(f"{dropped // 2} earlier questions did not fit the model's window and were left out.")
+    if first_turn:
+        notes.append(f"{first_turn // 2} earlier questions did not fit the model's window and were left out.")
     if kept_quotes < len(quotes):
         notes.append(f"The model was shown the best {kept_quotes} of {len(quotes)} passages; more did not fit.")
+    shares = [Share(Part.SYSTEM, system_size)]
+    shares += [
+        Share(Part.HISTORY, sizes[n] + sizes[n + 1], n >= first_turn, turns[n].text) for n in range(0, len(turns), 2)
+    ]
+    shares += [
+        Share(Part.PASSAGE, size, number <= kept_quotes, f"[{number}] {passages[number - 1].place}")
+        for number, size in enumerate(quote_sizes, 1)
+    ]
+    shares += [Share(Part.QUESTION, question_size), Share(Part.ANSWER, room.reserve)]
     messages = prompt.format_messages(
         question=question,
         passages="\n\n".join(reversed(quotes[:kept_quotes])),
-        history=turns[len(turns) - kept_turns :],
+        history=turns[first_turn:],
     )
-    return Ledger(messages, fixed + used, tuple(notes))
+    return Prompt(messages, Ledger(tuple(shares), room.window, room.exact), used, tuple(notes))

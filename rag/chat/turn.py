@@ -143,13 +143,17 @@ async def _answer(
     writer: Writer,
 ) -> AsyncGenerator[str]:
     async with answerer.lease() as model:
-        room = _room(model, question.max_new_tokens)
-        ledger = await asyncio.to_thread(
-            prompts.fit, prompt, question.text, history, passages, room=room, count=model.count_tokens
+        room = prompts.Room(
+            count=model.count_tokens,
+            exact=model.exact,
+            window=model.window,
+            prompt_limit=model.prompt_limit,
+            answer=question.max_new_tokens,
         )
-        writer.begin(model, ledger)
+        fitted = await asyncio.to_thread(prompts.fit, prompt, question.text, history, passages, room)
+        writer.begin(model, fitted)
         try:
-            async for chunk in model.chat.astream(ledger.messages):
+            async for chunk in model.chat.astream(fitted.messages):
                 if isinstance(chunk, AIMessageChunk):
                     writer.account(chunk)
                 if chunk.text:
@@ -158,11 +162,3 @@ async def _answer(
             writer.count()
     if not writer.text.strip():
         raise BackendError("The model returned an empty answer.", "Ask again, or choose another model.")
-
-
-def _room(model: LeasedModel, max_new_tokens: int) -> int | None:
-    """Tokens that the prompt may take: the answer keeps its share of the window, at most a quarter."""
-    limits = [model.prompt_limit] if model.prompt_limit else []
-    if model.window:
-        limits.append(model.window - min(max_new_tokens, model.window // 4))
-    return min(limits, default=None)

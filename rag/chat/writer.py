@@ -18,9 +18,9 @@ from langchain_core.messages.ai import UsageMetadata, add_usage
 from errors import AppError
 from rag.chat import citations
 from rag.chat.conversations import Conversations
-from rag.chat.prompts import Ledger
+from rag.chat.prompts import Prompt
 from rag.index.sentences import sentences
-from rag.schema import Finish, Message, Retrieval, Usage
+from rag.schema import Finish, Ledger, Message, Retrieval, Usage
 
 SAVE_EVERY = 1.0
 """Seconds between two savings of a running answer: what a kill can cost."""
@@ -61,7 +61,7 @@ class Writer:
         self._owner, self._question, self._conversations = owner, question, conversations
         self._parts: list[str] = []
         self._usage: UsageMetadata | None = None
-        self._sent: tuple[LeasedModel, Ledger] | None = None
+        self._sent: tuple[LeasedModel, Prompt] | None = None
         self._notes: tuple[str, ...] = ()
         self._started = self._saved = time.perf_counter()
 
@@ -76,16 +76,16 @@ class Writer:
         timings = replace(self.message.timings, retrieve_s=self._elapsed())
         self._set(passages=retrieval.passages, refused=retrieval.refused, timings=timings)
 
-    def begin(self, model: LeasedModel, ledger: Ledger) -> None:
+    def begin(self, model: LeasedModel, prompt: Prompt) -> None:
         """The prompt goes out."""
-        self._set(backend=model.backend, model=model.model)
-        self._sent, self._notes = (model, ledger), self.message.notes
-        for note in ledger.notes:
+        self._set(backend=model.backend, model=model.model, ledger=prompt.ledger)
+        self._sent, self._notes = (model, prompt), self.message.notes
+        for note in prompt.notes:
             self.note(note)
 
     def begin_again(self, note: str) -> None:
         """Nothing came: another answers, and what was noted of the first one's prompt does not hold for it."""
-        self._set(notes=self._notes if self._sent else self.message.notes)
+        self._set(notes=self._notes if self._sent else self.message.notes, ledger=Ledger())
         self._usage = self._sent = None
         self.note(note)
 
@@ -114,18 +114,18 @@ class Writer:
         """Set the usage as the backend reported it or as it is counted here, and note where a prompt was cut."""
         if not self._sent:
             return
-        model, ledger = self._sent
+        model, prompt = self._sent
         usage = Usage()
         if self._usage:
             usage = Usage(self._usage["input_tokens"], self._usage["output_tokens"])
-            if ledger.was_cut(usage.input_tokens, model.window, model.exact):
+            if prompt.was_cut(usage.input_tokens):
                 self.note(
-                    f"The server read {usage.input_tokens} tokens of about {ledger.input_tokens}: it cut the prompt. "
+                    f"The server read {usage.input_tokens} tokens of about {prompt.input_tokens}: it cut the prompt. "
                     "Give it a larger context window, or ask for fewer passages."
                 )
         elif self._parts:
             with suppress(AppError):  # the model may be gone
-                usage = Usage(ledger.input_tokens, model.count_tokens(self.text), estimated=True)
+                usage = Usage(prompt.input_tokens, model.count_tokens(self.text), estimated=True)
         self._set(usage=usage)
 
     def note(self, text: str) -> None:

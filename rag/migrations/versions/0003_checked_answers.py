@@ -1,4 +1,4 @@
-"""Checked sentences, token ledgers and feedback of messages; calibrations of collections; question sets, evaluations."""
+"""Checks, ledgers and feedback of messages; calibrations of collections; question sets and evaluations."""
 
 from __future__ import annotations
 
