@@ -39,9 +39,9 @@ from rag.index.embedding_models import open_embeddings
 from rag.index.embeddings import EmbeddingModel
 from rag.index.indexes import Indexes, IndexRecord
 from rag.index.lexical import LexicalIndex
-from rag.index.retriever import HybridRetriever
+from rag.index.search import Search, read_options
 from rag.index.store import VectorStore
-from rag.schema import CollectionRecord, DocumentRecord, DocumentState, Message, Retrieval
+from rag.schema import CollectionRecord, DocumentRecord, DocumentState, Message, Retrieval, RetrievalOptions
 from settings import ROOT, Settings
 
 log = logging.getLogger(__name__)
@@ -80,6 +80,7 @@ class Ask:
     """The backend that answers where the first cannot begin to; an empty one turns the setting off."""
     options: GenerationOptions | None = None
     passages: int | None = None
+    retrieval: RetrievalOptions | None = None
     strict: bool | None = None
 
 
@@ -109,19 +110,6 @@ def _once(retrieve: Callable[[str, Sequence[str]], Retrieval]) -> Callable[[str,
     return search
 
 
-def _merged(retrievals: Sequence[Retrieval], k: int) -> Retrieval:
-    """The best passages of searches by different embedding models, whose scores are those of one question each."""
-    if len(retrievals) == 1:
-        return retrievals[0]
-    passages = sorted((p for found in retrievals for p in found.passages), key=lambda p: p.score, reverse=True)
-    return Retrieval(
-        passages=tuple(passages[:k]),
-        refused=all(found.refused for found in retrievals),
-        confidence=max((found.confidence for found in retrievals), default=0.0),
-        seconds=sum(found.seconds for found in retrievals),
-    )
-
-
 class Services:
     """Everything that the application can do, for one data folder."""
 
@@ -149,6 +137,9 @@ class Services:
         self.store = VectorStore(self.folder.chroma)
         self.lexical = LexicalIndex(self.database)
         self.indexes = Indexes(self.database)
+        self.search = Search(
+            self.database, self.store, self.lexical, lambda o, c: self.indexing.model_of(o, c), settings.device
+        )
         self.parsers = Parsers()
         self.read: Read = self.parsers.read
         self._models: dict[str, EmbeddingModel] = {}
@@ -174,6 +165,15 @@ class Services:
             if name not in self._models:
                 self._models[name] = open_embeddings(self.settings.model_copy(update={"embedding_model": name}))
             return self._models[name]
+
+    @cached_property
+    def retrieval(self) -> RetrievalOptions:
+        """The steps of retrieval as the settings have them.
+
+        Raises:
+            ConfigurationError: GESTALT_RETRIEVAL names what there is not.
+        """
+        return read_options(self.settings.retrieval)
 
     @cached_property
     def indexing(self) -> Indexing:
@@ -330,6 +330,8 @@ class Services:
         history: Sequence[str] = (),
         k: int | None = None,
         collections: Sequence[str] = (DEFAULT_COLLECTION,),
+        rewritten: str = "",
+        options: RetrievalOptions | None = None,
     ) -> Retrieval:
         """The passages for a question, best first, without a model.
 
@@ -339,29 +341,22 @@ class Services:
             history: earlier questions, oldest first.
             k: how many passages; the setting where it is not given.
             collections: names of those that are searched; all where there are none.
+            rewritten: the question as a model put it, so that it stands for itself; searched beside it.
+            options: the steps of retrieval; the setting where they are not given.
 
         Raises:
             ConfigurationError: there is no such collection.
             StoreError: the index cannot be read.
         """
-        k = k or self.settings.passages
-        by_model: dict[EmbeddingModel, list[str]] = {}
-        for found in self._named(owner, collections):
-            if self.ready_documents(owner, found.id):
-                by_model.setdefault(self.indexing.model_of(owner, found.id), []).append(found.id)
-        retrievals = [
-            HybridRetriever(
-                owner=owner,
-                collection_ids=tuple(ids),
-                database=self.database,
-                store=self.store,
-                lexical=self.lexical,
-                embeddings=embeddings,
-                k=k,
-            ).retrieve(question, history=history)
-            for embeddings, ids in by_model.items()
-        ]
-        return _merged(retrievals, k)
+        return self.search.retrieve(
+            owner,
+            question,
+            [found.id for found in self._named(owner, collections) if self.ready_documents(owner, found.id)],
+            k=k or self.settings.passages,
+            history=history,
+            rewritten=rewritten,
+            options=options or self.retrieval,
+        )
 
     def _named(self, owner: str, names: Sequence[str]) -> list[CollectionRecord]:
         """The collections of those names, all where there are none. The default one is made where it is missing."""
@@ -425,7 +420,12 @@ class Services:
             text=ask.text,
             searched=f"{ready} document{'' if ready == 1 else 's'} in {names}",
             retrieve=lambda text, history: self.retrieve(
-                owner, text, history=history, k=ask.passages, collections=ask.collections
+                owner,
+                text,
+                history=history,
+                k=ask.passages,
+                collections=ask.collections,
+                options=ask.retrieval,
             ),
             answerers=answerers,
             backend=backend,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import tomllib
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AliasGenerator, BeforeValidator, Field, ValidationError
 from pydantic_settings import (
@@ -67,6 +67,8 @@ class Settings(EnvironmentSettings):
     max_upload_mb: Annotated[int, Field(validation_alias="GESTALT_MAX_UPLOAD_MB", ge=1)] = 200
     passages: Annotated[int, Field(validation_alias="GESTALT_PASSAGES", ge=1, le=50)] = 4
     """Passages retrieved for a question (k)."""
+    retrieval: Annotated[dict[str, Any], Field(validation_alias="GESTALT_RETRIEVAL")] = {}
+    """Steps of retrieval that are not at their defaults, by name: a `rag.schema.RetrievalOptions`."""
     chunk_tokens: Annotated[int, Field(validation_alias="GESTALT_CHUNK_TOKENS", ge=32)] = 220
     """Longest chunk in tokens of the embedding model; never more than that model reads."""
     chunk_overlap: Annotated[int, Field(validation_alias="GESTALT_CHUNK_OVERLAP", ge=0)] = 30

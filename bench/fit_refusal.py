@@ -29,7 +29,8 @@ def features(retriever: HybridRetriever, questions: Sequence[str]) -> Array:
     """Rows of (1, top cosine, coverage)."""
     rows = []
     for question in questions:
-        found = retriever._candidates(retriever.collection_ids, question, ())
+        found = retriever.candidates(question)
+        assert found is not None
         rows.append((1.0, max(found.cosines.values()), found.coverage))
     return np.array(rows)
 

@@ -137,6 +137,12 @@ class Passage:
     """BM25 score, 0 where no word of the question is in the chunk."""
     heading: str = ""
     label: str = ""
+    dense_rank: int = 0
+    """Its place in the search by vectors, 1 for the nearest; 0 where that did not find it."""
+    lexical_rank: int = 0
+    """Its place in the search by words; 0 where that did not find it."""
+    reranked: float | None = None
+    """What the reranker made of it; higher is better. None where there is none."""
 
     @property
     def place(self) -> str:

@@ -64,9 +64,7 @@ def open_embeddings(settings: Settings) -> EmbeddingModel:
     wanted = settings.embedding_model
     if wanted == EMBEDDED:
         return EmbeddingModel(embedded_folder(), device=settings.device)
-    folder = Path(wanted).expanduser()
-    if not folder.is_dir():
-        folder = _from_hub(wanted)
+    folder = model_folder(wanted, "GESTALT_EMBEDDING_MODEL")
     if not (folder / "tokenizer.json").is_file() or not any(folder.glob("*.safetensors")):
         raise ConfigurationError(
             f"The embedding model {wanted} cannot be used: {folder} lacks tokenizer.json or *.safetensors.",
@@ -75,12 +73,19 @@ def open_embeddings(settings: Settings) -> EmbeddingModel:
     return SentenceTransformerModel(folder, name=wanted, device=settings.device)
 
 
-def _from_hub(name: str) -> Path:
-    """The snapshot of a model: from the cache, else downloaded."""
+def model_folder(name: str, setting: str) -> Path:
+    """The folder of a sentence-transformers model: itself where `name` is one, else the hub's from cache or network.
+
+    Raises:
+        ConfigurationError: it cannot be had; `setting` names what is to be checked.
+    """
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        return folder
     # A path that is not there looks like no hub id: no reason to ask the network.
     refused = ConfigurationError(
-        f"The embedding model {name} is neither a folder here nor a model that the Hugging Face hub gives.",
-        "Check GESTALT_EMBEDDING_MODEL and the network, or set it to embedded.",
+        f"The model {name} is neither a folder here nor a model that the Hugging Face hub gives.",
+        f"Check {setting} and the network, or leave it at its default.",
     )
     if not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", name):
         raise refused

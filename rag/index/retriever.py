@@ -1,12 +1,10 @@
 """A question -> the passages of the documents that are nearest to it: words and vectors, fused.
 
-The score of a chunk is `w * z(BM25 + 0.2 * phrases) + z(cosine)`: z is the z-score over all candidates (of all
-collections that are searched), phrases is BM25 over pairs of neighbouring words, and the gate
-`w = min(1, coverage / 0.4) ** 2` lets words count as far as the best chunk covers the words of the question. With the
-questions before it, words are weighted 1 (this question), 0.5 (the one before), 0.15 (older ones), the vector is that
-of this question plus that of both together, and there is no gate: a follow-up is short and names little. Where the
-model cannot read the script of the question, words alone decide. No model is called. `bench/retrieval.py` measures what
-comes of all this.
+With the questions before it, words are weighted 1 (this question), 0.5 (the one before), 0.15 (older ones), the vector
+is that of this question plus that of both together, and there is no gate: a follow-up is short and names little. A
+rewriting of the question, where a model made one, is searched beside it with the same weight. Where the model cannot
+read the script of the question, words alone decide. No model is called. `fusion.py` says how the two become one order,
+`refusal.py` when nothing that was found is near enough.
 
 The module knows nothing of backends, of conversations or of how chunks were made.
 """
@@ -17,9 +15,9 @@ import json
 import math
 import time
 import unicodedata
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Literal
 
 from langchain_core.callbacks import CallbackManagerForRetrieverRun
 from langchain_core.documents import Document
@@ -28,25 +26,24 @@ from sqlalchemy import select
 from typing_extensions import override
 
 from errors import EmbeddingMismatch
-from rag.db import ChunkRow, CollectionRow, Database, DocumentRow
+from rag.db import CollectionRow, Database
 from rag.index.embeddings import EmbeddingModel
+from rag.index.fusion import Candidates, best_first, fuse, gate, ranks
 from rag.index.lexical import LexicalIndex
+from rag.index.passages import Shelf
+from rag.index.reranker import Reranker
 from rag.index.sentences import sentences
 from rag.index.store import VectorStore
-from rag.schema import DocumentState, Passage, Retrieval
-
-if TYPE_CHECKING:
-    import numpy as np
+from rag.schema import Passage, Retrieval, RetrievalOptions
 
 DENSE = 1000
 """Nearest vectors that are candidates: 3 ms, as long as 500 and the cosines of the best by words that those lack."""
 EXACT = 32
 """Best chunks by words whose cosine is fetched where the vector search did not give it."""
-PHRASES = 0.2
-"""Weight of the pairs: .33 gives SQuAD .002 more R@1 and takes .013 of R@5 from MTRAG-UN with history."""
-COVERED = 0.4
 BEFORE, OLDER = 0.5, 0.15
 OLDER_QUESTIONS = 6
+RERANKED = 20
+"""Best passages that a reranker puts in order: it reads each of them with the question."""
 
 INTERCEPT, TOP_COSINE, COVERAGE = -12.19, 16.01, 19.88
 THRESHOLD, NEAR = 0.398, 0.5
@@ -63,23 +60,6 @@ SENTENCE, LOOKED_AT, STATEMENT = 0.45, 4, 4
 question lets it through. Over SQuAD 1.0 % of its questions are then refused, and 91, 87 and 84 % of those of sec_10q,
 chunking_eval and MTRAG-UN (`bench/retrieval.py`); of the 40 questions about the samples 0 instead of 4, and of the 8
 foreign ones still 6 (`bench/answers.py`)."""
-HIDDEN = (DocumentState.DELETING.value, DocumentState.FAILED.value)
-
-
-@dataclass(frozen=True, slots=True)
-class _Candidates:
-    """Chunks in question, by `ChunkRow.id`."""
-
-    words: dict[int, float]
-    phrases: dict[int, float]
-    cosines: dict[int, float]
-    """True cosines; a chunk that only words found may have none, then it is not returned."""
-    coverage: float
-    gate: float
-    readable: bool
-    """The embedding model can read the question."""
-    vector: Sequence[float]
-    """What was searched; not of unit length where there is history."""
 
 
 class HybridRetriever(BaseRetriever):
@@ -93,39 +73,54 @@ class HybridRetriever(BaseRetriever):
     embeddings: EmbeddingModel
     k: int = 4
     """Passages that `invoke` gives."""
+    options: RetrievalOptions = RetrievalOptions()
+    reranker: Reranker | None = None
 
-    def retrieve(self, question: str, *, history: Sequence[str] = (), k: int | None = None) -> Retrieval:
-        """At most `k` passages, best first; `history` holds the person's earlier questions, oldest first.
+    def retrieve(
+        self, question: str, *, history: Sequence[str] = (), rewritten: str = "", k: int | None = None
+    ) -> Retrieval:
+        """At most `k` passages, best first.
 
         `Passage.dense` is the cosine of the chunk and of what was searched (with `history`, this question and the
         one before it); `Passage.lexical` is BM25 without the phrases. Copies of the same text are given once.
 
+        Args:
+            question: what is asked.
+            history: the person's earlier questions, oldest first.
+            rewritten: the question as a model put it, so that it stands for itself.
+            k: how many passages.
+
         Raises:
             EmbeddingMismatch: a collection was indexed by another embedding model.
             StoreError: the vector index cannot be read.
-            ConfigurationError: the embedding model cannot be had.
+            ConfigurationError: the embedding model or the reranker cannot be had.
         """
         started = time.perf_counter()
-        collections = self._collections()
-        asked = [_clean(text) for text in reversed(history) if text.strip()]
-        found = self._candidates(collections, _clean(question), asked) if collections and question.strip() else None
-        if found is None or not found.cosines:
+        found = self.candidates(question, history=history, rewritten=rewritten)
+        if found is None:
             return Retrieval((), refused=True, confidence=0.0, seconds=time.perf_counter() - started)
         k = k or self.k
-        passages = self._passages(found, max(k, LOOKED_AT))
-        nearest = max(found.cosines.values())
-        # An unreadable question says nothing by its cosine; nor do its words tell enough: by the coverage
-        # alone a third of XQuAD's good questions in Arabic and Chinese were refused.
-        confidence = answerable(nearest if found.readable else NEAR, found.coverage)
-        foreign = confidence < THRESHOLD and nearest < NEAR if found.readable else not found.words
-        if foreign and found.readable:
-            foreign = self._best_sentence(found.vector, passages[:LOOKED_AT]) < SENTENCE
+        passages = self.passages(found, rewritten or question, max(k, LOOKED_AT))
+        refused, confidence = self._refused(found, passages)
         return Retrieval(
             tuple(passages[:k]),
-            refused=foreign or not passages,
+            refused=refused or not passages,
             confidence=confidence,
             seconds=time.perf_counter() - started,
         )
+
+    def _refused(self, found: Candidates, passages: Sequence[Passage]) -> tuple[bool, float]:
+        """Whether the documents are about something else, and how likely they are about the question."""
+        nearest = max(found.cosines.values(), default=NEAR)
+        # An unreadable question says nothing by its cosine; nor do its words tell enough: by the coverage
+        # alone a third of XQuAD's good questions in Arabic and Chinese were refused.
+        confidence = answerable(nearest if found.readable else NEAR, found.coverage)
+        if not (found.readable and found.cosines):
+            return not found.words, confidence
+        foreign = confidence < THRESHOLD and nearest < NEAR
+        if foreign:
+            foreign = self._best_sentence(found.vector, passages[:LOOKED_AT]) < SENTENCE
+        return foreign, confidence
 
     @override
     def _get_relevant_documents(self, query: str, *, run_manager: CallbackManagerForRetrieverRun) -> list[Document]:
@@ -182,36 +177,49 @@ class HybridRetriever(BaseRetriever):
 
     # --- candidates -----------------------------------------------------------------------------------------------
 
-    def _candidates(self, collections: Sequence[str], question: str, asked: Sequence[str]) -> _Candidates:
-        """What words and vectors find; `asked` are the earlier questions, latest first."""
-        texts = [(question, 1.0)]
-        if asked:
-            texts.append((asked[0], BEFORE))
-        if asked[1:]:
-            texts.append((" ".join(asked[1 : 1 + OLDER_QUESTIONS]), OLDER))
-        vector = self._vector(question, asked)
+    def candidates(self, question: str, *, history: Sequence[str] = (), rewritten: str = "") -> Candidates | None:
+        """What words and vectors find; None where there is nothing to search or nothing was found.
+
+        Raises:
+            EmbeddingMismatch: a collection was indexed by another embedding model.
+            StoreError: the vector index cannot be read.
+            ConfigurationError: the embedding model cannot be had.
+        """
+        collections = self._collections()
+        if not collections or not question.strip():
+            return None
+        question, rewritten = _clean(question), _clean(rewritten)
+        # The latest first.
+        asked = [_clean(text) for text in reversed(history) if text.strip()] if self.options.history else []
+        vector = self._vector(question, asked, rewritten) if self.options.dense else []
         words: dict[int, float] = {}
         phrases: dict[int, float] = {}
         cosines: dict[int, float] = {}
-        coverage = gated = 0.0
+        covered = best_covered = 0.0
         for id_ in collections:
-            hits = self.lexical.search(id_, texts)
-            cosines |= self._cosines(id_, vector, hits.words)
-            words |= hits.words
-            phrases |= hits.phrases
-            gated = max(gated, hits.coverage[0])
-            coverage = max(coverage, *hits.coverage[:2])
+            if self.options.words:
+                hits = self.lexical.search(id_, _texts(question, asked, rewritten))
+                words |= hits.words
+                phrases |= hits.phrases
+                covered = max(covered, hits.coverage[0])
+                best_covered = max(best_covered, *hits.coverage[:2])
+            if self.options.dense:
+                cosines |= self._cosines(id_, vector, words)
+        if not words and not cosines:
+            return None
         readable = not (self.embeddings.latin_only and _is_foreign_script(question))
-        gate = min(1.0, gated / COVERED) ** 2 if readable and not asked else 1.0
-        return _Candidates(words, phrases, cosines, coverage, gate, readable, vector)
+        weight = gate(covered) if self.options.gate and readable and not asked and not rewritten else 1.0
+        return Candidates(words, phrases, cosines, best_covered, weight, readable, vector)
 
-    def _vector(self, question: str, asked: Sequence[str]) -> list[float]:
-        """The direction that is searched: the sum of two cosines is the cosine with the sum of two unit vectors."""
-        alone = self.embeddings.embed_query(question)
-        if not asked:
-            return alone
-        both = self.embeddings.embed_query(f"{asked[0]} {question}")
-        return [a + b for a, b in zip(alone, both, strict=True)]
+    def _vector(self, question: str, asked: Sequence[str], rewritten: str) -> list[float]:
+        """The direction that is searched: the sum of cosines is the cosine with the sum of unit vectors."""
+        texts = [question]
+        if asked:
+            texts.append(f"{asked[0]} {question}")
+        if rewritten:
+            texts.append(rewritten)
+        vectors = [self.embeddings.embed_query(text) for text in texts]
+        return [sum(components) for components in zip(*vectors, strict=True)]
 
     def _cosines(self, collection_id: str, vector: Sequence[float], words: dict[int, float]) -> dict[int, float]:
         """Cosines of the nearest chunks and of the best by words."""
@@ -235,77 +243,47 @@ class HybridRetriever(BaseRetriever):
             )
             return {chunk_id: rowid for chunk_id, rowid in rows}  # noqa: C416 - rows are not pairs to the type checker
 
-    # --- fusion ---------------------------------------------------------------------------------------------------
+    # --- passages -------------------------------------------------------------------------------------------------
 
-    def _passages(self, found: _Candidates, k: int) -> list[Passage]:
-        scores = _fuse(found)
-        best = sorted(scores, key=scores.__getitem__, reverse=True)
-        passages: dict[str, Passage] = {}
-        for row in self._rows(best, 2 * k):
-            if row.text not in passages:
-                passages[row.text] = Passage(
-                    chunk_id=row.chunk_id,
-                    document_id=row.document_id,
-                    document=row.name,
-                    page=row.page,
-                    text=row.text,
-                    start=row.start,
-                    end=row.end,
-                    score=scores[row.id],
-                    dense=found.cosines[row.id],
-                    lexical=found.words.get(row.id, 0.0),
-                    heading=row.heading,
-                    label=row.label,
-                )
-            if len(passages) == k:
-                break
-        return list(passages.values())
+    def passages(self, found: Candidates, question: str, k: int) -> list[Passage]:
+        """The best `k` of what was found.
 
-    def _rows(self, ids: Sequence[int], step: int) -> Iterator[Any]:
-        """The owner's chunks in the order of `ids`, read `step` at a time."""
-        for first in range(0, len(ids), step):
-            wanted = ids[first : first + step]
-            with self.database.session() as session:
-                rows = session.execute(
-                    select(
-                        ChunkRow.id,
-                        ChunkRow.chunk_id,
-                        ChunkRow.document_id,
-                        ChunkRow.page,
-                        ChunkRow.text,
-                        ChunkRow.start,
-                        ChunkRow.end,
-                        ChunkRow.heading,
-                        ChunkRow.label,
-                        DocumentRow.name,
-                    )
-                    .join(DocumentRow, DocumentRow.id == ChunkRow.document_id)
-                    .where(ChunkRow.id.in_(wanted), ChunkRow.owner == self.owner, DocumentRow.state.not_in(HIDDEN))
-                ).all()
-            by_id = {row.id: row for row in rows}
-            yield from (by_id[id_] for id_ in wanted if id_ in by_id)
+        Raises:
+            ConfigurationError: the reranker cannot be had.
+        """
+        scores = fuse(found, self.options)
+        dense, lexical = ranks(found.cosines), ranks(found.lexical(self.options))
+        shelf = Shelf(self.database, self.owner)
+        picked = shelf.passages(
+            best_first(scores),
+            max(k, RERANKED) if self.reranker else k,
+            distinct=self.options.distinct,
+            neighbours=self.options.neighbours,
+        )
+        passages = [
+            replace(
+                passage,
+                score=scores[row],
+                dense=found.cosines.get(row, 0.0),
+                lexical=found.words.get(row, 0.0),
+                dense_rank=dense.get(row, 0),
+                lexical_rank=lexical.get(row, 0),
+            )
+            for row, passage in picked
+        ]
+        return (self.reranker.order(question, passages) if self.reranker else passages)[:k]
 
 
-def _fuse(found: _Candidates) -> dict[int, float]:
-    """The fused score of every candidate whose cosine is known.
-
-    The others take part in the statistics, with the smallest cosine that the searches gave: they are farther away.
-    """
-    import numpy as np
-
-    rows = list(found.cosines) + [row for row in found.words if row not in found.cosines]
-    floor = min(found.cosines.values())
-    cosines = np.array([found.cosines.get(row, floor) for row in rows])
-    words = np.array([found.words.get(row, 0.0) + PHRASES * found.phrases.get(row, 0.0) for row in rows])
-    # Unreadable: the cosines only keep apart what the words do not.
-    fused = found.gate * _z(words) + (1.0 if found.readable else 1e-3) * _z(cosines)
-    return dict(zip(rows[: len(found.cosines)], fused.tolist(), strict=False))
-
-
-def _z(values: np.ndarray) -> np.ndarray:
-    spread = float(values.std())
-    standard: np.ndarray = (values - values.mean()) / (spread if spread > 1e-9 else 1.0)
-    return standard
+def _texts(question: str, asked: Sequence[str], rewritten: str) -> list[tuple[str, float]]:
+    """What is searched by words, each with its weight; the question first, the one before it next."""
+    texts = [(question, 1.0)]
+    if asked:
+        texts.append((asked[0], BEFORE))
+    if asked[1:]:
+        texts.append((" ".join(asked[1 : 1 + OLDER_QUESTIONS]), OLDER))
+    if rewritten:
+        texts.append((rewritten, 1.0))
+    return texts
 
 
 def answerable(top_cosine: float, coverage: float) -> float:

@@ -1,0 +1,66 @@
+"""The best passages, read anew together with the question by a cross-encoder: slower and surer than either search.
+
+An option: off where no model is named. The module knows nothing of how the passages were found.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from accelerator import choose_device, load_torch
+from errors import ConfigurationError
+from rag.index.embedding_models import model_folder
+from rag.schema import Passage
+
+
+class Reranker:
+    """A sentence-transformers CrossEncoder, by id or path; its weights load on first use. Threads may share it."""
+
+    def __init__(self, name: str, device: str) -> None:
+        self.name, self._device = name, device
+        self._lock = threading.Lock()
+        self._model: Any = None
+
+    def order(self, question: str, passages: Sequence[Passage]) -> list[Passage]:
+        """The passages, best first, each with its `reranked` score.
+
+        Raises:
+            ConfigurationError: the model cannot be had, or scores no pairs.
+        """
+        if not passages:
+            return []
+        with self._lock:
+            model = self._loaded()
+            scores = model.predict([(question, passage.text) for passage in passages], show_progress_bar=False)
+        if getattr(scores, "ndim", 1) != 1:
+            raise ConfigurationError(
+                f"{self.name} does not score pairs of texts with one number.",
+                "Name a cross-encoder for ranking in GESTALT_RETRIEVAL, or leave the reranker out.",
+            )
+        scored = [replace(p, reranked=float(score)) for p, score in zip(passages, scores, strict=True)]
+        return sorted(scored, key=lambda passage: passage.reranked or 0.0, reverse=True)
+
+    def _loaded(self) -> Any:
+        if self._model is None:
+            folder = model_folder(self.name, "GESTALT_RETRIEVAL")
+            load_torch()
+            device = choose_device(self._device)
+            from sentence_transformers import CrossEncoder
+
+            try:
+                self._model = CrossEncoder(
+                    str(folder),
+                    device=device,
+                    trust_remote_code=False,
+                    local_files_only=True,
+                    model_kwargs={"use_safetensors": True},
+                )
+            except (OSError, ValueError, RuntimeError) as error:
+                raise ConfigurationError(
+                    f"The reranker {self.name} cannot be loaded: {str(error).splitlines()[0][:200]}",
+                    "Name a sentence-transformers CrossEncoder, by id or folder, or leave the reranker out.",
+                ) from error
+        return self._model
