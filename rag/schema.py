@@ -174,8 +174,10 @@ class RetrievalOptions:
     """Words count as far as the best chunk covers those of the question."""
     history: bool = True
     """Earlier questions are searched as well, with less weight."""
+    merge: bool = True
+    """Two found chunks that stand side by side on a page are one passage, in the place of the better one."""
     neighbours: int = 0
-    """Chunks on each side of a found one that are joined to it."""
+    """Chunks on each side of a found one that are joined to it, found or not."""
     distinct: bool = False
     """Passages that say nearly the same as a better one are dropped; exact copies always are."""
     reranker: str = ""

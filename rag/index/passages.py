@@ -13,7 +13,7 @@ from typing import Any
 from sqlalchemy import select, tuple_
 
 from rag.db import ChunkRow, Database, DocumentRow
-from rag.schema import DocumentState, Passage
+from rag.schema import DocumentState, Passage, RetrievalOptions
 
 HIDDEN = (DocumentState.DELETING.value, DocumentState.FAILED.value)
 ALIKE = 0.8
@@ -41,36 +41,35 @@ class Shelf:
     database: Database
     owner: str
 
-    def passages(
-        self, best: Sequence[int], k: int, *, distinct: bool, neighbours: int
-    ) -> Iterator[tuple[int, Passage]]:
+    def passages(self, best: Sequence[int], k: int, options: RetrievalOptions) -> list[tuple[int, Passage]]:
         """`(ChunkRow.id, passage)` of at most `k` of the rows `best`, in their order, without scores.
+
+        Copies of the same text are given once; `options` say what else is dropped or joined.
 
         Args:
             best: ids of chunk rows; those of other owners and of documents that go are left out.
             k: how many.
-            distinct: leave out those that say nearly the same as one before; exact copies always are.
-            neighbours: chunks of the same page on each side that are joined to each.
+            options: the steps of retrieval.
         """
-        taken: list[Passage] = []
+        picked: list[_Picked] = []
         texts: set[str] = set()
-        shingles: list[frozenset[tuple[str, ...]]] = []
         for row in self._rows(best, 2 * k):
-            if row.text in texts or any(_holds(passage, row) for passage in taken):
+            if row.text in texts or any(_holds(one.passage, row) for one in picked):
                 continue
-            if distinct:
-                here = _triples(row.text)
-                if any(_alike(here, other) for other in shingles):
-                    continue
-                shingles.append(here)
             texts.add(row.text)
-            passage = _passage(row)
-            if neighbours:
-                passage = self._joined(passage, row.position, neighbours)
-            taken.append(passage)
-            yield row.id, passage
-            if len(taken) == k:
-                return
+            beside = next((one for one in picked if options.merge and one.is_beside(row)), None)
+            if beside:
+                beside.join(row)
+                continue
+            if len(picked) == k:
+                break
+            one = _Picked(row)
+            if options.distinct and any(map(one.is_like, picked)):
+                continue
+            if options.neighbours:
+                one.passage = self._joined(one.passage, row.position, options.neighbours)
+            picked.append(one)
+        return [(one.id, one.passage) for one in picked]
 
     def _rows(self, ids: Sequence[int], step: int) -> Iterator[Any]:
         """The owner's chunks in the order of `ids`, read `step` at a time."""
@@ -101,12 +100,51 @@ class Shelf:
                 .order_by(ChunkRow.position)
             ).all()
         before = [row for row in rows if row.start < passage.start]
-        after = [row for row in rows if row.start > passage.start]
-        for row in reversed(before):
-            passage = replace(passage, text=_stitch(row.text, row.end, passage.text, passage.start), start=row.start)
-        for row in after:
-            passage = replace(passage, text=_stitch(passage.text, passage.end, row.text, row.start), end=row.end)
+        for row in [*reversed(before), *(row for row in rows if row.start > passage.start)]:
+            passage = _extended(passage, row)
         return passage
+
+
+class _Picked:
+    """A chunk that was picked, and what was joined to it."""
+
+    def __init__(self, row: Any) -> None:
+        self.id = row.id
+        self.passage = _passage(row)
+        self._position, self._single = row.position, True
+        self._words: frozenset[tuple[str, ...]] | None = None
+
+    def is_beside(self, row: Any) -> bool:
+        """Whether a chunk stands next to this one on its page. Of three in a row the third is a passage of its own."""
+        return self._single and _same_page(self.passage, row) and abs(row.position - self._position) == 1
+
+    def join(self, row: Any) -> None:
+        """Take a chunk that stands beside it in."""
+        self._single = False
+        self.passage = _extended(self.passage, row)
+
+    def is_like(self, other: _Picked) -> bool:
+        """Whether both say nearly the same."""
+        here, there = self.triples(), other.triples()
+        return len(here & there) >= ALIKE * len(here | there)
+
+    def triples(self) -> frozenset[tuple[str, ...]]:
+        """The triples of neighbouring words of the chunk."""
+        if self._words is None:
+            words = re.findall(r"\w+", self.passage.text.casefold())
+            self._words = frozenset(zip(words, words[1:], words[2:], strict=False)) or frozenset([tuple(words)])
+        return self._words
+
+
+def _same_page(passage: Passage, row: Any) -> bool:
+    return (passage.document_id, passage.page, passage.label) == (row.document_id, row.page, row.label)
+
+
+def _extended(passage: Passage, row: Any) -> Passage:
+    """The passage with a chunk before or after it."""
+    if row.start < passage.start:
+        return replace(passage, text=_stitch(row.text, row.end, passage.text, passage.start), start=row.start)
+    return replace(passage, text=_stitch(passage.text, passage.end, row.text, row.start), end=row.end)
 
 
 def _stitch(first: str, first_end: int, second: str, second_start: int) -> str:
@@ -134,14 +172,4 @@ def _passage(row: Any) -> Passage:
 
 def _holds(passage: Passage, row: Any) -> bool:
     """A passage with its neighbours may hold another chunk that was found."""
-    same_page = (passage.document_id, passage.page, passage.label) == (row.document_id, row.page, row.label)
-    return same_page and passage.start <= row.start and row.end <= passage.end
-
-
-def _triples(text: str) -> frozenset[tuple[str, ...]]:
-    words = re.findall(r"\w+", text.casefold())
-    return frozenset(zip(words, words[1:], words[2:], strict=False)) or frozenset([tuple(words)])
-
-
-def _alike(one: frozenset[tuple[str, ...]], other: frozenset[tuple[str, ...]]) -> bool:
-    return len(one & other) >= ALIKE * len(one | other)
+    return _same_page(passage, row) and passage.start <= row.start and row.end <= passage.end

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import time
 import unicodedata
 from collections.abc import Sequence
@@ -29,7 +30,7 @@ from errors import EmbeddingMismatch
 from rag.db import CollectionRow, Database
 from rag.index.embeddings import EmbeddingModel
 from rag.index.fusion import Candidates, best_first, fuse, gate, ranks
-from rag.index.lexical import LexicalIndex
+from rag.index.lexical import STOP_WORDS, LexicalIndex
 from rag.index.passages import Shelf
 from rag.index.reranker import Reranker
 from rag.index.sentences import sentences
@@ -42,6 +43,10 @@ EXACT = 32
 """Best chunks by words whose cosine is fetched where the vector search did not give it."""
 BEFORE, OLDER = 0.5, 0.15
 OLDER_QUESTIONS = 6
+LANGUAGE_WORDS, LANGUAGE_SHARE = 4, 0.2
+"""From so many words on, with a smaller share of English stop words, a question is taken not to be English: so are 99
+and 95 % of XQuAD's questions in Spanish and German, and 0.2 % of SQuAD's. English words that are no sentence lose
+nothing: SQuAD's questions without their stop words have R@1 .872 instead of .874."""
 RERANKED = 20
 """Best passages that a reranker puts in order: it reads each of them with the question."""
 
@@ -208,7 +213,10 @@ class HybridRetriever(BaseRetriever):
         if not words and not cosines:
             return None
         readable = not (self.embeddings.latin_only and _is_foreign_script(question))
-        weight = gate(covered) if self.options.gate and readable and not asked and not rewritten else 1.0
+        # Vectors of another language are worth less than they seem: the gate would let them decide.
+        gated = self.options.gate and readable and not asked and not rewritten
+        gated = gated and not (self.embeddings.latin_only and _is_foreign_language(question))
+        weight = gate(covered) if gated else 1.0
         return Candidates(words, phrases, cosines, best_covered, weight, readable, vector)
 
     def _vector(self, question: str, asked: Sequence[str], rewritten: str) -> list[float]:
@@ -254,12 +262,7 @@ class HybridRetriever(BaseRetriever):
         scores = fuse(found, self.options)
         dense, lexical = ranks(found.cosines), ranks(found.lexical(self.options))
         shelf = Shelf(self.database, self.owner)
-        picked = shelf.passages(
-            best_first(scores),
-            max(k, RERANKED) if self.reranker else k,
-            distinct=self.options.distinct,
-            neighbours=self.options.neighbours,
-        )
+        picked = shelf.passages(best_first(scores), max(k, RERANKED) if self.reranker else k, self.options)
         passages = [
             replace(
                 passage,
@@ -294,6 +297,12 @@ def answerable(top_cosine: float, coverage: float) -> float:
 def _is_foreign_script(text: str) -> bool:
     letters = [character for character in text if character.isalpha()]
     return 2 * sum("LATIN" in unicodedata.name(letter, "") for letter in letters) < len(letters)
+
+
+def _is_foreign_language(text: str) -> bool:
+    """Whether a question in Latin letters is not English: a fifth of English words are stop words, of others few."""
+    words = re.findall(r"[^\W\d_]+", text.lower())
+    return len(words) >= LANGUAGE_WORDS and sum(word in STOP_WORDS for word in words) < LANGUAGE_SHARE * len(words)
 
 
 def _clean(text: str) -> str:

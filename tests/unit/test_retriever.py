@@ -2,128 +2,28 @@
 
 from __future__ import annotations
 
-import hashlib
-import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from errors import EmbeddingMismatch
-from rag.db import ChunkRow, CollectionRow, Database, DocumentRow
 from rag.index import retriever as module
 from rag.index import retriever as retriever_module
 from rag.index.embeddings import EmbeddingModel, embedded_folder
-from rag.index.lexical import LexicalIndex
-from rag.index.retriever import HybridRetriever, answerable
-from rag.index.store import VectorStore
-from rag.schema import DocumentState
-
-
-class Words(EmbeddingModel):
-    """Every word is a direction: the cosine is the share of common words."""
-
-    dimension = 64
-    fingerprint = "words-64"
-    max_tokens = 254
-
-    def __init__(self) -> None:
-        super().__init__(Path())
-
-    def count(self, text: str) -> int:
-        return len(text.split())
-
-    def embed_query(self, text: str) -> list[float]:
-        vector = np.full(self.dimension, 1e-3)
-        for word in re.findall(r"\w+", text.lower()):
-            vector[hashlib.sha256(word.encode()).digest()[0] % self.dimension] += 1
-        unit: list[float] = (vector / np.linalg.norm(vector)).tolist()
-        return unit
-
-    def embed_documents(self, texts: list[str]) -> list[list[float]]:
-        return [self.embed_query(text) for text in texts]
-
-
-FERRY = "The Tarrow Sound ferry sails every hour from pier nine."
-PUFFIN = "Puffins breed on the cliffs of the island from May to July."
-FIRE = "In case of a fire the code word is marigold."
-RENT = "The rent of the boathouse is due on the first day of each month."
-TEXTS = [FERRY, PUFFIN, FIRE, RENT, *(f"Section {n} of the minutes has nothing to report." for n in range(40))]
-
-
-@dataclass
-class House:
-    """Everything under the retriever, and a way to fill it."""
-
-    database: Database
-    store: VectorStore
-    lexical: LexicalIndex
-    embeddings: EmbeddingModel
-
-    def add(self, collection: str, document: str, texts: list[str], *, owner: str = "me", state: str = "ready") -> None:
-        with self.database.session() as session:
-            if session.get(CollectionRow, collection) is None:
-                row = CollectionRow(
-                    owner=owner, id=collection, name=collection, fingerprint=self.embeddings.fingerprint
-                )
-                session.add(row)
-                session.flush()
-            session.add(
-                DocumentRow(
-                    owner=owner,
-                    id=document,
-                    collection_id=collection,
-                    name=f"{document}.pdf",
-                    sha256=document,
-                    size=1,
-                    state=DocumentState(state),
-                )
-            )
-            session.flush()
-            rows = [
-                ChunkRow(
-                    owner=owner,
-                    chunk_id=f"{document}:{position}",
-                    collection_id=collection,
-                    document_id=document,
-                    position=position,
-                    page=position + 1,
-                    start=10,
-                    end=10 + len(text),
-                    text=text,
-                )
-                for position, text in enumerate(texts)
-            ]
-            session.add_all(rows)
-            session.flush()
-            self.lexical.add(session, collection, [(row.id, row.text) for row in rows])
-        vectors = self.embeddings.embed_documents(texts)
-        self.store.add(collection, self.embeddings.fingerprint, [row.chunk_id for row in rows], vectors)
-
-    def retriever(self, *collections: str, owner: str = "me") -> HybridRetriever:
-        return HybridRetriever(
-            owner=owner,
-            collection_ids=collections,
-            database=self.database,
-            store=self.store,
-            lexical=self.lexical,
-            embeddings=self.embeddings,
-        )
+from rag.index.retriever import answerable
+from tests.small_library import FERRY, FIRE, PUFFIN, RENT, TEXTS, SmallLibrary, Words, small_library
 
 
 @pytest.fixture
-def house(tmp_path: Path) -> Iterator[House]:
-    database = Database(tmp_path / "db.sqlite")
-    house = House(database, VectorStore(tmp_path / "chroma"), LexicalIndex(database), Words())
-    yield house
-    house.store.close()
-    database.close()
+def house(tmp_path: Path) -> Iterator[SmallLibrary]:
+    with small_library(tmp_path) as library:
+        yield library
 
 
 @pytest.fixture
-def filled(house: House) -> House:
+def filled(house: SmallLibrary) -> SmallLibrary:
     house.add("c", "d", TEXTS)
     return house
 
@@ -137,7 +37,7 @@ def filled(house: House) -> House:
         ("how much is the rent of the boathouse", RENT),
     ],
 )
-def test_finds_the_passage_with_its_place(filled: House, question: str, text: str) -> None:
+def test_finds_the_passage_with_its_place(filled: SmallLibrary, question: str, text: str) -> None:
     found = filled.retriever("c").retrieve(question, k=3)
     best = found.passages[0]
     position = TEXTS.index(text)
@@ -151,7 +51,7 @@ def test_finds_the_passage_with_its_place(filled: House, question: str, text: st
     assert found.seconds > 0
 
 
-def test_dense_is_the_true_cosine_of_every_passage(filled: House, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_dense_is_the_true_cosine_of_every_passage(filled: SmallLibrary, monkeypatch: pytest.MonkeyPatch) -> None:
     # So few neighbours that the best by words come from elsewhere.
     monkeypatch.setattr(module, "DENSE", 2)
     question = "minutes section report marigold puffins ferry rent"
@@ -162,7 +62,7 @@ def test_dense_is_the_true_cosine_of_every_passage(filled: House, monkeypatch: p
         assert passage.dense == pytest.approx(vector @ filled.embeddings.embed_query(passage.text), abs=1e-5)
 
 
-def test_lexical_is_zero_where_no_word_is(filled: House) -> None:
+def test_lexical_is_zero_where_no_word_is(filled: SmallLibrary) -> None:
     found = filled.retriever("c").retrieve("puffins", k=44)
     by_text = {passage.text: passage for passage in found.passages}
     assert by_text[PUFFIN].lexical > 0
@@ -170,7 +70,7 @@ def test_lexical_is_zero_where_no_word_is(filled: House) -> None:
     assert len(found.passages) == 44
 
 
-def test_copies_of_a_text_are_given_once(house: House) -> None:
+def test_copies_of_a_text_are_given_once(house: SmallLibrary) -> None:
     house.add("c", "d1", [PUFFIN, FERRY])
     house.add("c", "d2", [PUFFIN, PUFFIN, RENT])
     texts = [passage.text for passage in house.retriever("c").retrieve("puffins", k=4).passages]
@@ -178,21 +78,21 @@ def test_copies_of_a_text_are_given_once(house: House) -> None:
 
 
 @pytest.mark.parametrize("question", ["", "   \n", "\ud800", "\x00", '"" OR NEAR( *', "what is it?", "x " * 10_000])
-def test_any_question_gets_an_answer(filled: House, question: str) -> None:
+def test_any_question_gets_an_answer(filled: SmallLibrary, question: str) -> None:
     found = filled.retriever("c").retrieve(question, history=["", " ", "\udfff"], k=3)
     assert len(found.passages) in (0, 3)
     if not question.strip():
         assert (found.passages, found.refused, found.confidence) == ((), True, 0.0)
 
 
-def test_an_empty_library_refuses(house: House) -> None:
+def test_an_empty_library_refuses(house: SmallLibrary) -> None:
     for found in (house.retriever("none").retrieve("puffins", k=3), house.retriever().retrieve("puffins", k=3)):
         assert (found.passages, found.refused, found.confidence) == ((), True, 0.0)
     house.add("c", "d", [])
     assert house.retriever("c").retrieve("puffins", k=3).refused
 
 
-def test_a_foreign_question_is_refused_and_still_shows_what_is_nearest(filled: House) -> None:
+def test_a_foreign_question_is_refused_and_still_shows_what_is_nearest(filled: SmallLibrary) -> None:
     found = filled.retriever("c").retrieve("Which quarterly revenue did semiconductors yield worldwide?", k=2)
     assert found.refused
     assert found.confidence < 0.5
@@ -200,7 +100,7 @@ def test_a_foreign_question_is_refused_and_still_shows_what_is_nearest(filled: H
 
 
 def test_a_sentence_that_is_near_lets_a_doubtful_question_through(
-    filled: House, monkeypatch: pytest.MonkeyPatch
+    filled: SmallLibrary, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     minutes = " ".join(f"Point {n} of quorum {n} budget {n} roof {n} gutter {n} heating {n}." for n in range(12))
     filled.add("c", "minutes", [f"{minutes} Henrik kindled our boiler. Boiler!"])
@@ -217,7 +117,7 @@ def test_confidence_grows_with_cosine_and_coverage() -> None:
     assert answerable(0.1, 0.1) < answerable(0.5, 0.1) < answerable(0.5, 0.5) < answerable(0.9, 0.9) < 1
 
 
-def test_history_leads_a_follow_up(filled: House) -> None:
+def test_history_leads_a_follow_up(filled: SmallLibrary) -> None:
     retriever = filled.retriever("c")
     asked = ["Where is the boathouse?", "Tell me about the puffins on the cliffs"]
     assert retriever.retrieve("And until when is that due?", k=1).passages[0].text == RENT
@@ -225,12 +125,12 @@ def test_history_leads_a_follow_up(filled: House) -> None:
     assert retriever.retrieve("And when is that?", history=asked[::-1], k=1).passages[0].text == RENT
 
 
-def test_a_new_subject_wins_over_history(filled: House) -> None:
+def test_a_new_subject_wins_over_history(filled: SmallLibrary) -> None:
     found = filled.retriever("c").retrieve("What is the code word for a fire?", history=["When do puffins breed?"], k=1)
     assert found.passages[0].text == FIRE
 
 
-def test_several_collections_are_searched_as_one(house: House) -> None:
+def test_several_collections_are_searched_as_one(house: SmallLibrary) -> None:
     house.add("c1", "d1", [PUFFIN, *TEXTS[4:14]])
     house.add("c2", "d2", [FERRY, *TEXTS[14:24]])
     both = house.retriever("c1", "c2")
@@ -239,7 +139,7 @@ def test_several_collections_are_searched_as_one(house: House) -> None:
     assert {p.document_id for p in house.retriever("c2").retrieve("puffins", k=9).passages} == {"d2"}
 
 
-def test_an_owner_sees_only_what_is_theirs(house: House) -> None:
+def test_an_owner_sees_only_what_is_theirs(house: SmallLibrary) -> None:
     house.add("mine", "d1", [PUFFIN])
     house.add("theirs", "d2", [FERRY], owner="them")
     found = house.retriever("mine", "theirs").retrieve("the ferry and the puffins", k=5)
@@ -248,13 +148,13 @@ def test_an_owner_sees_only_what_is_theirs(house: House) -> None:
 
 
 @pytest.mark.parametrize("state", ["deleting", "failed"])
-def test_what_is_on_its_way_out_is_not_shown(house: House, state: str) -> None:
+def test_what_is_on_its_way_out_is_not_shown(house: SmallLibrary, state: str) -> None:
     house.add("c", "d1", [PUFFIN], state=state)
     house.add("c", "d2", [FERRY])
     assert [passage.text for passage in house.retriever("c").retrieve("puffins", k=5).passages] == [FERRY]
 
 
-def test_vectors_without_rows_and_rows_without_vectors_do_no_harm(filled: House) -> None:
+def test_vectors_without_rows_and_rows_without_vectors_do_no_harm(filled: SmallLibrary) -> None:
     filled.store.add("c", "words-64", ["ghost:0"], [filled.embeddings.embed_query("puffins")])
     filled.store.delete("c", "words-64", ["d:2"])
     texts = [passage.text for passage in filled.retriever("c").retrieve("puffins fire marigold", k=50).passages]
@@ -262,7 +162,7 @@ def test_vectors_without_rows_and_rows_without_vectors_do_no_harm(filled: House)
     assert FIRE not in texts
 
 
-def test_another_embedding_model_is_a_mismatch(filled: House) -> None:
+def test_another_embedding_model_is_a_mismatch(filled: SmallLibrary) -> None:
     class Other(Words):
         fingerprint = "other-64"
 
@@ -271,7 +171,7 @@ def test_another_embedding_model_is_a_mismatch(filled: House) -> None:
         filled.retriever("c").retrieve("puffins", k=1)
 
 
-def test_is_a_langchain_retriever(filled: House) -> None:
+def test_is_a_langchain_retriever(filled: SmallLibrary) -> None:
     documents = filled.retriever("c").invoke("when do puffins breed")
     assert len(documents) == 4
     assert documents[0].page_content == PUFFIN
@@ -281,7 +181,7 @@ def test_is_a_langchain_retriever(filled: House) -> None:
     assert set(documents[0].metadata) >= {"chunk_id", "document_id", "start", "end", "score", "dense", "lexical"}
 
 
-def test_words_alone_decide_in_a_script_that_the_model_cannot_read(house: House) -> None:
+def test_words_alone_decide_in_a_script_that_the_model_cannot_read(house: SmallLibrary) -> None:
     class Blind(Words):
         """Anything that is not English looks the same, and like the fire."""
 
@@ -300,7 +200,7 @@ def test_words_alone_decide_in_a_script_that_the_model_cannot_read(house: House)
 
 
 @pytest.mark.models
-def test_with_the_real_model(house: House) -> None:
+def test_with_the_real_model(house: SmallLibrary) -> None:
     house.embeddings = EmbeddingModel(embedded_folder())
     house.add("c", "d", TEXTS)
     retriever = house.retriever("c")

@@ -1,0 +1,152 @@
+"""Retrieval, refusals, support and answers over question sets, beside their baselines in the same run.
+
+    python -m bench.evaluate --data DIR [--only squad,mtrag_un] [--folder build/eval] [--options '{"neighbours": 1}']
+
+Every set becomes a library through the same services as the pages; DIR is described in `bench/evaluation_sets.py`. JSON
+lines, then a table in Markdown. Libraries stay in the folder, so that a second run need not read them again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bench import evaluation_sets as sets
+from bench.evaluation_sets import Asked, QuestionSet
+from rag.evaluation.metrics import Column, figure
+from rag.index.search import read_options
+from rag.schema import LOCAL_OWNER, Fusion, Passage, Retrieval, RetrievalOptions
+from services import Services
+
+OURS = "Gestalt"
+K = 5
+BASELINES = {
+    "BM25": RetrievalOptions(dense=False, phrases=False),
+    "dense": RetrievalOptions(words=False),
+    "RRF": RetrievalOptions(phrases=False, fusion=Fusion.RANKS),
+}
+LANGUAGES = ("es", "de", "ar", "zh")
+SETS: dict[str, Callable[[Path], QuestionSet]] = {
+    "squad": sets.squad,
+    "mtrag_un": sets.mtrag,
+    "chunking_eval": sets.chunking,
+    "sec_10q": sets.sec,
+    **{f"xquad_{language}": partial(sets.xquad, language) for language in LANGUAGES},
+}
+
+
+def emit(**figures: Any) -> dict[str, Any]:
+    """Print a JSON line."""
+    row = {name: round(v, 4) if isinstance(v, float) else v for name, v in figures.items()}
+    print(json.dumps(row, ensure_ascii=False), flush=True)
+    return row
+
+
+def recall(asked: Asked, passages: Sequence[Passage]) -> float:
+    """Share of the gold documents among the documents of `passages`."""
+    return len(asked.documents & {passage.document for passage in passages}) / len(asked.documents)
+
+
+def overlap(asked: Asked, passages: Sequence[Passage]) -> tuple[float, float, float]:
+    """Recall, precision and intersection over union of the gold characters and those of `passages`.
+
+    As in https://research.trychroma.com/evaluating-chunking: what stands in two passages is found once, and both times
+    it is read.
+    """
+    gold = {(document, at) for document, start, end in asked.spans for at in range(start, end)}
+    found = {(p.document, at) for p in passages for at in range(p.start, p.end)}
+    read = sum(p.end - p.start for p in passages)
+    held = len(gold & found)
+    return held / len(gold), held / max(1, read), held / max(1, len(gold) + read - held)
+
+
+def mean(values: Sequence[float]) -> dict[str, float]:
+    """The mean with its 95 % interval."""
+    found = figure(Column(np.array(values), np.ones(len(values))))
+    assert found is not None
+    return {"value": found.value, "low": found.low, "high": found.high}
+
+
+def figures_of(found: Sequence[tuple[Asked, Retrieval]]) -> Iterator[tuple[str, dict[str, float]]]:
+    """The figures of a set, by their names."""
+    if found[0][0].spans:
+        shares = np.array([overlap(asked, retrieval.passages[:K]) for asked, retrieval in found])
+        for column, name in enumerate(("recall@5", "precision@5", "IoU@5")):
+            yield name, mean(shares[:, column].tolist())
+        return
+    if len(found[0][0].documents) == 1 and all(len(asked.documents) == 1 for asked, _ in found):
+        yield "R@1", mean([recall(asked, retrieval.passages[:1]) for asked, retrieval in found])
+    yield "R@5", mean([recall(asked, retrieval.passages[:K]) for asked, retrieval in found])
+    yield "hit@5", mean([float(recall(asked, retrieval.passages[:K]) > 0) for asked, retrieval in found])
+
+
+def measure(services: Services, found: QuestionSet, system: str, options: RetrievalOptions) -> list[dict[str, Any]]:
+    """Ask all questions of a set; emits and gives a row a figure."""
+    started = time.process_time()
+    retrievals = [
+        (asked, services.retrieve(LOCAL_OWNER, asked.question, history=asked.history, k=K, options=options))
+        for asked in found.questions
+    ]
+    cpu = (time.process_time() - started) / len(retrievals)
+    seconds = sorted(retrieval.seconds for _, retrieval in retrievals)
+    rows = [
+        emit(set=found.name, system=system, figure=name, questions=len(retrievals), **values)
+        for name, values in figures_of(retrievals)
+    ]
+    refused = mean([float(retrieval.refused) for _, retrieval in retrievals])
+    rows.append(emit(set=found.name, system=system, figure="refused", questions=len(retrievals), **refused))
+    emit(
+        set=found.name,
+        system=system,
+        cpu_ms=1000 * cpu,
+        p50_ms=1000 * seconds[len(seconds) // 2],
+        p95_ms=1000 * seconds[int(len(seconds) * 0.95)],
+    )
+    return rows
+
+
+def table(rows: Sequence[dict[str, Any]]) -> str:
+    """The figures of all systems side by side, as Markdown."""
+    systems = list(dict.fromkeys(row["system"] for row in rows))
+    lines = [f"| set | figure | {' | '.join(systems)} |", "|---" * (len(systems) + 2) + "|"]
+    for key in dict.fromkeys((row["set"], row["figure"]) for row in rows):
+        found = {row["system"]: row for row in rows if (row["set"], row["figure"]) == key}
+        cells = [f"{found[s]['value']:.3f}" if s in found else "" for s in systems]
+        lines.append(f"| {key[0]} | {key[1]} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--only", default=",".join(SETS))
+    parser.add_argument("--folder", type=Path, default=Path("build/eval"))
+    parser.add_argument("--options", default="", help="steps of retrieval, as JSON; measured beside the defaults")
+    parser.add_argument("--chunk-tokens", type=int)
+    parser.add_argument("--chunk-overlap", type=int)
+    parser.add_argument("--ours-only", action="store_true")
+    arguments = parser.parse_args()
+    systems = {OURS: RetrievalOptions()} | ({} if arguments.ours_only else BASELINES)
+    if arguments.options:
+        systems[arguments.options] = read_options(json.loads(arguments.options))
+    cut = {"chunk_tokens": arguments.chunk_tokens, "chunk_overlap": arguments.chunk_overlap}
+    settings = {name: value for name, value in cut.items() if value is not None}
+    rows = []
+    for name in arguments.only.split(","):
+        found = SETS[name](arguments.data)
+        folder = arguments.folder / "-".join([name, *(str(value) for value in settings.values())])
+        with sets.library(found, folder, **settings) as services:
+            for system, options in systems.items():
+                rows += measure(services, found, system, options)
+    print(table(rows))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""How well documents are found and answered, measured with questions whose answers are known."""
