@@ -21,6 +21,7 @@ from rich.markup import escape
 from rich.progress import track
 from rich.table import Table
 
+import cli_evaluate
 import cli_files
 import cli_library
 import cli_upkeep
@@ -33,6 +34,7 @@ from terminal import AsJson, as_dict, emit, err, opened, out, say, told
 
 log = logging.getLogger(__name__)
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
+app.add_typer(cli_evaluate.app)
 app.add_typer(cli_files.app)
 app.add_typer(cli_library.app)
 app.add_typer(cli_upkeep.app)

@@ -10,18 +10,22 @@ import asyncio
 import logging
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager
+from concurrent.futures import CancelledError
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
 
+from langchain_core.messages import HumanMessage, SystemMessage
+
 from backends.base import GenerationOptions, Loaded
 from backends.manager import ModelManager
 from backends.translate import translate
-from errors import BackendError, ConfigurationError
+from errors import BackendError, ConfigurationError, ContextTooLong, UnreadableDocument, UnsupportedDocument
 from rag.backup import Counts, Manifest, count, settle, write
 from rag.backup import restore as restore_backup
 from rag.chat.conversations import Conversations
+from rag.chat.prompts import Room, choose, fit
 from rag.chat.turn import Answerer, Question
 from rag.chat.turns import Turn, Turns
 from rag.chat.writer import LeasedModel
@@ -31,17 +35,34 @@ from rag.documents.ingest import Ingest
 from rag.documents.integrity import Finding, Integrity
 from rag.documents.library import DEFAULT_COLLECTION, Library
 from rag.documents.originals import Originals
+from rag.documents.page_image import PageImage, Span
 from rag.documents.parsers import Parsers
 from rag.documents.sync import Sync
+from rag.evaluation.evaluations import Evaluations, OnCancel
+from rag.evaluation.files import read as read_questions
+from rag.evaluation.runs import DEPTH, Configuration
+from rag.evaluation.store import QuestionSet
 from rag.folder import DataFolder
 from rag.index.collection import CollectionIndex
+from rag.index.diagnosis import Diagnosis, Stage, diagnose
+from rag.index.diagnosis import Finding as Step
 from rag.index.embedding_models import open_embeddings
 from rag.index.embeddings import EmbeddingModel
 from rag.index.indexes import Indexes, IndexRecord
 from rag.index.lexical import LexicalIndex
 from rag.index.search import Search, read_options
 from rag.index.store import VectorStore
-from rag.schema import CollectionRecord, DocumentRecord, DocumentState, Message, Retrieval, RetrievalOptions
+from rag.schema import (
+    CollectionRecord,
+    DocumentRecord,
+    DocumentState,
+    Finished,
+    Message,
+    Part,
+    Passage,
+    Retrieval,
+    RetrievalOptions,
+)
 from settings import ROOT, Settings
 
 log = logging.getLogger(__name__)
@@ -53,10 +74,16 @@ SAMPLE_QUESTIONS = (
     "How high is the lighthouse on Gannet Holm?",
 )
 """Questions to try, each answered by another of the samples."""
+SAMPLE_SET = ROOT / "data" / "samples-questions.jsonl"
+"""What the samples answer, and some things that they do not."""
 
 
 AT_ONCE = 20
 """Documents that something is done with while a person waits; more of them go on in the background."""
+DRAWING_SECONDS = 15.0
+"""What the picture of a page may take."""
+WRITTEN_TOKENS = 160
+"""Of a question and its answer that a model writes for a question set."""
 PACE = 20
 """The last documents that were read, by which the time is estimated that the others will take."""
 
@@ -141,9 +168,12 @@ class Services:
             self.database, self.store, self.lexical, lambda o, c: self.indexing.model_of(o, c), settings.device
         )
         self.parsers = Parsers()
+        # A person waits for a picture, and shall not wait for a document that is being read.
+        self.drawing = Parsers(seconds=DRAWING_SECONDS)
         self.read: Read = self.parsers.read
         self._models: dict[str, EmbeddingModel] = {}
         self._models_lock = threading.Lock()
+        self.evaluations = Evaluations(self.database, self._search_as, self._answer_as, self._write)
         self._warmed = False
         self._closing = threading.Event()
         self._errands: list[threading.Thread] = []
@@ -198,6 +228,7 @@ class Services:
             self.indexing.originals,
             self.indexing,
             max_bytes=self.settings.max_upload_mb * 1_000_000,
+            when_idle=self.search.calibrate,
         )
 
     # --- documents ---
@@ -293,6 +324,29 @@ class Services:
         """How many documents of a collection can be asked."""
         return self.library.count(owner, collection_id, DocumentState.READY)
 
+    def page_picture(self, owner: str, document_id: str, number: int, spans: Sequence[Span]) -> PageImage | None:
+        """A page of a PDF as a picture, with places of its text marked; None where the document is no PDF, or gone.
+
+        Args:
+            owner: whose document.
+            document_id: its id.
+            number: of the page, from 1.
+            spans: offsets into the text of the page, as it was read.
+
+        Raises:
+            DocumentError: the page cannot be drawn: it is broken or locked, or takes too much time or memory.
+        """
+        document = self.library.document(owner, document_id)
+        page = self.library.page(owner, document_id, number - 1)
+        if document is None or page is None:
+            return None
+        original = self.indexing.originals.path(document.sha256)
+        if not original.exists():
+            raise UnreadableDocument(f"The original of {document.name} is missing.", "Add the document again.")
+        with suppress(UnsupportedDocument):
+            return self.drawing.draw(original, document.name, number - 1, page.text, spans)
+        return None
+
     def sync(self, owner: str, folder: Path, collection_id: str, *, adopt: bool = False) -> Sync:
         """A folder on disk and the collection that is to be like it; see `Sync`."""
         return Sync(self.ingest, owner, collection_id, folder, adopt=adopt)
@@ -356,6 +410,68 @@ class Services:
             history=history,
             rewritten=rewritten,
             options=options or self.retrieval,
+        )
+
+    def diagnose(
+        self,
+        owner: str,
+        question: str,
+        expected: str,
+        *,
+        k: int | None = None,
+        collections: Sequence[str] = (DEFAULT_COLLECTION,),
+        options: RetrievalOptions | None = None,
+        model: tuple[str, str] | None = None,
+    ) -> Diagnosis:
+        """Why a text that a person expected was not found, or was not shown to the model.
+
+        Args:
+            owner: who asks.
+            question: what was asked.
+            expected: words as they stand in a document.
+            k: how many passages are shown to the model.
+            collections: names of those that are searched; all where there are none.
+            options: the steps of retrieval.
+            model: backend and model whose window the passages have to fit; the defaults where they are not given.
+
+        Raises:
+            ConfigurationError: there is no such collection.
+            StoreError: the index cannot be read.
+        """
+        k = k or self.settings.passages
+        ids = [found.id for found in self._named(owner, collections) if self.ready_documents(owner, found.id)]
+        retrievers = self.search.retrievers(owner, ids, options or self.retrieval)
+        diagnosis = diagnose(retrievers, question, expected, k=k)
+        if diagnosis.lost or not diagnosis.found:
+            return diagnosis
+        passages = self.search.retrieve(owner, question, ids, k=k, options=options or self.retrieval).passages
+        budget = self._budget(question, passages, diagnosis.found, model or (self.settings.backend, ""))
+        return replace(diagnosis, findings=(*diagnosis.findings, budget))
+
+    def _budget(self, question: str, passages: Sequence[Passage], wanted: Passage, model: tuple[str, str]) -> Step:
+        """Whether a passage that was found fits the window of a model with those that are better."""
+        loaded = self.manager.status(*model).loaded
+        if not loaded:
+            return Step(Stage.BUDGET, True, "Not looked at: the model is not loaded, so that its window is not known.")
+        room = Room(
+            partial(self.manager.backend(model[0]).count_tokens, model[1]),
+            window=loaded.context_window,
+            prompt_limit=loaded.prompt_limit,
+            answer=self.settings.max_new_tokens,
+        )
+        try:
+            fitted = fit(choose(passages, small=loaded.is_small), question, (), passages, room)
+        except ContextTooLong as error:
+            return Step(Stage.BUDGET, False, error.message, error.hint)
+        shown = sum(share.part is Part.PASSAGE and share.kept for share in fitted.ledger.shares)
+        ids = [passage.chunk_id for passage in passages[:shown]]
+        if wanted.chunk_id in ids:
+            return Step(Stage.BUDGET, True, "It fits the model's window, with all that are better.")
+        return Step(
+            Stage.BUDGET,
+            False,
+            f"The model is shown {shown} of the {len(passages)} passages: more do not fit.",
+            "Choose a model with a larger window, lower the longest answer, or begin a new chat.",
         )
 
     def _named(self, owner: str, names: Sequence[str]) -> list[CollectionRecord]:
@@ -434,6 +550,60 @@ class Services:
             strict=self.settings.strict if ask.strict is None else ask.strict,
         )
 
+    # --- evaluations: a question goes the same way as one of the page ---
+
+    def make_sample_set(self, owner: str) -> QuestionSet:
+        """A question set about the sample documents, which are put into the queue where they are missing."""
+        self.add_samples(owner)
+        brought = read_questions(SAMPLE_SET.name, SAMPLE_SET.read_bytes())
+        return self.evaluations.sets.create(owner, "Sample questions", brought.questions)
+
+    def _search_as(self, owner: str, configuration: Configuration, question: str) -> Retrieval:
+        if not any(self.ready_documents(owner, each.id) for each in self._named(owner, configuration.collections)):
+            raise ConfigurationError("There is no document to search.", "Add documents, or wait until they are read.")
+        return self.retrieve(
+            owner,
+            question,
+            k=max(DEPTH, configuration.k),
+            collections=configuration.collections,
+            options=configuration.options,
+        )
+
+    def _answer_as(self, owner: str, configuration: Configuration, question: str, on_cancel: OnCancel) -> Message:
+        ask = Ask(
+            question,
+            collections=configuration.collections,
+            backend=configuration.backend,
+            model=configuration.model,
+            fallback="",
+            passages=configuration.k,
+            strict=configuration.strict,
+            retrieval=configuration.options,
+        )
+        message, turn = self.ask(owner, ask)
+        on_cancel(partial(self.turns.cancel, owner, message.id))
+        try:
+            *_, last = turn.follow()
+        finally:
+            # It is kept with the evaluation, and no conversation that a person had.
+            self.conversations.delete(owner, message.conversation_id)
+        assert isinstance(last, Finished)
+        return last.message
+
+    def _write(self, owner: str, backend: str, model: str, system: str, prompt: str, on_cancel: OnCancel) -> str:
+        options = replace(self.default_options(), temperature=0.0, max_new_tokens=WRITTEN_TOKENS)
+
+        async def write() -> str:
+            async with self._lease(owner, backend, model, options) as leased:
+                messages = [SystemMessage(system), HumanMessage(prompt)]
+                return "".join([chunk.text async for chunk in leased.chat.astream(messages)])
+
+        said = self.turns.call(write())
+        on_cancel(said.cancel)
+        with suppress(CancelledError):
+            return said.result()
+        return ""
+
     @asynccontextmanager
     async def _lease(self, owner: str, name: str, model: str, options: GenerationOptions) -> AsyncIterator[LeasedModel]:
         model = model or await asyncio.to_thread(self.default_model, owner, name)
@@ -448,6 +618,7 @@ class Services:
                 prompt_limit=loaded.prompt_limit,
                 count_tokens=partial(backend.count_tokens, model),
                 exact=backend.capabilities.counts_tokens,
+                small=loaded.is_small,
             )
 
     def default_model(self, owner: str, backend: str, listed: Sequence[str] | None = None) -> str:
@@ -514,12 +685,14 @@ class Services:
     def close(self) -> None:
         """Stop turns and ingest, give back the models, and let another process have the data folder."""
         self._closing.set()
+        self.evaluations.close()
         self.turns.close()
         for errand in self._errands:
             errand.join()
         if "ingest" in self.__dict__:
             self.ingest.close()
         self.parsers.close()
+        self.drawing.close()
         self.manager.close()
         self.store.close()
         self.database.close()

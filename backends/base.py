@@ -97,6 +97,10 @@ class ModelInfo:
     """Its server holds it in memory now."""
 
 
+SMALL = 1_000_000_000
+"""Parameters. Models below it lose their way in instructions of more than a few sentences."""
+
+
 @dataclass(frozen=True, slots=True)
 class Loaded:
     """Facts of a model that is ready; None where the backend cannot say."""
@@ -108,6 +112,12 @@ class Loaded:
     dtype: str | None = None
     quantization: str | None = None
     size_bytes: int | None = None
+    parameters: int | None = None
+
+    @property
+    def is_small(self) -> bool:
+        """It wants the shortest instructions; a model of unknown size does not."""
+        return self.parameters is not None and self.parameters < SMALL
 
 
 @dataclass(frozen=True, slots=True)

@@ -131,6 +131,7 @@ class HuggingFaceBackend(Backend):
             dtype=str(weights.dtype).removeprefix("torch."),
             quantization=variant or (str(on_disk.quant_method.value) if on_disk else None),
             size_bytes=weights.get_memory_footprint(),
+            parameters=weights.num_parameters(),
         )
 
     def _read(self, model: str, folder: Path, device: str, report: Report) -> Runtime:

@@ -1,8 +1,11 @@
-"""Ask every question of the samples and count: passages found, right citations, right answers, refusals.
+"""Ask questions whose answers are known, and count: passages found, right answers, right sources, refusals, speed.
 
-    python bench/answers.py [--facts tests/samples_facts.jsonl] [--model NAME]
+    python -m bench.answers [--facts tests/samples_facts.jsonl]     the 40 facts of the samples, and 8 foreign questions
+    python -m bench.answers --data DIR [--questions 100]            SQuAD: DIR/squad/squad-v2.0-dev-part.json
 
-Prints a JSON line a question and one with the totals. Uses a data folder of its own; the embedded models by default.
+Every question goes through the whole application: a data folder of its own (or GESTALT_DATA_DIR), the embedded models
+unless `--backend` and `--model` name others. SQuAD's paragraphs are ingested as one text file each, and the questions
+are taken evenly from its answerable ones. Prints a JSON line a question and one with the totals.
 """
 
 from __future__ import annotations
@@ -10,85 +13,180 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
+import statistics
+import string
 import tempfile
 import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rag.schema import LOCAL_OWNER, DocumentState, Finished, Message
+from errors import AppError
+from rag.documents.library import DEFAULT_COLLECTION
+from rag.schema import LOCAL_OWNER, Check, DocumentState, Finished, Message, Verdict
 from services import Ask, Services, sample_files
 from settings import ROOT, Settings
 
 
-def ask(services: Services, question: str, model: str | None) -> Message:
-    _, turn = services.ask(LOCAL_OWNER, Ask(question, model=model))
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """A question and where its answer stands; without `golds` it is about something else than the documents."""
+
+    id: str
+    question: str
+    golds: tuple[str, ...] = ()
+    """Each of these is the answer."""
+    document: str | None = None
+    page: int | None = None
+
+
+def read_facts(file: Path) -> list[Fact]:
+    lines = map(json.loads, file.read_text(encoding="utf-8").splitlines())
+    return [
+        Fact(f["id"], f["question"], (f["answer"],) if f.get("answer") else (), f.get("document"), f.get("page"))
+        for f in lines
+    ]
+
+
+def read_squad(file: Path, questions: int, skip: int = 0) -> tuple[dict[str, str], list[Fact]]:
+    """Paragraphs by file name, and `questions` of the answerable questions, evenly taken, `skip` after the first."""
+    texts: dict[str, str] = {}
+    facts: list[Fact] = []
+    for article in json.loads(file.read_text(encoding="utf-8"))["data"]:
+        for number, paragraph in enumerate(article["paragraphs"], 1):
+            name = re.sub(r"\W+", "_", article["title"]) + f"-{number:02}.txt"
+            texts[name] = paragraph["context"]
+            answers = (
+                (qa, tuple(dict.fromkeys(answer["text"] for answer in qa["answers"]))) for qa in paragraph["qas"]
+            )
+            facts += [Fact(qa["id"], qa["question"], golds, name) for qa, golds in answers if golds]
+    step = len(facts) / questions
+    return texts, [facts[int(n * step) + skip] for n in range(questions)]
+
+
+_PLAIN = str.maketrans(dict.fromkeys(string.punctuation + "“”‘’", "") | dict.fromkeys("-–—", " "))
+
+
+def normal(text: str) -> str:
+    """As SQuAD's own evaluation compares: no case, no punctuation, no articles; a space at both ends."""
+    return f" {' '.join(word for word in text.casefold().translate(_PLAIN).split() if word not in ('a', 'an', 'the'))} "
+
+
+def holds(text: str, golds: Sequence[str]) -> bool:
+    return any(normal(gold) in normal(text) for gold in golds)
+
+
+def judge(fact: Fact, message: Message) -> dict[str, Any]:
+    def is_source(source: Any, text: str) -> bool:
+        return (source.document, source.page) == (fact.document, fact.page) and holds(text, fact.golds)
+
+    passages, speaking = message.passages, message.timings.total_s - (message.timings.first_token_s or 0)
+    cited = any(is_source(c, passages[c.n - 1].text) for c in message.citations)
+    checked = [check for check in message.checks if check.verdict is not Verdict.NO_CLAIM]
+    return {
+        "id": fact.id,
+        "question": fact.question,
+        "wanted": fact.golds,
+        "answer": message.text,
+        "finish": message.finish.value,
+        "refused": message.refused,
+        "found": any(is_source(p, p.text) for p in passages),
+        "right": holds(message.text, fact.golds),
+        "cited": cited,
+        "sourced": cited or any(is_source(p, p.text) for p in passages[:1]),
+        "span": any(holds(c.quote, fact.golds) for c in message.citations),
+        "sentences": len(checked),
+        "flagged": [_sentence(message, check) for check in checked if check.verdict is Verdict.UNSUPPORTED],
+        "input_tokens": message.usage.input_tokens,
+        "first_token_s": message.timings.first_token_s,
+        "tokens_per_s": round(message.usage.output_tokens / max(1e-3, speaking), 1),
+    }
+
+
+def _sentence(message: Message, check: Check) -> str:
+    return message.text[check.start : check.end]
+
+
+def totals(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    known = [row for row in rows if row["wanted"]]
+    foreign = [row for row in rows if not row["wanted"]]
+    right = [row for row in known if row["right"]]
+    wrong = [row for row in known if not row["right"] and not row["refused"]]
+    spoken = [row for row in rows if not row["refused"] and row["first_token_s"]]
+    return {
+        "questions": len(known),
+        **{key: sum(row[key] for row in known) for key in ("found", "right", "cited", "sourced", "span", "refused")},
+        "right_and_cited": sum(row["cited"] for row in right),
+        "right_and_sourced": sum(row["sourced"] for row in right),
+        "sentences": sum(row["sentences"] for row in rows),
+        "flagged": sum(len(row["flagged"]) for row in rows),
+        "right_with_a_flag": sum(bool(row["flagged"]) for row in right),
+        "wrong_with_a_flag": sum(bool(row["flagged"]) for row in wrong),
+        "wrong": len(wrong),
+        "foreign": len(foreign),
+        "foreign_refused": sum(row["refused"] for row in foreign),
+        "input_tokens_p50": statistics.median(row["input_tokens"] for row in spoken) if spoken else None,
+        "first_token_s_p50": statistics.median(row["first_token_s"] for row in spoken) if spoken else None,
+        "tokens_per_s_p50": statistics.median(row["tokens_per_s"] for row in spoken) if spoken else None,
+    }
+
+
+def ask(services: Services, question: Ask) -> Message:
+    """The answer, when it is done."""
+    _, turn = services.ask(LOCAL_OWNER, question)
     *_, last = turn.follow()
     assert isinstance(last, Finished)
     return last.message
 
 
-def judge(fact: dict[str, Any], message: Message) -> dict[str, Any]:
-    places = [(c.document, c.page) for c in message.citations]
-    wanted = fact.get("document"), fact.get("page")
-    return {
-        "id": fact["id"],
-        "question": fact["question"],
-        "wanted": fact.get("answer"),
-        "answer": message.text,
-        "finish": message.finish.value,
-        "refused": message.refused,
-        "found": any(
-            (p.document, p.page) == wanted and fact.get("answer", "\0") in p.text.replace("\n", " ")
-            for p in message.passages
-        ),
-        "cited": wanted in places,
-        "span": any(fact.get("answer", "\0") in " ".join(c.quote.split()) for c in message.citations),
-        "right": fact.get("answer", "\0").casefold() in message.text.casefold(),
-        "first_token_s": message.timings.first_token_s,
-        "tokens_per_s": round(
-            message.usage.output_tokens / max(1e-3, message.timings.total_s - (message.timings.first_token_s or 0)), 1
-        ),
-    }
+def ingest(
+    services: Services, texts: Mapping[str, str | bytes], collection: str = DEFAULT_COLLECTION
+) -> list[tuple[str, str]]:
+    """Have the worker read texts, by file name; what became of each: “ready”, or the type of the error."""
+    target = services.library.collection(LOCAL_OWNER, collection, create=True)
+    refused = []
+    for name, text in texts.items():
+        try:
+            services.ingest.submit(LOCAL_OWNER, target.id, name, text if isinstance(text, bytes) else text.encode())
+        except AppError as error:
+            refused.append((name, type(error).__name__))
+    services.ingest.wake()
+    while services.library.in_state(DocumentState.PENDING) or services.library.in_state(DocumentState.INDEXING):
+        time.sleep(0.1)
+    read = services.library.documents(LOCAL_OWNER, target.id)
+    return refused + [(document.name, document.reason_type or document.state) for document in read]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--facts", type=Path, default=ROOT / "tests" / "samples_facts.jsonl")
+    parser.add_argument("--data", type=Path, help="ask SQuAD's questions instead")
+    parser.add_argument("--questions", type=int, default=100)
+    parser.add_argument("--skip", type=int, default=0, help="take other questions: so many after those")
+    parser.add_argument("--backend")
     parser.add_argument("--model")
     options = parser.parse_args()
-    facts = [json.loads(line) for line in options.facts.read_text(encoding="utf-8").splitlines()]
+    texts: dict[str, Any] = {path.name: path.read_bytes() for path in sample_files()}
+    facts = read_facts(options.facts)
+    if options.data:
+        squad = options.data / "squad" / "squad-v2.0-dev-part.json"
+        texts, facts = read_squad(squad, options.questions, options.skip)
+    rows = []
     with tempfile.TemporaryDirectory() as folder:
         services = Services(Settings(data_dir=Path(os.environ.get("GESTALT_DATA_DIR", folder))))
-        services.add_samples(LOCAL_OWNER)
-        for owner, document in services.library.in_state(DocumentState.PENDING):
-            services.ingest.process(owner, document.id)
-        assert services.ready_documents(LOCAL_OWNER, services.library.collection(LOCAL_OWNER).id) >= len(sample_files())
-        ask(services, "Warm up: who founded the company?", options.model)
+        services.ingest.start()
+        ingest(services, texts)
+        asks = [Ask(fact.question, backend=options.backend, model=options.model) for fact in facts]
+        ask(services, asks[0])  # loads the models
         started = time.perf_counter(), time.process_time()
-        rows = [judge(fact, ask(services, fact["question"], options.model)) for fact in facts]
+        for fact, question in zip(facts, asks, strict=True):
+            rows.append(judge(fact, ask(services, question)))
+            print(json.dumps(rows[-1], ensure_ascii=False), flush=True)
         wall, cpu = time.perf_counter() - started[0], time.process_time() - started[1]
         services.close()
-    for row in rows:
-        print(json.dumps(row, ensure_ascii=False))
-    known = [row for row in rows if row["wanted"]]
-    foreign = [row for row in rows if not row["wanted"]]
-    spoken = [row for row in rows if not row["refused"]]
-    firsts = sorted(row["first_token_s"] for row in spoken if row["first_token_s"])
-    total = {key: sum(row[key] for row in known) for key in ("found", "cited", "span", "right", "refused")}
-    print(
-        json.dumps(
-            {
-                "questions": len(known),
-                **total,
-                "foreign": len(foreign),
-                "foreign_refused": sum(row["refused"] for row in foreign),
-                "first_token_s_p50": firsts[len(firsts) // 2],
-                "tokens_per_s_p50": sorted(row["tokens_per_s"] for row in spoken)[len(spoken) // 2],
-                "wall_s": round(wall, 1),
-                "cpu_s": round(cpu, 1),
-            }
-        )
-    )
+    print(json.dumps({"total": True, **totals(rows), "wall_s": round(wall, 1), "cpu_s": round(cpu, 1)}))
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ import argparse
 import json
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -27,11 +28,15 @@ from services import Services
 
 OURS = "Gestalt"
 K = 5
+PLAIN = RetrievalOptions(phrases=False, names=False, merge=False)
 BASELINES = {
-    "BM25": RetrievalOptions(dense=False, phrases=False),
-    "dense": RetrievalOptions(words=False),
-    "RRF": RetrievalOptions(phrases=False, fusion=Fusion.RANKS),
+    "BM25": replace(PLAIN, dense=False),
+    "dense": replace(PLAIN, words=False),
+    "RRF": replace(PLAIN, fusion=Fusion.RANKS),
 }
+FOREIGN = 150
+"""Questions of each other set that are asked as foreign ones."""
+ENGLISH = ("squad", "mtrag_un", "chunking_eval", "sec_10q")
 LANGUAGES = ("es", "de", "ar", "zh")
 SETS: dict[str, Callable[[Path], QuestionSet]] = {
     "squad": sets.squad,
@@ -112,6 +117,27 @@ def measure(services: Services, found: QuestionSet, system: str, options: Retrie
     return rows
 
 
+def refusals(services: Services, found: QuestionSet, others: Sequence[QuestionSet]) -> list[dict[str, Any]]:
+    """How many questions are refused: unanswerable ones of the set itself, and those of other sets."""
+    asked = {"unanswerable": found.unanswerable[:: max(1, len(found.unanswerable) // FOREIGN)]}
+    asked |= {
+        f"questions of {other.name}": other.questions[:: max(1, len(other.questions) // FOREIGN)]
+        for other in others
+        if other.name != found.name
+    }
+    rows = []
+    for what, questions in asked.items():
+        if questions:
+            refused = [float(services.retrieve(LOCAL_OWNER, q.question, history=q.history).refused) for q in questions]
+            figure = f"refused {what}"
+            rows.append(emit(set=found.name, system=OURS, figure=figure, questions=len(refused), **mean(refused)))
+    collection = services.library.collection(LOCAL_OWNER)
+    calibration = services.search.calibrations.load(LOCAL_OWNER, collection.id, collection.fingerprint)
+    if rates := calibration.rates():
+        emit(set=found.name, calibrated_refused=rates.refused, calibrated_let_through=rates.let_through)
+    return rows
+
+
 def table(rows: Sequence[dict[str, Any]]) -> str:
     """The figures of all systems side by side, as Markdown."""
     systems = list(dict.fromkeys(row["system"] for row in rows))
@@ -139,12 +165,14 @@ def main() -> None:
     cut = {"chunk_tokens": arguments.chunk_tokens, "chunk_overlap": arguments.chunk_overlap}
     settings = {name: value for name, value in cut.items() if value is not None}
     rows = []
+    others = [SETS[name](arguments.data) for name in ENGLISH]
     for name in arguments.only.split(","):
         found = SETS[name](arguments.data)
         folder = arguments.folder / "-".join([name, *(str(value) for value in settings.values())])
         with sets.library(found, folder, **settings) as services:
             for system, options in systems.items():
                 rows += measure(services, found, system, options)
+            rows += refusals(services, found, others)
     print(table(rows))
 
 

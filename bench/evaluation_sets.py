@@ -51,8 +51,9 @@ def squad(data: Path, file: str = "squad/squad-v2.0-dev-part.json", name: str = 
     documents: dict[str, str | Path] = {}
     questions, unanswerable = [], []
     for article in json.loads((data / file).read_text("utf-8"))["data"]:
-        for number, paragraph in enumerate(article["paragraphs"]):
-            document = f"{article['title']} {number}.txt".replace("/", "-")
+        for paragraph in article["paragraphs"]:
+            # Not by the article: a question that names it would find it by its name.
+            document = f"{len(documents):04}.txt"
             documents[document] = paragraph["context"]
             for asked in paragraph["qas"]:
                 answers = tuple(answer["text"] for answer in asked["answers"])
@@ -131,6 +132,7 @@ def library(found: QuestionSet, folder: Path, **settings: Any) -> Iterator[Servi
             pass
         ready = services.ready_documents(LOCAL_OWNER, collection.id)
         assert ready == len(found.documents), f"{ready} of {len(found.documents)} documents could be read"
+        services.search.calibrate()
         yield services
     finally:
         services.close()

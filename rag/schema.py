@@ -174,6 +174,8 @@ class RetrievalOptions:
     """Words count as far as the best chunk covers those of the question."""
     history: bool = True
     """Earlier questions are searched as well, with less weight."""
+    names: bool = True
+    """A document that the question names counts more."""
     merge: bool = True
     """Two found chunks that stand side by side on a page are one passage, in the place of the better one."""
     neighbours: int = 0

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import streamlit as st
 
-from rag.schema import Citation, Finish, Message, Role
+from rag.schema import Feedback, Finish, Message, Role
 from services import Services
-from ui import errors, sources, text
+from ui import about, app, chips, errors, sources, text
 from ui.app import owner
 
 AVATARS = {Role.USER: ":material/person:", Role.ASSISTANT: ":material/auto_stories:"}
 POLL_S = 0.3
 """Seconds between two drawings of a running answer: a few messages a second, not one a token."""
+LONGEST_REASON = 500
+"""Characters."""
 
 
 def draw(message: Message) -> None:
@@ -21,41 +23,54 @@ def draw(message: Message) -> None:
             st.markdown(text.literal(message.text))
             return
         if message.text:
-            st.markdown(text.answer(_numbered(message.text, message.citations)))
+            st.markdown(text.answer(chips.marked(message)))
         if message.finish is Finish.STOPPED:
             st.caption(":material/stop_circle: Stopped. What came so far is kept.")
         if message.finish is Finish.RUNNING:
             errors.show("This answer was interrupted and could not be stored.", "Ask again.")
         if message.error:
             errors.show(message.error["message"], message.error["hint"])
+        about.warn(message)
         for note in message.notes:
             st.caption(f":material/info: {text.literal(note)}")
-        sources.chips(message.citations)
+        sources.row(message)
         label = "Nearest passages" if message.refused else f"Sources ({len(message.passages)} passages)"
-        sources.draw(message.passages, message.citations, label=label)
-        _figures(message)
+        sources.draw(message, label=label)
+        if message.text:
+            _foot(message)
 
 
-def _numbered(answer: str, citations: tuple[Citation, ...]) -> str:
-    """The answer with the number of its source behind each supported sentence."""
-    supported = [citation for citation in citations if citation.answer_end]
-    for citation in sorted(supported, key=lambda c: c.answer_end, reverse=True):
-        mark = f" :green[**\\[{citation.n}\\]**]"
-        answer = answer[: citation.answer_end] + mark + answer[citation.answer_end :]
-    return answer
+@st.fragment
+@errors.guarded
+def _foot(message: Message) -> None:
+    """Figures, what a person thinks of it, and what else there is to know."""
+    if line := about.figures(message):
+        st.caption(line)
+    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+        rating = st.feedback(
+            "thumbs",
+            key=f"thumbs-{message.id}",
+            default=int(message.feedback.good) if message.feedback else None,
+            on_change=errors.guarded(_rate),
+            args=(message.id,),
+        )
+        about.draw(message)
+    if rating == 0:
+        st.text_input(
+            "What was wrong with it? (optional)",
+            value=message.feedback.reason if message.feedback else "",
+            key=f"reason-{message.id}",
+            max_chars=LONGEST_REASON,
+            on_change=errors.guarded(_rate),
+            args=(message.id,),
+        )
 
 
-def _figures(message: Message) -> None:
-    timings, usage = message.timings, message.usage
-    if not usage.output_tokens or timings.first_token_s is None:
-        return
-    speaking = max(timings.total_s - timings.first_token_s, 1e-3)
-    about = "about " if usage.estimated else ""
-    st.caption(
-        f"{text.literal(message.model)} · first word after {timings.first_token_s:.1f} s · "
-        f"{about}{usage.output_tokens / speaking:.0f} tokens/s · "
-        f"{about}{usage.input_tokens} tokens in, {usage.output_tokens} out"
-    )
+def _rate(message_id: str) -> None:
+    rating = st.session_state[f"thumbs-{message_id}"]
+    reason = st.session_state.get(f"reason-{message_id}", "") if rating == 0 else ""
+    feedback = None if rating is None else Feedback(bool(rating), reason.strip())
+    app.services().conversations.rate(owner(), message_id, feedback)
 
 
 def draw_running(services: Services, message: Message) -> None:
@@ -73,11 +88,12 @@ def draw_running(services: Services, message: Message) -> None:
                 st.markdown(":shimmer[Searching your documents …]")
             else:
                 if turn.text:
-                    st.markdown(text.answer(turn.text) + " ▌")
+                    so_far = chips.marked_so_far(turn.text, getattr(turn, "checks", ()), getattr(turn, "citations", ()))
+                    st.markdown(text.answer(so_far) + " ▌")
                 else:
                     loading = services.manager.status(message.backend, message.model).progress
                     st.markdown(f":shimmer[{text.literal(loading.text) if loading else 'Reading the passages …'}]")
-                sources.draw(found.passages, label=f"Sources ({len(found.passages)} passages)")
+                sources.draw_found(found.passages)
             st.button(
                 "Stop",
                 key=f"stop-{message.id}",

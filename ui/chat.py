@@ -7,7 +7,7 @@ import streamlit as st
 from errors import AppError
 from rag.schema import DocumentState, Finish, Message
 from services import SAMPLE_QUESTIONS, Services, sample_files
-from ui import answer, collections, errors, sidebar, text
+from ui import answer, collections, errors, passage_view, sidebar, text
 from ui.app import owner
 
 
@@ -46,6 +46,7 @@ def draw(services: Services) -> None:
     if question:
         ask(services, question, current if messages else None)
         st.rerun()
+    passage_view.draw()
 
 
 def _conversation(services: Services, messages: tuple[Message, ...]) -> bool:

@@ -8,7 +8,7 @@ from backends.base import Backend
 from errors import AppError
 from rag.schema import Finish
 from services import Services
-from ui import answer, errors, models, sidebar
+from ui import answer, errors, models, passage_view, sidebar
 from ui.app import owner
 
 SIDES = ("left", "right")
@@ -33,6 +33,7 @@ def draw(services: Services) -> None:
     if question:
         _ask(services, question, picked)
         st.rerun()
+    passage_view.draw()
 
 
 def _pick(services: Services, side: str) -> tuple[Backend, str | None]:

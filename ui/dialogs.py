@@ -14,7 +14,7 @@ _OPEN = "open_dialog"
 
 def ask(dialog: Callable[..., object], *args: object) -> None:
     """Open a dialog, from a callback or while the page is drawn; its page calls `draw` at its end."""
-    st.session_state[_OPEN] = (dialog, args)
+    st.session_state[_OPEN] = (st.context.url, dialog, args)
 
 
 def close() -> None:
@@ -30,5 +30,8 @@ def is_open() -> bool:
 def draw() -> None:
     """The dialog that is open, if one is."""
     if opened := st.session_state.get(_OPEN):
-        dialog, args = opened
+        page, dialog, args = opened
+        if page != st.context.url:  # the browser went back to another page, which dismisses nothing
+            close()
+            return
         dialog(*args)

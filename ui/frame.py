@@ -25,10 +25,22 @@ def draw() -> None:
                 help="Add files, watch them being read, and remove them.",
             ),
             st.Page(
+                "pages/library/search.py",
+                title="Search",
+                icon=":material/search:",
+                help="See what is found for a question, and why something is not.",
+            ),
+            st.Page(
                 "pages/talk/compare.py",
                 title="Compare",
                 icon=":material/compare_arrows:",
                 help="Ask two models the same question, over the same passages.",
+            ),
+            st.Page(
+                "pages/system/evaluate.py",
+                title="Evaluate",
+                icon=":material/analytics:",
+                help="Measure how well your documents are found and answered, and compare two ways to do it.",
             ),
             st.Page(
                 "pages/system/backends.py",
@@ -43,7 +55,7 @@ def draw() -> None:
         page_title="Gestalt",
         page_icon=":material/auto_stories:",
         # Two answers side by side need the room, and so does a table.
-        layout="wide" if page.url_path in ("compare", "documents") else "centered",
+        layout="wide" if page.url_path in ("compare", "documents", "evaluate") else "centered",
     )
 
     with errors.shown():

@@ -36,7 +36,7 @@ def draw(services: Services, document_id: str) -> None:
     facts += [f"{document.chunks:,} chunks" if document.chunks != 1 else "1 chunk", table.size(document)]
     with st.container(horizontal=True, vertical_alignment="center"):
         st.markdown(" · ".join(facts))
-        _download(services, document)
+        download(services, document)
     if told := table.note(document):
         st.warning(text.literal(told), icon=":material/warning:")
     if document.pages:
@@ -49,7 +49,8 @@ def _back(collection_id: str | None) -> None:
     st.query_params.from_dict({"collection": collection_id} if collection_id else {})
 
 
-def _download(services: Services, document: DocumentRecord) -> None:
+def download(services: Services, document: DocumentRecord) -> None:
+    """A button for the file itself, where it is kept."""
     original = services.indexing.originals.path(document.sha256)
     if original.exists():
         st.download_button(
@@ -130,4 +131,4 @@ def _chunk(chunks: Sequence[Chunk], number: int, count: Callable[[str], int] | N
     facts += [f"{count(chunk.text):,} tokens" if count else "", f"{length:,} characters"]
     with st.container(border=True):
         st.caption(" · ".join(fact for fact in facts if fact))
-        st.markdown(text.highlighted(chunk.text, shared))
+        st.markdown(text.highlighted(chunk.text, shared, color="green"))

@@ -1,58 +1,80 @@
-"""The sources of an answer: numbered passages with file, page, scores and the supporting span marked."""
+"""The sources of an answer: a row of its cited places, and all passages with file, page, scores and the span marked."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import streamlit as st
 
-from rag.schema import Citation, Passage
-from ui import text
+from rag.schema import Message, Passage
+from ui import passage_view, text
+from ui.passage_view import Place
 
 HEIGHT = 380
 """Pixels: the best passage whole, and the beginning of the next."""
 
 
-def draw(passages: Sequence[Passage], citations: Sequence[Citation] = (), *, label: str) -> None:
-    """All passages in one expander; those that hold a cited span come first."""
-    if not passages:
-        return
-    cited = {citation.n for citation in citations}
-    numbered = sorted(enumerate(passages, 1), key=lambda item: item[0] not in cited)
+def row(message: Message) -> None:
+    """A button for each page that is cited, in the answer's order: the second way to what its numbers open."""
+    seen = set[tuple[int, str]]()
+    with st.container(horizontal=True, gap="small"):
+        for index, place in enumerate(passage_view.places(message)):
+            if place.citation is None or (place.number, place.citation.place) in seen:
+                continue
+            seen.add((place.number, place.citation.place))
+            color = "green" if place.citation.answer_end else "gray"
+            st.button(
+                f":{color}-badge[{place.number}] {text.literal(place.citation.place)}",
+                key=f"source-{message.id}-{index}",
+                type="tertiary",
+                help=f"Show the passage in its page: {text.literal(place.citation.place)}",
+                on_click=passage_view.show,
+                args=(message.conversation_id, message.id, index),
+            )
+
+
+def draw(message: Message, *, label: str) -> None:
+    """All passages of an answer in one expander; those that hold a cited span come first."""
+    places = passage_view.places(message)
+    first: dict[int, tuple[int, Place]] = {}
+    for index, place in enumerate(places):
+        first.setdefault(place.number, (index, place))
     # A chat that stands at its end stays there when it grows: without a height of its own the box would open on its
     # last passage.
-    with st.expander(label, icon=":material/menu_book:"), st.container(height=HEIGHT, border=False):
-        for number, passage in numbered:
-            _passage(number, passage, [c for c in citations if c.n == number])
+    if places:
+        with st.expander(label, icon=":material/menu_book:"), st.container(height=HEIGHT, border=False):
+            for number, (index, place) in first.items():
+                _head(place)
+                st.button(
+                    "Show in its page",
+                    key=f"passage-{message.id}-{number}",
+                    type="tertiary",
+                    icon=":material/find_in_page:",
+                    on_click=passage_view.show,
+                    args=(message.conversation_id, message.id, index),
+                )
+                _passage(place.passage, [p.span for p in places if p.number == number and p.citation])
 
 
-def _passage(number: int, passage: Passage, citations: Sequence[Citation]) -> None:
-    mark = ""
-    if any(citation.answer_end for citation in citations):
-        mark = ":green-badge[:material/check: supports the answer]"
-    elif citations:
-        mark = ":gray-badge[fits the question]"
-    st.markdown(f"**{number} · {text.literal(passage.place)}** {mark}")
-    if passage.heading:
-        st.caption(text.literal(passage.heading))
-    spans = [(c.start - passage.start, c.end - passage.start) for c in citations]
+def draw_found(passages: tuple[Passage, ...]) -> None:
+    """The same of an answer that is being written."""
+    if passages:
+        label = f"Sources ({len(passages)} passages)"
+        with st.expander(label, icon=":material/menu_book:"), st.container(height=HEIGHT, border=False):
+            for number, passage in enumerate(passages, 1):
+                _head(Place(number, passage))
+                _passage(passage, [])
+
+
+def _head(place: Place) -> None:
+    st.markdown(f"**{place.number} · {text.literal(place.passage.place)}** {place.badge}")
+    if place.passage.heading:
+        st.caption(text.literal(place.passage.heading))
+
+
+def _passage(passage: Passage, spans: list[tuple[int, int]]) -> None:
     with st.container(border=True):
-        st.markdown(text.highlighted(passage.text, spans))
+        st.markdown(text.highlighted(passage.text, [(a - passage.start, b - passage.start) for a, b in spans]))
         st.caption(
             f"Score {passage.score:.2f} · similarity {passage.dense:.2f} · BM25 {passage.lexical:.1f}",
             help="The score fuses the similarity of meaning (cosine) with the match of words (BM25). "
             "It ranks passages of one question; do not compare it between questions.",
         )
-
-
-def chips(citations: Sequence[Citation]) -> None:
-    """One badge a cited place, in the answer's order."""
-    seen = {(c.n, c.place): c for c in reversed(citations)}
-    if not seen:
-        return
-    st.markdown(
-        " ".join(
-            f":{'green' if citation.answer_end else 'gray'}-badge[:material/description: {n} · {text.literal(where)}]"
-            for (n, where), citation in seen.items()
-        )
-    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 _SPECIAL = re.compile(r"([\\`*_{}\[\]()#+\-.!|<>~$:&^=@/])")
 _PRICE = re.compile(r"(?<!\\)\$(?=\d)")
@@ -14,14 +15,17 @@ def literal(text: str) -> str:
     return re.sub(r"[ \t]*\n[ \t]*", "  \n", re.sub(r"\n{3,}", "\n\n", escaped))
 
 
-def highlighted(text: str, spans: list[tuple[int, int]]) -> str:
-    """`text` drawn letter by letter, with the characters of `spans` marked."""
+def highlighted(
+    text: str, spans: Sequence[tuple[int, int]], *, faint: Sequence[tuple[int, int]] = (), color: str = "yellow"
+) -> str:
+    """`text` drawn letter by letter, with the characters of `spans` marked and those of `faint` paler than the rest."""
     parts, at = [], 0
-    for start, end in sorted(spans):
+    styled = [(*span, f"{color}-background") for span in spans] + [(*span, "gray") for span in faint]
+    for start, end, style in sorted(styled):
         if start < at:
             continue
         parts.append(literal(text[at:start]))
-        parts += [f":green-background[{literal(line)}]" if line.strip() else line for line in _lines(text[start:end])]
+        parts += [f":{style}[{literal(line)}]" if line.strip() else line for line in _lines(text[start:end])]
         at = end
     return "".join([*parts, literal(text[at:])])
 

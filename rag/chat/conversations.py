@@ -143,6 +143,12 @@ class Conversations:
         with self.database.session() as session:
             session.execute(update(MessageRow).filter_by(owner=owner, id=message.id).values(**_columns(message)))
 
+    def rate(self, owner: str, message_id: str, feedback: Feedback | None) -> None:
+        """Keep what a person thinks of an answer; None takes it back."""
+        stored = asdict(feedback) if feedback else None
+        with self.database.session() as session:
+            session.execute(update(MessageRow).filter_by(owner=owner, id=message_id).values(feedback=stored))
+
     def delete(self, owner: str, conversation_id: str) -> None:
         """Remove a conversation and its messages."""
         with self.database.session() as session:

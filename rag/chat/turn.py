@@ -18,7 +18,6 @@ from dataclasses import dataclass
 from itertools import zip_longest
 
 from langchain_core.messages import AIMessageChunk
-from langchain_core.prompts import ChatPromptTemplate
 
 from errors import (
     AppError,
@@ -117,13 +116,12 @@ async def _speak(
     if retrieval.refused and question.strict:
         yield prompts.not_found(question.searched, retrieval.passages)
         return
-    prompt = prompts.FROM_THE_MODEL if retrieval.refused else prompts.FROM_DOCUMENTS
     if retrieval.refused:
         writer.note("Your documents do not answer this: the answer comes from the model alone.")
     passages = () if retrieval.refused else retrieval.passages
     for answerer, other in zip_longest(question.answerers, question.answerers[1:]):
         try:
-            async with aclosing(_answer(answerer, prompt, question, history, passages, writer)) as answer:
+            async with aclosing(_answer(answerer, question, history, passages, writer)) as answer:
                 async for text in answer:
                     yield text
             break
@@ -136,7 +134,6 @@ async def _speak(
 
 async def _answer(
     answerer: Answerer,
-    prompt: ChatPromptTemplate,
     question: Question,
     history: Sequence[Message],
     passages: Sequence[Passage],
@@ -150,6 +147,7 @@ async def _answer(
             prompt_limit=model.prompt_limit,
             answer=question.max_new_tokens,
         )
+        prompt = prompts.choose(passages, small=model.small)
         fitted = await asyncio.to_thread(prompts.fit, prompt, question.text, history, passages, room)
         writer.begin(model, fitted)
         try:

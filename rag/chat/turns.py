@@ -9,9 +9,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
+from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import replace
+from typing import Any, TypeVar
 
 from errors import RequestRejected, StoreError
 from rag.chat.conversations import Conversations
@@ -19,6 +21,7 @@ from rag.chat.turn import Question, run
 from rag.schema import Delta, Event, Finish, Finished, Message, Retrieval, Retrieved, Role
 
 log = logging.getLogger(__name__)
+T = TypeVar("T")
 
 
 class Turn:
@@ -120,6 +123,10 @@ class Turns:
             with self._lock:
                 del self._turns[answer.id]
             turn.publish(end)
+
+    def call(self, work: Coroutine[Any, Any, T]) -> Future[T]:
+        """Run what asks a model outside of a turn: providers keep connections that belong to one loop."""
+        return asyncio.run_coroutine_threadsafe(work, self._loop)
 
     def get(self, owner: str, message_id: str) -> Turn | None:
         """The running turn that writes this message; None when it is over."""

@@ -41,6 +41,8 @@ class LeasedModel:
     """In the model's own tokens, or an estimate where it has no tokenizer here."""
     exact: bool
     """`count_tokens` is no estimate."""
+    small: bool = False
+    """It follows the shortest instructions only."""
 
 
 def without_loop(answer: str) -> str:

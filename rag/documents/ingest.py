@@ -43,11 +43,24 @@ CANCELLED = "Cancelled"
 class Ingest:
     """Takes documents in and out of the library. All methods may be called from any thread."""
 
-    def __init__(self, library: Library, originals: Originals, indexing: Indexing, *, max_bytes: int) -> None:
+    def __init__(
+        self,
+        library: Library,
+        originals: Originals,
+        indexing: Indexing,
+        *,
+        max_bytes: int,
+        when_idle: Callable[[Callable[[], bool]], bool] = lambda _: True,
+    ) -> None:
+        """`when_idle(interrupted)` is what the worker does after the queue; it ends where `interrupted()` is true.
+
+        It returns whether it is done; where not, it is called again after the queue.
+        """
         self.library = library
         self.originals = originals
         self.indexing = indexing
         self._max_bytes = max_bytes
+        self._when_idle = when_idle
         # Held while rows and indices change together, so that a delete and the worker never cross.
         self._lock = indexing.lock
         self._wake = threading.Event()
@@ -183,20 +196,30 @@ class Ingest:
             self.library.update(owner, document.id, state=DocumentState.PENDING, progress=0.0)
 
     def _work(self) -> None:
+        changed = True  # what another process did, or an older version
         while not self._closing.is_set():
             self._wake.clear()
             try:
                 self._requeue()
-                self._work_off()
+                changed |= self._work_off()
+                if changed:
+                    changed = not self._when_idle(self._is_wanted)
             except Exception:
                 # A full disk, say: the queue stays as it is, and the worker looks again later.
                 log.exception("The ingest queue could not be worked off")
             self._wake.wait(timeout=FIRST_WAIT_S)
 
-    def _work_off(self) -> None:
+    def _is_wanted(self) -> bool:
+        return self._closing.is_set() or self._wake.is_set()
+
+    def _work_off(self) -> bool:
+        """Empty the queue; whether there was anything in it."""
+        worked = False
         while not self._closing.is_set():
             if not self.process_next() and not self.indexing.rebuild_step():
-                return
+                break
+            worked = True
+        return worked
 
     def process_next(self) -> int:
         """Take the next document of the queue through to ready or failed; small ones together, as one is soon read.

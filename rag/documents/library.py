@@ -319,6 +319,13 @@ class Library:
             row = session.scalar(select(PageRow).filter_by(owner=owner, document_id=document_id, position=position))
             return Page(row.text, row.number, row.label) if row else None
 
+    def find_page(self, owner: str, document_id: str, number: int | None, label: str) -> tuple[int, Page] | None:
+        """The page with that number and label, which together name it, and its position; None where there is none."""
+        query = select(PageRow).filter_by(owner=owner, document_id=document_id, number=number, label=label)
+        with self.database.session() as session:
+            row = session.scalar(query.order_by(PageRow.position).limit(1))
+            return (row.position, Page(row.text, row.number, row.label)) if row else None
+
     def chunks(self, owner: str, document_id: str, page: Page) -> list[Chunk]:
         """How a page was cut. Number and label together name it."""
         of_page = {"document_id": document_id, "page": page.number, "label": page.label}

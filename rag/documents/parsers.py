@@ -1,7 +1,8 @@
 """Documents are read in processes of their own, under limits: a bomb, or a parser's crash, costs that file alone.
 
 A worker takes one file after the other, each a line of JSON on its stdin, and answers in such lines on its stdout: the
-progress, then the pages, last the warnings or the error. When its stdin ends it ends, so none outlives the server.
+progress, then the pages or the picture of one, last the warnings or the error. When its stdin ends it ends, so none
+outlives the server.
 It must not know of formats, of the library or of who uploaded what.
 """
 
@@ -18,18 +19,20 @@ import sys
 import tempfile
 import threading
 import time
+from base64 import b64decode, b64encode
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import astuple
 from functools import partial
 from pathlib import Path
-from typing import IO, TypeVar
+from typing import IO, Any, TypeVar
 
 import psutil
 
 import errors
 from errors import DocumentError, UnreadableDocument
 from rag.documents.loaders import Reading, Report, load
+from rag.documents.page_image import PageImage, Span, draw_page
 from rag.schema import Page
 
 COMMAND = (sys.executable, "-m", "rag.documents.parsers")
@@ -70,6 +73,21 @@ class Parsers:
             DocumentError: as `loaders.load`; UnreadableDocument also for too long, too much memory and a crash.
             RuntimeError: the pool is closed.
         """
+        pages, warnings = self._ask(report, path, name, password)
+        return Reading([Page(*values) for values in pages], tuple(warnings))
+
+    def draw(self, path: Path, name: str, index: int, text: str, spans: Sequence[Span]) -> PageImage:
+        """What `page_image.draw_page` draws, in a worker; waits for one where all are busy.
+
+        Raises:
+            DocumentError: as `draw_page`; UnreadableDocument also for too long, too much memory and a crash.
+            RuntimeError: the pool is closed.
+        """
+        [(picture, is_marked)], _ = self._ask(None, path, name, None, index, text, spans)
+        return PageImage(b64decode(picture), is_marked)
+
+    def _ask(self, report: Report | None, path: Path, name: str, *request: object) -> tuple[list[list[Any]], list[str]]:
+        """What a worker found, and its warnings."""
 
         def tell(done: int = 0, total: int = 0) -> None:
             if self._closed:
@@ -80,7 +98,7 @@ class Parsers:
         worker = _next(self._idle, tell)
         try:
             worker = (worker and worker.rested()) or _Worker(self._command)
-            worker.ask(str(path.absolute()), name, password)
+            worker.ask(str(path.absolute()), name, *request)
             return self._answer(worker, name, tell)
         finally:
             self._idle.put(worker and worker.rested())
@@ -93,8 +111,8 @@ class Parsers:
                 if worker := self._idle.get():
                     worker.end()
 
-    def _answer(self, worker: _Worker, name: str, tell: Report) -> Reading:
-        pages: list[Page] = []
+    def _answer(self, worker: _Worker, name: str, tell: Report) -> tuple[list[list[Any]], list[str]]:
+        found: list[list[Any]] = []
         progress = (0, 0)
         started = last = time.monotonic()
 
@@ -114,10 +132,10 @@ class Parsers:
                     progress = (done, total)
                     check()
                 case ["page", *values]:
-                    pages.append(Page(*values))
+                    found.append(values)
                 case ["end", is_fit, *warnings]:
                     worker.is_fit = is_fit
-                    return Reading(pages, tuple(warnings))
+                    return found, warnings
                 case [kind, is_fit, message, hint]:
                     worker.is_fit = is_fit
                     raise getattr(errors, kind)(message, hint)
@@ -151,7 +169,7 @@ class _Worker(subprocess.Popen[bytes]):
         self.lines: queue.Queue[bytes] = queue.Queue()
         _listen(self.stdout, self.lines.put)
 
-    def ask(self, *request: str | None) -> None:
+    def ask(self, *request: object) -> None:
         self.is_fit = False  # until it says so at the end of its answer
         with suppress(OSError):  # it died meanwhile, which is an answer too
             _say(self.stdin, *request)
@@ -237,9 +255,13 @@ def _leave() -> None:
     os._exit(0)
 
 
-def _read(answers: IO[bytes], path: str, name: str, password: str | None) -> tuple[str, ...]:
-    """Send the pages of a file; what is to be said at its end."""
+def _read(answers: IO[bytes], path: str, name: str, password: str | None, *drawn: Any) -> tuple[str, ...]:
+    """Send the pages of a file, or the picture of one; what is to be said at its end."""
     try:
+        if drawn:
+            image = draw_page(Path(path), name, *drawn)
+            _say(answers, "page", b64encode(image.data).decode(), image.is_marked)
+            return ("end",)
         reading = load(Path(path), name, partial(_say, answers, "progress"), password=password)
         for page in reading.pages:
             _say(answers, "page", *astuple(page))

@@ -31,6 +31,7 @@ TRIALS: dict[str, dict[str, object]] = {
     "searching by vectors alone": {"words": False},
     "fusing by ranks": {"fusion": Fusion.RANKS},
     "words at their full weight": {"gate": False},
+    "not minding the names of documents": {"names": False},
     "joining the neighbours of a found chunk": {"neighbours": 1},
 }
 """What is tried where a passage was found too low, as a person reads it."""

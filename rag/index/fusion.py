@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from rag.index.refusal import Signals
 from rag.schema import Fusion, RetrievalOptions
 
 if TYPE_CHECKING:
@@ -34,12 +35,13 @@ class Candidates:
     phrases: dict[int, float]
     cosines: dict[int, float]
     """True cosines; where vectors are searched, a chunk that only words found may have none and is not returned."""
-    coverage: float
     gate: float
     readable: bool
     """The embedding model can read the question."""
     vector: Sequence[float]
     """What was searched; not of unit length where there is history, empty where vectors are not searched."""
+    signals: dict[str, Signals]
+    """What there is to judge by whether the question is foreign, of each collection."""
 
     def lexical(self, options: RetrievalOptions) -> dict[int, float]:
         """Score by words, the phrases with it where they count."""

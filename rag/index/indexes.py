@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import delete, select, update
 from sqlalchemy.dialects.sqlite import insert
 
-from rag.db import CollectionRow, Database, IndexRow
+from rag.db import CalibrationRow, CollectionRow, Database, IndexRow
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,11 +88,12 @@ class Indexes:
             session.execute(update(IndexRow).filter_by(owner=owner, collection_id=collection_id).values(wanted=False))
 
     def remove(self, owner: str, collection_id: str, fingerprint: str) -> None:
-        """Strike an index off the books. Repeatable."""
+        """Strike an index off the books, with its calibration. Repeatable."""
         with self._database.session() as session:
-            session.execute(
-                delete(IndexRow).filter_by(owner=owner, collection_id=collection_id, fingerprint=fingerprint)
-            )
+            for table in (CalibrationRow, IndexRow):
+                session.execute(
+                    delete(table).filter_by(owner=owner, collection_id=collection_id, fingerprint=fingerprint)
+                )
 
 
 def _record(row: IndexRow, active: str) -> IndexRecord:

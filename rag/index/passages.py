@@ -71,6 +71,13 @@ class Shelf:
             picked.append(one)
         return [(one.id, one.passage) for one in picked]
 
+    def names(self, rows: Sequence[int]) -> dict[int, str]:
+        """The names of the documents that the rows are from."""
+        query = select(ChunkRow.id, DocumentRow.name).join(DocumentRow, DocumentRow.id == ChunkRow.document_id)
+        with self.database.session() as session:
+            found = session.execute(query.where(ChunkRow.id.in_(rows), ChunkRow.owner == self.owner))
+            return {row.id: row.name for row in found}
+
     def _rows(self, ids: Sequence[int], step: int) -> Iterator[Any]:
         """The owner's chunks in the order of `ids`, read `step` at a time."""
         for first in range(0, len(ids), step):

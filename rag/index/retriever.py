@@ -12,11 +12,10 @@ The module knows nothing of backends, of conversations or of how chunks were mad
 from __future__ import annotations
 
 import json
-import math
 import re
 import time
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Literal
 
@@ -30,8 +29,10 @@ from errors import EmbeddingMismatch
 from rag.db import CollectionRow, Database
 from rag.index.embeddings import EmbeddingModel
 from rag.index.fusion import Candidates, best_first, fuse, gate, ranks
-from rag.index.lexical import STOP_WORDS, LexicalIndex
+from rag.index.lexical import STOP_WORDS, LexicalHits, LexicalIndex
+from rag.index.names import bonuses
 from rag.index.passages import Shelf
+from rag.index.refusal import PRIOR, Calibration, Signals, matched
 from rag.index.reranker import Reranker
 from rag.index.sentences import sentences
 from rag.index.store import VectorStore
@@ -47,24 +48,14 @@ LANGUAGE_WORDS, LANGUAGE_SHARE = 4, 0.2
 """From so many words on, with a smaller share of English stop words, a question is taken not to be English: so are 99
 and 95 % of XQuAD's questions in Spanish and German, and 0.2 % of SQuAD's. English words that are no sentence lose
 nothing: SQuAD's questions without their stop words have R@1 .872 instead of .874."""
+NAMED = 50
+"""Best chunks whose documents may be named by the question."""
 RERANKED = 20
 """Best passages that a reranker puts in order: it reads each of them with the question."""
 
-INTERCEPT, TOP_COSINE, COVERAGE = -12.19, 16.01, 19.88
-THRESHOLD, NEAR = 0.398, 0.5
-"""When to refuse. Fitted by `bench/fit_refusal.py` on MiniLM's cosines over 722 paragraphs of SQuAD v2: 1,779 of their
-questions against 427 of other sets. Held out: 2.6 % of SQuAD's questions are refused, and 100, 98 and 92 % of those of
-sec_10q, chunking_eval and MTRAG-UN. Over MTRAG-UN's passages: 94 % of SQuAD's questions, and wrongly 3 of 18 first
-questions and 12 % of last turns that were asked without their history. It tells off-topic, not a missing answer: of
-SQuAD's unanswerable questions 7 % are refused. From a cosine of NEAR on nothing is refused: a question in other words
-than those of the documents covers none (it changes no rate of foreign questions, and makes 12 % of last turns 11 %).
-Another embedding model has other cosines and wants its own constants.
-"""
-SENTENCE, LOOKED_AT, STATEMENT = 0.45, 4, 4
-"""Before it refuses, it looks at the sentences of the best passages: one of four words or more that is so near to the
-question lets it through. Over SQuAD 1.0 % of its questions are then refused, and 91, 87 and 84 % of those of sec_10q,
-chunking_eval and MTRAG-UN (`bench/retrieval.py`); of the 40 questions about the samples 0 instead of 4, and of the 8
-foreign ones still 6 (`bench/answers.py`)."""
+LOOKED_AT, STATEMENT = 4, 4
+"""Before it refuses, it looks at the sentences of so many passages, if they have so many words: a chunk of several
+matters is far from a question about one of them, the one sentence is not."""
 
 
 class HybridRetriever(BaseRetriever):
@@ -80,6 +71,8 @@ class HybridRetriever(BaseRetriever):
     """Passages that `invoke` gives."""
     options: RetrievalOptions = RetrievalOptions()
     reranker: Reranker | None = None
+    calibration: Callable[[str], Calibration] = lambda _: PRIOR
+    """When questions are refused over a collection, by its id."""
 
     def retrieve(
         self, question: str, *, history: Sequence[str] = (), rewritten: str = "", k: int | None = None
@@ -115,17 +108,30 @@ class HybridRetriever(BaseRetriever):
         )
 
     def _refused(self, found: Candidates, passages: Sequence[Passage]) -> tuple[bool, float]:
-        """Whether the documents are about something else, and how likely they are about the question."""
-        nearest = max(found.cosines.values(), default=NEAR)
-        # An unreadable question says nothing by its cosine; nor do its words tell enough: by the coverage
-        # alone a third of XQuAD's good questions in Arabic and Chinese were refused.
-        confidence = answerable(nearest if found.readable else NEAR, found.coverage)
-        if not (found.readable and found.cosines):
-            return not found.words, confidence
-        foreign = confidence < THRESHOLD and nearest < NEAR
-        if foreign:
-            foreign = self._best_sentence(found.vector, passages[:LOOKED_AT]) < SENTENCE
-        return foreign, confidence
+        """Whether the question is foreign to every collection, and how likely one of them is about it."""
+        judged = [(self.calibration(id_), signals) for id_, signals in found.signals.items()]
+        refused = all(calibration.refuses(signals) for calibration, signals in judged)
+        if refused and found.readable and found.vector:
+            sentence = self._best_sentence(found.vector, passages[:LOOKED_AT])
+            judged = [(calibration, signals.with_sentence(sentence)) for calibration, signals in judged]
+            refused = all(calibration.refuses(signals) for calibration, signals in judged)
+        return refused, max(calibration.confidence(signals) for calibration, signals in judged)
+
+    def measure(self, questions: Iterable[str]) -> Iterator[Signals]:
+        """The signals of each question over the one collection, the sentences looked at: what a calibration is made of.
+
+        Raises:
+            EmbeddingMismatch, StoreError, ConfigurationError: as `retrieve` does.
+        """
+        (collection,) = self.collection_ids
+        known: dict[str, list[float]] = {}
+        for question in questions:
+            if found := self.candidates(question):
+                signals = found.signals[collection]
+                if found.readable and found.vector:
+                    passages = self.passages(found, question, LOOKED_AT)
+                    signals = signals.with_sentence(self._best_sentence(found.vector, passages, known))
+                yield signals
 
     @override
     def _get_relevant_documents(self, query: str, *, run_manager: CallbackManagerForRetrieverRun) -> list[Document]:
@@ -164,21 +170,29 @@ class HybridRetriever(BaseRetriever):
                 )
         return [id_ for id_, _, _ in rows]
 
-    def _best_sentence(self, vector: Sequence[float], passages: Sequence[Passage]) -> float:
-        """Cosine of what was searched and of the sentence of `passages` that is nearest to it; -1 where there is none.
+    def _best_sentence(
+        self, vector: Sequence[float], passages: Sequence[Passage], known: dict[str, list[float]] | None = None
+    ) -> float:
+        """Cosine of what was searched and of the nearest sentence of `passages`; -1 where there is none.
 
-        A chunk of several matters is far from a question about one of them, the one sentence is not.
+        Args:
+            vector: what was searched.
+            passages: where it looks.
+            known: vectors of sentences, by their texts; those that it lacks are added.
         """
         import numpy as np
 
+        known = {} if known is None else known
         spans = ((passage.text, span) for passage in passages for span in sentences(passage.text))
         # A name alone, as headings have it, is near to every question that names it.
         texts = {text[start:end] for text, (start, end) in spans if len(text[start:end].split()) >= STATEMENT}
-        texts = {text for text in texts if self.embeddings.count(text) <= self.embeddings.max_tokens}
-        if not texts:
+        new = sorted(text for text in texts - known.keys() if self.embeddings.count(text) <= self.embeddings.max_tokens)
+        known |= zip(new, self.embeddings.embed_documents(new), strict=True)
+        vectors = [known[text] for text in texts if text in known]
+        if not vectors:
             return -1.0
         query = np.asarray(vector) / np.linalg.norm(vector)
-        return float((np.asarray(self.embeddings.embed_documents(sorted(texts))) @ query).max())
+        return float((np.asarray(vectors) @ query).max())
 
     # --- candidates -----------------------------------------------------------------------------------------------
 
@@ -200,24 +214,27 @@ class HybridRetriever(BaseRetriever):
         words: dict[int, float] = {}
         phrases: dict[int, float] = {}
         cosines: dict[int, float] = {}
-        covered = best_covered = 0.0
+        signals: dict[str, Signals] = {}
+        covered = 0.0
+        readable = not (self.embeddings.latin_only and _is_foreign_script(question))
+        texts = _texts(question, asked, rewritten)
         for id_ in collections:
-            if self.options.words:
-                hits = self.lexical.search(id_, _texts(question, asked, rewritten))
-                words |= hits.words
-                phrases |= hits.phrases
-                covered = max(covered, hits.coverage[0])
-                best_covered = max(best_covered, *hits.coverage[:2])
-            if self.options.dense:
-                cosines |= self._cosines(id_, vector, words)
+            hits = self.lexical.search(id_, texts) if self.options.words else LexicalHits({}, {}, (0.0,))
+            near = self._cosines(id_, vector, hits.words) if self.options.dense else {}
+            words |= hits.words
+            phrases |= hits.phrases
+            cosines |= near
+            covered = max(covered, hits.coverage[0])
+            # Older questions than the one before say little of what this one is about.
+            coverage = matched([text for text, _ in texts[:2]], hits.coverage)
+            signals[id_] = Signals(max(near.values(), default=0.0), coverage, readable and self.options.dense)
         if not words and not cosines:
             return None
-        readable = not (self.embeddings.latin_only and _is_foreign_script(question))
         # Vectors of another language are worth less than they seem: the gate would let them decide.
         gated = self.options.gate and readable and not asked and not rewritten
         gated = gated and not (self.embeddings.latin_only and _is_foreign_language(question))
         weight = gate(covered) if gated else 1.0
-        return Candidates(words, phrases, cosines, best_covered, weight, readable, vector)
+        return Candidates(words, phrases, cosines, weight, readable, vector, signals)
 
     def _vector(self, question: str, asked: Sequence[str], rewritten: str) -> list[float]:
         """The direction that is searched: the sum of cosines is the cosine with the sum of unit vectors."""
@@ -262,7 +279,12 @@ class HybridRetriever(BaseRetriever):
         scores = fuse(found, self.options)
         dense, lexical = ranks(found.cosines), ranks(found.lexical(self.options))
         shelf = Shelf(self.database, self.owner)
-        picked = shelf.passages(best_first(scores), max(k, RERANKED) if self.reranker else k, self.options)
+        best = best_first(scores)
+        if self.options.names:
+            for row, bonus in bonuses(question, shelf.names(best[:NAMED])).items():
+                scores[row] += bonus
+            best[:NAMED] = sorted(best[:NAMED], key=scores.__getitem__, reverse=True)
+        picked = shelf.passages(best, max(k, RERANKED) if self.reranker else k, self.options)
         passages = [
             replace(
                 passage,
@@ -287,11 +309,6 @@ def _texts(question: str, asked: Sequence[str], rewritten: str) -> list[tuple[st
     if rewritten:
         texts.append((rewritten, 1.0))
     return texts
-
-
-def answerable(top_cosine: float, coverage: float) -> float:
-    """Probability that the documents are about the question: a logistic regression, see INTERCEPT."""
-    return 1.0 / (1.0 + math.exp(-(INTERCEPT + TOP_COSINE * top_cosine + COVERAGE * coverage)))
 
 
 def _is_foreign_script(text: str) -> bool:

@@ -8,14 +8,19 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
+from dataclasses import fields
+from functools import partial
+from itertools import takewhile
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
 from errors import ConfigurationError
 from rag.db import Database
+from rag.index.calibrations import Calibrations
 from rag.index.embeddings import EmbeddingModel
 from rag.index.lexical import LexicalIndex
+from rag.index.refusal import Signals, calibrate
 from rag.index.reranker import Reranker
 from rag.index.retriever import HybridRetriever
 from rag.index.store import VectorStore
@@ -28,13 +33,15 @@ def read_options(values: dict[str, Any]) -> RetrievalOptions:
     Raises:
         ConfigurationError: there is no such option, or its value cannot be used.
     """
+    known = [field.name for field in fields(RetrievalOptions)]
+    if unknown := [name for name in values if name not in known]:
+        raise ConfigurationError(f"There is no step of retrieval “{unknown[0]}”.", f"There are: {', '.join(known)}.")
     try:
         options = TypeAdapter(RetrievalOptions).validate_python(values)
     except ValidationError as error:
         first = error.errors()[0]
-        name = ".".join(str(part) for part in first["loc"])
         raise ConfigurationError(
-            f"The step of retrieval “{name}” cannot be used: {first['msg'].lower()}.",
+            f"The step of retrieval “{first['loc'][0]}” cannot be used: {first['msg'].lower()}.",
             "Correct it where it is set: GESTALT_RETRIEVAL, or the configuration of an evaluation.",
         ) from None
     if not (options.words or options.dense):
@@ -56,6 +63,7 @@ class Search:
         device: str,
     ) -> None:
         """`model_of(owner, collection_id)` gives the embedding model that answers for a collection."""
+        self.calibrations = Calibrations(database)
         self._database, self._store, self._lexical = database, store, lexical
         self._model_of, self._device = model_of, device
         self._rerankers: dict[str, Reranker] = {}
@@ -80,6 +88,7 @@ class Search:
                 embeddings=embeddings,
                 options=options,
                 reranker=self._reranker(options.reranker),
+                calibration=partial(self.calibrations.load, owner, fingerprint=embeddings.fingerprint),
             )
             for embeddings, ids in by_model.items()
         ]
@@ -107,6 +116,29 @@ class Search:
             for retriever in self.retrievers(owner, collection_ids, options)
         ]
         return _merged(retrievals, k)
+
+    def calibrate(self, interrupted: Callable[[], bool] = lambda: False) -> bool:
+        """Measure anew when questions are refused, where a collection has changed much; whether that came to its end.
+
+        Some seconds of computing for each collection that changed, whatever its size.
+
+        Args:
+            interrupted: asked between two questions; where it is true the rest is left for another time.
+
+        Raises:
+            StoreError, ConfigurationError: as retrieval does.
+        """
+        for owner, collection_id, fingerprint in self.calibrations.all_stale():
+            (retriever,) = self.retrievers(owner, [collection_id], RetrievalOptions())
+
+            def measure(questions: Sequence[str], retriever: HybridRetriever = retriever) -> list[Signals]:
+                return list(takewhile(lambda _: not interrupted(), retriever.measure(questions)))
+
+            calibration = calibrate(self.calibrations.sample(owner, collection_id), measure)
+            if interrupted():
+                return False
+            self.calibrations.save(owner, collection_id, fingerprint, calibration)
+        return True
 
     def _reranker(self, name: str) -> Reranker | None:
         if not name:

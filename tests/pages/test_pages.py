@@ -66,9 +66,9 @@ def test_a_question_is_answered_and_shows_its_sources(app: AppTest, services: Re
     app.chat_input[0].set_value(QUESTION).run()
     settle(app, services, lambda: answered(services))
     shown = texts(app)
-    assert "is 62 metres long. :green[**\\[1\\]**]" in shown
+    assert "is 62 metres long. :green-badge[[\u00a01\u00a0](#source-" in shown
     assert "pier\\.md" in shown
-    assert ":green-background[" in shown
+    assert ":yellow-background[" in shown
     assert "parrot · first word after" in shown
     assert app.query_params["c"] == services.conversations.list(LOCAL_OWNER)[0].id
     assert button(app, "How long is the pier at Ganne…")

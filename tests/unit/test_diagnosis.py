@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from typing_extensions import override
 
-from rag.index import retriever as retriever_module
 from rag.index.diagnosis import Diagnosis, Stage, diagnose
 from rag.index.fusion import Candidates
+from rag.index.refusal import PRIOR
 from rag.index.retriever import HybridRetriever
 from rag.schema import Fusion, RetrievalOptions
 from tests.small_library import FIRE, PUFFIN, TEXTS, SmallLibrary, small_library
@@ -108,8 +108,8 @@ class Scripted(HybridRetriever):
 def test_lost_by_the_order_of_both(library: SmallLibrary) -> None:
     # By reciprocal ranks a second and a second place are less than a first and a third.
     found = Candidates(
-        words={1: 3.0, 3: 2.0, 2: 1.0}, phrases={}, cosines={2: 0.9, 3: 0.8, 1: 0.7}, coverage=1.0, gate=1.0,
-        readable=True, vector=library.embeddings.embed_query("q"),
+        words={1: 3.0, 3: 2.0, 2: 1.0}, phrases={}, cosines={2: 0.9, 3: 0.8, 1: 0.7}, gate=1.0,
+        readable=True, vector=library.embeddings.embed_query("q"), signals={},
     )  # fmt: skip
     fields = {name: getattr(library.retriever("c"), name) for name in HybridRetriever.model_fields}
     retriever = Scripted(**fields | {"options": RetrievalOptions(fusion=Fusion.RANKS), "found": found})
@@ -120,11 +120,10 @@ def test_lost_by_the_order_of_both(library: SmallLibrary) -> None:
     assert diagnosis.lost.remedy.startswith("Showing 3 passages would have kept it.")
 
 
-def test_lost_by_the_threshold(library: SmallLibrary, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(retriever_module, "THRESHOLD", 1.1)
-    monkeypatch.setattr(retriever_module, "NEAR", 2.0)
-    monkeypatch.setattr(retriever_module, "SENTENCE", 2.0)
-    diagnosis = ask(library, "When do puffins breed?", PUFFIN)
+def test_lost_by_the_threshold(library: SmallLibrary) -> None:
+    retriever = library.retriever("c")
+    retriever.calibration = lambda _: replace(PRIOR, threshold=1e9)
+    diagnosis = diagnose([retriever], "When do puffins breed?", PUFFIN, k=3)
     assert diagnosis.lost is not None
     assert diagnosis.lost.stage is Stage.THRESHOLD
     assert "Only from the documents" in diagnosis.lost.remedy

@@ -13,10 +13,10 @@ FOUND = Candidates(
     words={1: 9.0, 2: 5.0, 3: 1.0},
     phrases={2: 30.0},
     cosines={1: 0.2, 2: 0.3, 4: 0.7, 5: 0.1},
-    coverage=0.5,
     gate=1.0,
     readable=True,
     vector=(1.0,),
+    signals={},
 )
 """1 is the best by words, 4 by vectors, 2 by its phrases; 3 has no cosine."""
 DEFAULT = RetrievalOptions()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +11,8 @@ import pytest
 
 from errors import EmbeddingMismatch
 from rag.index import retriever as module
-from rag.index import retriever as retriever_module
 from rag.index.embeddings import EmbeddingModel, embedded_folder
-from rag.index.retriever import answerable
+from rag.index.refusal import PRIOR
 from tests.small_library import FERRY, FIRE, PUFFIN, RENT, TEXTS, SmallLibrary, Words, small_library
 
 
@@ -99,22 +99,37 @@ def test_a_foreign_question_is_refused_and_still_shows_what_is_nearest(filled: S
     assert len(found.passages) == 2
 
 
-def test_a_sentence_that_is_near_lets_a_doubtful_question_through(
-    filled: SmallLibrary, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_sentence_that_is_near_lets_a_doubtful_question_through(filled: SmallLibrary) -> None:
     minutes = " ".join(f"Point {n} of quorum {n} budget {n} roof {n} gutter {n} heating {n}." for n in range(12))
     filled.add("c", "minutes", [f"{minutes} Henrik kindled our boiler. Boiler!"])
-    # As if both the chunk's cosine and the coverage spoke against every question.
-    monkeypatch.setattr(retriever_module, "THRESHOLD", 1.1)
-    monkeypatch.setattr(retriever_module, "NEAR", 2.0)
     retriever = filled.retriever("c")
+    found = retriever.candidates("Henrik kindled boiler")
+    assert found is not None
+    signals = found.signals["c"]
+    # The chunk alone is refused, and what is nearer is not.
+    limit = PRIOR.score(signals) + 0.1
+    retriever.calibration = lambda _: replace(PRIOR, threshold=limit)
     assert not retriever.retrieve("Henrik kindled boiler").refused
-    monkeypatch.setattr(retriever_module, "SENTENCE", 0.999)
+    retriever.calibration = lambda _: replace(PRIOR, threshold=limit, strictness=20.0)
     assert retriever.retrieve("Henrik kindled boiler").refused
 
 
-def test_confidence_grows_with_cosine_and_coverage() -> None:
-    assert answerable(0.1, 0.1) < answerable(0.5, 0.1) < answerable(0.5, 0.5) < answerable(0.9, 0.9) < 1
+def test_each_collection_judges_by_its_own_calibration(house: SmallLibrary) -> None:
+    house.add("c1", "d1", [PUFFIN, *TEXTS[4:14]])
+    house.add("c2", "d2", [FERRY, *TEXTS[14:24]])
+    both = house.retriever("c1", "c2")
+    both.calibration = lambda id_: replace(PRIOR, threshold=1e9 if id_ == "c1" else -1.0)
+    assert not both.retrieve("when do puffins breed").refused, "one of them does not refuse"
+    both.calibration = lambda _: replace(PRIOR, threshold=1e9)
+    found = both.retrieve("when do puffins breed")
+    assert found.refused
+    assert found.confidence < 0.01
+
+
+def test_signals_are_measured_for_each_question(filled: SmallLibrary) -> None:
+    near, far = filled.retriever("c").measure(["When do puffins breed on the cliffs?", "Which semiconductors yield?"])
+    assert near.nearest > far.nearest
+    assert near.matched > far.matched == 0
 
 
 def test_history_leads_a_follow_up(filled: SmallLibrary) -> None:

@@ -8,9 +8,20 @@ from typing import Any
 
 import pytest
 
-from backends.base import ModelInfo
+from backends.base import Loaded, ModelInfo
 from errors import BackendUnavailable, ConfigurationError, LibraryLocked, RequestRejected, StoreError
-from rag.schema import LOCAL_OWNER, DocumentState, Finish, Finished, Message, Retrieval
+from rag.index.diagnosis import Diagnosis, Stage
+from rag.index.search import read_options
+from rag.schema import (
+    LOCAL_OWNER,
+    DocumentState,
+    Finish,
+    Finished,
+    Fusion,
+    Message,
+    Retrieval,
+    RetrievalOptions,
+)
 from services import SAMPLE_QUESTIONS, Ask, Services, sample_files
 from settings import Settings
 from tests.conftest import Rehearsal
@@ -213,3 +224,59 @@ def test_documents_of_two_collections_do_not_mix(services: Rehearsal) -> None:
     assert [p.document for p in found.passages] == ["moon.txt"]
     with pytest.raises(ConfigurationError, match="no collection"):
         services.retrieve("bob", "How wide is the moon?", collections=("other",))
+
+
+def test_a_passage_that_does_not_fit_the_window_is_lost_there(
+    services: Rehearsal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    services.put_pier()
+    for number in range(4):
+        services.put(f"pier-{number}.md", f"Pier {number} is long: {'a plank of the pier, ' * 8}".encode())
+    expected = "Leo Marsh repaired it"
+
+    def diagnose(window: int) -> Diagnosis:
+        monkeypatch.setattr(services.backend, "load", lambda *_: Loaded(context_window=window))
+        services.manager.unload("scripted", "parrot")
+        services.manager.load("scripted", "parrot")
+        return services.diagnose(
+            LOCAL_OWNER, "Is a plank of the pier long?", expected, k=9, model=("scripted", "parrot")
+        )
+
+    roomy = diagnose(8000)
+    assert roomy.lost is None
+    assert roomy.findings[-1].stage is Stage.BUDGET
+    narrow = diagnose(460)
+    assert narrow.lost is not None
+    assert narrow.lost.stage is Stage.BUDGET
+    assert "more do not fit" in narrow.lost.said
+    full = diagnose(60)
+    assert full.lost is not None
+    assert "the model has room for" in full.lost.said
+
+
+def test_the_budget_is_not_looked_at_without_a_model(services: Rehearsal) -> None:
+    services.put_pier()
+    found = services.diagnose(LOCAL_OWNER, QUESTION, "Leo Marsh repaired it", model=("scripted", "parrot"))
+    assert found.lost is None
+    assert "not loaded" in found.findings[-1].said
+
+
+def test_steps_of_retrieval_come_from_the_settings(tmp_path: Path) -> None:
+    settings = Settings(data_dir=tmp_path / "data", retrieval={"neighbours": 2, "fusion": "ranks"})
+    services = Services(settings)
+    assert services.retrieval == RetrievalOptions(neighbours=2, fusion=Fusion.RANKS)
+    services.close()
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"colour": 1}, "colour"),
+        ({"neighbours": "many"}, "neighbours"),
+        ({"fusion": "votes"}, "fusion"),
+        ({"words": False, "dense": False}, "Neither words nor vectors"),
+    ],
+)
+def test_a_step_that_there_is_not_is_named(values: dict[str, Any], said: str) -> None:
+    with pytest.raises(ConfigurationError, match=said):
+        read_options(values)

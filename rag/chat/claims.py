@@ -1,0 +1,297 @@
+"""What a text says that can be held against another text: its statements, words, numbers, names and negations.
+
+Knows English best; in other languages stems and negations are missed, and Chinese, Japanese and Korean are compared by
+pairs of characters. Knows nothing of passages, models or verdicts.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
+from functools import lru_cache
+from itertools import pairwise
+
+import snowballstemmer
+
+from rag.index.lexical import STOP_WORDS
+from rag.index.sentences import sentences
+
+_UNSPACED = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7ff"
+_TOKEN = re.compile(
+    rf"(?P<number>\d+(?:[.,:]\d+)*)(?:(?:st|nd|rd|th|s)\b)?|(?P<unspaced>[{_UNSPACED}]+)"
+    rf"|(?:[^\W\d_]\.){{2,}}|[^\W\d_{_UNSPACED}][^\W_{_UNSPACED}]*(?:['’][^\W\d_]+)?"
+)
+_THOUSANDS = re.compile(r"\d{1,3}(,\d{3})+(\.\d+)?")
+_SMALL = (
+    "zero . two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen "
+)
+_SMALL += "eighteen nineteen"
+_ORDINAL = "fourth fifth sixth seventh eighth ninth tenth eleventh twelfth thirteenth fourteenth fifteenth sixteenth "
+_ORDINAL += "seventeenth eighteenth nineteenth twentieth"
+_TENS = "twenty thirty forty fifty sixty seventy eighty ninety"
+_NUMBER_WORDS = (
+    {word: n for n, word in enumerate(_SMALL.split())}
+    | {word: n for n, word in enumerate(_ORDINAL.split(), 4)}
+    | {word: 10 * n for n, word in enumerate(_TENS.split(), 2)}
+    | {"dozen": 12}
+)
+"""“One”, “first”, “second” and “third” are as often no numbers."""
+_TIMES = {"hundred": 100, "thousand": 1000, "million": 10**6, "billion": 10**9, "trillion": 10**12}
+
+NEGATIONS = frozenset(
+    """not never no nor none neither nobody nothing nowhere without cannot hardly scarcely barely unable impossible
+    fail fails failed refuse refuses refused lack lacks lacked deny denies denied""".split()
+)
+_NO_NEGATION = frozenset(("not only", "not just", "not merely", "no doubt"))
+SCOPE = 6
+"""Words after a negation that it is taken to deny."""
+BEFORE = 3
+"""Words before it that it may belong to: “Dogs are not allowed”."""
+
+_OPENERS = frozenset(
+    """according additionally afterwards almost alternatively although always another anyone anything apart approximately
+    around aside based basically besides between certainly clearly consequently conversely currently despite
+    due each eventually every everyone everything except finally firstly following formerly fortunately furthermore
+    generally given hence historically however hundreds ideally importantly including indeed initially instead
+    lastly later lately like likewise many mainly maybe meanwhile moreover most mostly much namely nearly nevertheless
+    next nobody nonetheless normally notably note nothing nowadays obviously occasionally often okay one ones originally
+    otherwise overall part particularly people perhaps please plus possibly presumably previously primarily probably
+    quite rather recently regarding roughly secondly several similarly simply since so some someone something sometimes
+    somewhat soon specifically still subsequently such sure surely therefore thereby third thirdly though thousands thus
+    today together tomorrow traditionally two typically ultimately unfortunately unlike unless upon usually various
+    well whatever whenever whereas wherever whether whichever whoever within yes yesterday yet
+    add ask avoid be begin book bring buy call check choose click come consider contact do enter find follow get give go
+    have help keep leave let look make open pay prepare press put read remember run see select send set show sign speak
+    start stay stop take tell think try turn use visit wait wear welcome write""".split()
+)
+"""Words that often begin a sentence and are no names."""
+
+
+_FORMS = {
+    form: base
+    for base, *forms in map(
+        str.split,
+        """become became/begin began begun/bend bent/bind bound/bite bit bitten/blow blew blown/break broke broken
+        bring brought/build built/burn burnt/buy bought/catch caught/choose chose chosen/come came/creep crept/deal dealt
+        dig dug/draw drew drawn/drink drank drunk/drive drove driven/eat ate eaten/fall fell fallen/feed fed/feel felt
+        fight fought/find found/fly flew flown/forget forgot forgotten/forgive forgave/freeze froze frozen/get got gotten
+        give gave given/go went gone/grow grew grown/hang hung/have has had/hear heard/hide hid hidden/hold held/keep kept
+        know knew known/lay laid/lead led/learn learnt/leave left/lend lent/lose lost/make made/mean meant/meet met/pay paid
+        ride rode ridden/ring rang rung/rise rose risen/run ran/say said/see saw seen/sell sold/send sent/shake shook shaken
+        shine shone/shoot shot/show shown/shrink shrank shrunk/sing sang sung/sink sank sunk/sit sat/sleep slept/slide slid
+        speak spoke spoken/spend spent/spin spun/stand stood/steal stole stolen/stick stuck/strike struck/swear swore sworn
+        sweep swept/swim swam swum/swing swung/take took taken/teach taught/tear tore torn/tell told/think thought
+        throw threw thrown/understand understood/wake woke woken/wear wore worn/weave wove woven/win won/wind wound
+        write wrote written/man men/woman women/child children/foot feet/tooth teeth/mouse mice/person people/life lives
+        wife wives/knife knives/leaf leaves/half halves""".replace("\n", "/").split("/"),
+    )
+    for form in forms
+}
+"""Forms that the stemmer leaves apart."""
+
+
+@lru_cache(maxsize=20_000)
+def _stem(word: str) -> str:
+    folded = unicodedata.normalize("NFKD", word).encode("ascii", "ignore").decode() or word
+    folded = _FORMS.get(folded, folded)
+    return str(snowballstemmer.stemmer("english").stemWord(folded))
+
+
+# --- statements ---------------------------------------------------------------------------------------------------
+
+_ENUMERATOR = re.compile(r"[\W_]*(?:\d{1,2}[.)])?[\W_]*")
+_NEW_ITEM = re.compile(r"[#|*•–—\-+>]|\d{1,2}[.)]\s")
+
+
+def statements(text: str) -> list[tuple[int, int]]:
+    """The `(start, end)` of each sentence or item of `text`; lines that were only wrapped are one again.
+
+    The text of a PDF has the line breaks of its page, and a small model copies them.
+    """
+    width = max((len(line) for line in text.splitlines()), default=0)
+    found: list[tuple[int, int]] = []
+    for start, end in sentences(text):
+        if found and _goes_on(text, found[-1], start, width):
+            found[-1] = (found[-1][0], end)
+        else:
+            found.append((start, end))
+    return [(start, end) for start, end in found if not _ENUMERATOR.fullmatch(text, start, end)]
+
+
+def _goes_on(text: str, before: tuple[int, int], start: int, width: int) -> bool:
+    """Whether the piece that begins at `start` belongs to the one before it."""
+    if text[before[1] : start].count("\n") > 1 and text[before[1] : start].strip(" \n\t"):
+        return False
+    if _ENUMERATOR.fullmatch(text, *before):
+        return text[before[1] : start].count("\n") <= 1
+    if text[before[1] : start].count("\n") != 1 or text[before[1] - 1] in ".!?:;|" or _NEW_ITEM.match(text, start):
+        return False
+    line = before[1] - (text.rfind("\n", 0, before[1]) + 1)
+    return text[start].islower() or (line >= 40 and line >= 0.7 * width)
+
+
+# --- words --------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Name:
+    """A number, or a run of capitalised words."""
+
+    stems: tuple[str, ...]
+    parts: tuple[str, ...]
+    """Its words as they are written."""
+    at: int
+    """Position of its first word."""
+    number: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """A text as it is compared. A stem of a number is `#` and its value."""
+
+    sequence: tuple[str, ...]
+    """Stems of all its words, stop words as empty texts."""
+    forms: tuple[str, ...]
+    """The words themselves, in lower case."""
+    content: frozenset[str]
+    names: tuple[Name, ...]
+    heads: tuple[str, ...]
+    """For each negation the stem after it, which it denies first."""
+    denied: frozenset[str]
+    """Stems that stand within reach of a negation."""
+
+    @property
+    def numbers(self) -> frozenset[str]:
+        """Stems of its numbers."""
+        return frozenset(stem for name in self.names if name.number for stem in name.stems)
+
+
+@dataclass(slots=True)
+class _Token:
+    text: str
+    start: int
+    end: int
+    lower: str
+    stem: str
+    also: str = ""
+    number: bool = False
+
+
+def _tokens(text: str) -> list[_Token]:
+    found: list[_Token] = []
+    for match in _TOKEN.finditer(text):
+        word, start, end = match.group(), match.start(), match.end()
+        lower = word.casefold().replace("’", "'")
+        if match["number"]:
+            value = match["number"]
+            value = value.replace(",", "") if _THOUSANDS.fullmatch(value) else value
+            value = value.lstrip("0") if ":" in value else value
+            found.append(_Token(word, start, end, lower, f"#{value}", number=True))
+        elif match["unspaced"]:
+            pairs = ["".join(pair) for pair in pairwise(word)] or [word]
+            found.extend(_Token(pair, start + n, start + n + 2, pair, pair) for n, pair in enumerate(pairs))
+        elif lower in _TIMES and found and found[-1].number and found[-1].end >= start - 2:
+            _multiply(found[-1], _TIMES[lower], end, text)
+        elif lower in _NUMBER_WORDS:
+            last = found[-1] if found else None
+            if last and last.lower in _TENS and last.number and last.end >= start - 1 and _NUMBER_WORDS[lower] < 10:
+                last.stem = f"#{int(last.stem[1:]) + _NUMBER_WORDS[lower]}"
+                last.text, last.end = text[last.start : end], end
+            else:
+                found.append(_Token(word, start, end, lower, f"#{_NUMBER_WORDS[lower]}", number=True))
+        else:
+            found.append(_word(word, start, end, lower))
+    return found
+
+
+def _multiply(token: _Token, times: int, end: int, text: str) -> None:
+    """“7.5 million” is 7500000, and is also found as 7.5."""
+    with suppress(InvalidOperation):
+        value = Decimal(token.stem[1:]) * times
+        token.also, token.stem = token.stem, f"#{value.normalize():f}"
+        token.text, token.end = text[token.start : end], end
+
+
+def _word(word: str, start: int, end: int, lower: str) -> _Token:
+    if "." in word:  # U.S.
+        lower = lower.replace(".", "")
+    elif lower.endswith("n't"):
+        lower = "not"
+    elif "'" in lower:
+        lower = lower.partition("'")[0]
+    stop = lower in STOP_WORDS and not (word.isupper() and len(word) > 1)  # the US, the WHO
+    return _Token(word, start, end, lower, "" if stop else _stem(lower))
+
+
+def read(text: str, names: Iterable[str] = (), common: Iterable[str] = ()) -> Words:
+    """`text` as it is compared.
+
+    Args:
+        text: any text.
+        names: stems that are known to be names: a capital at the beginning of a sentence says little.
+        common: stems that are known to be none.
+    """
+    tokens = _tokens(text)
+    sequence = tuple(token.stem for token in tokens)
+    content = {stem for stem in sequence if stem} | {token.also for token in tokens if token.also}
+    heads, denied = _denied(tokens)
+    found = _names(text, tokens, frozenset(names), frozenset(common))
+    return Words(sequence, tuple(token.lower for token in tokens), frozenset(content), found, heads, denied)
+
+
+def _denied(tokens: list[_Token]) -> tuple[tuple[str, ...], frozenset[str]]:
+    heads, denied = list[str](), set[str]()
+    for at, token in enumerate(tokens):
+        after = tokens[at + 1].lower if at + 1 < len(tokens) else ""
+        if token.lower in NEGATIONS and f"{token.lower} {after}" not in _NO_NEGATION:
+            reach = [other.stem for other in tokens[at + 1 : at + 1 + SCOPE] if other.stem]
+            heads.append(reach[0] if reach else "")
+            denied |= {*reach, *(other.stem for other in tokens[max(0, at - BEFORE) : at] if other.stem)}
+    return tuple(heads), frozenset(denied)
+
+
+def _names(text: str, tokens: list[_Token], names: frozenset[str], common: frozenset[str]) -> tuple[Name, ...]:
+    capital = [
+        bool(token.stem) and token.text[0].isupper() and not token.number and token.lower not in NEGATIONS
+        for token in tokens
+    ]
+    found: list[Name] = []
+    at = 0
+    while at < len(tokens):
+        token = tokens[at]
+        if token.number:
+            found.append(Name((token.stem,), (token.text,), at, number=True))
+        elif capital[at]:
+            last = at
+            while last + 1 < len(tokens) and capital[last + 1] and tokens[last + 1].start - tokens[last].end <= 2:
+                last += 1
+            first = at
+            if _begins(text, token.start) and not _is_name(tokens[at : last + 1], names, common):
+                first += 1
+            if first <= last:
+                run = tokens[first : last + 1]
+                stems, parts = tuple(each.stem for each in run), tuple(each.text for each in run)
+                found.append(Name(stems, parts, first, number=False))
+            at = last
+        at += 1
+    return tuple(found)
+
+
+def _begins(text: str, start: int) -> bool:
+    """Whether a word at `start` may have its capital because a sentence begins there."""
+    before = text[:start].rstrip(" \"'“‘(*_[")
+    return not before or before[-1] in ".!?:;\n#|•–-"
+
+
+def _is_name(run: list[_Token], names: frozenset[str], common: frozenset[str]) -> bool:
+    """Whether the first word of a sentence begins a name."""
+    first = run[0]
+    if first.stem in names:
+        return True
+    if first.stem in common or first.lower in _OPENERS:
+        return False
+    return len(run) > 1 or not first.lower.endswith(("ly", "ing", "ed", "s"))

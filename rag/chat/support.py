@@ -1,0 +1,219 @@
+"""How likely a passage supports a sentence of an answer: 16 features and a logistic regression.
+
+It sees what stands where: a number, a name or a word in another's place, a negation, a sentence that no passage holds.
+It does not see what words mean together: contradiction in other words, a swapped relation between words that all stand
+in one sentence, a conclusion, a paraphrase that shares no words. On sentences that experts wrote about science it is
+right about supported ones in 7 of 10 cases only. A cross-encoder trained on such pairs goes further (`entailment.py`).
+
+`bench/support.py` fits the weights and measures them. Knows nothing of answers as a whole or of citations.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+from rag.chat.claims import Name, Words, read
+from rag.chat.evidence import Evidence, Span
+
+CANDIDATES = 4
+"""Spans that a claim is held against: the first by words and cosine."""
+TERMS = 6
+"""Numbers and names of a claim that are looked up with their neighbours."""
+FRAGMENT = 3
+"""Words, stop words aside, of the longest sentence that is read as an answer to its question and not by itself."""
+NEAR = 0.7
+"""Cosine from which on a whole sentence is not far from a span."""
+
+_ITEM = re.compile(r"\s*(?:[#>*•–—+-]+\s+|\(?\d{1,2}[.)]\s+)+")
+_MARKUP = re.compile(r"[*_`]{1,3}(?=\w)|(?<=[\w.,!?])[*_`]{1,3}")
+_SOURCE = r"(?:passages?|documents?|texts?|context|sources?|information|reports?)"
+_SAYS = r"(?:says?|states?|mentions?|tells?(?: us)?|shows?|explains?|notes?|indicates?|describes?)"
+_LEAD = re.compile(
+    rf"(?:according to|based on|as (?:stated|mentioned|said) in|from) (?:the|these|this|your) [\w ]{{0,24}}?{_SOURCE}"
+    rf"(?: provided| given| above)?,? (?:that )?"
+    rf"|(?:the|this|your) (?:\w+ )?{_SOURCE} (?:also )?{_SAYS} (?:that |also )?"
+    rf"|the passage is about [^.]{{3,60}}?,? and (?:it )?(?:also )?{_SAYS} that "
+    rf"|(?:the|my) (?:short |final |correct )?answer(?: to (?:the|your) question)? (?:is|would be)(?: that)?:? "
+    rf"|(?:answer:|in short,|in summary,|to sum up,|in other words,|yes,|it {_SAYS} that) ?",
+    re.IGNORECASE,
+)
+_CLAUSE = re.compile(
+    r"[,;] (?:and|but|while|whereas) (?=(?:the|a|an|its?|she|he|they|their|her|his|this|these|there) |[A-Z])"
+    r"|(?<=\w) and (?=(?:it|she|he|they|there) )|; "
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A sentence of an answer, or a clause of it, as it is judged."""
+
+    text: str
+    """Without what only leads in; a fragment has its question before it."""
+    words: Words
+    asked: frozenset[str]
+    """Stems of the question."""
+    fragment: bool
+
+    @property
+    def scope(self) -> frozenset[str]:
+        """Stems that its support speaks of."""
+        return self.words.content | self.asked if self.fragment else self.words.content
+
+
+def read_claim(evidence: Evidence, sentence: str) -> Claim:
+    """What a sentence of an answer to the question of `evidence` says."""
+    said = _MARKUP.sub("", _drop(_ITEM, sentence))
+    said = _drop(_LEAD, said) or sentence
+    words = read(said, evidence.name_stems, evidence.common_stems)
+    fragment = sum(map(bool, words.sequence)) <= FRAGMENT
+    return Claim(f"{evidence.question} {said}" if fragment else said, words, evidence.asked.content, fragment)
+
+
+def _drop(beginning: re.Pattern[str], text: str) -> str:
+    return text[match.end() :] if (match := beginning.match(text)) else text
+
+
+def clauses(sentence: str) -> list[str]:
+    """The clauses of a sentence that have subjects of their own; the sentence alone where there are not several."""
+    parts = [part.strip() for part in _CLAUSE.split(sentence)]
+    return parts if len(parts) > 1 and all(len(part.split()) > FRAGMENT for part in parts) else [sentence]
+
+
+def candidates(evidence: Evidence, claim: Claim, cosines: Sequence[float]) -> list[int]:
+    """Positions of the spans that are most like a claim; `cosines` are those of the claim and of each span."""
+
+    def likeness(place: int) -> float:
+        span = evidence.spans[place]
+        own = evidence.share(span.words.content, claim.words.content)
+        asked = evidence.share(span.words.content, claim.asked)
+        return own + 0.5 * evidence.share(span.around, claim.scope) + 0.3 * asked + cosines[place]
+
+    return sorted(range(len(evidence.spans)), key=likeness, reverse=True)[:CANDIDATES]
+
+
+def features(evidence: Evidence, claim: Claim, span: Span, cosine: float, best: float) -> dict[str, float]:
+    """What speaks for the support of a claim by a span, and what against it; most are shares, 0 to 1.
+
+    Args:
+        evidence: the passages.
+        claim: what is said.
+        span: what may support it.
+        cosine: of the two texts.
+        best: `room(evidence, claim)`.
+    """
+    said, own, around = claim.words.content, span.own, span.around
+    new = said - claim.asked
+    mine = [stem for stem in claim.words.sequence if stem]
+    theirs = [stem for stem in span.words.sequence if stem]
+    pairs, shared = list(pairwise(mine)), set(pairwise(theirs))
+    gaps = [_closeness(evidence, claim, term, span) for term in _terms(claim)]
+    return {
+        # The words that the question did not give.
+        "covered": float(new <= own),
+        "new": evidence.share(own, new),
+        "new_in_passage": evidence.share(evidence.of_passage[span.number], new),
+        "echo": float(not new),
+        # The words of the question.
+        "asked": evidence.share(own, claim.asked),
+        "given": evidence.share(around, said & claim.asked),
+        # The numbers and names: whether they are there, beside the right words, and no others in their place.
+        "numbers": evidence.share(around, claim.words.numbers),
+        "named": float({stem for name in claim.words.names for stem in name.stems} <= around),
+        "rival": min(gaps, default=0.0),
+        "replaced": float(any(_replaced(claim, span, name) for name in claim.words.names)),
+        # Whether another span speaks more of the rest.
+        "place": evidence.share(around, _rest(claim)) - best,
+        # Words in another word's place, weighed by how nearly the rest is the same.
+        "swapped": min(2, _swapped(mine, theirs, own)) * sum(pair in shared for pair in pairs) / (len(pairs) or 1),
+        "denies": float(bool(claim.words.heads) and claim.words.denied.isdisjoint(span.words.denied)),
+        "denied": float(any(head in said and head not in claim.words.denied for head in span.words.heads)),
+        "far": 0.0 if claim.fragment else max(0.0, NEAR - cosine),
+        "cosine": cosine if claim.fragment else 0.5,
+        "fragment": float(claim.fragment),
+    }
+
+
+def room(evidence: Evidence, claim: Claim) -> float:
+    """The most that any span speaks of what a claim says beside its numbers and names."""
+    rest = _rest(claim)
+    return max((evidence.share(span.around, rest) for span in evidence.spans), default=0.0)
+
+
+def _terms(claim: Claim) -> list[Name]:
+    """The numbers and names of a claim that the question did not give."""
+    names = [name for name in claim.words.names if name.number or not claim.asked.issuperset(name.stems)]
+    return names[:TERMS]
+
+
+def _rest(claim: Claim) -> frozenset[str]:
+    return claim.scope.difference(*(term.stems for term in _terms(claim)))
+
+
+def _closeness(evidence: Evidence, claim: Claim, term: Name, span: Span) -> float:
+    """How much nearer to the other words a number or name stands in the span than any other one of its kind does
+    anywhere."""
+    anchors = claim.scope.difference(term.stems)
+    mine = (evidence.closeness(span.number, at, anchors) for at in evidence.places(span, term.stems))
+    others = (
+        evidence.closeness(number, at, anchors)
+        for number, at, name in evidence.names
+        if name.number == term.number and claim.scope.isdisjoint(name.stems)
+    )
+    return max(mine, default=0.0) - max(others, default=0.0)
+
+
+def _replaced(claim: Claim, span: Span, name: Name) -> bool:
+    """Whether the span has another number or name in the place of one that it does not hold."""
+    if not span.own.isdisjoint(name.stems):
+        return False
+    before, after = _beside(claim.words, name)
+    others = (
+        _beside(span.words, other)
+        for other in span.words.names
+        if other.number == name.number and claim.words.content.isdisjoint(other.stems)
+    )
+    return any(before & left or after & right for left, right in others)
+
+
+def _beside(words: Words, name: Name) -> tuple[set[str], set[str]]:
+    """The stems up to three words before and after a number or name."""
+    end = name.at + len(name.stems)
+    before, after = words.sequence[max(0, name.at - 3) : name.at], words.sequence[end : end + 3]
+    return set(before) - {""}, set(after) - {""}
+
+
+def _swapped(mine: Sequence[str], theirs: Sequence[str], own: frozenset[str]) -> int:
+    """How many words of a claim stand between two words that in the span have another one between them."""
+    gaps = set(zip(theirs, theirs[2:], strict=False))
+    runs = zip(mine, mine[1:], mine[2:], strict=False)
+    return sum(word not in own and (before, after) in gaps for before, word, after in runs)
+
+
+INTERCEPT = 0.0
+WEIGHTS: dict[str, float] = {}
+WORDS_INTERCEPT = 0.0
+WORDS_WEIGHTS: dict[str, float] = {}
+THRESHOLD = 0.5
+
+
+def judge(evidence: Evidence, claim: Claim, cosines: Sequence[float] | None) -> tuple[float, int]:
+    """How likely the passages support a claim, 0 to 1, and the position of the span that does so best.
+
+    Args:
+        evidence: the passages, with one span at least.
+        claim: what is said.
+        cosines: of the claim and of each span; words alone decide where there are none.
+    """
+    intercept, weights = (INTERCEPT, WEIGHTS) if cosines is not None else (WORDS_INTERCEPT, WORDS_WEIGHTS)
+    cosines = [0.0] * len(evidence.spans) if cosines is None else cosines
+    best = room(evidence, claim)
+    found = []
+    for place in candidates(evidence, claim, cosines):
+        values = features(evidence, claim, evidence.spans[place], cosines[place], best)
+        found.append((intercept + sum(weight * values[name] for name, weight in weights.items()), place))
+    logit, place = max(found, key=lambda item: item[0])
+    return 1 / (1 + math.exp(-logit)), place

@@ -1,0 +1,332 @@
+"""What a stored answer shows: its checks, the passages in their pages, the ledger, and what a person thinks of it."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from reportlab.pdfgen.canvas import Canvas
+from streamlit.testing.v1 import AppTest
+
+from errors import UnreadableDocument
+from rag.schema import (
+    LOCAL_OWNER,
+    Check,
+    Citation,
+    DocumentRecord,
+    DocumentState,
+    Feedback,
+    Finish,
+    Ledger,
+    Message,
+    Part,
+    Passage,
+    Role,
+    Share,
+    Timings,
+    Usage,
+    Verdict,
+)
+from tests.conftest import Rehearsal
+from tests.pages.test_pages import app, button, texts
+
+__all__ = ["app"]
+
+PIER = "The pier at Gannet Holm is 62 metres long. Leo Marsh repaired it in April."
+LONG = "The pier is 62 metres long."
+REPAIRED = "It was repaired in 1987 by Juno Hale."
+
+
+def pdf(*lines: str, password: str | None = None) -> bytes:
+    file = io.BytesIO()
+    canvas = Canvas(file, pagesize=(400, 300), encrypt=password)
+    for line in lines:
+        canvas.drawString(50, 200, line)
+        canvas.showPage()
+    canvas.save()
+    return file.getvalue()
+
+
+def passage(document: DocumentRecord, text: str, start: int = 0, **values: Any) -> Passage:
+    return Passage(
+        chunk_id=f"{document.id}:0",
+        document_id=document.id,
+        document=document.name,
+        page=values.pop("page", None),
+        text=text,
+        start=start,
+        end=start + len(text),
+        score=1.0,
+        dense=0.5,
+        lexical=2.0,
+        **values,
+    )
+
+
+def cite(n: int, found: Passage, quote: str, answer_end: int) -> Citation:
+    start = found.start + found.text.index(quote)
+    place = (n, found.document_id, found.document, found.page, quote, start, start + len(quote))
+    return Citation(*place, answer_end=answer_end, label=found.label)
+
+
+def answer(services: Rehearsal, text: str, **values: Any) -> Message:
+    """A stored answer, of the last conversation."""
+    chat = services.conversations.create(LOCAL_OWNER, "How long is the pier?")
+    message = services.conversations.add(LOCAL_OWNER, chat, Role.ASSISTANT, text, Finish.COMPLETE)
+    message = replace(message, model="parrot", **values)
+    services.conversations.save(LOCAL_OWNER, message)
+    return message
+
+
+def about_the_pier(services: Rehearsal, **values: Any) -> Message:
+    """A sentence that the document supports, then one that it does not."""
+    found = passage(services.put("pier.md", PIER.encode()), PIER)
+    end = len(LONG) + 1 + len(REPAIRED)
+    checks = (
+        Check(0, len(LONG), Verdict.SUPPORTED, 0.9, citation=0),
+        Check(len(LONG) + 1, end, Verdict.UNSUPPORTED, 0.1, missing=("1987", "Juno Hale")),
+    )
+    citations = (cite(1, found, "The pier at Gannet Holm is 62 metres long.", len(LONG)),)
+    values = {"passages": (found,), "citations": citations, "checks": checks} | values
+    return answer(services, f"{LONG} {REPAIRED}", **values)
+
+
+def open_chat(app: AppTest, message: Message) -> AppTest:
+    app.query_params["c"] = message.conversation_id
+    app.run()
+    assert not app.exception
+    return app
+
+
+def source(app: AppTest, place: str) -> Any:
+    return next(b for b in app.button if (b.key or "").startswith("source-") and place in b.label)
+
+
+# --- sentences ---------------------------------------------------------------------------------------------------
+
+
+def test_sentences_show_what_supports_them_and_that_nothing_does(app: AppTest, services: Rehearsal) -> None:
+    message = about_the_pier(services)
+    shown = texts(open_chat(app, message))
+    link = f"#source-{message.conversation_id}-{message.id}-0"
+    assert f'{LONG} :green-badge[[\u00a01\u00a0]({link} "pier\\.md")] It was' in shown
+    assert f"{REPAIRED} :orange-badge[:material/help: not in the passages]" in shown
+    assert "1 of 2 sentences has no support in the passages. “1987” and “Juno Hale” stand in none of them." in shown
+    assert "The check can be wrong" in shown
+
+
+def test_an_answer_that_was_stored_before_there_were_checks_keeps_its_numbers(
+    app: AppTest, services: Rehearsal
+) -> None:
+    shown = texts(open_chat(app, about_the_pier(services, checks=())))
+    assert f"{LONG} :green-badge[[\u00a01\u00a0](#source-" in shown
+    assert "not in the passages" not in shown
+    assert source(app, "pier")
+
+
+def test_marks_leave_code_and_tables_whole(app: AppTest, services: Rehearsal) -> None:
+    found = passage(services.put("pier.md", PIER.encode()), PIER)
+    text = "```\nlength = 62\n```\n\n| Thing | Metres |\n|---|---|\n| Pier | 62 |"
+    spans = [(4, 15), (21, 39), (40, 49), (50, len(text))]
+    checks = tuple(Check(*span, Verdict.SUPPORTED, 0.9, citation=0) for span in spans)
+    citations = (cite(1, found, "62 metres", spans[0][1]),)
+    shown = texts(open_chat(app, answer(services, text, passages=(found,), citations=citations, checks=checks)))
+    assert "length = 62\n```" in shown
+    assert "\n|---|---|\n" in shown
+    assert "| Pier | 62 :green-badge[" in shown
+    assert shown.split("Pier | 62")[1].split("\n")[0].endswith("|")
+
+
+def test_a_name_with_markup_stays_inside_its_mark(app: AppTest, services: Rehearsal) -> None:
+    document = services.put('a "b" [c](http:x) | :red[d].md', PIER.encode())
+    found = passage(document, PIER)
+    citations = (cite(1, found, "62 metres", len(LONG)),)
+    shown = texts(open_chat(app, answer(services, LONG, passages=(found,), citations=citations)))
+    mark = next(line for line in shown.splitlines() if line.startswith(LONG))
+    assert r'"a \"b\" \[c\]\(http\:x\) \| \:red\[d\]\.md")]' in mark
+
+
+# --- passages in their pages -------------------------------------------------------------------------------------
+
+
+def test_a_passage_is_shown_in_the_text_of_its_page(app: AppTest, services: Rehearsal) -> None:
+    text = f"{'Before. ' * 100}{PIER}{' After.' * 100}"
+    document = services.put("pier.md", text.encode())
+    found = passage(document, PIER, start=text.index(PIER))
+    citations = (cite(1, found, "62 metres", len(LONG)),)
+    open_chat(app, answer(services, LONG, passages=(found,), citations=citations))
+    source(app, "pier").click().run()
+    assert not app.exception
+    shown = next(str(m.value) for m in app.markdown if "… " in str(m.value))
+    assert shown.startswith("… :gray[Before\\.")
+    assert shown.endswith("After\\.] …")
+    assert "is :yellow-background[62 metres] long\\." in shown
+    assert len(shown) < 1500
+    assert not app.image
+
+
+def test_next_and_previous_go_round_and_the_document_can_be_opened(app: AppTest, services: Rehearsal) -> None:
+    pages = ["Nothing here.", PIER]
+    document = services.put("pier.pdf", pdf(*pages))
+    other = passage(services.put("quay.md", b"The quay is new."), "The quay is new.")
+    found = passage(document, PIER, page=2)
+    citations = (cite(1, found, "62 metres", len(LONG)),)
+    open_chat(app, answer(services, LONG, passages=(found, other), citations=citations))
+    source(app, "pier").click().run()
+    assert "1 of 2" in texts(app)
+    button(app, "Next").click().run()
+    assert "**2 · quay\\.md**" in texts(app)
+    assert "2 of 2" in texts(app)
+    button(app, "Next").click().run()
+    assert "1 of 2" in texts(app)
+    button(app, "Previous").click().run()
+    assert "2 of 2" in texts(app)
+    button(app, "Previous").click().run()
+    [link] = app.get("link_button")
+    assert link.url == f"documents?document={document.id}&page=2"
+    app.query_params.update({"document": document.id, "page": "2"})
+    app.switch_page("pages/library/documents.py").run()
+    assert any("62 metres" in code.value for code in app.code)
+
+
+def test_a_page_of_a_pdf_is_a_picture(app: AppTest, services: Rehearsal) -> None:
+    found = passage(services.put("pier.pdf", pdf("Nothing here.", PIER)), PIER, page=2)
+    citations = (cite(1, found, "62 metres", len(LONG)),)
+    open_chat(app, answer(services, LONG, passages=(found,), citations=citations))
+    source(app, "page 2").click().run(timeout=30)
+    assert not app.exception
+    assert len(app.image) == 1
+    assert "is :yellow-background[62 metres] long" in texts(app)
+    assert "could not be found in the picture" not in texts(app)
+
+
+def test_a_page_that_cannot_be_drawn_is_shown_as_text(
+    app: AppTest, services: Rehearsal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise UnreadableDocument("A page of pier.pdf could not be drawn.", "Open it elsewhere.")
+
+    found = passage(services.put("pier.pdf", pdf(PIER)), PIER, page=1)
+    monkeypatch.setattr(services.drawing, "draw", broken)
+    open_chat(app, answer(services, LONG, passages=(found,)))
+    button(app, "Show in its page").click().run()
+    assert "A page of pier\\.pdf could not be drawn\\. This is its text\\." in texts(app)
+    assert "62 metres long" in texts(app)
+    assert not app.image
+
+
+def test_a_missing_original_and_a_locked_one(app: AppTest, services: Rehearsal) -> None:
+    collection = services.library.collection(LOCAL_OWNER, create=True)
+    locked, _ = services.ingest.submit(LOCAL_OWNER, collection.id, "locked.pdf", pdf(PIER, password="sesame"))
+    services.ingest.process(LOCAL_OWNER, locked.id)
+    services.ingest.retry(LOCAL_OWNER, locked.id, "sesame")
+    done = services.ingest.process(LOCAL_OWNER, locked.id)
+    assert done
+    assert done.state is DocumentState.READY
+    lost = services.put("lost.pdf", pdf(PIER))
+    services.indexing.originals.remove(lost.sha256)
+    both = (passage(lost, PIER, page=1), passage(locked, PIER, page=1))
+    open_chat(app, answer(services, LONG, passages=both))
+    app.button(key=next(b.key for b in app.button if b.label == "Show in its page")).click().run()
+    assert "The original of lost\\.pdf is missing\\." in texts(app)
+    assert not any(b.label == "Download the original" for b in app.get("download_button"))
+    button(app, "Next").click().run(timeout=30)
+    assert "protected with a password, which is not kept" in texts(app)
+    assert "62 metres long" in texts(app)
+
+
+def test_a_deleted_document_leaves_the_passage(app: AppTest, services: Rehearsal) -> None:
+    message = about_the_pier(services)
+    services.ingest.delete(LOCAL_OWNER, message.passages[0].document_id)
+    open_chat(app, message)
+    source(app, "pier").click().run()
+    assert "no longer in the library" in texts(app)
+    assert ":yellow-background[The pier at Gannet Holm is 62 metres long\\.]" in texts(app)
+    assert not app.get("link_button")
+
+
+def test_a_link_to_an_answer_that_is_gone_says_so(app: AppTest, services: Rehearsal) -> None:
+    message = about_the_pier(services)
+    open_chat(app, message)
+    source(app, "pier").click().run()
+    services.conversations.delete(LOCAL_OWNER, message.conversation_id)
+    app.run()
+    assert "There is no such answer" in texts(app)
+
+
+def test_the_answers_of_others_are_not_shown(app: AppTest, services: Rehearsal) -> None:
+    message = about_the_pier(services)
+    assert services.page_picture("somebody", message.passages[0].document_id, 1, []) is None
+    services.conversations.rate("somebody", message.id, Feedback(good=False))
+    [kept] = services.conversations.messages(LOCAL_OWNER, message.conversation_id)
+    assert kept.feedback is None
+
+
+# --- the ledger --------------------------------------------------------------------------------------------------
+
+SHARES = (
+    Share(Part.SYSTEM, 100),
+    Share(Part.HISTORY, 40, kept=False, label="An *old* question"),
+    Share(Part.PASSAGE, 300, label="[1] pier.md"),
+    Share(Part.PASSAGE, 200, label="[2] quay.md"),
+    Share(Part.PASSAGE, 250, kept=False, label="[3] boat.md"),
+    Share(Part.QUESTION, 20),
+    Share(Part.ANSWER, 256),
+)
+
+
+def test_the_ledger_says_what_filled_the_window_and_what_did_not_fit(app: AppTest, services: Rehearsal) -> None:
+    shown = texts(open_chat(app, answer(services, LONG, ledger=Ledger(SHARES, window=2000))))
+    assert "About 876 of 2,000 tokens, 44% of its window" in shown
+    for part in ("instructions: 100", "2 passages: 500", "question: 20", "room for the answer: 256", "free: 1,124"):
+        assert f"{part} tokens" in shown
+    assert "Estimated" in shown
+    assert "- earlier questions: An \\*old\\* question (40 tokens)\n- passage: \\[3\\] boat\\.md (250 tokens)" in shown
+    assert app.image[0].imgs[0].alt == "The model’s window, by what it was filled with"
+
+
+def test_a_ledger_that_is_exact_and_one_without_a_window(app: AppTest, services: Rehearsal) -> None:
+    exact = texts(open_chat(app, answer(services, LONG, ledger=Ledger(SHARES, window=2000, exact=True))))
+    assert "876 of 2,000 tokens" in exact
+    assert "About 876" not in exact
+    assert "Estimated" not in exact
+    unknown = texts(open_chat(app, answer(services, LONG, ledger=Ledger(SHARES))))
+    assert "About 876 tokens; how many the model can take is not known" in unknown
+    assert "free:" not in unknown
+
+
+def test_an_answer_about_which_nothing_is_known_has_no_popover(app: AppTest, services: Rehearsal) -> None:
+    usage, timings = Usage(100, 50), Timings(first_token_s=0.5, total_s=2.5)
+    shown = texts(open_chat(app, answer(services, LONG, usage=usage, timings=timings)))
+    assert "25 tokens/s" in shown
+    assert "What the model was given" not in shown
+
+
+# --- what a person thinks of it ----------------------------------------------------------------------------------
+
+
+def test_thumbs_and_a_reason_are_kept(app: AppTest, services: Rehearsal) -> None:
+    message = answer(services, LONG)
+
+    def kept() -> Feedback | None:
+        return services.conversations.messages(LOCAL_OWNER, message.conversation_id)[0].feedback
+
+    open_chat(app, message)
+    app.feedback[0].set_value(1).run()
+    assert kept() == Feedback(good=True)
+    app.feedback[0].set_value(0).run()
+    assert kept() == Feedback(good=False)
+    app.text_input(key=f"reason-{message.id}").set_value(" It is 64 metres. ").run()
+    assert kept() == Feedback(good=False, reason="It is 64 metres.")
+    app.feedback[0].set_value(None).run()
+    assert kept() is None
+
+
+def test_what_was_thought_before_is_shown(app: AppTest, services: Rehearsal) -> None:
+    message = answer(services, LONG)
+    services.conversations.rate(LOCAL_OWNER, message.id, Feedback(good=False, reason="Too short."))
+    open_chat(app, message)
+    assert app.feedback[0].value == 0
+    assert app.text_input(key=f"reason-{message.id}").value == "Too short."

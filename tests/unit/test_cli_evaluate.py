@@ -1,0 +1,121 @@
+"""`cli.py evaluate`: figures for a file of questions, as a table and as JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+import cli
+from tests.conftest import PIER
+
+QUESTIONS = """question,answers,documents
+How long is the pier at Gannet Holm?,62 metres,pier.md
+Who repaired the pier?,Leo Marsh|L. Marsh,
+,nothing,
+Which colour does jealousy have?,,
+"""
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "questions.csv"
+    path.write_text(QUESTIONS)
+    return path
+
+
+@pytest.fixture
+def shell(rehearse: Callable[[str], None], tmp_path: Path) -> Callable[..., tuple[int, str]]:
+    """A shell with the pier in the library; exit code and what was printed."""
+    rehearse("terminal")
+
+    def call(*arguments: str) -> tuple[int, str]:
+        result = CliRunner().invoke(cli.app, [*arguments])
+        assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
+        return result.exit_code, result.output
+
+    (tmp_path / "pier.md").write_bytes(PIER)
+    assert call("ingest", str(tmp_path / "pier.md"))[0] == 0
+    return call
+
+
+@pytest.fixture
+def measure(shell: Callable[..., tuple[int, str]], file: Path) -> Callable[..., tuple[int, Any]]:
+    def call(*arguments: str) -> tuple[int, Any]:
+        code, said = shell("evaluate", str(file), *arguments, "--json")
+        return code, json.loads(said)
+
+    return call
+
+
+def test_a_table_for_people(shell: Callable[..., tuple[int, str]], file: Path) -> None:
+    code, said = shell("evaluate", str(file))
+    assert code == 0
+    assert "Row 4 is left out: it has no question." in said
+    line = next(line for line in said.splitlines() if line.strip().startswith("Found first"))
+    assert line.split() == "Found first 100 % (22 to 100) 2".split()
+    assert "Search in: My documents, Passages: 4, Words: on" in said.replace("\n", " ")
+    assert "Kept in" not in said
+
+
+def test_an_object_for_scripts(measure: Callable[..., tuple[int, Any]]) -> None:
+    code, value = measure("--no-dense", "--k", "2", "--neighbours", "1", "--fusion", "ranks", "--distinct")
+    assert code == 0
+    assert (value["questions"], value["foreign"], value["saved"]) == (3, 1, None)
+    assert value["left_out"] == [{"row": 4, "reason": "it has no question"}]
+    made = value["configuration"]
+    assert (made["k"], made["collections"], made["backend"]) == (2, ["My documents"], "")
+    wanted = {"words": True, "dense": False, "fusion": "ranks", "neighbours": 1, "distinct": True, "reranker": ""}
+    assert made["options"].items() >= wanted.items()
+    assert value["figures"]["found"].items() >= {"value": 1.0, "high": 1.0, "n": 2}.items()
+    assert [result["foreign"] for result in value["results"]] == [False, False, True]
+
+
+def test_answers_are_measured_where_they_are_asked_for(measure: Callable[..., tuple[int, Any]]) -> None:
+    code, value = measure("--answers", "--model", "owl", "--no-strict")
+    assert code == 0
+    assert value["results"][0]["answer"] == "Scripted answer."
+    assert value["figures"]["right"]["value"] == 0
+    assert (value["configuration"]["backend"], value["configuration"]["model"]) == ("scripted", "owl")
+    assert value["configuration"]["strict"] is False
+
+
+def test_what_is_kept_is_a_set_with_its_runs(
+    measure: Callable[..., tuple[int, Any]], shell: Callable[..., tuple[int, str]], file: Path
+) -> None:
+    first = measure("--save", "Nightly")[1]
+    second = measure("--save", "Nightly", "--no-words", "--k", "6")[1]
+    assert first["saved"]
+    assert first["saved"] != second["saved"]
+    assert first["configuration"]["name"] == "As set up"
+    assert second["configuration"]["name"] == "Passages: 6, Words: off"
+    assert "Kept in “Nightly” as “As set up”" in shell("evaluate", str(file), "--save", "Nightly")[1]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--no-words", "--no-dense"), "Neither words nor vectors"),
+        (("--collection", "Nowhere"), "Nowhere"),
+        (("--answers", "--backend", "nobody"), "nobody"),
+    ],
+)
+def test_what_cannot_be_measured_is_said(
+    measure: Callable[..., tuple[int, Any]], arguments: tuple[str, ...], said: str
+) -> None:
+    code, value = measure(*arguments)
+    assert code == 1
+    assert said in value["error"]["message"]
+
+
+def test_a_file_that_is_none_is_said(shell: Callable[..., tuple[int, str]], tmp_path: Path) -> None:
+    assert shell("evaluate", str(tmp_path / "missing.csv"))[0] == 1
+    wrong = tmp_path / "wrong.csv"
+    wrong.write_text("name\nx\n")
+    code, said = shell("evaluate", str(wrong))
+    assert code == 1
+    assert "no column “question”" in said

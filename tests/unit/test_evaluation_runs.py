@@ -1,0 +1,185 @@
+"""Runs: what came of each question, the figures of all, and two runs held against each other."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, replace
+from datetime import UTC, datetime
+
+import pytest
+
+from errors import AppError, ConfigurationError
+from rag.evaluation.figures import MEASURES, compare, figures
+from rag.evaluation.metrics import Difference, Figure
+from rag.evaluation.questions import GoldQuestion
+from rag.evaluation.runs import Cancelled, Configuration, Result, evaluate
+from rag.schema import (
+    Check,
+    Finish,
+    Fusion,
+    Message,
+    Passage,
+    Retrieval,
+    RetrievalOptions,
+    Role,
+    Verdict,
+)
+
+PIER = GoldQuestion("How long is the pier?", ("62 metres",), ("pier.md",))
+MOON = GoldQuestion("What about the moon?", documents=("moon.txt",))
+FOREIGN = GoldQuestion("Who painted the Mona Lisa?")
+
+
+def passage(text: str, document: str) -> Passage:
+    return Passage("c", "d", document, 3, text, 0, len(text), 1.0, 0.5, 1.0)
+
+
+def retrieve(question: str) -> Retrieval:
+    found = (passage("About\nnothing.", "other.txt"), passage("It is 62 metres long.", "pier.md"))
+    return Retrieval(found, refused="Mona" in question, confidence=0.5, seconds=0.25)
+
+
+def message(text: str, finish: Finish = Finish.COMPLETE, **values: object) -> Message:
+    made = Message("m", "c", Role.ASSISTANT, text, datetime.now(UTC), finish)
+    return replace(made, **values)  # type: ignore[arg-type] # fields of a message
+
+
+def test_a_run_says_what_came_of_each_question() -> None:
+    steps: list[int] = []
+    pier, moon, foreign = evaluate([PIER, MOON, FOREIGN], retrieve, progress=steps.append)
+    assert (pier.relevant, pier.rank, pier.total, pier.refused, pier.foreign) == ((False, True), 2, 1, False, False)
+    assert (pier.first, pier.excerpt, pier.seconds, pier.answer) == ("other.txt, page 3", "About nothing.", 0.25, None)
+    assert (moon.rank, moon.total) == (None, 1)
+    assert (foreign.foreign, foreign.refused, foreign.relevant) == (True, True, (False, False))
+    assert steps == [0, 1, 2, 3]
+    assert evaluate([], retrieve) == ()
+    assert Result.from_dict(asdict(pier)) == pier
+
+
+def test_the_figures_of_a_run() -> None:
+    results = evaluate([PIER, MOON, FOREIGN, GoldQuestion("Who is Mona?", ("she",))], retrieve)
+    measured = figures(results, k=1)
+    assert list(measured) == [name for name in MEASURES if name not in ("right", "support")]
+    assert {name: (figure.value, figure.n) for name, figure in measured.items()} | {"ndcg@10": None} == {
+        "found": (0, 3),
+        "hit@1": (0, 3),
+        "hit@3": (pytest.approx(1 / 3), 3),
+        "hit@5": (pytest.approx(1 / 3), 3),
+        "hit@10": (pytest.approx(1 / 3), 3),
+        "mrr": (pytest.approx(1 / 6), 3),
+        "ndcg@10": None,
+        "false_refusals": (pytest.approx(1 / 3), 3),
+        "foreign_refused": (1, 1),
+        "p50_ms": (250, 4),
+        "p95_ms": (250, 4),
+    }
+    assert figures(results, k=2)["found"].value == pytest.approx(1 / 3)
+    assert figures([], 4) == {}
+
+
+def test_a_passage_beyond_the_tenth_counts_only_where_the_model_gets_it() -> None:
+    result = Result("Who?", False, (False,) * 11 + (True,), 1, False, 0.1)
+    measured = figures([result], k=12)
+    assert (measured["found"].value, measured["hit@10"].value, measured["mrr"].value) == (1, 0, 0)
+
+
+def test_answers_are_measured_too() -> None:
+    checks = tuple(Check(0, 1, verdict, 0.5) for verdict in (Verdict.SUPPORTED, Verdict.UNSUPPORTED, Verdict.NO_CLAIM))
+    answers = {
+        PIER.question: message("The pier is 62 metres long. It is nice. Hello.", checks=checks),
+        MOON.question: message("It is round."),
+        FOREIGN.question: message("Not found.", refused=True),
+    }
+    pier, moon, foreign = evaluate([PIER, MOON, FOREIGN], retrieve, answers.__getitem__)
+    assert (pier.right, pier.supported, pier.checked) == (True, 1, 2)
+    assert pier.answer == answers[PIER.question].text
+    assert (moon.right, moon.checked) == (None, 0)
+    assert foreign.refused
+    measured = figures([pier, moon, foreign], k=4)
+    assert (measured["right"].value, measured["right"].n, measured["support"].value) == (1, 1, 0.5)
+
+
+def test_an_answer_that_only_this_question_cannot_have_is_a_wrong_one() -> None:
+    error = {"type": "ContextTooLong", "message": "Too long.", "hint": ""}
+    [result] = evaluate([PIER], retrieve, lambda _: message("", Finish.FAILED, error=error))
+    assert (result.right, result.error) == (False, "Too long.")
+
+
+def test_a_backend_that_is_down_ends_the_run() -> None:
+    error = {"type": "BackendUnavailable", "message": "It is down.", "hint": "Start it."}
+    with pytest.raises(AppError, match=r"It is down\. Start it\."):
+        evaluate([PIER], retrieve, lambda _: message("", Finish.FAILED, error=error))
+    with pytest.raises(Cancelled):
+        evaluate([PIER], retrieve, lambda _: message("Half", Finish.STOPPED))
+
+
+@pytest.mark.parametrize(
+    ("name", "figure", "shown"),
+    [
+        ("found", Figure(0.925, 0.82, 1.0, 40), "92 % (82 to 100)"),
+        ("mrr", Figure(0.9, 0.85, 1.0, 40), "0.90 (0.85 to 1.00)"),
+        ("p95_ms", Figure(2326.4, 1308.0, 9078.0, 40), "2,326 ms (1,308 to 9,078)"),
+        ("found", Difference(-0.025, -0.075, 0.001, 40, 1), "−2 % (−8 to 0)"),
+        ("mrr", Difference(0.02, -0.001, 0.04, 40, 3), "+0.02 (0.00 to +0.04)"),
+    ],
+)
+def test_figures_in_words(name: str, figure: Figure | Difference, shown: str) -> None:
+    assert MEASURES[name].shown(figure) == shown
+
+
+# --- two runs ----------------------------------------------------------------------------------------------------
+
+
+def result(number: int, *, found: bool, refused: bool = False, **values: object) -> Result:
+    made = Result(f"Question {number}?", False, (found,), 1, refused, 0.01, "a.txt", "text")
+    return replace(made, **values)  # type: ignore[arg-type] # fields of a result
+
+
+def test_what_one_run_found_and_the_other_did_not() -> None:
+    first = [result(n, found=n >= 10) for n in range(40)]
+    second = [result(n, found=True, refused=n == 39) for n in range(40)]
+    compared = compare(first, second, (4, 4), ("A", "B"))
+    assert compared.differences["found"].value == pytest.approx(0.25)
+    assert compared.verdict("found", "A", "B") == "B is better"
+    assert compared.verdict("false_refusals", "A", "B") == "No difference that 40 questions could show"
+    assert [pair.differs for pair in compared.pairs].count("found by B only") == 10
+    assert compared.pairs[39].differs == "refused by B only"
+    assert compared.pairs[20].differs == ""
+    back = compare(second, first, (4, 4), ("A", "B"))
+    assert back.verdict("found", "A", "B") == "A is better"
+
+
+def test_less_may_be_better() -> None:
+    first = [result(n, found=True, refused=n < 20) for n in range(40)]
+    second = [result(n, found=True) for n in range(40)]
+    compared = compare(first, second, (4, 4), ("A", "B"))
+    assert compared.differences["false_refusals"].value == -0.5
+    assert compared.verdict("false_refusals", "A", "B") == "B is better"
+
+
+def test_runs_are_compared_over_the_questions_that_both_have() -> None:
+    first = [result(1, found=True), result(2, found=True), result(3, found=True, foreign=True)]
+    second = [result(4, found=True), result(3, found=True), result(2, found=False, question="question 2 ?")]
+    compared = compare(first, second, (1, 1), ("A", "B"))
+    assert [pair.first.question for pair in compared.pairs] == ["Question 2?"]
+    assert compare(first, [], (1, 1), ("A", "B")).differences == {}
+
+
+def test_a_deeper_search_is_judged_by_what_its_model_gets() -> None:
+    deep = [result(n, found=False, relevant=(False,) * 7 + (True,)) for n in range(8)]
+    compared = compare(deep, deep, (4, 8), ("four", "eight"))
+    assert compared.verdict("found", "four", "eight") == "eight is better"
+    assert compared.differences["hit@10"].value == 0
+    assert compared.pairs[0].differs == "found by eight only"
+
+
+def test_a_configuration_is_read_as_it_was_stored() -> None:
+    made = Configuration(
+        "A", ("Mine",), 6, RetrievalOptions(words=False, fusion=Fusion.RANKS, neighbours=1), False, "b", "m"
+    )
+    stored = made.as_dict()
+    assert Configuration.from_dict(stored) == made
+    stored["options"]["something older"] = True
+    assert Configuration.from_dict(stored) == made
+    stored["options"]["neighbours"] = "many"
+    with pytest.raises(ConfigurationError, match="neighbours"):
+        Configuration.from_dict(stored)
