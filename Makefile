@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help run setup setup-dev test check format e2e integration bench corpus samples
+.PHONY: help run setup setup-dev test check format e2e integration bench eval corpus samples
 
 help: ## Show the verbs
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
@@ -50,6 +50,11 @@ e2e: setup-dev ## Drive the app in a real browser; screenshots in build/e2e/
 
 bench: setup-dev ## Measure ingestion against plain LangChain + Chroma (about ten minutes)
 	$(BIN)/python -m bench.ingest
+
+eval: setup-dev ## Measure retrieval, refusals, support and answers over the sets of a folder (DATA= names it; an hour)
+	$(BIN)/python -m bench.evaluate --data $(DATA)
+	$(BIN)/python -m bench.support --data $(DATA)
+	$(BIN)/python -m bench.answers --data $(DATA)
 
 corpus: setup-dev ## Read all files of a folder under limits and print a table (DATA= names the folder)
 	$(BIN)/python -m bench.corpus --data $(DATA)

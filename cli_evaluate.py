@@ -22,7 +22,7 @@ from terminal import AsJson, bar, bars, emit, err, opened, out
 
 app = typer.Typer()
 
-STEPS = "words", "dense", "fusion", "phrases", "gate", "neighbours", "distinct", "reranker"
+STEPS = "words", "dense", "fusion", "phrases", "gate", "names", "merge", "neighbours", "distinct", "reranker"
 """The options that are steps of retrieval; one that is not given is as the settings have it."""
 
 
@@ -40,6 +40,8 @@ def evaluate(
     fusion: Annotated[Fusion | None, typer.Option(help="How the two become one order.")] = None,
     phrases: Annotated[bool | None, typer.Option("--phrases/--no-phrases", help="Neighbouring words count.")] = None,
     gate: Annotated[bool | None, typer.Option("--gate/--no-gate", help="Words count as far as they cover.")] = None,
+    names: Annotated[bool | None, typer.Option("--names/--no-names", help="Named documents count more.")] = None,
+    merge: Annotated[bool | None, typer.Option("--merge/--no-merge", help="Join found chunks side by side.")] = None,
     neighbours: Annotated[int | None, typer.Option(min=0, help="Chunks joined on each side.")] = None,
     distinct: Annotated[bool | None, typer.Option("--distinct/--no-distinct", help="Drop near-copies.")] = None,
     reranker: Annotated[str | None, typer.Option(help="A CrossEncoder, by id or path; “” for none.")] = None,
@@ -56,8 +58,8 @@ def evaluate(
         for problem in brought.problems if not as_json else ():
             err.print(str(problem), style="yellow", markup=False)
         given = {step: context.params[step] for step in STEPS if context.params[step] is not None}
-        settings, names = services.settings, () if everywhere else tuple(collection or [DEFAULT_COLLECTION])
-        usual = Configuration("", names, settings.passages, services.retrieval, settings.strict)
+        settings, searched = services.settings, () if everywhere else tuple(collection or [DEFAULT_COLLECTION])
+        usual = Configuration("", searched, settings.passages, services.retrieval, settings.strict)
         chosen = backend or settings.backend
         wanted = replace(
             usual,

@@ -65,6 +65,7 @@ def ingest(
                 emit(result.as_dict())
             else:
                 _print_line(result.status, result.name, result.detail(replace), result.warnings)
+        services.search.calibrate()
     raise typer.Exit(1 if failed else 0)
 
 
@@ -194,6 +195,8 @@ def sync(
                     step = mirror.apply(step, advance)
             counts[step.action] += 1
             _print_step(step, as_json)
+        if not dry_run:
+            services.search.calibrate()
         summary = {action.value: number for action, number in counts.items()}
         if as_json:
             emit({"collection": name, "dry_run": dry_run, **summary})

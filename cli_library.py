@@ -223,6 +223,7 @@ def _build(services: Services, collection: CollectionRecord, model: str, as_json
     active = services.indexes.active(LOCAL_OWNER, collection.id)
     if active is None or active.fingerprint != wanted.fingerprint:
         raise ConfigurationError(f"“{collection.name}” could not be indexed by {model}.", "The log has the reason.")
+    services.search.calibrate()
 
 
 def _show_indexes(services: Services, collection: CollectionRecord, as_json: bool) -> None:

@@ -34,6 +34,16 @@ BASELINES = {
     "dense": replace(PLAIN, words=False),
     "RRF": replace(PLAIN, fusion=Fusion.RANKS),
 }
+STEPS = {
+    "without phrases": replace(RetrievalOptions(), phrases=False),
+    "without the gate": replace(RetrievalOptions(), gate=False),
+    "without names": replace(RetrievalOptions(), names=False),
+    "without joining": replace(RetrievalOptions(), merge=False),
+    "without history": replace(RetrievalOptions(), history=False),
+    "a neighbour": replace(RetrievalOptions(), neighbours=1),
+    "distinct": replace(RetrievalOptions(), distinct=True),
+}
+"""What each step is worth: all of it without the step, or with one that is off."""
 FOREIGN = 150
 """Questions of each other set that are asked as foreign ones."""
 ENGLISH = ("squad", "mtrag_un", "chunking_eval", "sec_10q")
@@ -157,9 +167,10 @@ def main() -> None:
     parser.add_argument("--options", default="", help="steps of retrieval, as JSON; measured beside the defaults")
     parser.add_argument("--chunk-tokens", type=int)
     parser.add_argument("--chunk-overlap", type=int)
-    parser.add_argument("--ours-only", action="store_true")
+    parser.add_argument("--steps", action="store_true", help="switch each step instead of measuring the baselines")
+    parser.add_argument("--every", type=int, default=1, help="ask each n-th question of a set only")
     arguments = parser.parse_args()
-    systems = {OURS: RetrievalOptions()} | ({} if arguments.ours_only else BASELINES)
+    systems = {OURS: RetrievalOptions()} | (STEPS if arguments.steps else BASELINES)
     if arguments.options:
         systems[arguments.options] = read_options(json.loads(arguments.options))
     cut = {"chunk_tokens": arguments.chunk_tokens, "chunk_overlap": arguments.chunk_overlap}
@@ -170,9 +181,11 @@ def main() -> None:
         found = SETS[name](arguments.data)
         folder = arguments.folder / "-".join([name, *(str(value) for value in settings.values())])
         with sets.library(found, folder, **settings) as services:
+            asked = replace(found, questions=found.questions[:: arguments.every])
             for system, options in systems.items():
-                rows += measure(services, found, system, options)
-            rows += refusals(services, found, others)
+                rows += measure(services, asked, system, options)
+            if not arguments.steps:
+                rows += refusals(services, found, others)
     print(table(rows))
 
 

@@ -33,10 +33,11 @@ def _collection(services: Services, collection: CollectionRecord) -> None:
         if not collection.fingerprint:
             st.caption("There is no document in it yet.")
             return
-        if rates is None and calibration.foreign:
-            st.caption("There is too little text in it to measure by.")
-        elif rates is None:
-            st.caption("Not measured yet: that follows soon after its documents are read. Until then the usual holds.")
+        if rates is None:
+            st.caption(
+                "Not measured: that follows soon after its documents are read, where they have some pages of text. "
+                "Until then the usual holds."
+            )
         else:
             st.markdown(
                 f"Refuses **{rates.refused:.0%}** of the questions that it answers, "

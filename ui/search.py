@@ -11,6 +11,8 @@ from ui import collections, refusal, steps, text
 from ui.app import owner
 
 SHOWN = 10
+SHORT = 400
+"""Characters of a passage that are shown at once, so that the next one is in sight."""
 LONGEST = 1000
 """Characters of an expected text: more than a chunk holds says nothing more."""
 
@@ -74,7 +76,10 @@ def _passage(number: int, passage: Passage, *, shown: bool) -> None:
                 st.badge("shown to the model", icon=":material/check:", color="green")
         if passage.heading:
             st.caption(text.literal(passage.heading))
-        st.markdown(text.literal(text.short(passage.text, LONGEST)))
+        st.markdown(text.literal(text.short(passage.text, SHORT)))
+        if len(passage.text) > SHORT:
+            with st.expander("The whole passage"):
+                st.markdown(text.literal(passage.text))
         facts = [
             _half("meaning", passage.dense, passage.dense_rank, 2),
             _half("words", passage.lexical, passage.lexical_rank, 1),

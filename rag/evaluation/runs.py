@@ -56,6 +56,8 @@ class Configuration:
             "Fusion": options.fusion.value,
             "Phrases": _on(options.phrases),
             "Gate": _on(options.gate),
+            "Names": _on(options.names),
+            "Join found chunks": _on(options.merge),
             "Neighbours": str(options.neighbours),
             "Without near-copies": _on(options.distinct),
             "Reranker": options.reranker or "none",

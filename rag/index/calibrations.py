@@ -17,6 +17,8 @@ from rag.index.refusal import PRIOR, Calibration
 
 SAMPLE = 300
 """Chunks that a calibration makes its questions of."""
+SMALLEST = 20
+"""Chunks of a collection that is worth measuring; a smaller one has too little text for questions of its own."""
 GROWN = 1.5
 """Factor in the number of chunks, up or down, from which on a calibration is out of date."""
 
@@ -57,11 +59,11 @@ class Calibrations:
         return [(owner, id_, fingerprint) for owner, id_, fingerprint in found if self.stale(owner, id_, fingerprint)]
 
     def stale(self, owner: str, collection_id: str, fingerprint: str) -> bool:
-        """Whether a collection with chunks has no calibration, or one of when it was much smaller or larger."""
+        """Whether a collection of some size has no calibration, or one of when it was much smaller or larger."""
         with self._database.session() as session:
             chunks = _chunks(session, owner, collection_id)
             row = _row(session, owner, collection_id, fingerprint)
-            if not chunks:
+            if chunks < SMALLEST:
                 return False
             if row is None or not row.chunks or _read(row) is None:
                 return True

@@ -188,8 +188,9 @@ def calibrate(texts: Sequence[str], measure: Callable[[Sequence[str]], Sequence[
     )
     scores = sorted(round(raw.score(signals), 2) for signals in own)
     # Of questions that the model cannot read those made of the text's own words are too easy: they say nothing.
-    telling = len(own) >= LEAST_QUESTIONS and all(signals.readable for signals in own)
-    lowest = scores[int(OWN_REFUSED * len(scores))] if telling else THRESHOLD
+    if len(own) < LEAST_QUESTIONS or not all(signals.readable for signals in own):
+        scores = []
+    lowest = scores[int(OWN_REFUSED * len(scores))] if scores else THRESHOLD
     return replace(
         raw,
         threshold=round(THRESHOLD + OWN_SHARE * (lowest - THRESHOLD), 2),
@@ -206,7 +207,8 @@ def _general_questions() -> tuple[str, ...]:
 def foreign_questions(number: int = FOREIGN) -> list[str]:
     """Questions of many fields, evenly from the list that is shipped."""
     every = _general_questions()
-    return [every[at * len(every) // number] for at in range(min(number, len(every)))]
+    number = min(number, len(every))
+    return [every[at * len(every) // number] for at in range(number)]
 
 
 def own_questions(texts: Sequence[str], number: int = OWN) -> list[str]:

@@ -109,9 +109,10 @@ def test_an_index_that_cannot_be_read_is_said(
 
 def test_a_collection_shows_how_often_it_is_wrong_and_can_refuse_more(app: AppTest, services: Rehearsal) -> None:
     fill(services)
-    long = " ".join(f"Keeper {n} polished lamp {n * 7} with vinegar, chalk and linen cloth." for n in range(60))
-    services.put("lamps.md", long.encode())
-    assert "Not measured yet" in texts(ask(app, QUESTION))
+    for number in range(10):
+        sentences = (f"Keeper {n} polished lamp {n * number} with vinegar, chalk and linen cloth." for n in range(6))
+        services.put(f"lamps-{number}.md", " ".join(sentences).encode())
+    assert "Not measured:" in texts(ask(app, QUESTION))
     assert services.search.calibrate()
     shown = texts(app.run())
     assert "of the questions that it answers" in shown
