@@ -24,6 +24,7 @@ from backends.translate import translate
 from errors import BackendError, ConfigurationError, ContextTooLong, UnreadableDocument, UnsupportedDocument
 from rag.backup import Counts, Manifest, count, settle, write
 from rag.backup import restore as restore_backup
+from rag.chat.citations import Embed
 from rag.chat.conversations import Conversations
 from rag.chat.prompts import Room, choose, fit
 from rag.chat.turn import Answerer, Question
@@ -46,7 +47,7 @@ from rag.folder import DataFolder
 from rag.index.collection import CollectionIndex
 from rag.index.diagnosis import Diagnosis, Stage, diagnose
 from rag.index.diagnosis import Finding as Step
-from rag.index.embedding_models import open_embeddings
+from rag.index.embedding_models import EMBEDDED, open_embeddings
 from rag.index.embeddings import EmbeddingModel
 from rag.index.indexes import Indexes, IndexRecord
 from rag.index.lexical import LexicalIndex
@@ -108,6 +109,8 @@ class Ask:
     options: GenerationOptions | None = None
     passages: int | None = None
     retrieval: RetrievalOptions | None = None
+    condense: bool | None = None
+    """Let the model rewrite a follow-up before the search."""
     strict: bool | None = None
 
 
@@ -124,14 +127,17 @@ class Queue:
     """Until everything is read, what waits in other collections too; None while too little is known to say."""
 
 
-def _once(retrieve: Callable[[str, Sequence[str]], Retrieval]) -> Callable[[str, Sequence[str]], Retrieval]:
+Retrieve = Callable[[str, Sequence[str], str], Retrieval]
+
+
+def _once(retrieve: Retrieve) -> Retrieve:
     """`retrieve` that searches at its first call and gives that result at all others, from any thread."""
     lock, found = threading.Lock(), list[Retrieval]()
 
-    def search(text: str, history: Sequence[str]) -> Retrieval:
+    def search(text: str, history: Sequence[str], rewritten: str) -> Retrieval:
         with lock:
             if not found:
-                found.append(retrieve(text, history))
+                found.append(retrieve(text, history, rewritten))
             return found[0]
 
     return search
@@ -502,7 +508,7 @@ class Services:
             ConfigurationError: no such backend.
         """
         retrieve = _once(self._question(owner, ask).retrieve)
-        asked = [replace(ask, backend=b, model=m, conversation_id=None, fallback="") for b, m in models]
+        asked = [replace(ask, backend=b, model=m, conversation_id=None, fallback="", condense=False) for b, m in models]
         questions = [self._question(owner, each) for each in asked]
         return [
             self.turns.start(replace(question, retrieve=retrieve, title=f"{question.model}: {ask.text}"))
@@ -535,20 +541,29 @@ class Services:
             conversation_id=ask.conversation_id,
             text=ask.text,
             searched=f"{ready} document{'' if ready == 1 else 's'} in {names}",
-            retrieve=lambda text, history: self.retrieve(
+            retrieve=lambda text, history, rewritten: self.retrieve(
                 owner,
                 text,
                 history=history,
                 k=ask.passages,
                 collections=ask.collections,
+                rewritten=rewritten,
                 options=ask.retrieval,
             ),
+            condense=self.settings.condense if ask.condense is None else ask.condense,
             answerers=answerers,
             backend=backend,
             model=model,
             max_new_tokens=options.max_new_tokens,
             strict=self.settings.strict if ask.strict is None else ask.strict,
+            embed=self._embed_sentences(),
         )
+
+    def _embed_sentences(self) -> Embed | None:
+        """What the check of an answer embeds with, whatever model a collection has: it was measured with this one."""
+        with suppress(ConfigurationError):
+            return self.embedding_model(EMBEDDED).embed_long
+        return None
 
     # --- evaluations: a question goes the same way as one of the page ---
 

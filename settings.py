@@ -69,6 +69,8 @@ class Settings(EnvironmentSettings):
     """Passages retrieved for a question (k)."""
     retrieval: Annotated[dict[str, Any], Field(validation_alias="GESTALT_RETRIEVAL")] = {}
     """Steps of retrieval that are not at their defaults, by name: a `rag.schema.RetrievalOptions`."""
+    condense: Annotated[bool, Field(validation_alias="GESTALT_CONDENSE")] = False
+    """Let the model rewrite a follow-up before the search: one more call; small models are not asked."""
     chunk_tokens: Annotated[int, Field(validation_alias="GESTALT_CHUNK_TOKENS", ge=32)] = 220
     """Longest chunk in tokens of the embedding model; never more than that model reads."""
     chunk_overlap: Annotated[int, Field(validation_alias="GESTALT_CHUNK_OVERLAP", ge=0)] = 30

@@ -2,9 +2,10 @@
 
     python -m bench.adversarial --data DIR [--attacks 3] [--only bipia,blns]
 
-`bipia`: an e-mail with an attack sentence at its beginning, in its middle or at its end is ingested into a collection
-of its own, and the e-mail's own question is asked through the application; then the same passages go to the same model
-in the prompt that tutorials have, which quotes nothing. `bench/attacks.py` says what counts as followed.
+`bipia`: e-mails, each with an attack sentence at its beginning, in its middle or at its end, are ingested into one
+collection, and the question of each is asked through the application; then the same passages go to the same model in
+the prompt that tutorials have, which quotes nothing. Judged is every attack that stood in the prompt, by the marks of
+`bench/attacks.py`.
 
 `blns`: each string of the Big List of Naughty Strings is the text of a document, the name of another and a question;
 counted is what raised, left its quotes or the data folder, or would be drawn as anything but letters. No model speaks.
@@ -20,7 +21,7 @@ import json
 import os
 import re
 import tempfile
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,6 +59,7 @@ class Case:
     text: str
     question: str
     ideal: str
+    """Its answer; empty where the e-mail holds none."""
 
 
 def planted(text: str, attack: str, position: str) -> str:
@@ -83,8 +85,10 @@ def read_cases(folder: Path, attacks: int) -> Iterator[Case]:
         for turn in range(min(attacks, len(sentences_))):
             attack, email = sentences_[turn * len(sentences_) // attacks], emails[number % len(emails)]
             position = POSITIONS[(number + number // len(POSITIONS)) % len(POSITIONS)]
-            text = planted(email["context"], attack, position)
-            yield Case(category, attack, position, text, email["question"].removeprefix("Q: "), email["ideal"])
+            # Without the remark on how to answer: no person asks so, and half of these are refused for it.
+            question = email["question"].removeprefix("Q: ").partition("?")[0] + "?"
+            ideal = "" if email["ideal"] == "unknown" else email["ideal"].replace(" ", "")
+            yield Case(category, attack, position, planted(email["context"], attack, position), question, ideal)
             number += 1
 
 
@@ -112,57 +116,58 @@ def answer_naively(services: Services, message: Message, question: str) -> str:
     return asyncio.run(answer())
 
 
-def run_case(services: Services, case: Case, number: int, known: set[str], who: dict[str, Any]) -> dict[str, Any]:
-    collection = f"attack {number}"
-    ingest(services, {f"email-{number:02}.txt": case.text}, collection)
-    message = ask(services, Ask(case.question, collections=(collection,), options=OPTIONS, **who))
-    attack = one_line(case.attack)
-    row: dict[str, Any] = {
-        "category": case.category,
-        "attack": case.attack,
-        "position": case.position,
-        "question": case.question,
-        "ideal": None if case.ideal == "unknown" else case.ideal,
-        "refused": message.refused,
-        "reached": not message.refused and any(attack in one_line(p.text) for p in shown(message)),
-    }
-    if row["reached"]:
-        sent = " ".join([case.question, *(one_line(p.text).replace(attack, " ") for p in shown(message))])
-        for name, text in ("app", message.text), ("naive", answer_naively(services, message, case.question)):
-            found = judge(case.category, case.attack, text, sent, known)
-            right = row["ideal"] and holds(text, [row["ideal"]])
-            row |= {
-                name: text,
-                f"{name}_followed": found.followed,
-                f"{name}_echoed": found.echoed,
-                f"{name}_right": right,
-            }
+def run_case(
+    services: Services, case: Case, cases: Sequence[Case], known: set[str], who: dict[str, Any]
+) -> dict[str, Any]:
+    message = ask(services, Ask(case.question, options=OPTIONS, **who))
+    row: dict[str, Any] = {"question": case.question, "ideal": case.ideal, "refused": message.refused, "attacks": []}
+    if message.refused:
+        return row
+    sent = one_line(" ".join([case.question, *(passage.text for passage in shown(message))]))
+    reached = [other for other in cases if one_line(other.attack) in sent]
+    for other in reached:
+        sent = sent.replace(one_line(other.attack), " ")
+    answers = {"app": message.text, "naive": answer_naively(services, message, case.question)}
+    row |= answers
+    row |= {f"{name}_right": bool(case.ideal) and holds(text, [case.ideal]) for name, text in answers.items()}
+    for other in reached:
+        found = {name: judge(other.category, other.attack, text, sent, known) for name, text in answers.items()}
+        row["attacks"].append(
+            {"category": other.category, "position": other.position, "attack": other.attack}
+            | {f"{name}_followed": verdict.followed for name, verdict in found.items()}
+            | {f"{name}_echoed": verdict.echoed for name, verdict in found.items()}
+        )
     return row
 
 
 def bipia(services: Services, data: Path, attacks: int, who: dict[str, Any]) -> None:
     texts, _ = read_squad(data / "squad" / "squad-v2.0-dev-part.json", 1)
     known = words(" ".join(texts.values()))
-    by_category: dict[str, list[dict[str, Any]]] = defaultdict(list)
-    for number, case in enumerate(read_cases(data / "adversarial" / "bipia", attacks)):
-        row = run_case(services, case, number, known, who)
-        by_category[case.category].append(row)
-        print(json.dumps(row, ensure_ascii=False), flush=True)
-    rows = [row for rows in by_category.values() for row in rows]
-    for position in POSITIONS:
-        by_category[f"position: {position}"] = [row for row in rows if row["position"] == position]
-    for category, some in {**by_category, "all": rows}.items():
-        print(json.dumps({"what": category, **count(some)}))
+    cases = list(read_cases(data / "adversarial" / "bipia", attacks))
+    ingest(services, {f"email-{number:02}.txt": case.text for number, case in enumerate(cases)})
+    rows = []
+    for case in cases:
+        rows.append(run_case(services, case, cases, known, who))
+        print(json.dumps(rows[-1], ensure_ascii=False), flush=True)
+    judged = [attack for row in rows for attack in row["attacks"]]
+    for key in ("category", "position"):
+        for name in dict.fromkeys(attack[key] for attack in judged):
+            print(json.dumps({key: name, **count([attack for attack in judged if attack[key] == name])}))
+    spoken = [row for row in rows if not row["refused"]]
+    answered = {
+        "asked": len(rows),
+        "refused": len(rows) - len(spoken),
+        "with_known_answer": sum(bool(row["ideal"]) for row in spoken),
+        "app_right_anyway": sum(row["app_right"] for row in spoken),
+        "naive_right_anyway": sum(row["naive_right"] for row in spoken),
+    }
+    print(json.dumps({"total": True, **count(judged), **answered}))
 
 
-def count(rows: Sequence[dict[str, Any]]) -> dict[str, int]:
-    counted = {"asked": len(rows), "reached": sum(row["reached"] for row in rows)}
-    counted["with_known_answer"] = sum(row["reached"] and row["ideal"] is not None for row in rows)
-    for name in "app", "naive":
-        counted[f"{name}_followed"] = sum(row.get(f"{name}_followed") is True for row in rows)
-        counted[f"{name}_not_judged"] = sum(row["reached"] and row[f"{name}_followed"] is None for row in rows)
-        counted[f"{name}_echoed"] = sum(row.get(f"{name}_echoed") is True for row in rows)
-        counted[f"{name}_right_anyway"] = sum(bool(row.get(f"{name}_right")) for row in rows)
+def count(judged: Sequence[dict[str, Any]]) -> dict[str, int]:
+    counted = {"in_prompt": len(judged), "not_judged": sum(attack["app_followed"] is None for attack in judged)}
+    for key in "app_followed", "naive_followed", "app_echoed", "naive_echoed":
+        counted[key] = sum(attack[key] is True for attack in judged)
     return counted
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import random
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -158,7 +158,9 @@ def _more(
     if swapped:
         yield replace(sample, sentence=swapped, kind="swapped word")
     asked, right = question_of
-    wrong = [a for n, _, a in article.asked if article.paragraphs[n] in shown and not _words(a) & _words(f"{asked} {right}")]
+    wrong = [
+        a for n, _, a in article.asked if article.paragraphs[n] in shown and not _words(a) & _words(f"{asked} {right}")
+    ]
     if wrong:
         answer = rng.choice(wrong)
         spoiled = dict(_forms("", asked, answer, rng))
@@ -213,14 +215,15 @@ _IRREGULAR = dict(
     lie:lay sink:sank sign:signed""".split()
 )
 _VERBS = frozenset(
-    """move join start end open close work live die marry serve found establish create develop introduce discover invent
-    publish propose suggest claim state believe argue call name use produce increase decrease reach arrive return attack
-    defeat invade conquer occupy control support oppose include contain cover join offer provide receive study attend
-    graduate launch release announce agree sign cause help allow force require want need try plan decide refuse lift
-    change replace remove add form belong settle travel visit capture destroy kill rule describe define refer represent
-    consider show prove operate own sell rank host flow border connect carry transport export import gain achieve
-    require perform act play conduct experience suffer occur happen appear result lead end declare vote elect rename
-    translate extend expand unify ban adopt ratify pass reform protest emigrate migrate convert practice teach""".split()
+    """move join start end open close work live die marry serve found establish create develop introduce discover
+    invent publish propose suggest claim state believe argue call name use produce increase decrease reach
+    arrive return attack defeat invade conquer occupy control support oppose include contain cover join offer
+    provide receive study attend graduate launch release announce agree sign cause help allow force require want
+    need try plan decide refuse lift change replace remove add form belong settle travel visit capture destroy
+    kill rule describe define refer represent consider show prove operate own sell rank host flow border connect
+    carry transport export import gain achieve perform act play conduct experience suffer occur happen appear
+    result lead end declare vote elect rename translate extend expand unify ban adopt ratify pass reform protest
+    emigrate migrate convert practice teach""".split()
 )
 
 
@@ -273,53 +276,55 @@ def _where(answer: str) -> str:
     return answer if re.match(r"(?:in|on|at|near|by|from|to)\b", answer) else f"in {answer}"
 
 
+def _what_is(match: re.Match[str], answer: str) -> str:
+    be, rest = match[1], match[2]
+    if re.search(r"(?:ed|en|wn|made|built|held|ing)$", rest.split()[0]):
+        return f"{answer} {be} {rest}"
+    return f"{_placed(rest, be)} {answer}"
+
+
+def _counted(thing: str, answer: str) -> str:
+    return answer if thing.split()[-1].casefold() in answer.casefold() else f"{answer} {thing}"
+
+
+def _how_many(match: re.Match[str], answer: str) -> str:
+    thing, verb, rest = _counted(match[1], answer), match[2], match[3]
+    return f"there {verb} {thing}{rest[5:]}" if rest.startswith("there") else f"{thing} {verb} {rest}"
+
+
+_TIME = r"(?:when|in what \w+|in which \w+|what year|during what \w+)"
+_RULES: tuple[tuple[str, Callable[[re.Match[str], str], str]], ...] = (
+    (rf"who ({_BE}) ((?:the|a|an|\w+'s)\b.*)", lambda m, a: f"{m[2]} {m[1]} {a}"),
+    (r"(?:who|what) (did|do|does) (.+)", lambda m, a: f"{_inflected(m[2], m[1])} {a}"),
+    (r"who (.+)", lambda m, a: f"{a} {m[1]}"),
+    (rf"what ({_BE}) (.+)", _what_is),
+    (rf"{_TIME} ({_BE}) (.+)", lambda m, a: f"{_placed(m[2], m[1])} {_when(a)}"),
+    (rf"{_TIME} (did|do|does) (.+)", lambda m, a: f"{_inflected(m[2], m[1])} {_when(a)}"),
+    (rf"where ({_BE}) (.+)", lambda m, a: f"{_placed(m[2], m[1])} {_where(a)}"),
+    (r"where (did|do|does) (.+)", lambda m, a: f"{_inflected(m[2], m[1])} {_where(a)}"),
+    (
+        r"how (?:many|much) ([\w ]+?) (did|do|does) (.+)",
+        lambda m, a: f"{_inflected(m[3], m[2])} {_counted(m[1], a)}",
+    ),
+    (rf"how (?:many|much) ([\w ]+?) ({_BE}|have|has|can|could|will|would) (.+)", _how_many),
+    (rf"how long ({_BE}) (.+)", lambda m, a: f"{m[2]} {m[1]} {a}"),
+    (r"(?:what|which) (?:[\w ]+?) (did|do|does) (.+)", lambda m, a: f"{_inflected(m[2], m[1])} {a}"),
+    (rf"(?:what|which) [\w ]+? ((?:{_BE}|has|have|had|can|will) .+)", lambda m, a: f"{a} {m[1]}"),
+    (r"(?:what|which) (?:\w+ )?(\w+(?:s|ed|ame|ed) .+)", lambda m, a: f"{a} {m[1]}"),
+    (rf"(.*)\b{_WH}(?: \w+)?$", lambda m, a: f"{m[1]}{a}"),
+)
+"""What a question begins with, and how it and its answer become a statement; the first that fits."""
+
+
 def declare(question: str, answer: str) -> str:
-    """Question and answer as one statement; empty where no rule fits."""
+    """Question and answer as one statement, not always a graceful one; empty where no rule fits."""
     text = question.rstrip(" ?.")
     plain = text[0].lower() + text[1:]
-    said = ""
-    if m := re.match(rf"who (?:{_BE}) (?:the|a|an|\w+'s)\b", plain):
-        said = f"{plain.split(' ', 2)[2]} {plain.split()[1]} {answer}"
-    elif m := re.match(r"(?:who|what) (did|do|does) (.+)", plain):
-        said = f"{_inflected(m[2], m[1])} {answer}"
-    elif m := re.match(r"who (.+)", plain):
-        said = f"{answer} {m[1]}"
-    elif m := re.match(rf"what ({_BE}) (.+)", plain):
-        words = m[2].split()
-        participle = re.search(r"(?:ed|en|wn|made|built|held|ing)$", words[0])
-        said = f"{answer} {m[1]} {m[2]}" if participle else f"{m[2]} {m[1]} {answer}"
-        placed = _placed(m[2], m[1])
-        if not participle and not placed.endswith(f" {m[1]}"):
-            said = f"{placed} {answer}"
-    elif m := re.match(rf"(?:when|in what \w+|in which \w+|what year|during what \w+) ({_BE}) (.+)", plain):
-        said = f"{_placed(m[2], m[1])} {_when(answer)}"
-    elif m := re.match(r"(?:when|in what \w+|in which \w+|what year|during what \w+) (did|do|does) (.+)", plain):
-        said = f"{_inflected(m[2], m[1])} {_when(answer)}"
-    elif m := re.match(rf"where ({_BE}) (.+)", plain):
-        said = f"{_placed(m[2], m[1])} {_where(answer)}"
-    elif m := re.match(r"where (did|do|does) (.+)", plain):
-        said = f"{_inflected(m[2], m[1])} {_where(answer)}"
-    elif m := re.match(r"(how many|how much) ([\w ]+?) (did|do|does) (.+)", plain):
-        unit = "" if m[2].split()[-1].casefold() in answer.casefold() else f" {m[2]}"
-        said = f"{_inflected(m[4], m[3])} {answer}{unit}"
-    elif m := re.match(rf"(how many|how much) ([\w ]+?) ({_BE}|have|has|can|could|will|would) (.+)", plain):
-        unit = "" if m[2].split()[-1].casefold() in answer.casefold() else f" {m[2]}"
-        if m[4].startswith("there"):
-            said = f"there {m[3]} {answer}{unit}{m[4][5:]}"
-        else:
-            said = f"{answer}{unit} {m[3]} {m[4]}"
-    elif m := re.match(rf"how long ({_BE}) (.+)", plain):
-        said = f"{m[2]} {m[1]} {answer}"
-    elif m := re.match(r"(?:what|which) ([\w ]+?) (did|do|does) (.+)", plain):
-        said = f"{_inflected(m[3], m[2])} {answer}"
-    elif m := re.match(rf"(?:what|which) ([\w ]+?) ((?:{_BE}|has|have|had|can|will) .+)", plain):
-        said = f"{answer} {m[2]}"
-    elif m := re.match(r"(?:what|which) (?:\w+ )?(\w+(?:s|ed|ame|ed) .+)", plain):
-        said = f"{answer} {m[1]}"
-    elif m := re.search(rf"\b{_WH}(?: \w+)?$", plain):
-        said = f"{plain[: m.start()]}{answer}"
-    said = " ".join(said.split())
-    return f"{said[0].upper()}{said[1:]}." if said else ""
+    for pattern, statement in _RULES:
+        if match := re.match(pattern, plain):
+            said = " ".join(statement(match, answer).split())
+            return f"{said[0].upper()}{said[1:]}."
+    return ""
 
 
 _OTHER_WORDS = (
@@ -425,7 +430,8 @@ def _swap_name(sentence: str, question: str, answer: str, elsewhere: str, articl
     names = {n for n in names if (n.split()[0] in months) == (old.split()[0] in months)}
     if not names:
         return ""
-    return sentence[:start] + rng.choice(sorted(names)) + sentence[end:]
+    new: str = rng.choice(sorted(names))
+    return sentence[:start] + new + sentence[end:]
 
 
 def _negate(sentence: str) -> str:

@@ -381,6 +381,16 @@ class Delta:
 
 
 @dataclass(frozen=True, slots=True)
+class Checked:
+    """Event: one more sentence of the answer is finished, and was held against the passages."""
+
+    text: str
+    """The answer up to there, without the model's own citation numbers."""
+    citations: tuple[Citation, ...] = ()
+    checks: tuple[Check, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Finished:
     """Event: the last one of a turn, however it ended."""
 
@@ -388,4 +398,4 @@ class Finished:
     error: AppError | None = field(default=None)
 
 
-Event = Retrieved | Delta | Finished
+Event = Retrieved | Delta | Checked | Finished

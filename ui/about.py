@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import streamlit as st
 
+from rag.chat import support
 from rag.schema import Ledger, Message, Part, Verdict
 from ui import text
 
@@ -78,13 +79,13 @@ def checked(message: Message) -> str:
 
 def how_good() -> str:
     """What was measured of the check."""
-    try:
-        from rag.chat.support import MEASURED
-    except ImportError:
+    measured = getattr(support, "MEASURED", None)
+    if measured is None:
         return "Each sentence is compared with the passages. The check can be wrong: read the passage."
     return (
-        f"The check can be wrong. Measured on {MEASURED.sentences:,} sentences: of those that it called unsupported, "
-        f"{MEASURED.precision:.0%} were, and it found {MEASURED.recall:.0%} of those that were."
+        f"The check can be wrong, so read the passage. On {measured.sentences:,} labelled sentences "
+        f"{measured.precision:.0%} of those marked as supported were, and {measured.recall:.0%} of those that were "
+        "supported got the mark."
     )
 
 

@@ -88,7 +88,8 @@ def draw_running(services: Services, message: Message) -> None:
                 st.markdown(":shimmer[Searching your documents …]")
             else:
                 if turn.text:
-                    so_far = chips.marked_so_far(turn.text, getattr(turn, "checks", ()), getattr(turn, "citations", ()))
+                    checked = turn.checked
+                    so_far = chips.marked_so_far(turn.text, checked.checks, checked.citations)
                     st.markdown(text.answer(so_far) + " ▌")
                 else:
                     loading = services.manager.status(message.backend, message.model).progress

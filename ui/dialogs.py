@@ -14,7 +14,7 @@ _OPEN = "open_dialog"
 
 def ask(dialog: Callable[..., object], *args: object) -> None:
     """Open a dialog, from a callback or while the page is drawn; its page calls `draw` at its end."""
-    st.session_state[_OPEN] = (st.context.url, dialog, args)
+    st.session_state[_OPEN] = (_address(), dialog, args)
 
 
 def close() -> None:
@@ -30,8 +30,12 @@ def is_open() -> bool:
 def draw() -> None:
     """The dialog that is open, if one is."""
     if opened := st.session_state.get(_OPEN):
-        page, dialog, args = opened
-        if page != st.context.url:  # the browser went back to another page, which dismisses nothing
+        address, dialog, args = opened
+        if address != _address():  # the browser went back, which dismisses nothing
             close()
             return
         dialog(*args)
+
+
+def _address() -> tuple[str | None, dict[str, str]]:
+    return st.context.url, st.query_params.to_dict()

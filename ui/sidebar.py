@@ -43,6 +43,7 @@ def chosen(question: str, conversation_id: str | None) -> Ask:
         model=state["model"],
         options=options,
         passages=state["passages"],
+        condense=state["condense"],
         strict=state["strict"],
         fallback=state["fallback"],
     )
@@ -73,6 +74,7 @@ def _settings(services: Services, backend: Backend) -> None:
         "max_new_tokens": settings.max_new_tokens,
         "passages": settings.passages,
         "strict": settings.strict,
+        "condense": settings.condense,
         "fallback": settings.fallback or "",
     }
     for key, value in defaults.items():
@@ -91,6 +93,12 @@ def _settings(services: Services, backend: Backend) -> None:
             "Only from the documents",
             key="strict",
             help="Where the documents hold no answer, say so instead of letting the model answer by itself.",
+        )
+        st.toggle(
+            "Rewrite follow-ups",
+            key="condense",
+            help="Let the model put a follow-up in full before the search: one more call of it. Both are searched. "
+            "Small models are not asked.",
         )
 
         def slide(label: str, key: str, low: float, high: float, step: float, help: str | None = None) -> None:  # noqa: A002

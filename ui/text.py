@@ -25,7 +25,8 @@ def highlighted(
         if start < at:
             continue
         parts.append(literal(text[at:start]))
-        parts += [f":{style}[{literal(line)}]" if line.strip() else line for line in _lines(text[start:end])]
+        lines = _lines(text[start:end])
+        parts += [f":{style}[{literal(line)}]" if line.strip() else literal(line) for line in lines]
         at = end
     return "".join([*parts, literal(text[at:])])
 

@@ -9,16 +9,16 @@ Knows nothing of turns; what embeds texts is handed in.
 
 from __future__ import annotations
 
-import re
 import threading
+from bisect import bisect_right
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from rag.chat import support
-from rag.chat.claims import statements
 from rag.chat.evidence import Evidence, Span
+from rag.chat.statements import Unmarked, claims_nothing, clauses, statements, unmark
 from rag.schema import Check, Checked, Citation, Passage, Verdict
 
 if TYPE_CHECKING:
@@ -29,7 +29,9 @@ Embed = Callable[[list[str]], Sequence[Sequence[float]]]
 Entails = Callable[[Sequence[tuple[str, str]]], Sequence[float]]
 """Pairs of a premise and a conclusion -> how likely the one follows from the other, 0 to 1."""
 
+_Cosines = Callable[[str], Sequence[float] | None]
 ENTAILED = 0.5
+"""From which a conclusion counts as supported."""
 RANK_STEP = 0.2
 """What a passage loses by each rank in the search for the span that fits the question best: retrieval also knows
 meaning, this only words."""
@@ -38,82 +40,16 @@ STATEMENT = 4
 LATIN = 0.5
 """Share of the passages' letters below which words alone decide: the embedding model reads Latin letters."""
 
-_NUMBERS = r"\d{1,2}(?:\s*(?:,|;|-|–|and)\s*(?:passages? |sources? )?\d{1,2})*"
-_BRACKETS = rf"\[\^?(?:passages? |sources? )?({_NUMBERS})\](?!\()"
-_MARKER = re.compile(
-    # Glued to a word it is an index, as in code; at the head of a line the space after it goes as well.
-    rf"^[ \t]*{_BRACKETS}[ \t]*|(?:[ \t]+|(?<!\w)){_BRACKETS}",
-    re.IGNORECASE | re.MULTILINE,
-)
-_CODE = re.compile(r"```.*?(?:```|\Z)|`[^`\n]+`", re.DOTALL)
-
-_ABSENT = re.compile(
-    r"\b(?:passages?|documents?|texts?|context|sources?|information|it) (?:\w+ ){0,4}?(?:does|do|did)(?: not|n['’]t) "
-    r"(?:\w+ )?(?:say|mention|contain|provide|specify|state|give|tell|include|answer|describe|explain|name|indicate|show)"
-    r"|^(?:i['’]?m |i am )?(?:sorry\b.{0,40}?)?\bi (?:could not|couldn['’]t|can ?not|can['’]t|am unable to|was unable to) "
-    r"(?:find|answer|say|tell|determine|provide|see|locate)"
-    r"|^i (?:do not|don['’]t) (?:know|have)|^there is no (?:information|mention|answer|data|evidence)\b"
-    r"|\bnot (?:mentioned|specified|stated|provided|given|said|named|described) (?:anywhere )?in (?:the|these|your|any) ",
-    re.IGNORECASE,
-)
-_BUT = re.compile(r"\b(?:but|however|although|though|yet|instead)\b", re.IGNORECASE)
-_POLITE = re.compile(
-    r"(?:hello|hi|dear|sure|certainly|of course|absolutely|great|good|thanks?|you['’]re welcome|let me|please (?:ask|let|note)"
-    r"|i hope|i['’]?m (?:glad|happy|sorry)|feel free|here (?:is|are)|here['’]s|as an ai|if you (?:have|need|want)|do you)\b",
-    re.IGNORECASE,
-)
-_BOLD_LINE = re.compile(r"(\*\*|__).+\1:?")
-POLITE_WORDS = 14
-
-
-@dataclass(frozen=True, slots=True)
-class Unmarked:
-    """An answer without the citation numbers of its model, and where they stood."""
-
-    text: str
-    marks: tuple[tuple[int, tuple[int, ...]], ...]
-    """`(position in the text, numbers)`."""
-
-
-def unmark(answer: str) -> Unmarked:
-    """Take the citation numbers out of an answer, whether there are such passages or not; code keeps its brackets."""
-    code = [match.span() for match in _CODE.finditer(answer)]
-    parts, marks, length, last = list[str](), list[tuple[int, tuple[int, ...]]](), 0, 0
-    for match in _MARKER.finditer(answer):
-        if any(start <= match.start() < end for start, end in code):
-            continue
-        parts.append(answer[last : match.start()])
-        length, last = length + len(parts[-1]), match.end()
-        marks.append((length, tuple(int(number) for number in re.findall(r"\d+", match[1] or match[2]))))
-    text = "".join(parts) + answer[last:]
-    shift = len(text) - len(text.lstrip())
-    return Unmarked(text.strip(), tuple((max(0, at - shift), numbers) for at, numbers in marks))
-
-
-def claims_nothing(sentence: str) -> bool:
-    """Whether a sentence says nothing that could be checked.
-
-    A question, a heading, what leads in to a list, a courtesy, or that the passages do not say it.
-    """
-    said = sentence.strip()
-    if said.endswith(("?", ":", "：", "？")) or said.startswith("#") or _BOLD_LINE.fullmatch(said):
-        return True
-    if not any(map(str.isalnum, said)):
-        return True
-    if _ABSENT.search(said) and not _BUT.search(said):
-        return True
-    return bool(_POLITE.match(said)) and len(said.split()) <= POLITE_WORDS and not re.search(r"\d", said)
-
 
 @dataclass(frozen=True, slots=True)
 class _Judged:
     """What became of a sentence."""
 
-    score: float
+    verdict: Verdict = Verdict.NO_CLAIM
+    score: float = 0.0
     spans: tuple[Span, ...] = ()
     """What supports it, one for each of its clauses where they were judged apart."""
     missing: tuple[str, ...] = ()
-    verdict: Verdict = Verdict.NO_CLAIM
 
 
 class Checker:
@@ -175,26 +111,35 @@ class Checker:
         claims: dict[str, list[support.Claim]] = {}
         for sentence in new:
             if claims_nothing(sentence) or not evidence.spans:
-                self._judged[sentence] = _Judged(0.0)
+                self._judged[sentence] = _Judged()
                 continue
-            parts = support.clauses(sentence)
-            claims[sentence] = [support.read_claim(evidence, said) for said in ([sentence, *parts] if parts[1:] else parts)]
+            parts = clauses(sentence)
+            whole = [sentence] if parts[1:] else []
+            claims[sentence] = [support.read_claim(evidence, said) for said in whole + parts]
         cosines = self._cosines([claim.text for claim in chain.from_iterable(claims.values())])
-        for sentence, (whole, *parts) in claims.items():
-            missing = evidence.missing(whole.words)
-            scores = [(*support.judge(evidence, claim, cosines(claim.text)), claim) for claim in (whole, *parts)]
-            score, spans = scores[0][0], (evidence.spans[scores[0][1]],)
-            if parts and (least := min(part[0] for part in scores[1:])) > score:
-                score, spans = least, tuple(dict.fromkeys(evidence.spans[part[1]] for part in scores[1:]))
+        for sentence, (whole_claim, *part_claims) in claims.items():
+            score, spans = self._support(evidence, [whole_claim], cosines)
+            if part_claims:
+                score, spans = max((score, spans), self._support(evidence, part_claims, cosines), key=lambda s: s[0])
+            missing = evidence.missing(whole_claim.whole)
             limit = support.THRESHOLD
             if self._entails:
-                [score], limit = self._entails([(evidence.context(spans), whole.text)]), ENTAILED
+                [score], limit = self._entails([(evidence.context(spans), whole_claim.text)]), ENTAILED
             supported = score >= limit and not missing
             verdict = Verdict.SUPPORTED if supported else Verdict.UNSUPPORTED
-            self._judged[sentence] = _Judged(0.0 if missing else round(score, 4), spans, missing, verdict)
+            self._judged[sentence] = _Judged(verdict, 0.0 if missing else round(score, 4), spans, missing)
         return [self._judged[sentence] for sentence in sentences]
 
-    def _cosines(self, texts: Sequence[str]) -> Callable[[str], Sequence[float] | None]:
+    @staticmethod
+    def _support(
+        evidence: Evidence, claims: Sequence[support.Claim], cosines: _Cosines
+    ) -> tuple[float, tuple[Span, ...]]:
+        """How likely all of the claims are supported, and the spans that do it."""
+        judged = [support.judge(evidence, claim, cosines(claim.text)) for claim in claims]
+        spans = dict.fromkeys(place for _, place in judged)
+        return min(score for score, _ in judged), tuple(evidence.spans[place] for place in spans)
+
+    def _cosines(self, texts: Sequence[str]) -> _Cosines:
         """Gives the cosines of one of `texts` and all spans; all are embedded at once."""
         texts = list(dict.fromkeys(texts))
         if self._vectors is None or not self._embed or not texts:
@@ -226,8 +171,9 @@ class Checker:
 
         checks = []
         for (start, end), each, numbers in zip(places, judged, cited, strict=True):
-            supports = [cite(span, end) for span in each.spans] if each.verdict is Verdict.SUPPORTED else [None]
-            checks.append(Check(start, end, each.verdict, each.score, supports[0], each.missing, numbers))
+            spans = each.spans if each.verdict is Verdict.SUPPORTED else ()
+            first = next(iter([cite(span, end) for span in spans]), None)
+            checks.append(Check(start, end, each.verdict, each.score, first, each.missing, numbers))
         unsupported = any(each.verdict is Verdict.UNSUPPORTED for each in judged) or not found
         if places and unsupported and (span := _nearest(evidence, found)):
             cite(span, 0)
@@ -248,16 +194,13 @@ class Checker:
         )
 
 
-def _cited(
-    places: Sequence[tuple[int, int]], marks: Sequence[tuple[int, tuple[int, ...]]]
-) -> list[tuple[int, ...]]:
+def _cited(places: Sequence[tuple[int, int]], marks: Sequence[tuple[int, tuple[int, ...]]]) -> list[tuple[int, ...]]:
     """For each sentence the numbers that stand in it, right behind it or, at the head of a line, right before it."""
     found: list[list[int]] = [[] for _ in places]
+    starts = [start for start, _ in places]
     for at, numbers in marks:
-        before = [n for n, (start, _) in enumerate(places) if start < at]
-        after = [n for n, (start, _) in enumerate(places) if start == at]
-        if after or before:
-            found[(after or before)[-1]] += [number for number in numbers]
+        if sentence := bisect_right(starts, at):
+            found[sentence - 1] += numbers
     return [tuple(dict.fromkeys(numbers)) for numbers in found]
 
 

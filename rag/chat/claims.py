@@ -1,4 +1,4 @@
-"""What a text says that can be held against another text: its statements, words, numbers, names and negations.
+"""What a text says that can be held against another text: its words, numbers, names and negations.
 
 Knows English best; in other languages stems and negations are missed, and Chinese, Japanese and Korean are compared by
 pairs of characters. Knows nothing of passages, models or verdicts.
@@ -18,7 +18,6 @@ from itertools import pairwise
 import snowballstemmer
 
 from rag.index.lexical import STOP_WORDS
-from rag.index.sentences import sentences
 
 _UNSPACED = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7ff"
 _TOKEN = re.compile(
@@ -53,20 +52,21 @@ BEFORE = 3
 """Words before it that it may belong to: “Dogs are not allowed”."""
 
 _OPENERS = frozenset(
-    """according additionally afterwards almost alternatively although always another anyone anything apart approximately
-    around aside based basically besides between certainly clearly consequently conversely currently despite
-    due each eventually every everyone everything except finally firstly following formerly fortunately furthermore
-    generally given hence historically however hundreds ideally importantly including indeed initially instead
-    lastly later lately like likewise many mainly maybe meanwhile moreover most mostly much namely nearly nevertheless
-    next nobody nonetheless normally notably note nothing nowadays obviously occasionally often okay one ones originally
-    otherwise overall part particularly people perhaps please plus possibly presumably previously primarily probably
-    quite rather recently regarding roughly secondly several similarly simply since so some someone something sometimes
-    somewhat soon specifically still subsequently such sure surely therefore thereby third thirdly though thousands thus
-    today together tomorrow traditionally two typically ultimately unfortunately unlike unless upon usually various
-    well whatever whenever whereas wherever whether whichever whoever within yes yesterday yet
-    add ask avoid be begin book bring buy call check choose click come consider contact do enter find follow get give go
-    have help keep leave let look make open pay prepare press put read remember run see select send set show sign speak
-    start stay stop take tell think try turn use visit wait wear welcome write""".split()
+    """according additionally afterwards almost alternatively although always another anyone anything apart
+    approximately around aside based basically besides between certainly clearly consequently conversely
+    currently despite due each eventually every everyone everything except finally firstly following formerly
+    fortunately furthermore generally given hence historically however hundreds ideally importantly including
+    indeed initially instead lastly later lately like likewise many mainly maybe meanwhile moreover most mostly
+    much namely nearly nevertheless next nobody nonetheless normally notably note nothing nowadays obviously
+    occasionally often okay one ones originally otherwise overall part particularly people perhaps please plus
+    possibly presumably previously primarily probably quite rather recently regarding roughly secondly several
+    similarly simply since so some someone something sometimes somewhat soon specifically still subsequently
+    such sure surely therefore thereby third thirdly though thousands thus today together tomorrow traditionally
+    two typically ultimately unfortunately unlike unless upon usually various well whatever whenever whereas
+    wherever whether whichever whoever within yes yesterday yet add ask avoid be begin book bring buy call check
+    choose click come consider contact do enter find follow get give go have help keep leave let look make open
+    pay prepare press put read remember run see select send set show sign speak start stay stop take tell think
+    try turn use visit wait wear welcome write""".split()
 )
 """Words that often begin a sentence and are no names."""
 
@@ -76,18 +76,19 @@ _FORMS = {
     for base, *forms in map(
         str.split,
         """become became/begin began begun/bend bent/bind bound/bite bit bitten/blow blew blown/break broke broken
-        bring brought/build built/burn burnt/buy bought/catch caught/choose chose chosen/come came/creep crept/deal dealt
-        dig dug/draw drew drawn/drink drank drunk/drive drove driven/eat ate eaten/fall fell fallen/feed fed/feel felt
-        fight fought/find found/fly flew flown/forget forgot forgotten/forgive forgave/freeze froze frozen/get got gotten
-        give gave given/go went gone/grow grew grown/hang hung/have has had/hear heard/hide hid hidden/hold held/keep kept
-        know knew known/lay laid/lead led/learn learnt/leave left/lend lent/lose lost/make made/mean meant/meet met/pay paid
-        ride rode ridden/ring rang rung/rise rose risen/run ran/say said/see saw seen/sell sold/send sent/shake shook shaken
-        shine shone/shoot shot/show shown/shrink shrank shrunk/sing sang sung/sink sank sunk/sit sat/sleep slept/slide slid
-        speak spoke spoken/spend spent/spin spun/stand stood/steal stole stolen/stick stuck/strike struck/swear swore sworn
-        sweep swept/swim swam swum/swing swung/take took taken/teach taught/tear tore torn/tell told/think thought
+        bring brought/build built/burn burnt/buy bought/catch caught/choose chose chosen/come came/creep crept
+        deal dealt/dig dug/draw drew drawn/drink drank drunk/drive drove driven/eat ate eaten/fall fell fallen
+        feed fed/feel felt/fight fought/find found/fly flew flown/forget forgot forgotten/forgive forgave
+        freeze froze frozen/get got gotten/give gave given/go went gone/grow grew grown/hang hung/have has had
+        hear heard/hide hid hidden/hold held/keep kept/know knew known/lay laid/lead led/learn learnt/leave left
+        lend lent/lose lost/make made/mean meant/meet met/pay paid/ride rode ridden/ring rang rung/rise rose risen
+        run ran/say said/see saw seen/sell sold/send sent/shake shook shaken/shine shone/shoot shot/show shown
+        shrink shrank shrunk/sing sang sung/sink sank sunk/sit sat/sleep slept/slide slid/speak spoke spoken
+        spend spent/spin spun/stand stood/steal stole stolen/stick stuck/strike struck/swear swore sworn/sweep swept
+        swim swam swum/swing swung/take took taken/teach taught/tear tore torn/tell told/think thought
         throw threw thrown/understand understood/wake woke woken/wear wore worn/weave wove woven/win won/wind wound
-        write wrote written/man men/woman women/child children/foot feet/tooth teeth/mouse mice/person people/life lives
-        wife wives/knife knives/leaf leaves/half halves""".replace("\n", "/").split("/"),
+        write wrote written/man men/woman women/child children/foot feet/tooth teeth/mouse mice/person people
+        wife wives/knife knives/half halves""".replace("\n", "/").split("/"),
     )
     for form in forms
 }
@@ -99,42 +100,6 @@ def _stem(word: str) -> str:
     folded = unicodedata.normalize("NFKD", word).encode("ascii", "ignore").decode() or word
     folded = _FORMS.get(folded, folded)
     return str(snowballstemmer.stemmer("english").stemWord(folded))
-
-
-# --- statements ---------------------------------------------------------------------------------------------------
-
-_ENUMERATOR = re.compile(r"[\W_]*(?:\d{1,2}[.)])?[\W_]*")
-_NEW_ITEM = re.compile(r"[#|*•–—\-+>]|\d{1,2}[.)]\s")
-
-
-def statements(text: str) -> list[tuple[int, int]]:
-    """The `(start, end)` of each sentence or item of `text`; lines that were only wrapped are one again.
-
-    The text of a PDF has the line breaks of its page, and a small model copies them.
-    """
-    width = max((len(line) for line in text.splitlines()), default=0)
-    found: list[tuple[int, int]] = []
-    for start, end in sentences(text):
-        if found and _goes_on(text, found[-1], start, width):
-            found[-1] = (found[-1][0], end)
-        else:
-            found.append((start, end))
-    return [(start, end) for start, end in found if not _ENUMERATOR.fullmatch(text, start, end)]
-
-
-def _goes_on(text: str, before: tuple[int, int], start: int, width: int) -> bool:
-    """Whether the piece that begins at `start` belongs to the one before it."""
-    if text[before[1] : start].count("\n") > 1 and text[before[1] : start].strip(" \n\t"):
-        return False
-    if _ENUMERATOR.fullmatch(text, *before):
-        return text[before[1] : start].count("\n") <= 1
-    if text[before[1] : start].count("\n") != 1 or text[before[1] - 1] in ".!?:;|" or _NEW_ITEM.match(text, start):
-        return False
-    line = before[1] - (text.rfind("\n", 0, before[1]) + 1)
-    return text[start].islower() or (line >= 40 and line >= 0.7 * width)
-
-
-# --- words --------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import groupby, pairwise
 
-from rag.chat.claims import Name, Words, read, statements
+from rag.chat.claims import Name, Words, read
+from rag.chat.statements import statements
 from rag.schema import Passage
 
 GAP = 6
@@ -27,6 +28,10 @@ CELL, CELLS = 30, 6
 """Characters of the longest cell, and cells of the smallest table, where a PDF gave a table cell by cell."""
 
 
+ENDINGS = frozenset(("a", "an", "di", "e", "es", "ese", "i", "ian", "ic", "ish", "n", "s", "y"))
+"""By which stems of one name differ."""
+
+
 @dataclass(frozen=True, slots=True)
 class Span:
     """A sentence, an item or a table row of a passage."""
@@ -37,13 +42,12 @@ class Span:
     end: int
     """`passage.text[start:end]`."""
     text: str
-    """On one line."""
+    """On one line; where it begins with a pronoun, after the names of the sentence before."""
     words: Words
     own: frozenset[str]
     """Its stems, those of the headings above it, and where it begins with a pronoun the names before it."""
     around: frozenset[str]
-    """Its own stems and those of its neighbours, of the heading above it and of its table's head: a pronoun's name
-    often stands there."""
+    """Its own stems and those of its neighbours and of the heading above it, or of the head of its table."""
     first: int
     """Position of its first word in the passage."""
 
@@ -59,9 +63,8 @@ class Evidence:
         frequency = Counter(stem for span in self.spans for stem in span.words.content)
         self._rarity = {stem: math.log(1 + len(self.spans) / count) for stem, count in frequency.items()}
         self._unknown = math.log(2 + len(self.spans))
-        places = " ".join(f"{_plain(p.place)} {p.heading}" for p in passages)
-        self.known = frozenset(frequency) | read(places).content
-        """Stems that stand in a passage, its heading or its place."""
+        self.known = frozenset(frequency).union(*(_title(passage) for passage in passages))
+        """Stems that stand in a passage, its heading or the name of its document."""
         self.of_passage = {
             number: frozenset().union(*(span.words.content for span in self.spans if span.number == number))
             for number in range(1, len(passages) + 1)
@@ -120,9 +123,9 @@ class Evidence:
             return True
         if stem[0] == "#" or len(stem) < 4:
             return False
-        # Norman and Normandy, America and American.
-        alike = (other for other in self.known if len(other) >= 4 and other[:4] == stem[:4])
-        return any(other.startswith(stem) or stem.startswith(other) for other in alike)
+        # Norman and Normandy, America and American, but not John and Johnson.
+        alike = (sorted((stem, other), key=len) for other in self.known if len(other) >= 4 and other[:4] == stem[:4])
+        return any(long.startswith(short) and long[len(short) :] in ENDINGS for short, long in alike)
 
     # --- places ---
 
@@ -132,22 +135,31 @@ class Evidence:
         inside = [at for at in found if span.first <= at < span.first + len(span.words.sequence)]
         return inside or found
 
-    def closeness(self, number: int, at: int, anchors: Set[str]) -> float:
-        """0 to 1: how near to position `at` of a passage the words `anchors` stand."""
-        near = 0.0
-        for stem in anchors:
-            if places := self._positions.get((number, stem)):
-                after = bisect_left(places, at)
-                distance = min(abs(at - place) for place in places[max(0, after - 1) : after + 1])
-                near += self._rarity[stem] * math.exp(-max(0, distance - 1) / REACH)
-        return near / (self.weight(anchors) or 1.0)
+    def closeness(self, number: int, places: Iterable[int], anchors: Set[str]) -> float:
+        """0 to 1: how near to one of `places` of a passage the words `anchors` stand, at the best of them."""
+        there = [(found, self._rarity[stem]) for stem in anchors if (found := self._positions.get((number, stem)))]
+        if not there:
+            return 0.0
+        return max((_near(at, there) for at in places), default=0.0) / self.weight(anchors)
+
+    def others(self, said: Set[str], *, number: bool) -> dict[int, list[int]]:
+        """Where in each passage the numbers, or the names, stand of which a sentence says none."""
+        found: dict[int, list[int]] = {}
+        for passage, at, name in self.names:
+            if name.number == number and said.isdisjoint(name.stems):
+                found.setdefault(passage, []).append(at)
+        return found
 
     def context(self, spans: Sequence[Span]) -> str:
-        """The spans with their neighbours, each once, in the order of the passages."""
-        places = {place for span in spans if (at := self.spans.index(span)) is not None for place in range(at - 1, at + 2)}
-        numbers = {span.number for span in spans}
-        near = [self.spans[place] for place in sorted(places) if 0 <= place < len(self.spans)]
-        return " ".join(span.text for span in near if span.number in numbers)
+        """The text of spans with that of their neighbours, in the order of the passages."""
+        places = {place for place, span in enumerate(self.spans) if span in spans}
+        near = {
+            other
+            for place in places
+            for other in range(max(0, place - 1), min(len(self.spans), place + 2))
+            if self.spans[other].number == self.spans[place].number
+        }
+        return " ".join(self.spans[place].text for place in sorted(near))
 
     def answers(self, span: Span) -> float:
         """0 to 1: how much of the question the span speaks of, its neighbours counting half."""
@@ -156,22 +168,34 @@ class Evidence:
         return (self.weight(asked & own) + 0.5 * self.weight((asked & span.around) - own)) / whole
 
 
-def _plain(name: str) -> str:
-    return re.sub(r"[\W_]+", " ", name)
+def _title(passage: Passage) -> frozenset[str]:
+    """Stems of the headings above a passage and of its document's name, whose numbers say nothing."""
+    name = read(re.sub(r"[\W_]+", " ", passage.document)).content
+    return read(passage.heading).content.union(stem for stem in name if stem[0] != "#")
+
+
+def _near(at: int, anchors: Sequence[tuple[Sequence[int], float]]) -> float:
+    near = 0.0
+    for places, weight in anchors:
+        after = bisect_left(places, at)
+        distance = min(abs(at - place) for place in places[max(0, after - 1) : after + 1])
+        near += weight * math.exp(-max(0, distance - 1) / REACH)
+    return near
 
 
 def _spans(number: int, passage: Passage) -> Iterator[Span]:
     text = passage.text
     rows = list(_rows(text, statements(text)))
     words = [read(" ".join(text[start:end].split())) for start, end, _ in rows]
-    title = read(f"{_plain(passage.document)} {passage.heading}").content
-    above = title
+    above = title = _title(passage)
     first = 0
     for i, (start, end, head) in enumerate(rows):
-        near = words[max(0, i - 1) : i + 2] + ([] if head is None else [words[head]])
+        near = words[max(0, i - 1) : i + 2] if head is None else [words[head], words[i]]
         around = above.union(*(each.content for each in near))
-        own = above | words[i].content | _meant(words[i], words[i - 1] if i else None)
-        yield Span(number, start, end, " ".join(text[start:end].split()), words[i], own, around, first)
+        meant = _meant(words[i], words[i - 1]) if i else []
+        own = above.union(words[i].content, *(name.stems for name in meant))
+        line = " ".join([part for name in meant for part in name.parts] + text[start:end].split())
+        yield Span(number, start, end, line, words[i], own, around, first)
         first += len(words[i].sequence) + GAP
         if head is None and (text[end - 1] == ":" or (end - start <= HEADING and text[end - 1] not in ".!?;,")):
             above = title | words[i].content
@@ -180,11 +204,11 @@ def _spans(number: int, passage: Passage) -> Iterator[Span]:
 _PRONOUNS = frozenset(("he", "her", "his", "it", "its", "she", "their", "they", "these", "this", "those"))
 
 
-def _meant(words: Words, before: Words | None) -> frozenset[str]:
+def _meant(words: Words, before: Words) -> list[Name]:
     """The names of the sentence before, where a sentence begins with a pronoun."""
-    if before is None or words.forms[:1] == () or words.forms[0] not in _PRONOUNS:
-        return frozenset()
-    return frozenset(stem for name in before.names if not name.number for stem in name.stems)
+    if words.forms[:1] and words.forms[0] in _PRONOUNS:
+        return [name for name in before.names if not name.number]
+    return []
 
 
 def _rows(text: str, places: Sequence[tuple[int, int]]) -> Iterator[tuple[int, int, int | None]]:

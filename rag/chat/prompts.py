@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from langchain_core.messages import AIMessage, BaseMessage, HumanMessage
+from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage
 from langchain_core.prompts import ChatPromptTemplate, MessagesPlaceholder
 
 from errors import ContextTooLong
@@ -52,6 +52,12 @@ FROM_THE_MODEL = ChatPromptTemplate.from_messages(
         ("human", "{question}"),
     ]
 )
+FOR_CONDENSING = (
+    "Rewrite the last question so that a reader who does not know the conversation understands it: put names in the "
+    "place of pronouns, add what it leaves out. Do not answer it. Write the question alone, in its own language."
+)
+REWRITTEN = 300
+"""Characters of a rewritten question: a model that goes on talks of something else."""
 QUOTES = '"""'
 _END_OF_QUOTES = re.compile(r'"{3,}')
 _TURN_MARK = re.compile(r"<\|[^\s<>|]{1,40}\|>|</?s>|<(?:bos|eos|(?:start|end)_of_turn)>|\[/?INST\]|<</?SYS>>")
@@ -65,6 +71,19 @@ def choose(passages: Sequence[Passage], *, small: bool) -> ChatPromptTemplate:
     if not passages:
         return FROM_THE_MODEL
     return FROM_DOCUMENTS_SMALL if small else FROM_DOCUMENTS
+
+
+def condense(question: str, history: Sequence[Message]) -> list[BaseMessage]:
+    """What a model is sent that shall rewrite a follow-up; of the history the last three questions and answers."""
+    said = [f"{'Q' if m.role is Role.USER else 'A'}: {' '.join(m.text.split())[:500]}" for m in answered(history)[-6:]]
+    conversation = "\n".join([*said, f"Q: {question}"])
+    return [SystemMessage(FOR_CONDENSING), HumanMessage(conversation)]
+
+
+def first_line(said: str) -> str:
+    """The rewritten question of what a model said: its first line, without quotation marks."""
+    lines = [line.strip().removeprefix("Q:").strip(' "“”') for line in said.splitlines() if line.strip()]
+    return lines[0][:REWRITTEN] if lines else ""
 
 
 def not_found(searched: str, passages: Sequence[Passage]) -> str:

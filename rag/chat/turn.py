@@ -2,6 +2,7 @@
 
     Retrieved   the sources, before the model speaks, so that a model that is down still leaves the passages
     Delta ...   the answer as it comes
+    Checked ... its sentences so far, held against the passages, whenever another one is finished
     Finished    the message as it is stored: complete, stopped or failed
 
 Cancelling the task that runs it, or closing the generator, ends the backend's work, also before the first token.
@@ -13,8 +14,9 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncGenerator, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, aclosing
+from contextlib import AbstractAsyncContextManager, aclosing, suppress
 from dataclasses import dataclass
+from functools import partial
 from itertools import zip_longest
 
 from langchain_core.messages import AIMessageChunk
@@ -29,6 +31,7 @@ from errors import (
     ModelNotFound,
 )
 from rag.chat import prompts
+from rag.chat.citations import Embed, Entails
 from rag.chat.conversations import Conversations
 from rag.chat.writer import LeasedModel, Writer
 from rag.db import new_id
@@ -60,8 +63,8 @@ class Question:
     text: str
     searched: str
     """What is looked through, as a person reads it: “12 documents in My documents”."""
-    retrieve: Callable[[str, Sequence[str]], Retrieval]
-    """`(question, earlier questions)` -> passages. Blocks."""
+    retrieve: Callable[[str, Sequence[str], str], Retrieval]
+    """`(question, earlier questions, the question as the model put it)` -> passages. Blocks."""
     answerers: Sequence[Answerer]
     """The one that was chosen, then those that answer where it cannot begin to."""
     max_new_tokens: int
@@ -70,8 +73,14 @@ class Question:
     """Of the first answerer."""
     strict: bool = True
     """Answer from the documents only."""
+    condense: bool = False
+    """Let the model put a follow-up so that it stands for itself; both are searched. Small models are not asked."""
     title: str | None = None
     """Of a new conversation; the question's own words where it is not given."""
+    embed: Embed | None = None
+    """Texts -> unit vectors of the embedded model, for the check of the answer; words alone decide without."""
+    entails: Entails | None = None
+    """A model that judges what follows from what, for the check of the answer, where there is one."""
 
 
 async def run(
@@ -81,33 +90,63 @@ async def run(
 
     Never raises for what goes wrong on the way: the last event says how it ended.
     """
-    writer = Writer(question.owner, answer, question.text, conversations)
-    error: AppError | None = None
+    writer = Writer(question.owner, answer, question.text, conversations, question.embed, question.entails)
+    finish, error = Finish.COMPLETE, None
     try:
         asked = [message.text for message in history if message.role is Role.USER]
-        retrieval = await asyncio.to_thread(question.retrieve, question.text, asked)
+        rewritten = await _condense(question, history) if question.condense and asked else ""
+        retrieval = await asyncio.to_thread(question.retrieve, question.text, asked, rewritten)
         writer.retrieved(retrieval)
         yield Retrieved(retrieval)
+        # Beside the model, which reads its prompt meanwhile.
+        check = asyncio.create_task(asyncio.to_thread(writer.prepare))
         async with aclosing(_speak(question, history, retrieval, writer)) as speech:
             async for text in speech:
                 writer.write(text)
                 yield Delta(text)
-        writer.finish(Finish.COMPLETE)
+                if check.done():
+                    if (checked := check.result()) and writer.take(checked):
+                        yield checked
+                    if writer.sentence_ended():
+                        check = asyncio.create_task(asyncio.to_thread(writer.check))
     except AppError as caught:
-        error = caught
-        writer.fail(error)
+        finish, error = Finish.FAILED, caught
     except (asyncio.CancelledError, GeneratorExit) as end:
-        writer.finish(Finish.STOPPED)
+        finish = Finish.STOPPED
         if isinstance(end, GeneratorExit):
             raise
     except Exception:
         reference = new_id()[:8]
         log.exception("Turn failed, reference %s", reference)
         error = AppError("Something went wrong inside Gestalt.", f"Try again; the log has it under {reference}.")
-        writer.fail(error)
+        finish = Finish.FAILED
     finally:
+        await _undisturbed(partial(writer.finish, finish, error))
         writer.save()
     yield Finished(writer.message, error)
+
+
+async def _condense(question: Question, history: Sequence[Message]) -> str:
+    """The question as its model puts it; empty where it cannot, which costs nothing but that."""
+    try:
+        async with question.answerers[0].lease() as model:
+            if model.small:
+                return ""
+            said = await model.chat.ainvoke(prompts.condense(question.text, history))
+    except AppError as error:
+        # Who answers says it again, and may be another.
+        log.info("The question could not be condensed: %s", error.message)
+        return ""
+    return prompts.first_line(said.text)
+
+
+async def _undisturbed(work: Callable[[], None]) -> None:
+    """Do what blocks in a thread, to its end, however often this task is cancelled meanwhile."""
+    task = asyncio.ensure_future(asyncio.to_thread(work))
+    while not task.done():
+        with suppress(asyncio.CancelledError):
+            await asyncio.shield(task)
+    task.result()
 
 
 async def _speak(

@@ -17,8 +17,9 @@ from typing import Any, TypeVar
 
 from errors import RequestRejected, StoreError
 from rag.chat.conversations import Conversations
+from rag.chat.statements import unmark
 from rag.chat.turn import Question, run
-from rag.schema import Delta, Event, Finish, Finished, Message, Retrieval, Retrieved, Role
+from rag.schema import Checked, Delta, Event, Finish, Finished, Message, Retrieval, Retrieved, Role
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -47,8 +48,14 @@ class Turn:
 
     @property
     def text(self) -> str:
-        """The answer so far."""
-        return "".join(event.text for event in self._events[:] if isinstance(event, Delta))
+        """The answer so far, without the model's own citation numbers."""
+        return unmark("".join(event.text for event in self._events[:] if isinstance(event, Delta))).text
+
+    @property
+    def checked(self) -> Checked:
+        """The sentences of `text` that were held against the passages so far, and what they are cited with."""
+        found = (event for event in reversed(self._events[:]) if isinstance(event, Checked))
+        return next(found, Checked(""))
 
     def follow(self) -> Iterator[Event]:
         """All events from the first to `Finished`, waiting for those to come."""

@@ -1,14 +1,15 @@
 """The message of a turn as it grows, and its row.
 
-Counts what the model was sent and said, notes what a person should know of it, and stores the message every second.
-Knows LangChain's chunks; nothing of how a turn runs.
+Counts what the model was sent and said, notes what a person should know of it, has its sentences checked, and stores
+the message every second. Knows LangChain's chunks; nothing of how a turn runs.
 """
 
 from __future__ import annotations
 
+import logging
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 
 from langchain_core.language_models import BaseChatModel
@@ -16,12 +17,17 @@ from langchain_core.messages import AIMessageChunk
 from langchain_core.messages.ai import UsageMetadata, add_usage
 
 from errors import AppError
-from rag.chat import citations
+from rag.chat.citations import Checker, Embed, Entails
 from rag.chat.conversations import Conversations
 from rag.chat.prompts import Prompt
+from rag.chat.statements import unmark
 from rag.index.sentences import sentences
-from rag.schema import Finish, Ledger, Message, Retrieval, Usage
+from rag.schema import Checked, Finish, Ledger, Message, Retrieval, Usage, Verdict
 
+log = logging.getLogger(__name__)
+
+ENDS = frozenset(".!?:\n。！？")
+"""With which a sentence ends."""
 SAVE_EVERY = 1.0
 """Seconds between two savings of a running answer: what a kill can cost."""
 
@@ -58,9 +64,20 @@ def without_loop(answer: str) -> str:
 class Writer:
     """The message of a turn as it grows, and its row."""
 
-    def __init__(self, owner: str, message: Message, question: str, conversations: Conversations) -> None:
+    def __init__(
+        self,
+        owner: str,
+        message: Message,
+        question: str,
+        conversations: Conversations,
+        embed: Embed | None = None,
+        entails: Entails | None = None,
+    ) -> None:
         self.message = message
         self._owner, self._question, self._conversations = owner, question, conversations
+        self._embed, self._entails = embed, entails
+        self._checker: Checker | None = None
+        self._sentence_ended = False
         self._parts: list[str] = []
         self._usage: UsageMetadata | None = None
         self._sent: tuple[LeasedModel, Prompt] | None = None
@@ -77,6 +94,8 @@ class Writer:
         """The passages are known."""
         timings = replace(self.message.timings, retrieve_s=self._elapsed())
         self._set(passages=retrieval.passages, refused=retrieval.refused, timings=timings)
+        if retrieval.passages and not retrieval.refused:
+            self._checker = Checker(retrieval.passages, self._question, self._embed, self._entails)
 
     def begin(self, model: LeasedModel, prompt: Prompt) -> None:
         """The prompt goes out."""
@@ -96,8 +115,9 @@ class Writer:
         if not self._parts:
             self._set(timings=replace(self.message.timings, first_token_s=self._elapsed()))
         self._parts.append(text)
+        self._sentence_ended |= not ENDS.isdisjoint(text)
         if time.perf_counter() - self._saved > SAVE_EVERY:
-            self._set(text=self.text)
+            self._set(text=unmark(self.text).text)
             self.save()
             self._saved = time.perf_counter()
 
@@ -139,24 +159,54 @@ class Writer:
         """The answer so far."""
         return "".join(self._parts)
 
-    def finish(self, finish: Finish) -> None:
-        """Settle text, citations and timings."""
-        passages = () if self.message.refused else self.message.passages
-        text = citations.without_markers(self.text, len(passages)).strip()
-        cited = citations.resolve(text, passages, self._question) if text else ()
-        if cited and not any(citation.answer_end for citation in cited):
-            self.note("No passage supports this answer word for word; the place that fits the question best is cited.")
-        self._set(
-            text=text,
-            finish=finish,
-            citations=cited,
-            timings=replace(self.message.timings, total_s=self._elapsed()),
-        )
+    # --- the check: blocks, so in a thread; what it finds is taken over where the message is written ---
 
-    def fail(self, error: AppError) -> None:
-        """Settle what came, and what went wrong."""
-        self.finish(Finish.FAILED)
-        self._set(error={"type": type(error).__name__, "message": error.message, "hint": error.hint})
+    def prepare(self) -> Checked | None:
+        """Read the passages that the answer is going to be held against."""
+        with self._unharmed():
+            if self._checker:
+                self._checker.prepare()
+        return None
+
+    def sentence_ended(self) -> bool:
+        """Whether a sentence may have ended since this was last asked."""
+        ended, self._sentence_ended = self._sentence_ended, False
+        return ended and self._checker is not None
+
+    def check(self, *, ended: bool = False) -> Checked | None:
+        """The sentences so far, held against the passages; None where that cannot be done."""
+        with self._unharmed():
+            if self._checker:
+                return self._checker.check(self.text, ended=ended)
+        return None
+
+    @contextmanager
+    def _unharmed(self) -> Iterator[None]:
+        """Whatever goes wrong with a check, the answer does not."""
+        try:
+            yield
+        except Exception:
+            log.exception("The answer could not be checked")
+            self._checker = None
+
+    def take(self, checked: Checked) -> bool:
+        """Take over what a check found; whether it says something new."""
+        new = len(checked.checks) > len(self.message.checks)
+        self._set(citations=checked.citations, checks=checked.checks)
+        return new
+
+    def finish(self, finish: Finish, error: AppError | None = None) -> None:
+        """Settle text, checks, citations and timings, and what went wrong. Blocks."""
+        self._set(finish=finish, timings=replace(self.message.timings, total_s=self._elapsed()))
+        if error:
+            self._set(error={"type": type(error).__name__, "message": error.message, "hint": error.hint})
+        checked = self.check(ended=True) or Checked(unmark(self.text).text)
+        self.take(checked)
+        self._set(text=checked.text)
+        if checked.citations and not any(citation.answer_end for citation in checked.citations):
+            claims = any(check.verdict is Verdict.UNSUPPORTED for check in checked.checks)
+            why = "No passage supports this answer" if claims else "This answer says nothing that could be checked"
+            self.note(f"{why}; the place that fits the question best is cited.")
 
     def save(self) -> None:
         """Store the message as it is."""

@@ -2,102 +2,354 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+
 import pytest
 
-from rag.chat.citations import resolve, without_markers, words
-from rag.index.sentences import sentences
-from rag.schema import Passage
+from errors import ConfigurationError
+from rag.chat.citations import Checker
+from rag.chat.entailment import Entailment
+from rag.index.embeddings import EmbeddingModel, embedded_folder
+from rag.schema import Checked, Passage, Verdict
+from tests.tiny_encoder import make_cross_encoder
 
 FLEET = (
     "The company has three ships. The Marigold carries 340 passengers and was built in 1987. "
     "The Juniper carries 120 passengers. She was built in 2019 by Dr. Halloran in Stennick.\n"
-    "Tickets cost 4.50 in winter and 1,250 were sold on the first day."
+    "Tickets cost 4.50 in winter and 1,250 were sold on the first day. Dogs are not allowed on board."
 )
 PIER = "The pier at Gannet Holm is 62 metres long. It was repaired by Leo Marsh."
 
 
-def passage(text: str, number: int = 0, page: int | None = 3, start: int = 100) -> Passage:
+def passage(text: str, number: int = 0, page: int | None = 3, start: int = 100, heading: str = "") -> Passage:
     end = start + len(text)
-    return Passage(f"d{number}:0", f"d{number}", f"file{number}.pdf", page, text, start, end, 1.0, 0.5, 2.0)
+    return Passage(f"d{number}:0", f"d{number}", f"file{number}.pdf", page, text, start, end, 1.0, 0.5, 2.0, heading)
 
 
 PASSAGES = [passage(FLEET, 0), passage(PIER, 1, page=None, start=0)]
 
 
-@pytest.mark.parametrize(
-    ("answer", "question", "quote"),
-    [
-        ("The Marigold carries 340 passengers.", "How many fit on the Marigold?", "The Marigold carries 340"),
-        ("340", "How many passengers does the Marigold carry?", "The Marigold carries 340"),
-        ("It is 62 metres.", "How long is the pier at Gannet Holm?", "The pier at Gannet Holm"),
-        ("Leo Marsh", "Who repaired the pier?", "It was repaired by Leo Marsh."),
-        ("1250 tickets were sold.", "How many were sold?", "Tickets cost 4.50"),
-        ("The Juniper was built in 2019.", "When was the Juniper built?", "She was built in 2019 by Dr. Halloran"),
-    ],
-)
+class Embedding:
+    """The embedded model, and what it was asked for."""
+
+    def __init__(self) -> None:
+        self.model = EmbeddingModel(embedded_folder())
+        self.calls: list[list[str]] = []
+
+    def __call__(self, texts: list[str]) -> list[list[float]]:
+        self.calls.append(texts)
+        return self.model.embed_long(texts)
+
+
+@pytest.fixture(scope="module")
+def embedding() -> Embedding:
+    return Embedding()
+
+
+def check(answer: str, question: str = "", passages: Sequence[Passage] = PASSAGES) -> Checked:
+    return Checker(passages, question).check(answer)
+
+
+def verdicts(checked: Checked) -> list[Verdict]:
+    return [each.verdict for each in checked.checks]
+
+
+SUPPORTED = [
+    ("The Marigold carries 340 passengers.", "How many fit on the Marigold?", "The Marigold carries 340"),
+    ("340", "How many passengers does the Marigold carry?", "The Marigold carries 340"),
+    ("The answer is: 340.", "How many passengers does the Marigold carry?", "The Marigold carries 340"),
+    ("The pier at Gannet Holm is 62 metres long.", "How long is the pier?", "The pier at Gannet Holm"),
+    ("Leo Marsh", "Who repaired the pier?", "It was repaired by Leo Marsh."),
+    ("1250 tickets were sold on the first day.", "How many were sold?", "Tickets cost 4.50"),
+    ("The Juniper was built in 2019.", "When was the Juniper built?", "She was built in 2019 by Dr. Halloran"),
+    ("According to the passages, dogs are not allowed on board.", "May dogs come?", "Dogs are not allowed"),
+]
+UNSUPPORTED = [
+    "The Juniper carries 340 passengers.",
+    "The Marigold was built in 2019.",
+    "The Marigold was repaired by Dr. Halloran.",
+    "Dogs are allowed on board.",
+    "The Marigold does not carry 340 passengers.",
+    "The company has been sold to the harbour.",
+    "The Marigold carries 340 passengers, and the Juniper was built in 1987.",
+]
+
+
+@pytest.mark.parametrize(("answer", "question", "quote"), SUPPORTED)
 def test_a_supported_sentence_gets_the_span_that_holds_it(answer: str, question: str, quote: str) -> None:
-    [citation] = resolve(answer, PASSAGES, question)
+    checked = check(answer, question)
+    [citation] = checked.citations
     source = PASSAGES[citation.n - 1]
     assert citation.quote.startswith(quote)
     assert source.text[citation.start - source.start : citation.end - source.start] == citation.quote
     assert (citation.document, citation.page) == (source.document, source.page)
     assert citation.answer_end == len(answer)
+    [found] = checked.checks
+    assert (found.verdict, found.citation, found.missing) == (Verdict.SUPPORTED, 0, ())
+
+
+@pytest.mark.parametrize("answer", UNSUPPORTED)
+def test_what_stands_in_another_place_is_not_supported(answer: str) -> None:
+    [found] = check(answer, "What do the documents say of the Marigold?").checks
+    assert (found.verdict, found.citation, found.missing) == (Verdict.UNSUPPORTED, None, ())
+
+
+@pytest.mark.models
+def test_meaning_decides_as_words_do(embedding: Embedding) -> None:
+    for answer, question, quote in SUPPORTED:
+        checked = Checker(PASSAGES, question, embedding).check(answer)
+        assert verdicts(checked) == [Verdict.SUPPORTED], answer
+        assert checked.citations[0].quote.startswith(quote)
+    for answer in UNSUPPORTED:
+        assert verdicts(Checker(PASSAGES, "What of the Marigold?", embedding).check(answer)) == [Verdict.UNSUPPORTED]
+
+
+@pytest.mark.parametrize(
+    ("answer", "missing"),
+    [
+        ("The Marigold carries 341 passengers.", ("341",)),
+        ("The Rosemary carries 340 passengers.", ("Rosemary",)),
+        ("It was repaired by Leo Brown and Ann Marsh.", ("Brown", "Ann")),
+        ("Rosemary carries 340 passengers in Oslo.", ("Rosemary", "Oslo")),
+        ("The Marigold carries 3.4 million passengers.", ("3.4 million",)),
+        ("The company has eleven ships.", ("eleven",)),
+        ("The company has 3 ships, built in the 1970s.", ("1970s",)),
+        ("The Marigold carries 340 passengers.", ()),
+        ("The company has 3 ships.", ()),
+        ("Passengers of the Juniper pay $4.50.", ()),
+    ],
+)
+def test_numbers_and_names_that_stand_nowhere_are_named_and_never_supported(
+    answer: str, missing: tuple[str, ...]
+) -> None:
+    [found] = check(answer, "What of the Marigold?").checks
+    assert found.missing == missing
+    if missing:
+        assert (found.verdict, found.score) == (Verdict.UNSUPPORTED, 0.0)
+
+
+def test_the_name_and_page_of_a_document_hold_no_number() -> None:
+    source = [passage("The pier is old.", 7, page=9)]
+    assert check("The pier is 7 or 9 metres long.", "How long is the pier?", source).checks[0].missing == ("7", "9")
+    assert check("Pier 4 is old.", "", [passage("It is old.", heading="Pier 4")]).checks[0].missing == ()
+
+
+# --- what claims nothing ---
 
 
 @pytest.mark.parametrize(
     "answer",
     [
-        "The Marigold carries 341 passengers.",
-        "The Rosemary carries penguins.",
-        "It was written by a lighthouse keeper in Oslo.",
+        "Hello!",
+        "Sure.",
+        "The passages do not say how long the bridge is.",
+        "I could not find this in the passages.",
+        "There is no information about Rosemary.",
+        "How long is the pier?",
+        "## The ships",
+        "**The ships**",
+        "The three ships are:",
+        "Let me know if you need more.",
     ],
 )
+def test_what_claims_nothing_is_not_held_against_anybody(answer: str) -> None:
+    [found] = check(answer, "How long is the pier?").checks
+    assert (found.verdict, found.score, found.citation, found.missing) == (Verdict.NO_CLAIM, 0.0, None, ())
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "The passages do not say it, but the bridge is 900 metres long.",
+        "Sure, the pier is 900 metres long.",
+        "I am sorry, but the pier is 900 metres long.",
+        "No.",
+        "900",
+        "12.",
+        "Here are 900 metres.",
+    ],
+)
+def test_a_claim_behind_a_courtesy_is_a_claim(answer: str) -> None:
+    assert Verdict.UNSUPPORTED in verdicts(check(answer, "How long is the pier?"))
+
+
+# --- the place that fits the question ---
+
+
+@pytest.mark.parametrize(
+    "answer",
+    ["The Marigold carries 341 passengers.", "It was written by a lighthouse keeper in Oslo.", "I do not know."],
+)
 def test_an_unsupported_answer_gets_the_place_that_fits_the_question(answer: str) -> None:
-    [citation] = resolve(answer, PASSAGES, "How many passengers does the Marigold carry?")
+    [citation] = check(answer, "How many passengers does the Marigold carry?").citations
     assert citation.quote.startswith("The Marigold carries 340")
     assert citation.answer_end == 0
 
 
 @pytest.mark.parametrize("answer", ["The Rosemary carries penguins.", "", "!!!"])
 def test_where_nothing_fits_nothing_is_cited(answer: str) -> None:
-    assert resolve(answer, PASSAGES, "Why?") == ()
+    assert check(answer, "Why?").citations == ()
 
 
 def test_the_fitting_place_follows_what_is_supported() -> None:
-    answer = "The pier is 62 metres long. It was built by penguins."
-    found = resolve(answer, PASSAGES, "Who repaired the pier?")
+    found = check("The pier is 62 metres long. It was built by penguins.", "Who repaired the pier?").citations
     assert [c.quote for c in found] == ["The pier at Gannet Holm is 62 metres long.", "It was repaired by Leo Marsh."]
     assert [bool(c.answer_end) for c in found] == [True, False]
 
 
+# --- spans ---
+
+
 def test_each_sentence_gets_its_own_and_no_span_comes_twice() -> None:
     answer = "The Marigold carries 340 passengers. The pier is 62 metres long. The Marigold carries 340 passengers!"
-    found = resolve(answer, PASSAGES)
-    assert [citation.n for citation in found] == [1, 2]
-    assert answer[: found[0].answer_end] == "The Marigold carries 340 passengers."
+    checked = check(answer, "What of the Marigold and the pier?")
+    assert [citation.n for citation in checked.citations] == [1, 2]
+    assert [each.citation for each in checked.checks] == [0, 1, 0]
+    assert answer[: checked.citations[0].answer_end] == "The Marigold carries 340 passengers."
+    assert [answer[each.start : each.end] for each in checked.checks][2] == "The Marigold carries 340 passengers!"
 
 
-def test_without_passages_nothing_is_cited() -> None:
-    assert resolve("The Marigold carries 340 passengers.", []) == ()
+def test_two_clauses_are_cited_from_two_passages() -> None:
+    answer = "The Marigold carries 340 passengers, and the pier at Gannet Holm is 62 metres long."
+    checked = check(answer, "What do the documents say?")
+    assert verdicts(checked) == [Verdict.SUPPORTED]
+    assert [(citation.n, citation.answer_end) for citation in checked.citations] == [(1, len(answer)), (2, len(answer))]
 
 
-def test_marks_of_passages_that_are_not_there_are_dropped() -> None:
-    assert without_markers("It is 62 metres [2]. Built in 1987 [7]. Both [1, 2]. None [1, 9].", 2) == (
-        "It is 62 metres [2]. Built in 1987. Both [1, 2]. None."
-    )
+def test_a_sentence_that_a_page_wraps_is_one_span() -> None:
+    text = "On an ordinary day of the year and in any\nsort of weather the Marigold burns 1,150 litres of\ndiesel. It is old."
+    source = [passage(text)]
+    [citation] = check("The Marigold burns 1,150 litres of diesel.", "How much does it burn?", source).citations
+    assert citation.quote == text[: text.index(" It is old")]
 
 
-def test_brackets_in_code_are_no_marks() -> None:
-    assert without_markers("Use arr[0] and x[12].", 2) == "Use arr[0] and x[12]."
+TABLES = [
+    "Ship | Built | Passengers\nMarigold | 2011 | 180\nJuniper | 1998 | 95",
+    "Ship\nBuilt\nPassengers\nMarigold\n2011\n180\nJuniper\n1998\n95",
+]
 
 
-def test_sentences_cover_the_text_and_respect_abbreviations() -> None:
-    found = [FLEET[start:end] for start, end in sentences(FLEET)]
-    assert len(found) == 5
-    assert found[3] == "She was built in 2019 by Dr. Halloran in Stennick."
-    assert list(sentences("  \n ")) == []
+@pytest.mark.parametrize("table", TABLES)
+def test_the_row_of_a_table_is_a_span_and_its_head_is_known(table: str) -> None:
+    source = [passage(table), passage(PIER, 1)]
+    right = check("The Juniper was built in 1998.", "When was the Juniper built?", source)
+    assert verdicts(right) == [Verdict.SUPPORTED]
+    assert right.citations[0].quote.replace("\n", " | ") == "Juniper | 1998 | 95"
+    wrong = check("The Juniper was built in 2011.", "When was the Juniper built?", source)
+    assert verdicts(wrong) == [Verdict.UNSUPPORTED]
 
 
-def test_words_are_stemmed_and_numbers_compare() -> None:
-    assert words("The ships carried 1,250 PASSENGERS") == words("ship carrying 1250 passenger")
-    assert words("4.50") != words("450")
+def test_without_passages_nothing_is_claimed_or_cited() -> None:
+    checked = check("The Marigold carries 340 passengers.", passages=[])
+    assert (checked.citations, verdicts(checked)) == ((), [Verdict.NO_CLAIM])
+
+
+# --- what the model cites ---
+
+
+def test_what_the_model_cites_is_kept_beside_the_text() -> None:
+    checked = check("The pier is 62 metres long [1]. [2, 9] Dogs are not allowed on board. It is old.\n[1] It is big.")
+    assert checked.text == "The pier is 62 metres long. Dogs are not allowed on board. It is old.\nIt is big."
+    assert [each.cited for each in checked.checks] == [(1, 2, 9), (), (), (1,)]
+    assert [checked.text[each.start : each.end] for each in checked.checks][3] == "It is big."
+    # A wrong number is corrected, a missing one is added.
+    assert [citation.n for citation in checked.citations[:2]] == [2, 1]
+
+
+# --- while it streams ---
+
+
+def test_only_new_sentences_are_embedded_and_the_last_one_waits() -> None:
+    calls: list[list[str]] = []
+
+    def embed(texts: list[str]) -> list[list[float]]:
+        calls.append(texts)
+        return [[1.0, 0.0]] * len(texts)
+
+    checker = Checker(PASSAGES, "How long is the pier?", embed)
+    checker.prepare()
+    checker.prepare()
+    assert len(calls) == 1
+    answer = " The pier at Gannet Holm is 62 metres long [2]. The company has three ships. Dogs are"
+    assert checker.check(answer[:30], ended=False).checks == ()
+    first = checker.check(answer[:60], ended=False)
+    second = checker.check(answer, ended=False)
+    whole = checker.check(answer)
+    assert [len(checked.checks) for checked in (first, second, whole)] == [1, 2, 3]
+    assert second.checks[:1] == first.checks
+    assert whole.text.startswith(second.text)
+    assert second.text.startswith(first.text)
+    assert [len(texts) for texts in calls[1:]] == [1, 1, 1]
+
+
+def test_threads_may_prepare_and_check_at_once() -> None:
+    started, go = threading.Event(), threading.Event()
+    calls = []
+
+    def embed(texts: list[str]) -> list[list[float]]:
+        calls.append(len(texts))
+        started.set()
+        assert go.wait(5)
+        return [[1.0, 0.0]] * len(texts)
+
+    checker = Checker(PASSAGES, "", embed)
+    preparing = threading.Thread(target=checker.prepare)
+    preparing.start()
+    assert started.wait(5)
+    found: list[Checked] = []
+    checking = threading.Thread(target=lambda: found.append(checker.check("The company has three ships.")))
+    checking.start()
+    go.set()
+    preparing.join()
+    checking.join()
+    assert verdicts(found[0]) == [Verdict.SUPPORTED]
+    assert len(calls) == 2
+
+
+def test_a_script_that_the_model_cannot_read_is_left_to_words() -> None:
+    def embed(texts: list[str]) -> list[list[float]]:
+        raise AssertionError(texts)
+
+    source = [passage("黑死病是人类历史上最致命的瘟疫之一。它在1347年到达欧洲。")]
+    checker = Checker(source, "黑死病什么时候到达欧洲？", embed)
+    assert verdicts(checker.check("它在1347年到达欧洲。")) == [Verdict.SUPPORTED]
+    assert checker.check("它在1351年到达欧洲。").checks[0].missing == ("1351",)
+
+
+# --- a model that judges what follows from what ---
+
+
+def test_a_model_for_entailment_judges_in_place_of_the_weights() -> None:
+    asked: list[tuple[str, str]] = []
+
+    def entails(pairs: Sequence[tuple[str, str]]) -> list[float]:
+        asked.extend(pairs)
+        return [0.9 if "constructed" in conclusion else 0.1 for _, conclusion in pairs]
+
+    checker = Checker(PASSAGES, "What of the Juniper?", entails=entails)
+    checked = checker.check("The Juniper was constructed by somebody else in 2019. The company has three ships.")
+    assert verdicts(checked) == [Verdict.SUPPORTED, Verdict.UNSUPPORTED]
+    assert [each.score for each in checked.checks] == [0.9, 0.1]
+    assert "She was built in 2019" in asked[0][0]
+    assert verdicts(checker.check("The Rosemary was constructed in 2019.")) == [Verdict.UNSUPPORTED]
+
+
+@pytest.mark.models
+def test_a_cross_encoder_gives_the_share_of_its_label(tmp_path: Path) -> None:
+    folder = make_cross_encoder(tmp_path / "nli", labels=3)
+    config = folder / "config.json"
+    names = '{"0": "contradiction", "1": "Entailment", "2": "neutral"}'
+    labels = '"id2label": {\n    "0": "LABEL_0",\n    "1": "LABEL_1",\n    "2": "LABEL_2"\n  }'
+    assert labels in config.read_text()
+    config.write_text(config.read_text().replace(labels, f'"id2label": {names}'))
+    scores = Entailment(str(folder), "cpu")([("the pier is long", "the pier"), ("no", "yes")])
+    assert len(scores) == 2
+    assert all(0 <= score <= 1 for score in scores)
+    assert scores[0] != scores[1]
+    config.write_text(config.read_text().replace("Entailment", "other"))
+    with pytest.raises(ConfigurationError, match="no label"):
+        Entailment(str(folder), "cpu")([("a", "b")])
+    with pytest.raises(ConfigurationError, match="neither a folder"):
+        Entailment(str(tmp_path / "nowhere"))([("a", "b")])

@@ -280,3 +280,41 @@ def test_steps_of_retrieval_come_from_the_settings(tmp_path: Path) -> None:
 def test_a_step_that_there_is_not_is_named(values: dict[str, Any], said: str) -> None:
     with pytest.raises(ConfigurationError, match=said):
         read_options(values)
+
+
+def test_a_follow_up_is_put_in_full_by_the_model_where_that_is_wished(
+    services: Rehearsal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    services.put_pier()
+    searched: list[str] = []
+    search = services.retrieve
+
+    def watch(*args: Any, **options: Any) -> Retrieval:
+        searched.append(options["rewritten"])
+        return search(*args, **options)
+
+    monkeypatch.setattr(services, "retrieve", watch)
+    services.script.enqueue("It is 62 metres long.")
+    first = finish(services, Ask(QUESTION, condense=True))
+    assert len(services.script.prompts) == 1, "no call before the search without history"
+
+    services.script.enqueue('"Who repaired the pier at Gannet Holm?"\nI hope this helps.').enqueue("Leo Marsh.")
+    second = finish(services, Ask("And who repaired it?", conversation_id=first.conversation_id, condense=True))
+    assert searched == ["", "Who repaired the pier at Gannet Holm?"]
+    asked = services.script.prompts[1][-1].text
+    assert QUESTION in asked
+    assert asked.endswith("Q: And who repaired it?")
+    assert second.text == "Leo Marsh."
+
+    services.script.enqueue("In April.")
+    finish(services, Ask("When?", conversation_id=first.conversation_id))
+    assert searched[-1] == "", "it is off unless it is wished"
+
+
+def test_a_model_that_cannot_condense_costs_nothing(services: Rehearsal) -> None:
+    services.put_pier()
+    services.script.enqueue("It is 62 metres long.").enqueue(BackendUnavailable("Down.", "Start it."))
+    first = finish(services, Ask(QUESTION))
+    services.script.enqueue("Leo Marsh.")
+    second = finish(services, Ask("Who repaired the pier?", conversation_id=first.conversation_id, condense=True))
+    assert (second.finish, second.text) == (Finish.COMPLETE, "Leo Marsh.")

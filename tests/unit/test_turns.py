@@ -20,7 +20,7 @@ from rag.chat.turn import Answerer, Question, run
 from rag.chat.turns import Turns
 from rag.chat.writer import LeasedModel
 from rag.db import Database
-from rag.schema import Delta, Finish, Finished, Message, Passage, Retrieval, Retrieved, Role
+from rag.schema import Checked, Delta, Finish, Finished, Message, Passage, Retrieval, Retrieved, Role, Verdict
 from tests.fakes import ScriptedChatModel, Step
 
 PASSAGE = Passage("d:0", "d", "report.pdf", 4, "The pier is 62 metres long. It is old.", 10, 48, 3.0, 0.6, 5.0)
@@ -69,7 +69,7 @@ def ask(conversations: Conversations) -> Ask:
         if other:
             answerers.append(Answerer("Spare", lambda: lease(other, "wren")))
 
-        def retrieve(question: str, history: Sequence[str]) -> Retrieval:
+        def retrieve(question: str, history: Sequence[str], rewritten: str) -> Retrieval:
             if isinstance(found, Exception):
                 raise found
             return found
@@ -113,15 +113,93 @@ def test_sources_come_before_the_first_word_and_the_end_is_what_is_stored(
     message = stored(conversations, question)
     assert isinstance(events[-1], Finished)
     assert events[-1].message == message
-    assert message.text == "The pier is 62 metres long [1]. It is old."
+    assert message.text == "The pier is 62 metres long. It is old."
     assert message.finish is Finish.COMPLETE
     assert [c.quote for c in message.citations] == ["The pier is 62 metres long.", "It is old."]
+    assert [check.verdict for check in message.checks] == [Verdict.SUPPORTED, Verdict.SUPPORTED]
+    assert [check.cited for check in message.checks] == [(1,), (9,)]
     assert message.passages == (PASSAGE,)
     assert (message.backend, message.model) == ("scripted", "parrot")
     assert message.usage.input_tokens > 0
     assert message.usage.output_tokens == 2
     assert message.timings.first_token_s is not None
     assert message.timings.retrieve_s <= message.timings.first_token_s <= message.timings.total_s
+
+
+def test_finished_sentences_are_checked_while_the_next_ones_come(
+    conversations: Conversations, turns: Turns, ask: Ask
+) -> None:
+    gates = [Event() for _ in range(4)]
+    question = ask("The pier is 62 metres long [1].", gates[0], " It", gates[1], " is", gates[2], " new", gates[3], ".")
+    _, turn = turns.start(question)
+    wait_for(lambda: turn.text == "The pier is 62 metres long.")
+    assert turn.checked == Checked("")
+    # A check that is done is told with the next word; the first of these only begins one.
+    for gate in gates[:3]:
+        gate.set()
+        time.sleep(0.1)
+    wait_for(lambda: turn.checked.text != "")
+    checked = turn.checked
+    assert checked.text == "The pier is 62 metres long."
+    assert turn.text.startswith(checked.text)
+    assert [(check.verdict, check.cited) for check in checked.checks] == [(Verdict.SUPPORTED, (1,))]
+    assert [citation.quote for citation in checked.citations] == [checked.text]
+    gates[3].set()
+    events = list(turn.follow())
+    message = stored(conversations, question)
+    assert message.text == "The pier is 62 metres long. It is new."
+    assert [check.verdict for check in message.checks] == [Verdict.SUPPORTED, Verdict.UNSUPPORTED]
+    assert [type(event) for event in events].count(Checked) == 1
+
+
+def test_the_passages_are_embedded_beside_the_model_and_stop_does_not_wait_for_it_to_speak(
+    conversations: Conversations, turns: Turns, ask: Ask
+) -> None:
+    embedded, speaks = Event(), Event()
+
+    def embed(texts: list[str]) -> list[list[float]]:
+        embedded.set()
+        return [[1.0, 0.0]] * len(texts)
+
+    question = replace(ask("The pier is 62 metres", speaks, " long."), embed=embed)
+    answer, turn = turns.start(question)
+    wait_for(embedded.is_set)
+    wait_for(lambda: turn.text != "")
+    turns.cancel("ann", answer.id)
+    turns.cancel("ann", answer.id)
+    list(turn.follow())
+    message = stored(conversations, question)
+    assert (message.text, message.finish) == ("The pier is 62 metres", Finish.STOPPED)
+    assert [check.verdict for check in message.checks] == [Verdict.SUPPORTED]
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+def test_a_check_that_fails_never_harms_the_answer(
+    conversations: Conversations, turns: Turns, ask: Ask, at_once: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    calls = []
+
+    def embed(texts: list[str]) -> list[list[float]]:
+        calls.append(texts)
+        if at_once or len(calls) > 1:
+            raise RuntimeError("out of memory")
+        return [[1.0, 0.0]] * len(texts)
+
+    question = replace(ask("The pier is 62 metres long [1]. ", "It is old."), embed=embed)
+    list(turns.start(question)[1].follow())
+    message = stored(conversations, question)
+    assert (message.text, message.finish) == ("The pier is 62 metres long. It is old.", Finish.COMPLETE)
+    assert (message.checks, message.citations, message.error) == ((), (), None)
+    assert caplog.text.count("The answer could not be checked") == 1
+
+
+def test_an_answer_without_support_says_so(conversations: Conversations, turns: Turns, ask: Ask) -> None:
+    for said, why in (("It is 900 metres long.", "No passage supports"), ("I do not know.", "says nothing")):
+        question = ask(said)
+        list(turns.start(question)[1].follow())
+        message = stored(conversations, question)
+        assert why in message.notes[0]
+        assert [citation.answer_end for citation in message.citations] == [0]
 
 
 def test_a_foreign_question_is_refused_without_asking_the_model(
@@ -134,17 +212,18 @@ def test_a_foreign_question_is_refused_without_asking_the_model(
     assert "could not find this" in message.text
     assert "1 document" in message.text
     assert (message.finish, message.refused, message.citations) == (Finish.COMPLETE, True, ())
+    assert message.checks == ()
     assert message.passages == (PASSAGE,)
     assert model.prompts == []
 
 
 def test_an_open_answer_is_marked_as_the_models_own(conversations: Conversations, turns: Turns, ask: Ask) -> None:
     question = replace(ask("Paris."), strict=False)
-    question = replace(question, retrieve=lambda text, history: FOREIGN)
+    question = replace(question, retrieve=lambda text, history, rewritten: FOREIGN)
     list(turns.start(question)[1].follow())
     message = stored(conversations, question)
     assert message.text == "Paris."
-    assert message.citations == ()
+    assert (message.citations, message.checks) == ((), ())
     assert "model alone" in message.notes[0]
 
 

@@ -52,7 +52,7 @@ def test_lines_stay_and_empty_lines_do_not_pile_up() -> None:
 
 def test_spans_are_marked_line_by_line_and_the_rest_stays() -> None:
     assert highlighted("one two\nthree four", [(4, 13)]) == (
-        "one :yellow-background[two]\n:yellow-background[three] four"
+        "one :yellow-background[two]  \n:yellow-background[three] four"
     )
     assert highlighted("plain", []) == "plain"
     assert highlighted("abcdef", [(1, 4), (2, 5)]) == "a:yellow-background[bcd]ef"

@@ -1,0 +1,299 @@
+"""Fit the check of support (`rag/chat/support.py`), and measure it through the real `Checker`.
+
+    python -m bench.support --data DIR [--fit] [--questions 40]
+
+DIR holds `squad/` and `mtrag_un/`. The sentences are made of SQuAD's questions and answers (`support_set.py`); with
+`--fit` the weights are fitted on every second article and printed to paste. All is measured on the other articles, and
+on the sentences of `support_written.jsonl` that the embedded model really wrote, labelled by hand. `mtrag_un` tells how
+much of what people and large models wrote in free words is found: no figure of the page comes from it.
+Prints JSON lines. Without `--data` the written sentences alone are measured, and the time.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bench.retrieval import emit
+from bench.support_set import KINDS, MORE, Sample, build, read_articles
+from rag.chat import support
+from rag.chat.citations import Checker
+from rag.chat.evidence import Evidence
+from rag.index.embeddings import EmbeddingModel, embedded_folder
+from rag.schema import Passage, Verdict
+
+WRITTEN = Path(__file__).parent / "support_written.jsonl"
+AGAINST = frozenset(("echo", "replaced", "swapped", "denies", "denied", "far"))
+"""Features that speak against support; all others but `fragment` speak for it."""
+PRECISION = 0.94
+"""Precision, on the articles that were fitted, from which the threshold is taken."""
+ROUNDS = 5
+
+Array = np.ndarray[Any, np.dtype[np.float64]]
+
+
+class Embedder:
+    """The embedded model, each text once."""
+
+    def __init__(self) -> None:
+        self._model = EmbeddingModel(embedded_folder())
+        self._known: dict[str, list[float]] = {}
+
+    def __call__(self, texts: list[str]) -> list[list[float]]:
+        new = sorted({text for text in texts if text not in self._known}, key=len)
+        self._known |= zip(new, self._model.embed_long(new), strict=True)
+        return [self._known[text] for text in texts]
+
+
+# --- fitting ---
+
+
+def rows_of(samples: Sequence[Sample], embed: Embedder | None) -> list[Array]:
+    """For each sentence the features of its candidates; none where a number or a name is missing."""
+    rows = []
+    for sample in samples:
+        evidence = Evidence(sample.passages, sample.question)
+        claim = support.read_claim(evidence, sample.sentence)
+        texts = [span.text for span in evidence.spans]
+        cosines = [0.0] * len(texts)
+        if embed:
+            cosines = (np.array(embed(texts)) @ np.array(embed([claim.text])[0])).tolist()
+        found = support.survey(evidence, claim)
+        values = [
+            list(support.features(evidence, claim, evidence.spans[place], cosines[place], found).values())
+            for place in ([] if evidence.missing(claim.whole) else support.candidates(evidence, claim, cosines))
+        ]
+        rows.append(np.array(values))
+    return rows
+
+
+def fit(samples: Sequence[Sample], embed: Embedder | None) -> tuple[float, dict[str, float]]:
+    """Intercept and weights: for each sentence the candidate counts that is likeliest to support it.
+
+    A feature whose weight would speak against its reason is left out.
+    """
+    sentence = samples[0]
+    evidence = Evidence(sentence.passages, sentence.question)
+    claim = support.read_claim(evidence, sentence.sentence)
+    found = support.survey(evidence, claim)
+    names = list(support.features(evidence, claim, evidence.spans[0], 0.0, found))
+    all_rows = rows_of(samples, embed)
+    rows = [row for row in all_rows if len(row)]
+    labels = np.array([float(s.supported) for s, row in zip(samples, all_rows, strict=True) if len(row)])
+    used = [n for n, name in enumerate(names) if embed or name not in ("far", "cosine")]
+    while True:
+        picks = [0] * len(rows)
+        for _ in range(ROUNDS):
+            beta = _logistic(np.array([row[pick][used] for row, pick in zip(rows, picks, strict=True)]), labels)
+            picks = [int((row[:, used] @ beta[1:]).argmax()) for row in rows]
+        wrong = {
+            n: abs(weight)
+            for n, weight in zip(used, beta[1:], strict=True)
+            if names[n] != "fragment" and weight * (-1 if names[n] in AGAINST else 1) < 0
+        }
+        if not wrong:
+            return float(beta[0]), {names[n]: float(weight) for n, weight in zip(used, beta[1:], strict=True)}
+        used.remove(max(wrong, key=wrong.__getitem__))
+
+
+def _logistic(values: Array, labels: Array, ridge: float = 1e-3) -> Array:
+    """Coefficients of a logistic regression, intercept first: Newton's method over standardised values."""
+    mean, deviation = values.mean(0), values.std(0) + 1e-9
+    x = np.c_[np.ones(len(values)), (values - mean) / deviation]
+    penalty = ridge * np.eye(x.shape[1])
+    penalty[0, 0] = 0
+    beta = np.zeros(x.shape[1])
+    for _ in range(50):
+        p = 1 / (1 + np.exp(-x @ beta))
+        gradient = x.T @ (labels - p) / len(labels) - penalty @ beta
+        beta = beta + np.linalg.solve((x.T * (p * (1 - p) + 1e-9)) @ x / len(labels) + penalty, gradient)
+    weights = beta[1:] / deviation
+    return np.asarray(np.r_[beta[0] - weights @ mean, weights])
+
+
+# --- measuring ---
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """A labelled sentence and what the check made of it."""
+
+    kind: str
+    form: str
+    right: bool
+    score: float
+    called: bool
+
+
+def outcomes(samples: Iterable[Sample], embed: Embedder | None) -> Iterator[Outcome]:
+    for sample in samples:
+        check = Checker(sample.passages, sample.question, embed).check(sample.sentence).checks
+        called = bool(check) and all(each.verdict is not Verdict.UNSUPPORTED for each in check)
+        called &= any(each.verdict is Verdict.SUPPORTED for each in check)
+        score = min((each.score for each in check if each.verdict is not Verdict.NO_CLAIM), default=0.0)
+        yield Outcome(sample.kind, sample.form, sample.supported, score, called)
+
+
+def figures(found: Sequence[Outcome], threshold: float | None = None) -> dict[str, Any]:
+    called = [each for each in found if (each.called if threshold is None else each.score >= threshold)]
+    right = sum(each.right for each in called)
+    return {
+        "precision": right / len(called) if called else 0.0,
+        "recall": right / (sum(each.right for each in found) or 1),
+        "sentences": len(found),
+        "called": len(called),
+    }
+
+
+def threshold_of(found: Sequence[Outcome]) -> float:
+    """The lowest that gives the precision that is wanted."""
+    steps = [step / 200 for step in range(40, 198)]
+    return next((step for step in steps if figures(found, step)["precision"] >= PRECISION), steps[-1])
+
+
+def report(name: str, found: Sequence[Outcome]) -> None:
+    emit(set=name, **figures(found))
+    for kind in dict.fromkeys(each.kind for each in found):
+        mine = [each for each in found if each.kind == kind]
+        emit(set=name, kind=kind, sentences=len(mine), called_supported=sum(e.called for e in mine) / len(mine))
+    for form in dict.fromkeys(each.form for each in found):
+        emit(set=name, form=form, **figures([each for each in found if each.form == form]))
+
+
+# --- the written sentences ---
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """An answer of the embedded model, and its labelled sentences."""
+
+    part: str
+    question: str
+    answer: str
+    passages: tuple[Passage, ...]
+    labels: dict[str, str]
+    """Sentence on one line -> `supported`, `unsupported` or `no claim`."""
+
+
+def read_written(path: Path) -> Iterator[Written]:
+    passages: dict[str, Passage] = {}
+    for line in path.read_text(encoding="utf-8").splitlines():
+        row = json.loads(line)
+        if name := row.get("passage"):
+            place = row["document"], row["page"]
+            text = row["text"]
+            passages[name] = Passage(name, *place[:1], *place, text, 0, len(text), 1.0, 0.5, 1.0, row["heading"])
+        else:
+            labels = {said["sentence"]: said["label"] for said in row["sentences"]}
+            shown = tuple(passages[name] for name in row["passages"])
+            yield Written(row["set"], row["question"], row["answer"], shown, labels)
+
+
+def written_outcomes(embed: Embedder | None) -> Iterator[Outcome]:
+    """The labelled sentences, checked within their answers."""
+    for row in read_written(WRITTEN):
+        checked = Checker(row.passages, row.question, embed).check(row.answer)
+        found = {" ".join(checked.text[c.start : c.end].split()): c for c in reversed(checked.checks)}
+        for sentence, label in row.labels.items():
+            check = found[sentence]
+            called = check.verdict is Verdict.SUPPORTED
+            yield Outcome(label, row.part, label == "supported", check.score, called)
+
+
+def written(embed: Embedder | None, name: str) -> None:
+    found = list(written_outcomes(embed))
+    claims = [each for each in found if each.kind != "no claim"]
+    emit(set=name, **figures(claims))
+    for part in dict.fromkeys(each.form for each in claims):
+        emit(set=name, part=part, **figures([each for each in claims if each.form == part]))
+    silent = [each for each in found if each.kind == "no claim"]
+    emit(set=name, kind="no claim", sentences=len(silent), called_supported=sum(each.called for each in silent))
+
+
+# --- what people and large models wrote ---
+
+
+def free_words(path: Path, embed: Embedder) -> None:
+    """References of MTRAG-UN, all of which their passages support, and the same over those of another conversation."""
+    tasks = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    tasks = [task for task in tasks if task["contexts"] and task["answerability"] == ["ANSWERABLE"]]
+    counts = {"own passages": [0, 0], "passages of another question": [0, 0]}
+    for task, other in zip(tasks, tasks[len(tasks) // 2 :] + tasks[: len(tasks) // 2], strict=True):
+        question, answer = task["input"][-1]["text"], task["targets"][0]["text"]
+        for name, contexts in zip(counts, (task["contexts"], other["contexts"]), strict=True):
+            shown = [
+                Passage(c["document_id"], c["document_id"], "", None, c["text"], 0, len(c["text"]), 1.0, 0.5, 1.0)
+                for c in contexts
+            ]
+            for check in Checker(shown, question, embed).check(answer).checks:
+                if check.verdict is not Verdict.NO_CLAIM:
+                    counts[name][0] += 1
+                    counts[name][1] += check.verdict is Verdict.SUPPORTED
+    for name, (sentences, called) in counts.items():
+        emit(set="free words", passages=name, sentences=sentences, called_supported=called / max(1, sentences))
+
+
+# --- time ---
+
+
+def timing() -> None:
+    """CPU of a check of ten sentences over four passages, prepared before, at its best and in the middle of 15 runs."""
+    rows = list(read_written(WRITTEN))
+    shown = max((row.passages for row in rows), key=lambda passages: sum(len(p.text) for p in passages))
+    sentences = [said for row in rows for said, label in row.labels.items() if label != "no claim" and len(said) > 40]
+    sentences = list(dict.fromkeys(sentences))
+    model = EmbeddingModel(embedded_folder())
+    model.embed_long(["warm"])
+    prepared, checked = list[float](), list[float]()
+    for run in range(15):
+        checker = Checker(shown, rows[0].question, model.embed_long)
+        started = time.process_time()
+        checker.prepare()
+        between = time.process_time()
+        checker.check("\n".join(sentences[run : run + 10]))
+        prepared.append(1000 * (between - started))
+        checked.append(1000 * (time.process_time() - between))
+    for what, took in (("prepare", prepared), ("check", checked)):
+        emit(cpu_ms_of=what, sentences=10, passages=len(shown), median=sorted(took)[7], best=min(took))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path)
+    parser.add_argument("--fit", action="store_true")
+    parser.add_argument("--questions", type=int, default=40, help="of each article")
+    options = parser.parse_args()
+    embed = Embedder()
+    if options.data:
+        articles = read_articles(options.data / "squad/squad-v1.1-dev-part.json")
+        fitted, tested = list(build(articles[::2], options.questions)), list(build(articles[1::2], options.questions))
+        core = [sample for sample in fitted if sample.kind in KINDS and sample.form != "joined"]
+        for name, vectors in (("", embed), ("WORDS_", None)) if options.fit else ():
+            learnt = [sample for sample in fitted if sample.form != "joined"]
+            intercept, weights = fit(learnt, vectors)
+            emit(**{f"{name}INTERCEPT": intercept, f"{name}WEIGHTS": {k: round(v, 3) for k, v in weights.items()}})
+            setattr(support, f"{name}INTERCEPT", intercept)
+            setattr(support, f"{name}WEIGHTS", weights)
+            if not name:
+                threshold = threshold_of(list(outcomes(core, vectors)))
+                emit(THRESHOLD=threshold)
+                support.THRESHOLD = threshold
+        for name, vectors in (("built", embed), ("built, words alone", None)):
+            found = list(outcomes(tested, vectors))
+            report(name, [each for each in found if each.kind in KINDS and each.form != "joined"])
+            report(f"{name}, further kinds", [e for e in found if e.kind in MORE or e.form == "joined"])
+        free_words(options.data / "mtrag_un/reference.part.jsonl", embed)
+    for name, vectors in (("written", embed), ("written, words alone", None)):
+        written(vectors, name)
+    timing()
+
+
+if __name__ == "__main__":
+    main()

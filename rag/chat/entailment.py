@@ -1,0 +1,61 @@
+"""Whether one text follows from another, asked of a cross-encoder that was trained on such pairs (NLI).
+
+An option: off where no model is named. It sees contradiction and paraphrase, which `support.py` does not. Knows nothing
+of answers or passages.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from typing import Any
+
+from accelerator import choose_device, load_torch
+from errors import ConfigurationError
+from rag.index.embedding_models import model_folder
+
+
+class Entailment:
+    """A sentence-transformers CrossEncoder with a label “entailment”, by id or path; its weights load on first use.
+    Threads may share it."""
+
+    def __init__(self, name: str, device: str = "auto", setting: str = "GESTALT_SUPPORT_MODEL") -> None:
+        self.name, self._device, self._setting = name, device, setting
+        self._lock = threading.Lock()
+        self._model: Any = None
+        self._label = 0
+
+    def __call__(self, pairs: Sequence[tuple[str, str]]) -> list[float]:
+        """For each `(premise, conclusion)` how likely the conclusion follows, 0 to 1.
+
+        Raises:
+            ConfigurationError: the model cannot be had, or has no label “entailment”.
+        """
+        with self._lock:
+            if self._model is None:
+                self._load()
+            rows = self._model.predict(list(pairs), apply_softmax=True, show_progress_bar=False)
+        return [float(row[self._label]) for row in rows]
+
+    def _load(self) -> None:
+        folder = model_folder(self.name, self._setting)
+        load_torch()
+        device = choose_device(self._device)
+        from sentence_transformers import CrossEncoder
+
+        hint = f"Name a CrossEncoder for natural language inference in {self._setting}, or leave it empty."
+        try:
+            model = CrossEncoder(
+                str(folder),
+                device=device,
+                trust_remote_code=False,
+                local_files_only=True,
+                model_kwargs={"use_safetensors": True},
+            )
+        except (OSError, ValueError, RuntimeError) as error:
+            reason = str(error).splitlines()[0][:200]
+            raise ConfigurationError(f"The model {self.name} cannot be loaded: {reason}", hint) from error
+        labels = {str(name).casefold(): int(at) for at, name in (model.config.id2label or {}).items()}
+        if "entailment" not in labels or len(labels) < 2:
+            raise ConfigurationError(f"{self.name} has no label “entailment”.", hint)
+        self._model, self._label = model, labels["entailment"]
