@@ -16,8 +16,8 @@ LONGEST_REASON = 500
 """Characters."""
 
 
-def draw(message: Message) -> None:
-    """A stored message."""
+def draw(message: Message, asked: str = "") -> None:
+    """A stored message; `asked` is the question that an answer answers."""
     with st.chat_message(message.role.value, avatar=AVATARS[message.role]):
         if message.role is Role.USER:
             st.markdown(text.literal(message.text))
@@ -37,12 +37,12 @@ def draw(message: Message) -> None:
         label = "Nearest passages" if message.refused else f"Sources ({len(message.passages)} passages)"
         sources.draw(message, label=label)
         if message.text:
-            _foot(message)
+            _foot(message, asked)
 
 
 @st.fragment
 @errors.guarded
-def _foot(message: Message) -> None:
+def _foot(message: Message, asked: str) -> None:
     """Figures, what a person thinks of it, and what else there is to know."""
     if line := about.figures(message):
         st.caption(line)
@@ -55,6 +55,14 @@ def _foot(message: Message) -> None:
             args=(message.id,),
         )
         about.draw(message)
+        if asked:
+            st.page_link(
+                "pages/library/search.py",
+                label="How it was found",
+                icon=":material/search:",
+                query_params={"q": asked},
+                help="What was found for this question, and why something was not.",
+            )
     if rating == 0:
         st.text_input(
             "What was wrong with it? (optional)",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from errors import AppError
-from rag.schema import DocumentState, Finish, Message
+from rag.schema import DocumentState, Finish, Message, Role
 from services import SAMPLE_QUESTIONS, Services, sample_files
 from ui import answer, collections, errors, passage_view, sidebar, text
 from ui.app import owner
@@ -51,16 +51,18 @@ def draw(services: Services) -> None:
 
 def _conversation(services: Services, messages: tuple[Message, ...]) -> bool:
     """Draw the messages; whether the last one is still being written."""
-    running = False
+    running, asked = False, ""
     for message in messages:
+        if message.role is Role.USER:
+            asked = message.text
         if message.finish is not Finish.RUNNING:
-            answer.draw(message)
+            answer.draw(message, asked)
         elif services.turns.get(owner(), message.id):
             answer.draw_running(services, message)
             running = True
         else:
             # It ended between the two looks: what is stored now is how.
-            answer.draw(services.conversations.messages(owner(), message.conversation_id)[-1])
+            answer.draw(services.conversations.messages(owner(), message.conversation_id)[-1], asked)
     return running
 
 

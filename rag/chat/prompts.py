@@ -161,12 +161,14 @@ class Room:
         return min(self.answer, self.window // 4) if self.window else self.answer
 
     @property
-    def for_prompt(self) -> int:
+    def at_most(self) -> int:
         """Tokens that the prompt may take."""
-        limits = [self.prompt_limit] if self.prompt_limit else []
-        if self.window:
-            limits.append(self.window - self.reserve)
-        return min(limits, default=10**9)
+        return self.window - self.reserve if self.window else 10**9
+
+    @property
+    def at_best(self) -> int:
+        """Tokens that the prompt should take at most."""
+        return min(self.prompt_limit or self.at_most, self.at_most)
 
 
 def fit(
@@ -190,21 +192,23 @@ def fit(
 
     kept_quotes, first_turn = len(quotes), 0
     used = system_size + question_size + sum(sizes) + sum(quote_sizes)
-    while first_turn < len(turns) and used > room.for_prompt:
+    while first_turn < len(turns) and used > room.at_best:
         used -= sizes[first_turn] + sizes[first_turn + 1]
         first_turn += 2
-    while kept_quotes > 1 and used > room.for_prompt:
+    while kept_quotes > 1 and used > room.at_best:
         kept_quotes -= 1
         used -= quote_sizes[kept_quotes]
-    if used > room.for_prompt:
+    if used > room.at_most:
         raise ContextTooLong(
-            f"The question with its best passage takes {used} tokens; the model has room for {room.for_prompt} "
+            f"The question with its best passage takes {used} tokens; the model has room for {room.at_most} "
             "beside its answer.",
             "Ask a shorter question, lower the answer's token limit, or choose a model with a larger window.",
         )
     notes = []
     if first_turn:
-        notes.append(f"{first_turn // 2} earlier questions did not fit the model's window and were left out.")
+        one = first_turn == 2
+        left_out = "1 earlier question" if one else f"{first_turn // 2} earlier questions"
+        notes.append(f"{left_out} did not fit the model's window and {'was' if one else 'were'} left out.")
     if kept_quotes < len(quotes):
         notes.append(f"The model was shown the best {kept_quotes} of {len(quotes)} passages; more did not fit.")
     shares = [Share(Part.SYSTEM, system_size)]

@@ -3,8 +3,8 @@
 Two signals are looked at: the cosine of what lies nearest to the question, and how much of its words one chunk has.
 Both are measured against questions of all fields that are foreign to nearly every collection: `z` counts how many
 spreads a signal lies above what those have on this collection, and `2 z(nearest) + z(matched)` is the score. So no
-constant here is a cosine, and each embedding model and collection sets its own scale. The threshold lies at THRESHOLD,
-and nearer to the scores of questions made of the collection's own sentences where those are known. `bench/refusal.py`
+constant here is a cosine, and each embedding model and collection sets its own scale. The threshold lies at two thirds
+of the way up to the lowest scores of questions that are made of the collection's own sentences. `bench/refusal.py`
 measures what comes of it, `docs/refusal.md` says what it cannot tell.
 
 The module knows nothing of databases, of the two searches or of models.
@@ -29,10 +29,12 @@ QUESTIONS = Path(__file__).parent / "foreign_questions.txt"
 NEAREST_WEIGHT = 2.0
 WORDS_WEIGHT = 4.0
 """Of `matched` where words alone decide."""
-THRESHOLD = 4.3
-OWN_SHARE = 0.25
-"""How far the threshold goes from THRESHOLD to where it would refuse OWN_REFUSED of the collection's own questions."""
-OWN_REFUSED = 0.05
+OWN_SHARE, OWN_REFUSED = 0.65, 0.05
+"""The threshold is this share of the score that all but so many of the collection's own questions have."""
+LIMITS = 3.0, 8.0
+"""No threshold lies outside, whatever a text is like."""
+THRESHOLD = 4.0
+"""Of a collection without questions of its own."""
 LEAST_SPREAD = 1e-3, 0.08
 """Of the two signals: in another language than that of the foreign questions no word of those is found."""
 STEEPNESS = 0.7
@@ -190,10 +192,10 @@ def calibrate(texts: Sequence[str], measure: Callable[[Sequence[str]], Sequence[
     # Of questions that the model cannot read those made of the text's own words are too easy: they say nothing.
     if len(own) < LEAST_QUESTIONS or not all(signals.readable for signals in own):
         scores = []
-    lowest = scores[int(OWN_REFUSED * len(scores))] if scores else THRESHOLD
+    lowest = OWN_SHARE * scores[int(OWN_REFUSED * len(scores))] if scores else THRESHOLD
     return replace(
         raw,
-        threshold=round(THRESHOLD + OWN_SHARE * (lowest - THRESHOLD), 2),
+        threshold=round(min(max(lowest, LIMITS[0]), LIMITS[1]), 2),
         own=tuple(scores),
         foreign=tuple(sorted(round(raw.score(signals), 2) for signals in foreign)),
     )

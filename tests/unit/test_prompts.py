@@ -75,7 +75,14 @@ def test_history_is_questions_with_complete_answers_only() -> None:
 
 def test_a_question_that_cannot_fit_is_refused_with_the_figures() -> None:
     with pytest.raises(ContextTooLong, match=r"takes \d+ tokens; the model has room for 50"):
-        fit(FROM_DOCUMENTS, "How long?", [], PASSAGES, Room(count, prompt_limit=50))
+        fit(FROM_DOCUMENTS, "How long?", [], PASSAGES, Room(count, window=50))
+
+
+def test_what_a_model_answers_best_from_is_no_reason_to_refuse() -> None:
+    prompt = fit(FROM_DOCUMENTS, "How long?", HISTORY, PASSAGES, Room(count, window=4000, prompt_limit=50))
+    assert "first" in prompt.messages[-1].text
+    assert "second" not in prompt.messages[-1].text
+    assert len(prompt.messages) == 2
 
 
 def test_an_unknown_window_takes_everything() -> None:

@@ -169,14 +169,20 @@ def test_no_constant_is_a_cosine() -> None:
 def test_the_threshold_follows_the_collections_own_questions() -> None:
     plain = overlap(SENTENCES)
 
-    def harder(questions: Sequence[str]) -> list[Signals]:
+    def with_own(own: Signals) -> Calibration:
         foreign = set(foreign_questions())
-        return [
-            s if q in foreign else replace(s, matched=s.matched / 2)
-            for q, s in zip(questions, plain(questions), strict=True)
-        ]
 
-    assert calibrate(SENTENCES, harder).threshold < calibrate(SENTENCES, plain).threshold
+        def measure(questions: Sequence[str]) -> list[Signals]:
+            return [s if q in foreign else own for q, s in zip(questions, plain(questions), strict=True)]
+
+        return calibrate(SENTENCES, measure)
+
+    some = with_own(Signals(0.12, 0.2))
+    assert module.LIMITS[0] < some.threshold < module.LIMITS[1]
+    assert some.threshold == pytest.approx(module.OWN_SHARE * some.score(Signals(0.12, 0.2)), abs=0.01)
+    assert with_own(Signals(0.14, 0.2)).threshold > some.threshold
+    assert with_own(Signals(0.0, 0.0)).threshold == module.LIMITS[0], "text that tells nothing"
+    assert with_own(Signals(1.0, 2.0)).threshold == module.LIMITS[1]
 
 
 def test_a_small_collection_keeps_to_the_threshold_of_all() -> None:
