@@ -464,6 +464,7 @@ class Services:
             window=loaded.context_window,
             prompt_limit=loaded.prompt_limit,
             answer=self.settings.max_new_tokens,
+            small=loaded.is_small,
         )
         try:
             fitted = fit(choose(passages, small=loaded.is_small), question, (), passages, room)

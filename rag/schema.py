@@ -143,11 +143,19 @@ class Passage:
     """Its place in the search by words; 0 where that did not find it."""
     reranked: float | None = None
     """What the reranker made of it; higher is better. None where there is none."""
+    chunk_start: int = 0
+    chunk_end: int = 0
+    """Of the chunk that was found, on the page, where others were joined to it; 0 and 0 where none was."""
 
     @property
     def place(self) -> str:
         """File and page, as a person reads them."""
         return place(self.document, self.page, self.label)
+
+    @property
+    def found_text(self) -> str:
+        """The text of the chunk that was found, without what was joined to it."""
+        return self.text[self.chunk_start - self.start : self.chunk_end - self.start] if self.chunk_end else self.text
 
 
 class Fusion(StrEnum):

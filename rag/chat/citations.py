@@ -32,6 +32,8 @@ Entails = Callable[[Sequence[tuple[str, str]]], Sequence[float]]
 _Cosines = Callable[[str], Sequence[float] | None]
 ENTAILED = 0.5
 """From which a conclusion counts as supported."""
+DOUBTFUL = 0.2
+"""A sentence with a clause that is less likely supported is not supported as a whole, though most of it may be."""
 RANK_STEP = 0.2
 """What a passage loses by each rank in the search for the span that fits the question best: retrieval also knows
 meaning, this only words."""
@@ -120,7 +122,8 @@ class Checker:
         for sentence, (whole_claim, *part_claims) in claims.items():
             score, spans = self._support(evidence, [whole_claim], cosines)
             if part_claims:
-                score, spans = max((score, spans), self._support(evidence, part_claims, cosines), key=lambda s: s[0])
+                apart = self._support(evidence, part_claims, cosines)
+                score, spans = apart if apart[0] > score or apart[0] < DOUBTFUL else (score, spans)
             missing = evidence.missing(whole_claim.whole)
             limit = support.THRESHOLD
             if self._entails:

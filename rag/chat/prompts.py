@@ -95,11 +95,15 @@ def not_found(searched: str, passages: Sequence[Passage]) -> str:
     return f"I could not find this in your documents. I searched {searched}; the nearest passages are listed below."
 
 
-def quote(number: int, passage: Passage) -> str:
-    """A passage as it stands in the prompt: its number, file, page and headings in one line, its text in quotes."""
+def quote(number: int, passage: Passage, *, short: bool = False) -> str:
+    """A passage as it stands in the prompt: its number, file, page and headings in one line, its text in quotes.
+
+    `short` leaves out what was joined to the chunk that was found.
+    """
+    text = passage.found_text if short else passage.text
     # Whoever named the file or wrote the headings may have put lines into them.
     place, heading = (" ".join(_harmless(text).split()) for text in (passage.place, passage.heading))
-    return f"[{number}] {place}{f' ({heading})' if heading else ''}\n{QUOTES}\n{_harmless(passage.text)}\n{QUOTES}"
+    return f"[{number}] {place}{f' ({heading})' if heading else ''}\n{QUOTES}\n{_harmless(text)}\n{QUOTES}"
 
 
 def _harmless(text: str) -> str:
@@ -154,6 +158,8 @@ class Room:
     """Tokens of the longest prompt that the model answers well from; None where only the window limits it."""
     answer: int = 0
     """Tokens that the answer may take; it keeps at most a quarter of the window."""
+    small: bool = False
+    """The model loses its way in long passages: it is shown the chunks that were found, without what was joined."""
 
     @property
     def reserve(self) -> int:
@@ -183,7 +189,7 @@ def fit(
         ContextTooLong: the question with its best passage alone is too long.
     """
     turns = [(HumanMessage if m.role is Role.USER else AIMessage)(m.text) for m in answered(history)]
-    quotes = [quote(number, passage) for number, passage in enumerate(passages, 1)]
+    quotes = [quote(number, passage, short=room.small) for number, passage in enumerate(passages, 1)]
     sizes = [room.count(message.text) + MESSAGE_OVERHEAD for message in turns]
     quote_sizes = [room.count(text) + 2 for text in quotes]
     system, *rest = prompt.format_messages(question=question, passages="", history=[])

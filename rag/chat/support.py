@@ -2,8 +2,9 @@
 
 It sees what stands where: a number, a name or a word in another's place, a negation, a sentence that no passage holds.
 It does not see what words mean together: contradiction in other words, a swapped relation between words that all stand
-in one sentence, a conclusion, a paraphrase that shares no words. On sentences that experts wrote about science it is
-right about supported ones in 7 of 10 cases only. A cross-encoder trained on such pairs goes further (`entailment.py`).
+in one sentence, a conclusion, a paraphrase that shares few words: of what people and large models wrote in free words
+about the passages it finds 43 % (`docs/evaluation.md`), so that “not supported” means “not found”. A cross-encoder
+trained on such pairs goes further (`entailment.py`).
 
 `bench/support.py` fits the weights and measures them. Knows nothing of answers as a whole or of citations.
 """
@@ -184,45 +185,64 @@ def _swapped(mine: Sequence[str], theirs: Sequence[str], own: frozenset[str]) ->
     return sum(word not in own and (before, after) in gaps for before, word, after in runs)
 
 
-INTERCEPT = -11.446
+INTERCEPT = -11.612
 WEIGHTS = {
-    "covered": 1.889,
-    "new": 1.035,
-    "new_in_passage": 1.944,
-    "echo": -1.373,
-    "asked": 1.867,
-    "given": 0.836,
-    "numbers": 2.413,
-    "named": 1.658,
-    "rival": 1.109,
-    "replaced": -2.018,
-    "place": 3.86,
-    "swapped": -2.215,
-    "denies": -5.994,
-    "denied": -2.257,
-    "far": -5.702,
-    "cosine": 5.078,
-    "fragment": -1.561,
+    "covered": 1.849,
+    "new": 1.005,
+    "new_in_passage": 1.98,
+    "echo": -1.332,
+    "asked": 1.751,
+    "given": 0.946,
+    "numbers": 2.507,
+    "named": 1.65,
+    "rival": 1.184,
+    "replaced": -1.982,
+    "place": 3.878,
+    "swapped": -2.285,
+    "denies": -5.959,
+    "denied": -2.227,
+    "far": -5.39,
+    "cosine": 5.145,
+    "fragment": -1.563,
 }
-WORDS_INTERCEPT = -10.106
+WORDS_INTERCEPT = -10.069
 WORDS_WEIGHTS = {
-    "covered": 2.474,
-    "new_in_passage": 2.326,
-    "echo": -1.179,
-    "asked": 2.495,
-    "given": 1.113,
-    "numbers": 2.973,
-    "named": 1.499,
-    "rival": 1.693,
-    "replaced": -1.617,
-    "place": 4.938,
-    "swapped": -1.909,
-    "denies": -6.056,
-    "denied": -3.076,
-    "fragment": -0.615,
+    "covered": 2.44,
+    "new_in_passage": 2.305,
+    "echo": -1.139,
+    "asked": 2.378,
+    "given": 1.198,
+    "numbers": 2.979,
+    "named": 1.484,
+    "rival": 1.674,
+    "replaced": -1.594,
+    "place": 4.972,
+    "swapped": -1.942,
+    "denies": -6.02,
+    "denied": -3.042,
+    "fragment": -0.626,
 }
-"""Of the features where there is no cosine; without the last of them the others were fitted anew."""
-THRESHOLD = 0.48
+"""For where there is no cosine."""
+THRESHOLD = 0.47
+"""From which a claim counts as supported: precision .94 on the articles that were fitted."""
+VERBATIM, WORD_FOR_WORD = 3, 0.99
+"""Words of the shortest sentence that is supported because it stands in a passage word for word, and its score."""
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """How often the check is right when it calls a sentence supported, and how many of the supported ones it finds."""
+
+    sentences: int
+    precision: float
+    recall: float
+
+
+MEASURED = Measured(sentences=237, precision=0.929, recall=0.83)
+"""Sentences that the embedded model, of 135 million parameters, wrote about the samples (`bench/support_written.jsonl`):
+labelled by hand, none of them fitted, a third of them first looked at when all was done."""
+MEASURED_BUILT = Measured(sentences=1757, precision=0.944, recall=0.868)
+"""Sentences made of SQuAD's questions and answers, half of them spoiled, of other articles than those fitted."""
 
 
 def judge(evidence: Evidence, claim: Claim, cosines: Sequence[float] | None) -> tuple[float, int]:
@@ -235,6 +255,8 @@ def judge(evidence: Evidence, claim: Claim, cosines: Sequence[float] | None) -> 
     """
     intercept, weights = (INTERCEPT, WEIGHTS) if cosines is not None else (WORDS_INTERCEPT, WORDS_WEIGHTS)
     cosines = [0.0] * len(evidence.spans) if cosines is None else cosines
+    if (place := _word_for_word(evidence, claim)) is not None:
+        return WORD_FOR_WORD, place
     found = survey(evidence, claim)
     logits = []
     for place in candidates(evidence, claim, cosines):
@@ -242,3 +264,11 @@ def judge(evidence: Evidence, claim: Claim, cosines: Sequence[float] | None) -> 
         logits.append((intercept + sum(weight * values[name] for name, weight in weights.items()), place))
     logit, place = max(logits)
     return 1 / (1 + math.exp(-logit)), place
+
+
+def _word_for_word(evidence: Evidence, claim: Claim) -> int | None:
+    said = claim.words.forms
+    if len(said) < VERBATIM:
+        return None
+    spans = enumerate(evidence.spans)
+    return next((place for place, span in spans if span.words.forms == said and span.text[-1] in ".!?"), None)

@@ -185,6 +185,7 @@ async def _answer(
             window=model.window,
             prompt_limit=model.prompt_limit,
             answer=question.max_new_tokens,
+            small=model.small,
         )
         prompt = prompts.choose(passages, small=model.small)
         fitted = await asyncio.to_thread(prompts.fit, prompt, question.text, history, passages, room)

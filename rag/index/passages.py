@@ -149,6 +149,8 @@ def _same_page(passage: Passage, row: Any) -> bool:
 
 def _extended(passage: Passage, row: Any) -> Passage:
     """The passage with a chunk before or after it."""
+    if not passage.chunk_end:
+        passage = replace(passage, chunk_start=passage.start, chunk_end=passage.end)
     if row.start < passage.start:
         return replace(passage, text=_stitch(row.text, row.end, passage.text, passage.start), start=row.start)
     return replace(passage, text=_stitch(passage.text, passage.end, row.text, row.start), end=row.end)

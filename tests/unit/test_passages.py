@@ -42,6 +42,7 @@ def test_the_chunks_beside_a_found_one_are_joined_to_it(
     assert len(best.text) == end - start
     assert best.text.split() == PAGE[start:end].split()
     assert best.chunk_id == "d:1"
+    assert best.found_text == PAGE[20:54]
 
 
 def test_what_a_joined_passage_holds_is_not_given_again(library: SmallLibrary) -> None:

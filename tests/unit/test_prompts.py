@@ -255,3 +255,12 @@ def test_the_size_of_the_model_chooses_the_variant(
     last_message(services, Ask("How long is the pier at Gannet Holm?"))
     [[system, *_]] = services.script.prompts
     assert system.text == (FOR_SMALL if small else FOR_OTHERS)
+
+
+def test_a_small_model_is_shown_what_was_found_without_what_was_joined() -> None:
+    joined = replace(passage("before the fact after"), chunk_start=7, chunk_end=15)
+    assert joined.found_text == "the fact"
+    short = fit(FROM_DOCUMENTS_SMALL, "q", [], [joined], Room(count, small=True)).messages[-1].text
+    assert "the fact" in short
+    assert "before" not in short
+    assert "before the fact after" in fit(FROM_DOCUMENTS, "q", [], [joined], Room(count)).messages[-1].text
