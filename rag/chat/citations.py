@@ -32,7 +32,7 @@ Entails = Callable[[Sequence[tuple[str, str]]], Sequence[float]]
 _Cosines = Callable[[str], Sequence[float] | None]
 ENTAILED = 0.5
 """From which a conclusion counts as supported."""
-DOUBTFUL = 0.2
+DOUBTFUL = 0.3
 """A sentence with a clause that is less likely supported is not supported as a whole, though most of it may be."""
 RANK_STEP = 0.2
 """What a passage loses by each rank in the search for the span that fits the question best: retrieval also knows

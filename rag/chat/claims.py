@@ -161,13 +161,12 @@ def _tokens(text: str) -> list[_Token]:
             found.extend(_Token(pair, start + n, start + n + 2, pair, pair) for n, pair in enumerate(pairs))
         elif lower in _TIMES and found and found[-1].number and found[-1].end >= start - 2:
             _multiply(found[-1], _TIMES[lower], end, text)
+        elif lower in _UNITS and found and found[-1].lower in _TENS and found[-1].end >= start - 1:
+            tens = found[-1]
+            tens.stem = f"#{_TENS[tens.lower] + _UNITS[lower]}"
+            tens.lower, tens.text, tens.end = tens.stem, text[tens.start : end], end
         elif lower in _NUMBER_WORDS:
-            last = found[-1] if found else None
-            if last and last.lower in _TENS and last.number and last.end >= start - 1 and _NUMBER_WORDS[lower] < 10:
-                last.stem = f"#{int(last.stem[1:]) + _NUMBER_WORDS[lower]}"
-                last.text, last.end = text[last.start : end], end
-            else:
-                found.append(_Token(word, start, end, lower, f"#{_NUMBER_WORDS[lower]}", number=True))
+            found.append(_Token(word, start, end, lower, f"#{_NUMBER_WORDS[lower]}", number=True))
         else:
             found.append(_word(word, start, end, lower))
     return found

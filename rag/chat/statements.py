@@ -16,7 +16,7 @@ SHORTEST = 4
 
 # --- sentences ---
 
-_ENUMERATOR = re.compile(r"[\W_]*(?:(\d{1,2})[.)])?[\W_]*")
+_ENUMERATOR = re.compile(r"[^\w|]{0,3}(?:(\d{1,2})[.)])?[^\w|]{0,3}")
 _NEW_ITEM = re.compile(r"[#|*•–—\-+>]|\d{1,2}[.)]\s")
 
 

@@ -89,7 +89,7 @@ def _by_scores(found: Candidates, words: dict[int, float]) -> dict[int, float]:
     cosines = np.array([found.cosines.get(row, floor) for row in rows])
     lexical = np.array([words.get(row, 0.0) for row in rows])
     # Unreadable: the cosines only keep apart what the words do not.
-    fused = found.gate * _z(lexical) + (1.0 if found.readable else 1e-3) * _z(cosines)
+    fused = found.gate * _z(lexical) + (1.0 if found.readable else 1e-6) * _z(cosines)
     return dict(zip(rows[: len(found.cosines)], fused.tolist(), strict=False))
 
 

@@ -312,8 +312,13 @@ def _texts(question: str, asked: Sequence[str], rewritten: str) -> list[tuple[st
 
 
 def _is_foreign_script(text: str) -> bool:
-    letters = [character for character in text if character.isalpha()]
-    return 2 * sum("LATIN" in unicodedata.name(letter, "") for letter in letters) < len(letters)
+    """Whether a question has more letters of other scripts than words in Latin ones.
+
+    Names in Latin letters stand in Chinese questions too, and have more letters than those.
+    """
+    latin = re.sub(r"[^\W\d_]", lambda letter: letter[0] if "LATIN" in unicodedata.name(letter[0], "") else " ", text)
+    others = sum(letter.isalpha() for letter in text) - sum(letter.isalpha() for letter in latin)
+    return others > len(re.findall(r"[^\W\d_]+", latin))
 
 
 def _is_foreign_language(text: str) -> bool:

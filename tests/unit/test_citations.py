@@ -73,7 +73,7 @@ UNSUPPORTED = [
     "Dogs are allowed on board.",
     "The Marigold does not carry 340 passengers.",
     "The company has been sold to the harbour.",
-    "The Marigold carries 340 passengers, and the Juniper was built in 1987.",
+    "The Marigold carries 340 passengers, and the pier at Gannet Holm was sold to the company.",
 ]
 
 
@@ -219,10 +219,10 @@ def test_two_clauses_are_cited_from_two_passages() -> None:
 
 
 def test_a_sentence_that_a_page_wraps_is_one_span() -> None:
-    text = "On an ordinary day and in any\nsort of weather the Marigold burns 1,150 litres\nof diesel. It is old."
-    source = [passage(text)]
+    text = "On an ordinary day and in any\nsort of weather the Marigold burns 1,150 litres\nof diesel."
+    source = [passage(f"{text} It is old.")]
     [citation] = check("The Marigold burns 1,150 litres of diesel.", "How much does it burn?", source).citations
-    assert citation.quote == text.rstrip()
+    assert citation.quote == text
 
 
 TABLES = [

@@ -227,3 +227,18 @@ def test_with_the_real_model(house: SmallLibrary) -> None:
         assert retriever.retrieve(question, k=2).passages[0].text == text
     assert not retriever.retrieve("When do puffins breed on the island?", k=2).refused
     assert retriever.retrieve("Who won the football world cup in 1998?", k=2).refused
+
+
+@pytest.mark.parametrize(
+    ("question", "foreign"),
+    [
+        ("日本の首都はどこですか", True),
+        ("Lotharingia 和 Weimar 在哪里？", True),
+        ("Где находится Париж?", True),
+        ("What does the letter α mean in physics?", False),
+        ("¿Dónde está la llave?", False),
+        ("42?", False),
+    ],
+)
+def test_the_script_of_a_question(question: str, foreign: bool) -> None:
+    assert module._is_foreign_script(question) is foreign

@@ -190,7 +190,7 @@ def test_a_check_that_fails_never_harms_the_answer(
     message = stored(conversations, question)
     assert (message.text, message.finish) == ("The pier is 62 metres long. It is old.", Finish.COMPLETE)
     assert (message.checks, message.citations, message.error) == ((), (), None)
-    assert caplog.text.count("The answer could not be checked") == 1
+    assert "The answer could not be checked" in caplog.text
 
 
 def test_an_answer_without_support_says_so(conversations: Conversations, turns: Turns, ask: Ask) -> None:

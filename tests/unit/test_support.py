@@ -1,0 +1,211 @@
+"""What a sentence says, what the passages hold of it, and how good the judgement is."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from rag.chat import support
+from rag.chat.citations import Checker
+from rag.chat.claims import read
+from rag.chat.evidence import Evidence
+from rag.chat.statements import clauses, statements, unmark
+from rag.index.embeddings import EmbeddingModel, embedded_folder
+from rag.schema import Passage, Verdict
+
+WRITTEN = Path(__file__).parents[2] / "bench" / "support_written.jsonl"
+
+
+def passage(text: str, heading: str = "", document: str = "fleet.pdf") -> Passage:
+    return Passage("d:0", "d", document, 1, text, 0, len(text), 1.0, 0.5, 1.0, heading)
+
+
+# --- sentences ---
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("It is old. Dr. Berg came. 12.", ["It is old.", "Dr. Berg came.", "12."]),
+        ("Rules:\n1. No dogs.\n2. No cats\n- Tea", ["Rules:", "1. No dogs.", "2. No cats", "- Tea"]),
+        ("12. The pier is old.", ["12.", "The pier is old."]),
+        ("–\nGales stopped it.\n–\nFog too.", ["–\nGales stopped it.", "–\nFog too."]),
+        ("It was a grand\npiano. It crossed.", ["It was a grand\npiano.", "It crossed."]),
+        ("Marigold\nJuniper\n\nOld Tansy", ["Marigold", "Juniper", "Old Tansy"]),
+        ("| Ship | Built |\n| --- | --- |\n| Juniper | 1998 |", ["| Ship | Built |", "| Juniper | 1998 |"]),
+        ("!!!", []),
+    ],
+)
+def test_lines_that_were_wrapped_are_joined_and_items_keep_their_marks(text: str, found: list[str]) -> None:
+    assert [text[start:end] for start, end in statements(text)] == found
+
+
+def test_clauses_have_subjects_of_their_own() -> None:
+    assert clauses("The pier is very old, and the boat is still new.") == [
+        "The pier is very old",
+        "the boat is still new.",
+    ]
+    for whole in ("The pier is old and long.", "It joins Penderby, and Ivery.", "The pier is old, and long and wide."):
+        assert clauses(whole) == [whole]
+
+
+@pytest.mark.parametrize(
+    ("answer", "text", "numbers"),
+    [
+        ("It is old [2]. Both [1, 3] are. None [9].", "It is old. Both are. None.", [(2,), (1, 3), (9,)]),
+        ("[1] It is old.[2][3]", "It is old.", [(1,), (2,), (3,)]),
+        ("It is [passage 2] old [^1] or [1-3] new【4】.", "It is old or new【4】.", [(2,), (1,), (1, 3)]),
+        ("Use arr[0], `x [1]` and [1](http://x).", "Use arr[0], `x [1]` and [1](http://x).", []),
+        ("```\ny = [1]\n```\nIn [1987] it was [new].", "```\ny = [1]\n```\nIn [1987] it was [new].", []),
+        ("One.\n[2] Two.", "One.\nTwo.", [(2,)]),
+    ],
+)
+def test_citation_numbers_are_taken_out_of_prose_alone(answer: str, text: str, numbers: list[tuple[int, ...]]) -> None:
+    unmarked = unmark(f"  {answer} \n")
+    assert unmarked.text == text
+    assert [found for _, found in unmarked.marks] == numbers
+    assert all(0 <= at <= len(text) for at, _ in unmarked.marks)
+
+
+# --- words ---
+
+
+def test_words_are_stemmed_and_numbers_compare() -> None:
+    assert read("The ships carried 1,250 PASSENGERS").content == read("ship carrying 1250 passenger").content
+    assert read("They paid, built and sold it").content == read("pay build sell").content
+    assert read("4.50").content != read("450").content
+
+
+@pytest.mark.parametrize(
+    ("a", "b"),
+    [
+        ("twenty-one", "21"),
+        ("seven", "7"),
+        ("09:15", "9:15"),
+        ("14th", "14"),
+        ("the 1990s", "the 1990"),
+        ("4.82 million", "4,820,000"),
+        ("two thousand", "2000"),
+        ("46m", "46 m"),
+        ("the nineteenth", "the 19th"),
+    ],
+)
+def test_numbers_are_the_same_however_they_are_written(a: str, b: str) -> None:
+    assert read(a).numbers == read(b).numbers != frozenset()
+
+
+@pytest.mark.parametrize("text", ["one of them", "the first and the second", "a third", "million", "B2B"])
+def test_what_only_looks_like_a_number_is_none(text: str) -> None:
+    assert read(text).numbers == frozenset()
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("Then Leo Marsh came to Stennick.", ["Leo Marsh", "Stennick"]),
+        ("Leo Marsh came.", ["Leo Marsh"]),
+        ("However, the Marigold’s crew saw it.", ["Marigold’s"]),
+        ("Passengers of the U.S. and the UK", ["U.S.", "UK"]),
+        ("Visitors must walk. Dogs stay.", []),
+        ("Rosemary carries it.", ["Rosemary"]),
+        ("I think so.", []),
+    ],
+)
+def test_names_are_capitals_that_no_sentence_begins_with(text: str, names: list[str]) -> None:
+    assert [" ".join(name.parts) for name in read(text).names] == names
+
+
+def test_a_capital_at_the_beginning_is_a_name_where_it_is_one_elsewhere() -> None:
+    evidence = Evidence([passage("We saw Paris. The coal is dear.")], "")
+    said = read("Paris is dear. Coal is here.", evidence.name_stems, evidence.common_stems)
+    assert [name.parts for name in said.names] == [("Paris",)]
+
+
+def test_a_negation_reaches_what_it_denies() -> None:
+    said = read("Dogs are not allowed on the island, and not only there.")
+    assert said.heads == ("allow",)
+    assert {"dog", "allow", "island"} <= said.denied
+    assert read("He didn’t come.").heads == ("come",)
+
+
+# --- evidence ---
+
+
+def test_names_are_found_in_their_other_forms() -> None:
+    source = passage("Normandy lies in France. The United States and John Marsh helped.", "Germany")
+    evidence = Evidence([source], "")
+    assert evidence.missing(read("then Norman and German and US and USA forces")) == ("USA",)
+    assert evidence.missing(read("then Johnson and Marsh")) == ("Johnson",)
+
+
+def test_a_pronoun_means_the_names_before_it() -> None:
+    evidence = Evidence([passage("The Juniper is new. She carries 95. He left.", "Fleet")], "")
+    assert [span.text for span in evidence.spans] == ["The Juniper is new.", "Juniper She carries 95.", "He left."]
+    assert "junip" in evidence.spans[1].own
+    assert all("fleet" in span.own for span in evidence.spans)
+
+
+def test_closeness_is_what_stands_beside() -> None:
+    evidence = Evidence([passage("Ann Berg was born in 1900 and she died in Oslo far away from home in 1980.")], "")
+    [span] = evidence.spans
+
+    def near(number: str, word: str) -> float:
+        return evidence.closeness(1, evidence.places(span, [number]), {word})
+
+    assert near("#1900", "born") > 0.8 > near("#1980", "born") > 0
+    assert near("#1980", "hous") == 0
+
+
+# --- the judgement ---
+
+
+def test_every_weight_belongs_to_a_feature() -> None:
+    evidence = Evidence([passage("The pier is 62 metres long.")], "How long is the pier?")
+    claim = support.read_claim(evidence, "According to the passages, it is 62 metres long.")
+    values = support.features(evidence, claim, evidence.spans[0], 0.8, support.survey(evidence, claim))
+    assert claim.text == "it is 62 metres long."
+    assert set(support.WEIGHTS) <= set(values)
+    assert set(support.WORDS_WEIGHTS) <= set(values) - {"far", "cosine"}
+    assert all(-1 <= value <= 2 for value in values.values())
+
+
+def test_a_fragment_is_read_with_its_question() -> None:
+    evidence = Evidence([passage("The pier is 62 metres long.")], "How long is the pier?")
+    claim = support.read_claim(evidence, "- **62 metres**")
+    assert claim.fragment
+    assert claim.text == "How long is the pier? 62 metres"
+
+
+@pytest.mark.models
+def test_what_the_page_says_of_the_check_is_what_is_measured() -> None:
+    """The labelled sentences, each checked within its answer, as `bench/support.py` does it."""
+    model = EmbeddingModel(embedded_folder())
+    known: dict[str, list[float]] = {}
+
+    def embed(texts: list[str]) -> list[list[float]]:
+        new = [text for text in dict.fromkeys(texts) if text not in known]
+        known.update(zip(new, model.embed_long(new), strict=True))
+        return [known[text] for text in texts]
+
+    passages: dict[str, Passage] = {}
+    called = right = supported = sentences = 0
+    for row in map(json.loads, WRITTEN.read_text(encoding="utf-8").splitlines()):
+        if name := row.get("passage"):
+            found = passage(row["text"], row["heading"], row["document"])
+            passages[name] = found
+            continue
+        checked = Checker([passages[name] for name in row["passages"]], row["question"], embed).check(row["answer"])
+        verdicts = {" ".join(checked.text[c.start : c.end].split()): c.verdict for c in reversed(checked.checks)}
+        for said in row["sentences"]:
+            if said["label"] != "no claim":
+                sentences += 1
+                supported += said["label"] == "supported"
+                called += verdicts[said["sentence"]] is Verdict.SUPPORTED
+                right += verdicts[said["sentence"]] is Verdict.SUPPORTED and said["label"] == "supported"
+    measured = support.MEASURED
+    assert sentences == measured.sentences
+    # A cosine may fall to the other side of a threshold on another processor.
+    assert right / called == pytest.approx(measured.precision, abs=0.015)
+    assert right / supported == pytest.approx(measured.recall, abs=0.015)
