@@ -25,18 +25,18 @@ _TOKEN = re.compile(
     rf"|(?:[^\W\d_]\.){{2,}}|[^\W\d_{_UNSPACED}][^\W_{_UNSPACED}]*(?:['’][^\W\d_]+)?"
 )
 _THOUSANDS = re.compile(r"\d{1,3}(,\d{3})+(\.\d+)?")
-_SMALL = (
-    "zero . two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen "
+_UNITS = {word: n for n, word in enumerate("one two three four five six seven eight nine".split(), 1)}
+_TEENS = "ten eleven twelve thirteen fourteen fifteen sixteen seventeen eighteen nineteen"
+_TENS = {word: 10 * n for n, word in enumerate("twenty thirty forty fifty sixty seventy eighty ninety".split(), 2)}
+_ORDINALS = (
+    "fourth fifth sixth seventh eighth ninth tenth eleventh twelfth thirteenth fourteenth fifteenth sixteenth "
+    "seventeenth eighteenth nineteenth twentieth"
 )
-_SMALL += "eighteen nineteen"
-_ORDINAL = "fourth fifth sixth seventh eighth ninth tenth eleventh twelfth thirteenth fourteenth fifteenth sixteenth "
-_ORDINAL += "seventeenth eighteenth nineteenth twentieth"
-_TENS = "twenty thirty forty fifty sixty seventy eighty ninety"
 _NUMBER_WORDS = (
-    {word: n for n, word in enumerate(_SMALL.split())}
-    | {word: n for n, word in enumerate(_ORDINAL.split(), 4)}
-    | {word: 10 * n for n, word in enumerate(_TENS.split(), 2)}
-    | {"dozen": 12}
+    {word: n for word, n in _UNITS.items() if n > 1}
+    | {word: n for n, word in enumerate(_TEENS.split(), 10)}
+    | {word: n for n, word in enumerate(_ORDINALS.split(), 4)}
+    | {**_TENS, "zero": 0, "dozen": 12}
 )
 """“One”, “first”, “second” and “third” are as often no numbers."""
 _TIMES = {"hundred": 100, "thousand": 1000, "million": 10**6, "billion": 10**9, "trillion": 10**12}
