@@ -1,6 +1,6 @@
 """Refusal, measured: each collection with its own questions, and with those of all the others, as JSON lines.
 
-    python -m bench.refusal --data DIR [--each 50] [--only squad,samples] [--skip-extras]
+    python -m bench.refusal --data DIR [--each 40] [--only squad,samples] [--skip-extras]
 
 DIR holds `squad/`, `mtrag_un/`, `chunking_eval/`, `sec_10q/` and `xquad/`; the samples of the repository are a
 collection too. Every collection is calibrated by its own text alone (`rag/index/refusal.py`). OWN_SHARE is also fitted
@@ -36,7 +36,7 @@ from rag.index.refusal import (
 )
 from rag.index.retriever import LOOKED_AT, HybridRetriever
 
-MOST = 300
+MOST = 200
 """Questions of its own that a collection is asked."""
 WORST = 0.04
 """False refusals that none of the others exceeds where a threshold is fitted on them."""
@@ -286,7 +286,7 @@ def xquad(data: Path, model: EmbeddingModel) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--each", type=int, default=50, help="questions of each other collection")
+    parser.add_argument("--each", type=int, default=40, help="questions of each other collection")
     parser.add_argument("--only", default="", help="names of collections")
     parser.add_argument("--skip-extras", action="store_true")
     options = parser.parse_args()
