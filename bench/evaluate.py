@@ -46,6 +46,8 @@ STEPS = {
 """What each step is worth: all of it without the step, or with one that is off."""
 FOREIGN = 150
 """Questions of each other set that are asked as foreign ones."""
+WITH_FILINGS = ("sec_10q", "chunking_eval")
+"""Sets whose documents are, or have among them, companies' filings: each other's questions about those are not foreign."""
 ENGLISH = ("squad", "mtrag_un", "chunking_eval", "sec_10q")
 LANGUAGES = ("es", "de", "ar", "zh")
 SETS: dict[str, Callable[[Path], QuestionSet]] = {
@@ -127,14 +129,20 @@ def measure(services: Services, found: QuestionSet, system: str, options: Retrie
     return rows
 
 
+def same_field(found: QuestionSet, other: QuestionSet, asked: Asked) -> bool:
+    """Whether a question of another set is about filings, as documents of this one are."""
+    about_filings = other.name == "sec_10q" or "finance.md" in asked.documents
+    return about_filings and found.name in WITH_FILINGS
+
+
 def refusals(services: Services, found: QuestionSet, others: Sequence[QuestionSet]) -> list[dict[str, Any]]:
     """How many questions are refused: unanswerable ones of the set itself, and those of other sets."""
     asked = {"unanswerable": found.unanswerable[:: max(1, len(found.unanswerable) // FOREIGN)]}
-    asked |= {
-        f"questions of {other.name}": other.questions[:: max(1, len(other.questions) // FOREIGN)]
-        for other in others
-        if other.name != found.name
-    }
+    for other in others:
+        if other.name != found.name:
+            questions = other.questions[:: max(1, len(other.questions) // FOREIGN)]
+            asked[f"questions of {other.name}"] = tuple(q for q in questions if not same_field(found, other, q))
+            asked[f"questions of {other.name}, same field"] = tuple(q for q in questions if same_field(found, other, q))
     rows = []
     for what, questions in asked.items():
         if questions:

@@ -24,15 +24,13 @@ from bench.retrieval import COLLECTION, emit, indexed, read_squad
 from rag.index.calibrations import SAMPLE
 from rag.index.embeddings import EmbeddingModel, embedded_folder
 from rag.index.refusal import (
-    LIMITS,
-    OWN_REFUSED,
     OWN_SHARE,
     PRIOR,
-    THRESHOLD,
     Calibration,
     Signals,
     calibrate,
     foreign_questions,
+    threshold_between,
 )
 from rag.index.retriever import LOOKED_AT, HybridRetriever
 
@@ -142,9 +140,7 @@ def from_own_text(share: float) -> Rule:
     """As shipped, with another OWN_SHARE."""
 
     def refuses(calibration: Calibration, asked: Probe) -> bool:
-        own = calibration.own
-        lowest = share * own[int(OWN_REFUSED * len(own))] if own else THRESHOLD
-        return calibration.score(asked.signals) < min(max(lowest, LIMITS[0]), LIMITS[1])
+        return calibration.score(asked.signals) < threshold_between(calibration.own, calibration.foreign, share)
 
     return refuses
 

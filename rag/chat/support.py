@@ -238,7 +238,7 @@ class Measured:
     recall: float
 
 
-MEASURED = Measured(sentences=237, precision=0.929, recall=0.83)
+MEASURED = Measured(sentences=237, precision=0.928, recall=0.819)
 """Sentences that the embedded model, of 135 million parameters, wrote about the samples: labelled by hand, none of them
 fitted, 79 of them written after the features had been chosen (`bench/support_written.jsonl`)."""
 MEASURED_BUILT = Measured(sentences=1757, precision=0.944, recall=0.868)

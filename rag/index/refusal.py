@@ -3,9 +3,10 @@
 Two signals are looked at: the cosine of what lies nearest to the question, and how much of its words one chunk has.
 Both are measured against questions of all fields, which are foreign to nearly every collection: z is how many spreads
 a signal lies above what those have on this collection, and `2 z(nearest) + z(matched)` is the score. So no constant
-here is a cosine, and each collection and embedding model has its own scale. The threshold lies three fifths of the way
-from the foreign questions up to the lowest of questions that are made of the collection's own sentences.
-`bench/refusal.py` measures what comes of it, `docs/refusal.md` says what it cannot tell.
+here is a cosine, and each collection and embedding model has its own scale. The threshold lies three quarters of the
+way from the foreign questions up to the lowest of questions that are made of the collection's own sentences, and no
+higher than nearly all of the foreign ones need. `bench/refusal.py` measures what comes of it, `docs/evaluation.md` says
+what it cannot tell.
 
 The module knows nothing of databases, of the two searches or of models.
 """
@@ -29,9 +30,11 @@ QUESTIONS = Path(__file__).parent / "foreign_questions.txt"
 NEAREST_WEIGHT = 2.0
 WORDS_WEIGHT = 6.0
 """Of `matched` where words alone decide."""
-OWN_SHARE, OWN_REFUSED = 0.6, 0.05
+OWN_SHARE, OWN_REFUSED = 0.75, 0.05
 """The threshold is this share of the score that all but so many of the collection's own questions have."""
-LIMITS = 3.0, 8.0
+FOREIGN_REFUSED = 0.94
+"""No threshold is higher than what refuses so many of the foreign questions: the rest of them the documents answer."""
+LIMITS = 2.5, 8.0
 """No threshold lies outside, whatever a text is like."""
 THRESHOLD = 4.0
 """Of a collection without questions of its own."""
@@ -193,13 +196,18 @@ def calibrate(texts: Sequence[str], measure: Callable[[Sequence[str]], Sequence[
     # Of questions that the model cannot read those made of the text's own words are too easy: they say nothing.
     if len(own) < LEAST_QUESTIONS or not all(signals.readable for signals in own):
         scores = []
-    lowest = OWN_SHARE * scores[int(OWN_REFUSED * len(scores))] if scores else THRESHOLD
-    return replace(
-        raw,
-        threshold=round(min(max(lowest, LIMITS[0]), LIMITS[1]), 2),
-        own=tuple(scores),
-        foreign=tuple(sorted(round(raw.score(signals), 2) for signals in foreign)),
-    )
+    foreign_scores = sorted(round(raw.score(signals), 2) for signals in foreign)
+    threshold = threshold_between(scores, foreign_scores)
+    return replace(raw, threshold=threshold, own=tuple(scores), foreign=tuple(foreign_scores))
+
+
+def threshold_between(own: Sequence[float], foreign: Sequence[float], share: float = OWN_SHARE) -> float:
+    """The threshold from the scores of a collection's own questions, if it has any, and of foreign ones, in order."""
+    if not own:
+        return THRESHOLD
+    highest = foreign[int(FOREIGN_REFUSED * len(foreign))] + 0.01
+    low, high = LIMITS
+    return round(min(max(min(share * own[int(OWN_REFUSED * len(own))], highest), low), high), 2)
 
 
 @cache

@@ -166,23 +166,15 @@ def test_no_constant_is_a_cosine() -> None:
     assert set(verdicts[0]) == {True, False}
 
 
-def test_the_threshold_follows_the_collections_own_questions() -> None:
-    plain = overlap(SENTENCES)
-
-    def with_own(own: Signals) -> Calibration:
-        foreign = set(foreign_questions())
-
-        def measure(questions: Sequence[str]) -> list[Signals]:
-            return [s if q in foreign else own for q, s in zip(questions, plain(questions), strict=True)]
-
-        return calibrate(SENTENCES, measure)
-
-    some = with_own(Signals(0.12, 0.2))
-    assert module.LIMITS[0] < some.threshold < module.LIMITS[1]
-    assert some.threshold == pytest.approx(module.OWN_SHARE * some.score(Signals(0.12, 0.2)), abs=0.01)
-    assert with_own(Signals(0.14, 0.2)).threshold > some.threshold
-    assert with_own(Signals(0.0, 0.0)).threshold == module.LIMITS[0], "text that tells nothing"
-    assert with_own(Signals(1.0, 2.0)).threshold == module.LIMITS[1]
+def test_the_threshold_lies_below_the_collections_own_questions_and_no_higher_than_foreign_ones_need() -> None:
+    own, foreign = [6.0] * 40, [0.0] * 90 + [7.0] * 10
+    between = module.threshold_between
+    assert between(own, foreign) == pytest.approx(module.OWN_SHARE * 6.0)
+    assert between([1.0, 1.0, *own], foreign) == between(own, foreign), "a question in twenty may lie anywhere"
+    assert between([20.0] * 40, [0.0] * 90 + [5.0] * 10) == 5.01, "what refuses the foreign ones is enough"
+    assert between([0.0] * 40, foreign) == module.LIMITS[0], "text that tells nothing"
+    assert between([40.0] * 40, [30.0] * 100) == module.LIMITS[1]
+    assert between([], foreign) == THRESHOLD
 
 
 def test_a_small_collection_keeps_to_the_threshold_of_all() -> None:
