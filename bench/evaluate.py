@@ -47,7 +47,7 @@ STEPS = {
 FOREIGN = 150
 """Questions of each other set that are asked as foreign ones."""
 WITH_FILINGS = ("sec_10q", "chunking_eval")
-"""Sets whose documents are, or have among them, companies' filings: each other's questions about those are not foreign."""
+"""Sets with companies' filings among their documents: each other's questions about those are not foreign."""
 ENGLISH = ("squad", "mtrag_un", "chunking_eval", "sec_10q")
 LANGUAGES = ("es", "de", "ar", "zh")
 SETS: dict[str, Callable[[Path], QuestionSet]] = {
