@@ -28,7 +28,8 @@ import cli_upkeep
 from errors import AppError, ConfigurationError
 from rag.documents.library import DEFAULT_COLLECTION
 from rag.schema import LOCAL_OWNER, Citation, Delta, Event, Finish, Finished, Message, Passage
-from services import Ask, Services
+from services import Services
+from services.asking import Ask
 from settings import get_settings
 from terminal import AsJson, as_dict, emit, err, opened, out, say, told
 
@@ -94,7 +95,7 @@ def ask(
         request = Ask(
             question, collections=_searched(collection, everywhere), backend=backend, model=model, fallback=fallback
         )
-        started, turn = services.ask(LOCAL_OWNER, request)
+        started, turn = services.asking.ask(LOCAL_OWNER, request)
         waiting = nullcontext() if as_json else _waiting(services, started.backend, started.model)
         try:
             message = _follow(turn.follow(), as_json, waiting)
@@ -171,7 +172,7 @@ def retrieve(
         quiet = as_json or len(items) == 1
         for item in track(items, "Searching", console=err, disable=quiet, transient=True):
             asked = item["history"]
-            found = services.retrieve(LOCAL_OWNER, item["question"], history=asked, k=k, collections=names)
+            found = services.searching.retrieve(LOCAL_OWNER, item["question"], history=asked, k=k, collections=names)
             if as_json:
                 keys = ("document", "page", "text", "score", "start", "end")
                 passages = [{key: getattr(p, key) for key in keys} for p in found.passages]

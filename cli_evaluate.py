@@ -59,7 +59,7 @@ def evaluate(
             err.print(str(problem), style="yellow", markup=False)
         given = {step: context.params[step] for step in STEPS if context.params[step] is not None}
         settings, searched = services.settings, () if everywhere else tuple(collection or [DEFAULT_COLLECTION])
-        usual = Configuration("", searched, settings.passages, services.retrieval, settings.strict)
+        usual = Configuration("", searched, settings.passages, services.searching.options, settings.strict)
         chosen = backend or settings.backend
         wanted = replace(
             usual,
@@ -67,7 +67,7 @@ def evaluate(
             options=read_options(asdict(usual.options) | given),
             strict=usual.strict if strict is None else strict,
             backend=chosen if answers else "",
-            model=(model or services.default_model(LOCAL_OWNER, chosen)) if answers else "",
+            model=(model or services.models.default(LOCAL_OWNER, chosen)) if answers else "",
         )
         _measure(services, brought, replace(wanted, name=wanted.described(usual)), save, as_json)
 

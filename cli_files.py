@@ -186,7 +186,7 @@ def sync(
         if not dry_run:
             services.ingest.recover()
             target = services.library.collection(LOCAL_OWNER, name, create=True).id
-        mirror = services.sync(LOCAL_OWNER, folder, target, adopt=adopt)
+        mirror = services.documents.sync(LOCAL_OWNER, folder, target, adopt=adopt)
         if not dry_run:
             mirror.adopt()
         for step in mirror.plan():

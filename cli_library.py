@@ -228,7 +228,7 @@ def _build(services: Services, collection: CollectionRecord, model: str, as_json
 
 def _show_indexes(services: Services, collection: CollectionRecord, as_json: bool) -> None:
     table = Table("index", "embedding model", "vectors", "", box=None)
-    for known, vectors in services.indexes_of(LOCAL_OWNER, collection.id):
+    for known, vectors in services.documents.indexes_of(LOCAL_OWNER, collection.id):
         if as_json:
             emit(
                 {"collection": collection.name, "fingerprint": known.fingerprint, "model": known.embedding_model,

@@ -36,7 +36,8 @@ from errors import AppError
 from rag.chat import prompts
 from rag.index.sentences import sentences
 from rag.schema import LOCAL_OWNER, Message, Part, Passage
-from services import Ask, Services
+from services import Services
+from services.asking import Ask
 from settings import Settings
 from ui.text import literal
 
@@ -196,7 +197,7 @@ def blns(services: Services, data: Path) -> None:
                 print(json.dumps({"what": what, "name": name, "reason": reason}, ensure_ascii=False))
     for string in strings:
         try:
-            found = services.retrieve(LOCAL_OWNER, string, collections=())
+            found = services.searching.retrieve(LOCAL_OWNER, string, collections=())
             room = prompts.Room(count=len)
             prompt = prompts.fit(prompts.choose(found.passages, small=True), string, [], found.passages, room)
             quotes = prompt.messages[-1].text.removesuffix(string).count(prompts.QUOTES)

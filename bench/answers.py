@@ -26,7 +26,9 @@ from typing import Any
 from errors import AppError
 from rag.documents.library import DEFAULT_COLLECTION
 from rag.schema import LOCAL_OWNER, Check, DocumentState, Finished, Message, Verdict
-from services import Ask, Services, sample_files
+from services import Services
+from services.asking import Ask
+from services.documents import sample_files
 from settings import ROOT, Settings
 
 
@@ -135,7 +137,7 @@ def totals(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 def ask(services: Services, question: Ask) -> Message:
     """The answer, when it is done."""
-    _, turn = services.ask(LOCAL_OWNER, question)
+    _, turn = services.asking.ask(LOCAL_OWNER, question)
     *_, last = turn.follow()
     assert isinstance(last, Finished)
     return last.message

@@ -108,7 +108,7 @@ def measure(services: Services, found: QuestionSet, system: str, options: Retrie
     """Ask all questions of a set; emits and gives a row a figure."""
     started = time.process_time()
     retrievals = [
-        (asked, services.retrieve(LOCAL_OWNER, asked.question, history=asked.history, k=K, options=options))
+        (asked, services.searching.retrieve(LOCAL_OWNER, asked.question, history=asked.history, k=K, options=options))
         for asked in found.questions
     ]
     cpu = (time.process_time() - started) / len(retrievals)
@@ -146,7 +146,10 @@ def refusals(services: Services, found: QuestionSet, others: Sequence[QuestionSe
     rows = []
     for what, questions in asked.items():
         if questions:
-            refused = [float(services.retrieve(LOCAL_OWNER, q.question, history=q.history).refused) for q in questions]
+            refused = [
+                float(services.searching.retrieve(LOCAL_OWNER, q.question, history=q.history).refused)
+                for q in questions
+            ]
             figure = f"refused {what}"
             rows.append(emit(set=found.name, system=OURS, figure=figure, questions=len(refused), **mean(refused)))
     collection = services.library.collection(LOCAL_OWNER)

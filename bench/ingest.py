@@ -162,7 +162,7 @@ class Gestalt:
         return sum(done[id_].chunks for id_ in waiting)
 
     def search(self, question: str, k: int) -> list[tuple[Place, str]]:
-        found = self.services.retrieve(LOCAL_OWNER, question, k=k, collections=(self.collection.name,))
+        found = self.services.searching.retrieve(LOCAL_OWNER, question, k=k, collections=(self.collection.name,))
         return [((passage.document, passage.page), passage.text) for passage in found.passages]
 
     def search_vectors(self, question: str, k: int) -> list[tuple[Place, str]]:

@@ -15,7 +15,7 @@ from rag.documents.loaders import load
 from rag.documents.splitter import split
 from rag.index.embeddings import EmbeddingModel
 from rag.schema import Page
-from services import sample_files
+from services.documents import sample_files
 from settings import ROOT, Settings
 
 FACTS = ROOT / "tests" / "samples_facts.jsonl"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from backends.manager import ModelManager
+from backends.base import Backend
 from rag.documents.loaders import load
 from rag.schema import LOCAL_OWNER, DocumentRecord, DocumentState
 from services import Services
@@ -22,13 +22,24 @@ class Rehearsal(Services):
     """The services with a scripted backend; `script` is what its model says next."""
 
     def __init__(self, data_dir: Path) -> None:
-        super().__init__(Settings(data_dir=data_dir, backend="scripted"))
+        settings = Settings(data_dir=data_dir, backend="scripted")
         self.script = ScriptedChatModel()
-        self.backend = ScriptedBackend(self.settings, model=self.script, models=("parrot", "owl"))
-        self.spare = ScriptedBackend(self.settings, name="spare", models=("wren",), cannot={"top_k": "It takes none."})
-        self.manager = ModelManager(self.settings, [self.backend, self.spare])
+        self.backend = ScriptedBackend(settings, model=self.script, models=("parrot", "owl"))
+        self.spare = ScriptedBackend(settings, name="spare", models=("wren",), cannot={"top_k": "It takes none."})
+        super().__init__(settings, [self.backend, self.spare])
         self.embeddings = self.words = WordEmbeddings()
         self.read = load  # in this process: the parsers' own tests start processes
+
+    def configure(self, **settings: object) -> None:
+        """Other settings than those that it was opened with."""
+        self.settings = self.settings.model_copy(update=settings)
+        for room in (self.models, self.searching, self.asking, self.documents):
+            room._settings = self.settings
+
+    def add_backend(self, backend: Backend) -> None:
+        """One more that can answer."""
+        self.manager._backends[backend.name] = backend
+        self.manager._names += (backend.name,)
 
     def put(self, name: str, content: bytes) -> DocumentRecord:
         """Take a document through to ready or failed."""

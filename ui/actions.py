@@ -76,7 +76,7 @@ def _verb(services: Services, label: str, icon: str, verb: Verb, ids: Sequence[s
             label if len(ids) == of else f"{label} ({len(ids):,})",
             key=f"{icon}_ticked",
             icon=f":material/{icon}:",
-            on_click=errors.guarded(services.each),
+            on_click=errors.guarded(services.documents.each),
             args=(verb, owner(), ids),
         )
 
@@ -95,7 +95,7 @@ def _move(services: Services, collection: CollectionRecord, ids: Sequence[str]) 
     )
     if target:
         with errors.shown():
-            services.each(partial(_move_one, services, others[target]), owner(), ids)
+            services.documents.each(partial(_move_one, services, others[target]), owner(), ids)
             st.toast(f"On the way to {text.literal(target)}", icon=":material/drive_file_move:")
             st.rerun()
 
@@ -112,7 +112,7 @@ def _confirm(services: Services, documents: Sequence[DocumentRecord]) -> None:
     if len(documents) > NAMED:
         st.caption(f"and {len(documents) - NAMED:,} more")
     if st.button("Delete", key="delete_confirmed", type="primary", icon=":material/delete:"):
-        services.delete(owner(), [document.id for document in documents])
+        services.documents.delete(owner(), [document.id for document in documents])
         dialogs.close()
         st.rerun()
 

@@ -6,7 +6,8 @@ import streamlit as st
 
 from errors import AppError
 from rag.schema import DocumentState, Finish, Message, Role
-from services import SAMPLE_QUESTIONS, Services, sample_files
+from services import Services
+from services.documents import SAMPLE_QUESTIONS, sample_files
 from ui import answer, collections, errors, passage_view, sidebar, text
 from ui.app import owner
 
@@ -19,7 +20,7 @@ def conversation_id() -> str | None:
 def ask(services: Services, question: str, conversation: str | None) -> None:
     """Start a turn and show it; the address then names its conversation."""
     try:
-        message, _ = services.ask(owner(), sidebar.chosen(question, conversation))
+        message, _ = services.asking.ask(owner(), sidebar.chosen(question, conversation))
     except AppError as error:
         # What was typed goes back into the box.
         st.session_state["chat_error"], st.session_state["asked_again"] = error, question
@@ -86,7 +87,7 @@ def _welcome(services: Services) -> None:
                 "Load the sample documents",
                 type="secondary" if ready else "primary",
                 icon=":material/auto_stories:",
-                on_click=errors.guarded(services.add_samples),
+                on_click=errors.guarded(services.documents.add_samples),
                 args=(owner(), found[0].id),
             )
         st.page_link("pages/library/documents.py", label="Add your own documents", icon=":material/upload_file:")
@@ -111,7 +112,7 @@ def _wait_for_documents(services: Services) -> None:
     @st.fragment(run_every=0.5)
     @errors.guarded
     def live() -> None:
-        queues = [services.queue(owner(), one.id) for one in collections.searched(services)]
+        queues = [services.documents.queue(owner(), one.id) for one in collections.searched(services)]
         reading = [document for queue in queues for document in queue.reading or queue.next]
         if not reading:
             st.rerun()

@@ -143,7 +143,7 @@ def _delete(services: Services, chosen: CollectionRecord) -> None:
     )
     st.markdown(f"**{text.literal(chosen.name)}** \n\n{gone}, with its index. Answers that quoted it stay as they are.")
     if st.button("Delete the collection", key="delete_collection", type="primary", icon=":material/delete:"):
-        services.delete_collection(owner(), chosen.id)
+        services.documents.delete_collection(owner(), chosen.id)
         st.session_state.pop(CHOSEN, None)
         _go_to(current(services).id)
 

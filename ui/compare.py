@@ -61,7 +61,7 @@ def _ask(services: Services, question: str, picked: list[tuple[Backend, str | No
         st.session_state["compare_error"] = AppError("A model is missing.", "Choose one on both sides.")
         return
     try:
-        started = services.compare(owner(), sidebar.chosen(question, None), both)
+        started = services.asking.compare(owner(), sidebar.chosen(question, None), both)
     except AppError as error:
         st.session_state["compare_error"] = error
         return

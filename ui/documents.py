@@ -51,6 +51,6 @@ def _empty(services: Services, collection: CollectionRecord) -> None:
         st.button(
             "Load the sample documents",
             icon=":material/auto_stories:",
-            on_click=errors.guarded(services.add_samples),
+            on_click=errors.guarded(services.documents.add_samples),
             args=(owner(), collection.id),
         )

@@ -20,7 +20,7 @@ MOST_MISSING = 5
 
 def draw(services: Services, chosen: QuestionSet) -> None:
     """Both sides and the buttons; documents that are missing are told of."""
-    usual = Configuration("", (), services.settings.passages, services.retrieval, services.settings.strict)
+    usual = Configuration("", (), services.settings.passages, services.searching.options, services.settings.strict)
     found, tops = [], []
     for side, column in zip(SIDES, st.columns(2), strict=True):
         with column, st.container(border=True):
@@ -40,7 +40,7 @@ def _buttons(services: Services, chosen: QuestionSet, found: list[Configuration]
     job = services.evaluations.job(owner())
     busy = bool(job and job.running)
     number = len(chosen.used)
-    ready = any(services.ready_documents(owner(), each.id) for each in collections.every(services))
+    ready = any(services.documents.ready(owner(), each.id) for each in collections.every(services))
     a, b = found
     same = replace(a, name="") == replace(b, name="")
     with st.container(horizontal=True, vertical_alignment="center"):

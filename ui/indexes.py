@@ -24,7 +24,7 @@ def draw(services: Services, collection: CollectionRecord) -> None:
         @st.fragment(run_every=POLL_S if building else None)
         @errors.guarded
         def live() -> None:
-            found = services.indexes_of(owner(), collection.id)
+            found = services.documents.indexes_of(owner(), collection.id)
             if building is not any(index.wanted for index, _ in found):
                 st.rerun()  # to begin or to end polling
             chunks = next((vectors for index, vectors in found if index.active), 0)
@@ -88,6 +88,6 @@ def _again(services: Services, collection: CollectionRecord, found: list[IndexRe
             icon=":material/autorenew:",
             help="The model of the settings (GESTALT_EMBEDDING_MODEL). The old index answers until the new one is "
             "complete, and is kept.",
-            on_click=errors.guarded(services.index_again),
+            on_click=errors.guarded(services.documents.index_again),
             args=(owner(), collection.id),
         )

@@ -64,8 +64,8 @@ def _keep_choice(services: Services, backend: Backend, key: str, listed: list[st
     state[f"{key}-backend"] = backend.name
     state[key] = picked.get(backend.name)
     with errors.shown():
-        if state[key] is None and (listed or services.is_set(backend.name)):
-            state[key] = services.default_model(owner(), backend.name, listed or ())
+        if state[key] is None and (listed or services.models.is_set(backend.name)):
+            state[key] = services.models.default(owner(), backend.name, listed or ())
 
 
 def _wait(services: Services, backend: Backend) -> None:

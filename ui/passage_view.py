@@ -175,7 +175,7 @@ def _page(services: Services, place: Place, page: Page | None) -> None:
 
 @st.cache_data(max_entries=64, show_spinner="Drawing the page …")
 def _picture(_services: Services, who: str, document_id: str, number: int, span: Span) -> PageImage | None:
-    return _services.page_picture(who, document_id, number, [span])
+    return _services.documents.page_picture(who, document_id, number, [span])
 
 
 def _text(place: Place, page: Page | None) -> None:

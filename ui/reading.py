@@ -6,7 +6,8 @@ import streamlit as st
 
 from rag.documents.indexing import READING
 from rag.schema import CollectionRecord, DocumentRecord, DocumentState
-from services import Queue, Services
+from services import Services
+from services.documents import Queue
 from ui import dialogs, errors, text
 from ui.app import owner
 
@@ -39,7 +40,7 @@ def draw(services: Services, collection: CollectionRecord, counts: Counts, *, ho
         if not _unsettled(new):
             return
         with st.container(border=True):
-            _queue(services, collection, services.queue(owner(), collection.id))
+            _queue(services, collection, services.documents.queue(owner(), collection.id))
 
     live()
 
@@ -95,7 +96,7 @@ def _cancel_all(services: Services, collection: CollectionRecord) -> None:
     total = services.library.count(owner(), collection.id, DocumentState.PENDING)
     # Newest first: the worker, who takes the oldest, is not met on the way.
     waiting, _ = services.library.find(owner(), collection.id, states=[DocumentState.PENDING], limit=total)
-    services.each(services.ingest.cancel, owner(), [document.id for document in waiting])
+    services.documents.each(services.ingest.cancel, owner(), [document.id for document in waiting])
 
 
 def _doing(document: DocumentRecord) -> str:

@@ -29,7 +29,7 @@ def draw(services: Services) -> None:
             "Question", key="search_question", placeholder="What do you look for?", max_chars=4000
         ).strip()
         with st.popover("Steps", icon=":material/tune:"):
-            options = steps.draw("search", services.retrieval)
+            options = steps.draw("search", services.searching.options)
     if not question:
         st.query_params.pop("q", None)
         _nothing_asked(services)
@@ -37,7 +37,7 @@ def draw(services: Services) -> None:
     st.query_params["q"] = question
     names = state["searched_names"]
     with st.spinner("Searching …", show_time=False):
-        found = services.retrieve(owner(), question, k=SHOWN, collections=names, options=options)
+        found = services.searching.retrieve(owner(), question, k=SHOWN, collections=names, options=options)
     _verdict(services, found)
     for number, passage in enumerate(found.passages, 1):
         _passage(number, passage, shown=number <= state["passages"])
@@ -47,7 +47,7 @@ def draw(services: Services) -> None:
 
 
 def _nothing_asked(services: Services) -> None:
-    ready = sum(services.ready_documents(owner(), one.id) for one in collections.searched(services))
+    ready = sum(services.documents.ready(owner(), one.id) for one in collections.searched(services))
     if ready:
         st.caption(f"{ready:,} document{'' if ready == 1 else 's'} to search.")
         return
@@ -121,7 +121,7 @@ def _why(services: Services, question: str, options: RetrievalOptions) -> None:
         return
     state = st.session_state
     with st.spinner("Following it through every stage …"):
-        diagnosis = services.diagnose(
+        diagnosis = services.searching.diagnose(
             owner(),
             question,
             expected,

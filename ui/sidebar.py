@@ -7,7 +7,8 @@ from typing import Any
 import streamlit as st
 
 from backends.base import Backend, GenerationOptions
-from services import Ask, Services
+from services import Services
+from services.asking import Ask
 from ui import collections, models, text
 from ui.app import owner
 

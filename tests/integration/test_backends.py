@@ -29,7 +29,9 @@ from errors import ContextTooLong
 from rag.index.embedding_models import open_embeddings
 from rag.index.embeddings import EmbeddingModel
 from rag.schema import LOCAL_OWNER, Finish, Finished, Message
-from services import SAMPLE_QUESTIONS, Ask, Services, sample_files
+from services import Services
+from services.asking import Ask
+from services.documents import SAMPLE_QUESTIONS, sample_files
 from settings import ROOT, Settings
 from tests.integration.recipes import KEY, WINDOW
 from tests.integration.servers import Server
@@ -126,7 +128,7 @@ def finish(
 ) -> Message:
     """The stored message of a question; `then` is done when the sources and so many pieces of its answer have come."""
     owner = READER if ask.strict is None else STRANGER
-    started, turn = services.ask(owner, ask)
+    started, turn = services.asking.ask(owner, ask)
     for number, event in enumerate(turn.follow()):
         if isinstance(event, Finished):
             message = event.message
@@ -182,7 +184,9 @@ def test_a_key_is_checked_where_the_server_checks_it_and_never_shown(
     refused = finish(services, Ask(SHED))
     assert (error(refused)[0] if refused.error else "") == case.wrong_key
     monkeypatch.setenv(f"{case.prefix}_API_KEY", KEY)
-    services.manager = type(services.manager)(services.settings)
+    # A backend reads its key when it is made.
+    services.manager._backends.clear()
+    services.manager._entries.clear()
     answered = finish(services, Ask(SHED))
     assert answered.finish is Finish.COMPLETE
     assert "POST" in caplog.text

@@ -241,7 +241,7 @@ def test_a_page_that_cannot_be_drawn_is_shown_as_text(
         raise UnreadableDocument("A page of pier.pdf could not be drawn.", "Open it elsewhere.")
 
     found = passage(services.put("pier.pdf", pdf(PIER)), PIER, page=1)
-    monkeypatch.setattr(services.drawing, "draw", broken)
+    monkeypatch.setattr(services.documents.drawing, "draw", broken)
     open_chat(app, answer(services, LONG, passages=(found,)))
     button(app, "Show in its page").click().run()
     assert "A page of pier\\.pdf could not be drawn\\. This is its text\\." in texts(app)
@@ -302,7 +302,7 @@ def test_it_does_not_stay_when_the_browser_goes_to_another_conversation(app: App
 
 def test_the_answers_of_others_are_not_shown(app: AppTest, services: Rehearsal) -> None:
     message = about_the_pier(services)
-    assert services.page_picture("somebody", message.passages[0].document_id, 1, []) is None
+    assert services.documents.page_picture("somebody", message.passages[0].document_id, 1, []) is None
     services.conversations.rate("somebody", message.id, Feedback(good=False))
     [kept] = services.conversations.messages(LOCAL_OWNER, message.conversation_id)
     assert kept.feedback is None

@@ -9,7 +9,6 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from backends.base import State
-from backends.manager import ModelManager
 from backends.vllm import VllmBackend
 from errors import BackendUnavailable, ConfigurationError, ModelNotFound
 from rag.schema import LOCAL_OWNER, Finish
@@ -111,7 +110,7 @@ def test_a_question_to_a_backend_without_a_known_model_is_answered_by_the_fallba
 def test_a_wrong_fallback_in_the_settings_is_said(
     app: AppTest, services: Rehearsal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(services, "settings", services.settings.model_copy(update={"fallback": "nobody"}))
+    services.configure(fallback="nobody")
     app.run()
     assert "no backend 'nobody'" in texts(app)
 
@@ -123,7 +122,7 @@ def test_a_key_is_neither_drawn_nor_kept_by_the_page(
     with OpenAIStub(models=("granite",), key=key) as stub:
         monkeypatch.setenv("VLLM_BASE_URL", stub.url)
         monkeypatch.setenv("VLLM_API_KEY", key)
-        services.manager = ModelManager(services.settings, [services.backend, VllmBackend(services.settings)])
+        services.add_backend(VllmBackend(services.settings))
         services.put_pier()
         app.run()
         pick(app, "backend", "vllm")

@@ -446,9 +446,7 @@ def test_a_document_that_was_not_read_says_so(page: AppTest, services: Rehearsal
 # --- the index ---
 
 
-def test_another_index_is_built_beside_the_one_that_answers(
-    page: AppTest, services: Rehearsal, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_another_index_is_built_beside_the_one_that_answers(page: AppTest, services: Rehearsal) -> None:
     services.put_pier()
     page.run()
     page.session_state["index_box"] = True
@@ -457,7 +455,7 @@ def test_another_index_is_built_beside_the_one_that_answers(
     assert "256 dimensions" in texts(page)
     assert not [label for label in labels(page) if label.startswith("Index again")]
     services._models["embedded"] = services.words
-    monkeypatch.setattr(services, "settings", services.settings.model_copy(update={"embedding_model": "signs"}))
+    services.configure(embedding_model="signs")
     services.embeddings = WordEmbeddings(fingerprint="signs")
     page.run()
     button(page, "Index again with signs").click().run()
@@ -469,4 +467,4 @@ def test_another_index_is_built_beside_the_one_that_answers(
     button(page, "Drop").click().run()
     assert [index.fingerprint for index in services.indexes.all(LOCAL_OWNER, only(services).id)] == ["signs"]
     with pytest.raises(ConfigurationError):
-        services.index_again(LOCAL_OWNER, only(services).id)
+        services.documents.index_again(LOCAL_OWNER, only(services).id)

@@ -15,7 +15,7 @@ from errors import BackendUnavailable
 from rag.evaluation.questions import GoldQuestion
 from rag.evaluation.runs import Configuration
 from rag.schema import LOCAL_OWNER, Feedback, Finished, RetrievalOptions
-from services import Ask
+from services.asking import Ask
 from settings import ROOT
 from tests.conftest import Rehearsal
 
@@ -169,7 +169,7 @@ def test_a_file_brings_questions_and_says_what_it_left_out(app: AppTest, service
 def test_thumbs_bring_questions(app: AppTest, services: Rehearsal) -> None:
     services.put_pier()
     services.script.enqueue("The pier at Gannet Holm is 62 metres long.")
-    _, turn = services.ask(LOCAL_OWNER, Ask(PIER.question))
+    _, turn = services.asking.ask(LOCAL_OWNER, Ask(PIER.question))
     *_, last = turn.follow()
     assert isinstance(last, Finished)
     services.conversations.save(LOCAL_OWNER, replace(last.message, feedback=Feedback(True)))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import pytest
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 from streamlit.testing.v1 import AppTest
@@ -81,11 +80,8 @@ def show(app: AppTest, services: Rehearsal, role: Role) -> None:
     app.run()
 
 
-def test_hostile_documents_and_their_names_are_letters(
-    app: AppTest, services: Rehearsal, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    many = services.settings.model_copy(update={"passages": len(HOSTILE)})
-    monkeypatch.setattr(services, "settings", many)
+def test_hostile_documents_and_their_names_are_letters(app: AppTest, services: Rehearsal) -> None:
+    services.configure(passages=len(HOSTILE))
     for text in HOSTILE.values():
         # A name ends at a slash, an address in it would be gone.
         name = f"{text} pier.md".replace("/", "\u2044").replace("\\", "\u2044")

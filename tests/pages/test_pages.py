@@ -201,7 +201,7 @@ def test_settings_beyond_the_sliders_do_not_break_the_page(
     app: AppTest, services: Rehearsal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     wide = {"max_new_tokens": 4096, "passages": 20, "top_k": 500, "top_p": 0.01}
-    monkeypatch.setattr(services, "settings", services.settings.model_copy(update=wide))
+    services.configure(**wide)
     app.run()
     assert app.title[0].value == "Ask your own documents"
     assert {slider.key: slider.value for slider in app.sidebar.slider}.items() >= wide.items()
@@ -210,7 +210,7 @@ def test_settings_beyond_the_sliders_do_not_break_the_page(
 def test_a_wrong_backend_in_the_settings_is_said(
     app: AppTest, services: Rehearsal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(services, "settings", services.settings.model_copy(update={"backend": "nobody"}))
+    services.configure(backend="nobody")
     app.run()
     assert "no backend 'nobody'" in texts(app)
 
@@ -238,7 +238,7 @@ def test_an_error_in_a_click_is_a_sentence(app: AppTest, services: Rehearsal, mo
     def full(owner: str, collection_id: str) -> None:
         raise StoreError("The disk is full.", "Make room.")
 
-    monkeypatch.setattr(services, "add_samples", full)
+    monkeypatch.setattr(services.documents, "add_samples", full)
     app.run()
     button(app, "Load the sample documents").click().run()
     assert not app.exception

@@ -103,7 +103,7 @@ def test_an_index_that_cannot_be_read_is_said(
         raise StoreError("The vector index cannot be read.", "Restore a backup.")
 
     fill(services)
-    monkeypatch.setattr(services, "retrieve", fail)
+    monkeypatch.setattr(services.searching, "retrieve", fail)
     assert "The vector index cannot be read" in texts(ask(app, QUESTION))
 
 

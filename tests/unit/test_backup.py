@@ -29,7 +29,7 @@ def quiet(done: float) -> None:
 
 
 def found(services: Rehearsal) -> tuple[Passage, ...]:
-    return services.retrieve(LOCAL_OWNER, QUESTION).passages
+    return services.searching.retrieve(LOCAL_OWNER, QUESTION).passages
 
 
 @pytest.fixture

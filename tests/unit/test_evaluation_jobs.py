@@ -16,7 +16,7 @@ from rag.evaluation.runs import Configuration
 from rag.evaluation.thumbs import from_thumbs
 from rag.evaluation.writing import parse, sample, write_questions
 from rag.schema import LOCAL_OWNER, Feedback, Finished, Message, RetrievalOptions
-from services import Ask
+from services.asking import Ask
 from tests.conftest import Rehearsal
 
 PIER = GoldQuestion("How long is the pier at Gannet Holm?", ("62 metres",), ("pier.md",))
@@ -119,7 +119,7 @@ def test_a_bug_is_a_reference_number(
         raise ZeroDivisionError
 
     services.put_pier()
-    monkeypatch.setattr(services, "retrieve", fail)
+    monkeypatch.setattr(services.searching, "retrieve", fail)
     set_id = services.evaluations.sets.create(LOCAL_OWNER, "Mine", [PIER]).id
     job = wait(services.evaluations.start(LOCAL_OWNER, set_id, [ALL]))
     assert job.error
@@ -178,7 +178,7 @@ def test_documents_that_are_not_there_are_known(services: Rehearsal) -> None:
 
 def answered(services: Rehearsal, text: str, answer: str, good: bool, conversation: str | None = None) -> Message:
     services.script.enqueue(answer)
-    _, turn = services.ask(LOCAL_OWNER, Ask(text, conversation_id=conversation))
+    _, turn = services.asking.ask(LOCAL_OWNER, Ask(text, conversation_id=conversation))
     *_, last = turn.follow()
     assert isinstance(last, Finished)
     message = replace(last.message, feedback=Feedback(good))
@@ -196,7 +196,7 @@ def test_thumbs_become_questions(services: Rehearsal) -> None:
     )
     answered(services, "Who repaired the pier at Gannet Holm?", "Nobody.", good=False)
     services.script.enqueue("No thumb.")
-    _, turn = services.ask(LOCAL_OWNER, Ask("What is a pier?"))
+    _, turn = services.asking.ask(LOCAL_OWNER, Ask("What is a pier?"))
     list(turn.follow())
     bad, follow_up, long = from_thumbs(services.database, LOCAL_OWNER)
     assert bad == GoldQuestion("Who repaired the pier at Gannet Holm?", use=False)

@@ -9,7 +9,7 @@ from rag.documents.loaders import load
 from rag.evaluation.files import as_csv, as_jsonl, joined, read, split
 from rag.evaluation.questions import GoldQuestion, folded, from_row, holds, judge
 from rag.schema import Passage
-from services import sample_files
+from services.documents import sample_files
 from settings import ROOT
 
 

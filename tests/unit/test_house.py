@@ -25,7 +25,10 @@ from settings import ROOT, EnvironmentSettings, Settings
 
 PRODUCT = sorted(
     path.relative_to(ROOT)
-    for path in [*ROOT.glob("*.py"), *(p for d in ("backends", "rag", "ui", "pages") for p in (ROOT / d).rglob("*.py"))]
+    for path in [
+        *ROOT.glob("*.py"),
+        *(p for d in ("backends", "rag", "services", "ui", "pages") for p in (ROOT / d).rglob("*.py")),
+    ]
 )
 SHELL = {"terminal", "services", "rag", "backends", "settings", "errors"}
 MAY_IMPORT = {
@@ -34,7 +37,7 @@ MAY_IMPORT = {
     "accelerator": {"settings", "errors"},
     "rag": {"rag", "accelerator", "settings", "errors"},
     "backends": {"backends", "accelerator", "settings", "errors"},
-    "services": {"rag", "backends", "settings", "errors"},
+    "services": {"services", "rag", "backends", "settings", "errors"},
     "terminal": {"services", "settings", "errors"},
     "cli": SHELL | {"cli_evaluate", "cli_files", "cli_library", "cli_upkeep"},
     "cli_evaluate": SHELL,

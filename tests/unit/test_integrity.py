@@ -101,9 +101,9 @@ def test_a_document_that_lacks_something_is_read_again(
     assert pier.id in {document.id for _, document in waiting}
     for owner, document in waiting:
         assert services.ingest.process(owner, document.id)
-    assert services.ready_documents(LOCAL_OWNER, pier.collection_id) == 2
+    assert services.documents.ready(LOCAL_OWNER, pier.collection_id) == 2
     assert kinds(services) == []
-    assert services.retrieve(LOCAL_OWNER, "How long is the pier?").passages[0].document_id == pier.id
+    assert services.searching.retrieve(LOCAL_OWNER, "How long is the pier?").passages[0].document_id == pier.id
 
 
 def test_without_its_original_it_is_marked_and_comes_back_with_its_file(
@@ -147,7 +147,7 @@ def test_without_an_index_that_answers_nothing_is_found_by_meaning(services: Reh
     repair(services)
     for owner, document in services.library.due():
         services.ingest.process(owner, document.id)
-    assert services.ready_documents(LOCAL_OWNER, pier.collection_id) == 2
+    assert services.documents.ready(LOCAL_OWNER, pier.collection_id) == 2
     assert kinds(services) == []
 
 

@@ -24,7 +24,7 @@ from rag.chat.prompts import (
     quote,
 )
 from rag.schema import LOCAL_OWNER, Finish, Finished, Message, Part, Passage, Role
-from services import Ask
+from services.asking import Ask
 from tests.conftest import Rehearsal
 
 
@@ -230,7 +230,7 @@ def test_a_prompt_that_the_server_cut_is_known_by_its_count() -> None:
 
 
 def last_message(services: Rehearsal, ask: Ask) -> Message:
-    *_, last = services.ask(LOCAL_OWNER, ask)[1].follow()
+    *_, last = services.asking.ask(LOCAL_OWNER, ask)[1].follow()
     assert isinstance(last, Finished)
     return last.message
 

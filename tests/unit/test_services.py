@@ -22,7 +22,9 @@ from rag.schema import (
     Retrieval,
     RetrievalOptions,
 )
-from services import SAMPLE_QUESTIONS, Ask, Services, sample_files
+from services import Services
+from services.asking import Ask
+from services.documents import SAMPLE_QUESTIONS, sample_files
 from settings import Settings
 from tests.conftest import Rehearsal
 
@@ -30,7 +32,7 @@ QUESTION = "How long is the pier at Gannet Holm?"
 
 
 def finish(services: Rehearsal, ask: Ask) -> Message:
-    _, turn = services.ask(LOCAL_OWNER, ask)
+    _, turn = services.asking.ask(LOCAL_OWNER, ask)
     *_, last = turn.follow()
     assert isinstance(last, Finished)
     return last.message
@@ -103,28 +105,28 @@ def test_a_list_of_models_that_cannot_be_had_is_the_turns_affair(
 
 def test_the_model_of_a_backend_is_the_last_that_answered_there(services: Rehearsal) -> None:
     services.put_pier()
-    assert services.default_model(LOCAL_OWNER, "scripted") == "parrot"
+    assert services.models.default(LOCAL_OWNER, "scripted") == "parrot"
     finish(services, Ask(QUESTION, model="owl"))
-    assert services.default_model(LOCAL_OWNER, "scripted") == "owl"
-    assert services.default_model("somebody else", "scripted") == "parrot"
-    assert services.default_model(LOCAL_OWNER, "scripted", ["parrot"]) == "parrot"
-    services.settings = services.settings.model_copy(update={"model": "raven"})
-    assert services.default_model(LOCAL_OWNER, "scripted") == "raven"
+    assert services.models.default(LOCAL_OWNER, "scripted") == "owl"
+    assert services.models.default("somebody else", "scripted") == "parrot"
+    assert services.models.default(LOCAL_OWNER, "scripted", ["parrot"]) == "parrot"
+    services.configure(model="raven")
+    assert services.models.default(LOCAL_OWNER, "scripted") == "raven"
     with pytest.raises(ConfigurationError, match="Spare lists no model"):
-        services.default_model(LOCAL_OWNER, "spare", [])
+        services.models.default(LOCAL_OWNER, "spare", [])
 
 
 def test_two_models_are_compared_over_one_retrieval(services: Rehearsal, monkeypatch: pytest.MonkeyPatch) -> None:
     services.put_pier()
     searched = []
-    search = services.retrieve
+    search = services.searching.retrieve
 
     def count(*args: Any, **kwargs: Any) -> Retrieval:
         searched.append(args)
         return search(*args, **kwargs)
 
-    monkeypatch.setattr(services, "retrieve", count)
-    started = services.compare(LOCAL_OWNER, Ask(QUESTION), [("scripted", "owl"), ("spare", "wren")])
+    monkeypatch.setattr(services.searching, "retrieve", count)
+    started = services.asking.compare(LOCAL_OWNER, Ask(QUESTION), [("scripted", "owl"), ("spare", "wren")])
     messages = []
     for _, turn in started:
         *_, last = turn.follow()
@@ -147,7 +149,7 @@ def test_what_cannot_be_asked_is_said_before_anything_is_stored(services: Rehear
         (Ask("x", collections=("missing",)), ConfigurationError),
     ):
         with pytest.raises(error):
-            services.ask(LOCAL_OWNER, ask)
+            services.asking.ask(LOCAL_OWNER, ask)
     assert services.conversations.list(LOCAL_OWNER) == []
 
 
@@ -155,8 +157,8 @@ def test_the_samples_are_there_and_load_by_the_worker(services: Rehearsal) -> No
     done = threading.Event()
     services.words.before_batch = lambda texts: done.set()
     services.ingest.start()
-    services.add_samples(LOCAL_OWNER)
-    services.add_samples(LOCAL_OWNER)
+    services.documents.add_samples(LOCAL_OWNER)
+    services.documents.add_samples(LOCAL_OWNER)
     assert done.wait(20)
     services.ingest.close()
     collection = services.library.collection(LOCAL_OWNER)
@@ -193,7 +195,7 @@ def test_an_answer_that_a_kill_left_running_is_failed_at_the_next_start(tmp_path
     services.put_pier()
     more = threading.Event()
     services.script.enqueue("The pier is", more)
-    message, turn = services.ask(LOCAL_OWNER, Ask(QUESTION))
+    message, turn = services.asking.ask(LOCAL_OWNER, Ask(QUESTION))
     next(turn.follow())
     # The rows as a kill leaves them: nothing of the running process is ended in order.
     services.conversations.recover()
@@ -220,10 +222,10 @@ def test_documents_of_two_collections_do_not_mix(services: Rehearsal) -> None:
     done = services.ingest.process(LOCAL_OWNER, document.id)
     assert done
     assert done.state is DocumentState.READY
-    found = services.retrieve(LOCAL_OWNER, "How wide is the moon?", collections=("other",))
+    found = services.searching.retrieve(LOCAL_OWNER, "How wide is the moon?", collections=("other",))
     assert [p.document for p in found.passages] == ["moon.txt"]
     with pytest.raises(ConfigurationError, match="no collection"):
-        services.retrieve("bob", "How wide is the moon?", collections=("other",))
+        services.searching.retrieve("bob", "How wide is the moon?", collections=("other",))
 
 
 def test_a_passage_that_does_not_fit_the_window_is_lost_there(
@@ -238,7 +240,7 @@ def test_a_passage_that_does_not_fit_the_window_is_lost_there(
         monkeypatch.setattr(services.backend, "load", lambda *_: Loaded(context_window=window))
         services.manager.unload("scripted", "parrot")
         services.manager.load("scripted", "parrot")
-        return services.diagnose(
+        return services.searching.diagnose(
             LOCAL_OWNER, "Is a plank of the pier long?", expected, k=9, model=("scripted", "parrot")
         )
 
@@ -256,7 +258,7 @@ def test_a_passage_that_does_not_fit_the_window_is_lost_there(
 
 def test_the_budget_is_not_looked_at_without_a_model(services: Rehearsal) -> None:
     services.put_pier()
-    found = services.diagnose(LOCAL_OWNER, QUESTION, "Leo Marsh repaired it", model=("scripted", "parrot"))
+    found = services.searching.diagnose(LOCAL_OWNER, QUESTION, "Leo Marsh repaired it", model=("scripted", "parrot"))
     assert found.lost is None
     assert "not loaded" in found.findings[-1].said
 
@@ -264,7 +266,7 @@ def test_the_budget_is_not_looked_at_without_a_model(services: Rehearsal) -> Non
 def test_steps_of_retrieval_come_from_the_settings(tmp_path: Path) -> None:
     settings = Settings(data_dir=tmp_path / "data", retrieval={"neighbours": 2, "fusion": "ranks"})
     services = Services(settings)
-    assert services.retrieval == RetrievalOptions(neighbours=2, fusion=Fusion.RANKS)
+    assert services.searching.options == RetrievalOptions(neighbours=2, fusion=Fusion.RANKS)
     services.close()
 
 
@@ -287,13 +289,13 @@ def test_a_follow_up_is_put_in_full_by_the_model_where_that_is_wished(
 ) -> None:
     services.put_pier()
     searched: list[str] = []
-    search = services.retrieve
+    search = services.searching.retrieve
 
     def watch(*args: Any, **options: Any) -> Retrieval:
         searched.append(options["rewritten"])
         return search(*args, **options)
 
-    monkeypatch.setattr(services, "retrieve", watch)
+    monkeypatch.setattr(services.searching, "retrieve", watch)
     services.script.enqueue("It is 62 metres long.")
     first = finish(services, Ask(QUESTION, condense=True))
     assert len(services.script.prompts) == 1, "no call before the search without history"

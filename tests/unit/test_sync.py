@@ -37,7 +37,7 @@ def follow(services: Rehearsal, collection: str, folder: Path) -> Follow:
     """Let the collection follow the folder; how many files of each kind there were."""
 
     def go(folder: Path = folder, *, adopt: bool = False) -> dict[str, int]:
-        sync = services.sync(LOCAL_OWNER, folder, collection, adopt=adopt)
+        sync = services.documents.sync(LOCAL_OWNER, folder, collection, adopt=adopt)
         sync.adopt()
         done = [sync.apply(step) for step in sync.plan()]
         assert list(services.check()) == []
@@ -61,7 +61,7 @@ def test_added_changed_removed_unchanged(services: Rehearsal, collection: str, f
     (folder / "sun.txt").write_text("The sun is wider.")
     assert follow() == {"changed": 1, "added": 1, "removed": 1}
     assert set(library(services, collection)) == {"pier.md", "sun.txt"}
-    passages = services.retrieve(LOCAL_OWNER, "How long is the pier?", collections=["papers"]).passages
+    passages = services.searching.retrieve(LOCAL_OWNER, "How long is the pier?", collections=["papers"]).passages
     assert "63 metres" in passages[0].text
     assert not [p for p in passages if "62 metres" in p.text]
     assert follow() == {"unchanged": 2}
@@ -74,13 +74,13 @@ def test_a_touched_file_is_unchanged(folder: Path, follow: Follow) -> None:
 
 
 def test_a_plan_changes_nothing(services: Rehearsal, collection: str, folder: Path) -> None:
-    plan = services.sync(LOCAL_OWNER, folder, collection).plan()
+    plan = services.documents.sync(LOCAL_OWNER, folder, collection).plan()
     assert [(step.action, step.path) for step in plan] == [
         (Action.ADDED, "pier.md"),
         (Action.ADDED, "sub/moon.txt"),
     ]
     assert library(services, collection) == {}
-    assert services.sync(LOCAL_OWNER, folder, "").plan() == plan
+    assert services.documents.sync(LOCAL_OWNER, folder, "").plan() == plan
 
 
 def test_a_file_with_another_name_is_not_read_again(
@@ -126,7 +126,7 @@ def test_adopted_documents_are_the_folders(services: Rehearsal, collection: str,
     for name, content in (("mine.txt", b"Mine."), ("pier.md", PIER), ("sub/moon.txt", b"The moon is small.")):
         document, _ = services.ingest.submit(LOCAL_OWNER, collection, name, content)
         services.ingest.process(LOCAL_OWNER, document.id)
-    planned = services.sync(LOCAL_OWNER, folder, collection, adopt=True).plan()
+    planned = services.documents.sync(LOCAL_OWNER, folder, collection, adopt=True).plan()
     assert "mine.txt" in library(services, collection)
     assert Counter(step.action.value for step in planned) == {"unchanged": 1, "changed": 1, "removed": 1}
     assert follow(adopt=True) == {"unchanged": 1, "changed": 1, "removed": 1}
@@ -203,14 +203,14 @@ def test_a_file_that_fails_says_why_and_its_older_content_stays(
     (folder / "pier.docx").write_bytes(b"PK\x03\x04 broken")
     (folder / "pier.md").write_bytes(b" \n")
     assert follow() == {"failed": 2, "unchanged": 1}
-    passages = services.retrieve(LOCAL_OWNER, "How long is the pier?", collections=["papers"]).passages
+    passages = services.searching.retrieve(LOCAL_OWNER, "How long is the pier?", collections=["papers"]).passages
     assert "62 metres" in passages[0].text
     assert follow() == {"failed": 2, "unchanged": 1}
     (folder / "pier.md").write_bytes(PIER.replace(b"62", b"64"))
     (folder / "pier.docx").unlink()
     assert follow() == {"changed": 1, "unchanged": 1, "removed": 1}
     assert library(services, collection) == {"pier.md": DocumentState.READY, "sub/moon.txt": DocumentState.READY}
-    passages = services.retrieve(LOCAL_OWNER, "How long is the pier?", collections=["papers"]).passages
+    passages = services.searching.retrieve(LOCAL_OWNER, "How long is the pier?", collections=["papers"]).passages
     assert "64 metres" in passages[0].text
 
 
@@ -226,7 +226,7 @@ def test_a_file_that_cannot_be_opened_is_no_reason_to_delete(
         return opened(self, *arguments, **options)  # type: ignore[call-overload]
 
     monkeypatch.setattr(Path, "open", refuse)
-    sync = services.sync(LOCAL_OWNER, folder, collection)
+    sync = services.documents.sync(LOCAL_OWNER, folder, collection)
     [failed, unchanged] = sync.plan()
     assert (failed.action, unchanged.action) == (Action.FAILED, Action.UNCHANGED)
     assert "Permission denied" in failed.reason
@@ -234,7 +234,7 @@ def test_a_file_that_cannot_be_opened_is_no_reason_to_delete(
 
 
 def test_a_file_that_vanishes_on_the_way_fails(services: Rehearsal, collection: str, folder: Path) -> None:
-    sync = services.sync(LOCAL_OWNER, folder, collection)
+    sync = services.documents.sync(LOCAL_OWNER, folder, collection)
     steps = sync.plan()
     (folder / "pier.md").unlink()
     done = [sync.apply(step) for step in steps]
@@ -258,7 +258,7 @@ def test_a_disk_that_fails_is_a_failure_for_now(
     def fail(*arguments: object) -> None:
         raise StoreError("The disk is full.")
 
-    sync = services.sync(LOCAL_OWNER, folder, collection)
+    sync = services.documents.sync(LOCAL_OWNER, folder, collection)
     monkeypatch.setattr(services.indexing, "draft", fail)
     done = [sync.apply(step) for step in sync.plan()]
     assert [(step.action, step.reason) for step in done] == [(Action.FAILED, "The disk is full.")] * 2

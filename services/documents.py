@@ -1,0 +1,206 @@
+"""The documents of an owner on their way in and out, and what they look like.
+
+Many at once go on in the background, so that no person waits for them.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from errors import UnreadableDocument, UnsupportedDocument
+from rag.documents.indexing import Indexing
+from rag.documents.ingest import Ingest
+from rag.documents.library import Library
+from rag.documents.page_image import PageImage, Span
+from rag.documents.parsers import Parsers
+from rag.documents.sync import Sync
+from rag.index.indexes import Indexes, IndexRecord
+from rag.index.store import VectorStore
+from rag.schema import DocumentRecord, DocumentState
+from settings import ROOT, Settings
+
+log = logging.getLogger(__name__)
+
+SAMPLES = ROOT / "data" / "samples"
+SAMPLE_QUESTIONS = (
+    "What is the cat in the ticket office called?",
+    "Where is the spare key to Shed 3 kept?",
+    "How high is the lighthouse on Gannet Holm?",
+)
+"""Questions to try, each answered by another of the samples."""
+
+AT_ONCE = 20
+"""Documents that something is done with while a person waits; more of them go on in the background."""
+DRAWING_SECONDS = 15.0
+"""What the picture of a page may take."""
+PACE = 20
+"""The last documents that were read, by which the time is estimated that the others will take."""
+
+
+def sample_files() -> list[Path]:
+    """The sample documents, by name."""
+    return sorted(path for path in SAMPLES.iterdir() if path.is_file())
+
+
+@dataclass(frozen=True, slots=True)
+class Queue:
+    """What is being read of a collection, and what waits."""
+
+    reading: tuple[DocumentRecord, ...]
+    next: tuple[DocumentRecord, ...]
+    """The first of those that wait, in their turn."""
+    waiting: int
+    deleting: int
+    seconds_left: float | None
+    """Until everything is read, what waits in other collections too; None while too little is known to say."""
+
+
+class Documents:
+    """What pages and the command line do with documents, beside what `Library` and `Ingest` offer."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        library: Library,
+        indexes: Indexes,
+        store: VectorStore,
+        indexing: Indexing,
+        ingest: Ingest,
+    ) -> None:
+        # A person waits for a picture, and shall not wait for a document that is being read.
+        self.drawing = Parsers(seconds=DRAWING_SECONDS)
+        self._settings, self._library, self._indexes, self._store = settings, library, indexes, store
+        self._indexing, self._ingest = indexing, ingest
+        self._closing = threading.Event()
+        self._errands: list[threading.Thread] = []
+
+    def add_samples(self, owner: str, collection_id: str | None = None) -> None:
+        """Put the sample documents into a collection's queue; the default one's where none is named."""
+        collection_id = collection_id or self._library.collection(owner, create=True).id
+        for path in sample_files():
+            self._ingest.submit(owner, collection_id, path.name, path)
+        self._ingest.wake()
+
+    def queue(self, owner: str, collection_id: str) -> Queue:
+        """What is being read of a collection, what waits, and for how long."""
+        counts = {found.id: self._library.counts(owner, found.id) for found in self._library.collections(owner)}
+        mine = counts.get(collection_id, {})
+        find = partial(self._library.find, owner, collection_id)
+        reading, _ = find(states=[DocumentState.INDEXING], limit=3)
+        waiting, _ = find(states=[DocumentState.PENDING], descending=False, limit=3)
+        last, _ = find(states=[DocumentState.READY], limit=PACE)
+        everything = sum(number for each in counts.values() for state, number in each.items() if state.is_open)
+        left = everything - sum(document.progress for document in reading)
+        return Queue(
+            reading=tuple(reading),
+            next=tuple(waiting),
+            waiting=mine.get(DocumentState.PENDING, 0) + mine.get(DocumentState.INDEXING, 0) - len(reading),
+            deleting=mine.get(DocumentState.DELETING, 0),
+            seconds_left=left * sum(d.seconds for d in last) / len(last) if len(last) >= PACE // 4 else None,
+        )
+
+    def each(self, verb: Callable[[str, str], object], owner: str, document_ids: Sequence[str]) -> None:
+        """Call `verb(owner, id)` for each document; many of them in the background."""
+        work = partial(self._go_through, verb, owner, document_ids)
+        self._behind(work) if len(document_ids) > AT_ONCE else work()
+
+    def delete(self, owner: str, document_ids: Sequence[str]) -> None:
+        """Remove documents, many of them in the background; what a kill leaves, the next start finishes.
+
+        Raises:
+            StoreError: an index could not be written; the next start tries again.
+        """
+        for document_id in document_ids:
+            self._library.update(owner, document_id, state=DocumentState.DELETING)
+        self.each(self._ingest.delete, owner, document_ids)
+
+    def delete_collection(self, owner: str, collection_id: str) -> None:
+        """Remove a collection with its documents, in the background; nobody sees it any more."""
+        self._library.mark_collection(owner, collection_id)
+
+        def work() -> None:
+            documents = self._library.documents(owner, collection_id)
+            self._go_through(self._ingest.delete, owner, [document.id for document in documents])
+            if not self._closing.is_set():
+                self._ingest.delete_collection(owner, collection_id)
+
+        self._behind(work)
+
+    def _go_through(self, verb: Callable[[str, str], object], owner: str, document_ids: Sequence[str]) -> None:
+        for document_id in document_ids:
+            if self._closing.is_set():
+                return
+            verb(owner, document_id)
+
+    def _behind(self, work: Callable[[], None]) -> None:
+        def run() -> None:
+            try:
+                work()
+            except Exception:
+                log.exception("What was begun in the background could not be finished")
+
+        self._errands = [errand for errand in self._errands if errand.is_alive()]
+        self._errands.append(threading.Thread(target=run, name="errand", daemon=True))
+        self._errands[-1].start()
+
+    def indexes_of(self, owner: str, collection_id: str) -> list[tuple[IndexRecord, int]]:
+        """The indexes of a collection, each with the number of its vectors.
+
+        Raises:
+            StoreError: they cannot be counted.
+        """
+        found = self._indexes.all(owner, collection_id)
+        return [(index, self._store.count(collection_id, index.fingerprint)) for index in found]
+
+    def index_again(self, owner: str, collection_id: str) -> None:
+        """Begin to index a collection by the embedding model of the settings, beside the index that answers.
+
+        Raises:
+            ConfigurationError: the model cannot be had, or it is the one that answers.
+        """
+        self._indexing.rebuild(owner, collection_id, self._settings.embedding_model)
+        self._ingest.wake()
+
+    def ready(self, owner: str, collection_id: str) -> int:
+        """How many documents of a collection can be asked."""
+        return self._library.count(owner, collection_id, DocumentState.READY)
+
+    def page_picture(self, owner: str, document_id: str, number: int, spans: Sequence[Span]) -> PageImage | None:
+        """A page of a PDF as a picture, with places of its text marked; None where the document is no PDF, or gone.
+
+        Args:
+            owner: whose document.
+            document_id: its id.
+            number: of the page, from 1.
+            spans: offsets into the text of the page, as it was read.
+
+        Raises:
+            DocumentError: the page cannot be drawn: it is broken or locked, or takes too much time or memory.
+        """
+        document = self._library.document(owner, document_id)
+        page = self._library.page(owner, document_id, number - 1)
+        if document is None or page is None:
+            return None
+        original = self._indexing.originals.path(document.sha256)
+        if not original.exists():
+            raise UnreadableDocument(f"The original of {document.name} is missing.", "Add the document again.")
+        with suppress(UnsupportedDocument):
+            return self.drawing.draw(original, document.name, number - 1, page.text, spans)
+        return None
+
+    def sync(self, owner: str, folder: Path, collection_id: str, *, adopt: bool = False) -> Sync:
+        """A folder on disk and the collection that is to be like it; see `Sync`."""
+        return Sync(self._ingest, owner, collection_id, folder, adopt=adopt)
+
+    def close(self) -> None:
+        """Let what goes on in the background end where it is; the next start goes on with it."""
+        self._closing.set()
+        for errand in self._errands:
+            errand.join()
+        self.drawing.close()
