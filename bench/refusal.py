@@ -33,6 +33,7 @@ from rag.index.refusal import (
     threshold_between,
 )
 from rag.index.retriever import LOOKED_AT, HybridRetriever
+from rag.index.sentence_look import best_sentence
 
 MOST = 200
 """Questions of its own that a collection is asked."""
@@ -97,7 +98,7 @@ def probe(retriever: HybridRetriever, question: str, history: Sequence[str] = ()
         return Probe(Signals(-1.0, 0.0), -1.0, -1.0, 0.0)
     chunk = max(found.cosines.values(), default=-1.0)
     passages = retriever.passages(found, question, LOOKED_AT)
-    sentence = retriever._best_sentence(found.vector, passages)
+    sentence = best_sentence(retriever.embeddings, found, passages)
     # As it was before: the better one of the question and the one before it.
     searched = [(text, 1.0) for text in (question, *history[-1:])]
     coverage = max(retriever.lexical.search(COLLECTION, searched).coverage)

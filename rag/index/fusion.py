@@ -42,6 +42,8 @@ class Candidates:
     """What was searched; not of unit length where there is history, empty where vectors are not searched."""
     signals: dict[str, Signals]
     """What there is to judge by whether the question is foreign, of each collection."""
+    asked: tuple[str, ...] = ()
+    """The question, and the one before it."""
 
     def lexical(self, options: RetrievalOptions) -> dict[int, float]:
         """Score by words, the phrases with it where they count."""

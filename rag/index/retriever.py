@@ -34,7 +34,7 @@ from rag.index.names import bonuses
 from rag.index.passages import Shelf
 from rag.index.refusal import PRIOR, Calibration, Signals, matched
 from rag.index.reranker import Reranker
-from rag.index.sentences import sentences
+from rag.index.sentence_look import best_sentence
 from rag.index.store import VectorStore
 from rag.schema import Passage, Retrieval, RetrievalOptions
 
@@ -53,9 +53,8 @@ NAMED = 50
 RERANKED = 20
 """Best passages that a reranker puts in order: it reads each of them with the question."""
 
-LOOKED_AT, STATEMENT = 4, 4
-"""Before it refuses, it looks at the sentences of so many passages, if they have so many words: a chunk of several
-matters is far from a question about one of them, the one sentence is not."""
+LOOKED_AT = 4
+"""Before it refuses, it looks at the sentences of so many passages."""
 
 
 class HybridRetriever(BaseRetriever):
@@ -112,7 +111,7 @@ class HybridRetriever(BaseRetriever):
         judged = [(self.calibration(id_), signals) for id_, signals in found.signals.items()]
         refused = all(calibration.refuses(signals) for calibration, signals in judged)
         if refused and found.readable and found.vector:
-            sentence = self._best_sentence(found.vector, passages[:LOOKED_AT])
+            sentence = best_sentence(self.embeddings, found, passages[:LOOKED_AT])
             judged = [(calibration, signals.with_sentence(sentence)) for calibration, signals in judged]
             refused = all(calibration.refuses(signals) for calibration, signals in judged)
         return refused, max(calibration.confidence(signals) for calibration, signals in judged)
@@ -130,7 +129,7 @@ class HybridRetriever(BaseRetriever):
                 signals = found.signals[collection]
                 if found.readable and found.vector:
                     passages = self.passages(found, question, LOOKED_AT)
-                    signals = signals.with_sentence(self._best_sentence(found.vector, passages, known))
+                    signals = signals.with_sentence(best_sentence(self.embeddings, found, passages, known))
                 yield signals
 
     @override
@@ -169,30 +168,6 @@ class HybridRetriever(BaseRetriever):
                     "Set GESTALT_EMBEDDING_MODEL back to that model, or index the collection again.",
                 )
         return [id_ for id_, _, _ in rows]
-
-    def _best_sentence(
-        self, vector: Sequence[float], passages: Sequence[Passage], known: dict[str, list[float]] | None = None
-    ) -> float:
-        """Cosine of what was searched and of the nearest sentence of `passages`; -1 where there is none.
-
-        Args:
-            vector: what was searched.
-            passages: where it looks.
-            known: vectors of sentences, by their texts; those that it lacks are added.
-        """
-        import numpy as np
-
-        known = {} if known is None else known
-        spans = ((passage.text, span) for passage in passages for span in sentences(passage.text))
-        # A name alone, as headings have it, is near to every question that names it.
-        texts = {text[start:end] for text, (start, end) in spans if len(text[start:end].split()) >= STATEMENT}
-        new = sorted(text for text in texts - known.keys() if self.embeddings.count(text) <= self.embeddings.max_tokens)
-        known |= zip(new, self.embeddings.embed_documents(new), strict=True)
-        vectors = [known[text] for text in texts if text in known]
-        if not vectors:
-            return -1.0
-        query = np.asarray(vector) / np.linalg.norm(vector)
-        return float((np.asarray(vectors) @ query).max())
 
     # --- candidates -----------------------------------------------------------------------------------------------
 
@@ -234,7 +209,9 @@ class HybridRetriever(BaseRetriever):
         gated = self.options.gate and readable and not asked and not rewritten
         gated = gated and not (self.embeddings.latin_only and _is_foreign_language(question))
         weight = gate(covered) if gated else 1.0
-        return Candidates(words, phrases, cosines, weight, readable, vector, signals)
+        return Candidates(
+            words, phrases, cosines, weight, readable, vector, signals, tuple(text for text, _ in texts[:2])
+        )
 
     def _vector(self, question: str, asked: Sequence[str], rewritten: str) -> list[float]:
         """The direction that is searched: the sum of cosines is the cosine with the sum of unit vectors."""
