@@ -113,6 +113,8 @@ class Loaded:
     quantization: str | None = None
     size_bytes: int | None = None
     parameters: int | None = None
+    revision: str | None = None
+    """Which weights these are: a commit or a digest."""
 
     @property
     def is_small(self) -> bool:

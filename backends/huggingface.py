@@ -132,6 +132,8 @@ class HuggingFaceBackend(Backend):
             quantization=variant or (str(on_disk.quant_method.value) if on_disk else None),
             size_bytes=weights.get_memory_footprint(),
             parameters=weights.num_parameters(),
+            # The cache of the Hub names folders by commits.
+            revision=folder.name if folder.parent.name == "snapshots" else None,
         )
 
     def _read(self, model: str, folder: Path, device: str, report: Report) -> Runtime:

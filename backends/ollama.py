@@ -107,6 +107,7 @@ class OllamaBackend(ServerBackend):
             device={0: "CPU", 100: "GPU"}.get(share, f"GPU {share} %, CPU {100 - share} %"),
             quantization=running.details.quantization_level if running.details else None,
             size_bytes=size or None,
+            revision=running.digest,
         )
 
     def unload(self, model: str) -> Released | None:

@@ -70,6 +70,8 @@ class CollectionRow(Base):
     fingerprint: Mapped[str] = mapped_column(default="")
     """Of the index that answers; see `IndexRow`."""
     deleting: Mapped[bool] = mapped_column(default=False)
+    conversation_id: Mapped[str | None] = mapped_column(index=True)
+    """The conversation whose attached files it holds; None for those that people make."""
     created: Mapped[datetime] = mapped_column(default=now)
 
 
@@ -159,6 +161,13 @@ class ConversationRow(Base):
 
     id: Mapped[str] = mapped_column(primary_key=True, default=new_id)
     title: Mapped[str]
+    leaf_id: Mapped[str | None]
+    """The last message of the branch that is shown."""
+    pinned: Mapped[bool] = mapped_column(default=False)
+    deleted: Mapped[datetime | None]
+    """It is not shown, and is removed for good some time after."""
+    choices: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    """What its last question was asked with: model, collections, settings."""
     created: Mapped[datetime] = mapped_column(default=now)
     updated: Mapped[datetime] = mapped_column(default=now, index=True)
 
@@ -171,7 +180,10 @@ class MessageRow(Base):
 
     id: Mapped[str] = mapped_column(primary_key=True, default=new_id)
     conversation_id: Mapped[str] = mapped_column(ForeignKey("conversations.id"))
+    parent_id: Mapped[str | None]
+    """The message before it. Messages with the same one are versions of each other."""
     position: Mapped[int]
+    """In the order in which they came, whatever their branch."""
     role: Mapped[str]
     text: Mapped[str]
     finish: Mapped[str] = mapped_column(index=True)
@@ -187,6 +199,21 @@ class MessageRow(Base):
     checks: Mapped[list[Any]] = mapped_column(default=list)
     ledger: Mapped[dict[str, Any]] = mapped_column(default=dict)
     feedback: Mapped[dict[str, Any] | None]
+    record: Mapped[dict[str, Any]] = mapped_column(default=dict, deferred=True)
+    """What made it: prompt, passages, model, settings. As long as all else, and seldom looked at."""
+    created: Mapped[datetime] = mapped_column(default=now)
+
+
+class PresetRow(Base):
+    """Settings of a chat by name."""
+
+    __tablename__ = "presets"
+    __table_args__ = (Index("ix_presets_owner_name", "owner", "name", unique=True),)
+
+    id: Mapped[str] = mapped_column(primary_key=True, default=new_id)
+    name: Mapped[str]
+    values: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    is_default: Mapped[bool] = mapped_column(default=False)
     created: Mapped[datetime] = mapped_column(default=now)
 
 
@@ -236,6 +263,8 @@ def _set_pragmas(connection: Any, _record: object) -> None:
     for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON", "busy_timeout=10000"):
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()
+    # SQLite's own lower() knows ASCII only.
+    connection.create_function("casefold", 1, str.casefold, deterministic=True)
 
 
 class Database:

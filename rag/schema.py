@@ -363,6 +363,10 @@ class Message:
     """Its sentences, held against the passages."""
     ledger: Ledger = Ledger()
     feedback: Feedback | None = None
+    parent_id: str | None = None
+    """The message before it; None for the first of a conversation."""
+    versions: tuple[str, ...] = ()
+    """Ids of the messages that stand in the same place, itself among them, oldest first; none where it is alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -372,6 +376,19 @@ class ConversationRecord:
     id: str
     title: str
     updated: datetime
+    pinned: bool = False
+    found: str = ""
+    """Where a search found it by its messages: some words around what was searched."""
+
+
+@dataclass(frozen=True, slots=True)
+class Preset:
+    """Settings of a chat by name."""
+
+    name: str
+    values: dict[str, Any]
+    is_default: bool = False
+    """New chats begin with it."""
 
 
 @dataclass(frozen=True, slots=True)

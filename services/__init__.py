@@ -17,6 +17,7 @@ from backends.manager import ModelManager
 from rag.backup import Counts, Manifest, count, settle, write
 from rag.backup import restore as restore_backup
 from rag.chat.conversations import Conversations
+from rag.chat.presets import Presets
 from rag.chat.turns import Turns
 from rag.db import Database
 from rag.documents.indexing import Indexing, Read
@@ -71,6 +72,7 @@ class Services:
         self.library = Library(self.database)
         self.conversations = Conversations(self.database)
         self.conversations.recover()
+        self.presets = Presets(self.database)
         self.turns = Turns(self.conversations)
         self.manager = ModelManager(settings, backends)
         self.store = VectorStore(self.folder.chroma)
@@ -86,7 +88,14 @@ class Services:
         self.models = Models(settings, self.manager, self.conversations)
         self.searching = Searching(settings, self.library, self.search, self.models)
         self.asking = Asking(
-            settings, self.library, self.searching, self.models, self.manager, self.turns, self.embedding_model
+            settings,
+            self.library,
+            self.searching,
+            self.models,
+            self.manager,
+            self.conversations,
+            self.turns,
+            self.embedding_model,
         )
         evaluating = Evaluating(self.library, self.searching, self.asking, self.models, self.conversations, self.turns)
         self.evaluations = Evaluations(self.database, evaluating.search, evaluating.answer, evaluating.write)
@@ -145,6 +154,20 @@ class Services:
         """A question set about the sample documents, which are put into the queue where they are missing."""
         self.documents.add_samples(owner)
         return self.evaluations.sets.create(owner, "Sample questions", sample_questions())
+
+    # --- conversations ---
+
+    def delete_conversation(self, owner: str, conversation_id: str) -> None:
+        """Stop what answers in a conversation and hide it; `conversations.bring_back` undoes that for a day."""
+        self.turns.cancel_all(owner, conversation_id)
+        self.conversations.hide(owner, conversation_id)
+
+    def purge(self) -> None:
+        """Remove the conversations for good that were deleted a day ago or earlier, with their files."""
+        for owner, conversation_id in self.conversations.hidden():
+            if attached := self.library.attached(owner, conversation_id):
+                self.documents.delete_collection(owner, attached.id)
+            self.conversations.delete(owner, conversation_id)
 
     # --- the data folder ---
 

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from typing import Any
 
 from backends.base import GenerationOptions
 from backends.manager import ModelManager
 from errors import BackendError, ConfigurationError
 from rag.chat.citations import Embed
+from rag.chat.conversations import Conversations
 from rag.chat.turn import Answerer, Question
 from rag.chat.turns import Turn, Turns
 from rag.documents.library import DEFAULT_COLLECTION, Library
 from rag.index.embedding_models import EMBEDDED
 from rag.index.embeddings import EmbeddingModel
-from rag.schema import DocumentState, Message, Retrieval, RetrievalOptions
+from rag.schema import CollectionRecord, DocumentState, Message, Retrieval, RetrievalOptions
 from services.models import Models
 from services.searching import Searching
 from settings import Settings
@@ -40,7 +44,16 @@ class Ask:
     condense: bool | None = None
     """Let the model rewrite a follow-up before the search."""
     strict: bool | None = None
+    wishes: str = ""
+    """Instructions of the person's own to the model."""
+    instead_of: str | None = None
+    """A question in whose place this one comes, or an answer that is to be given again, to the same question."""
+    choices: Mapping[str, Any] | None = None
+    """What the person chose, as a page wants it back when the conversation is opened again."""
 
+
+READING_S = 300.0
+"""How long a question waits for the files that were attached with it."""
 
 Retrieve = Callable[[str, Sequence[str], str], Retrieval]
 
@@ -68,11 +81,13 @@ class Asking:
         searching: Searching,
         models: Models,
         manager: ModelManager,
+        conversations: Conversations,
         turns: Turns,
         embedding_model: Callable[[str], EmbeddingModel],
     ) -> None:
         self._settings, self._library, self._searching = settings, library, searching
-        self._models, self._manager, self._turns, self._embedding_model = models, manager, turns, embedding_model
+        self._models, self._manager, self._embedding_model = models, manager, embedding_model
+        self._conversations, self._turns = conversations, turns
 
     def ask(self, owner: str, ask: Ask) -> tuple[Message, Turn]:
         """Start a turn; the message is stored and still empty, the turn is running.
@@ -81,7 +96,10 @@ class Asking:
             RequestRejected: the question is empty, or its conversation is being answered.
             ConfigurationError: no such backend, or no model to choose.
         """
-        return self._turns.start(self._question(owner, ask))
+        message, turn = self._turns.start(self._question(owner, ask))
+        if ask.choices is not None:
+            self._conversations.keep_choices(owner, message.conversation_id, ask.choices)
+        return message, turn
 
     def compare(self, owner: str, ask: Ask, models: Sequence[tuple[str, str]]) -> list[tuple[Message, Turn]]:
         """Ask several models the same question over one retrieval; a conversation and a turn each, all running.
@@ -115,8 +133,10 @@ class Asking:
         options = ask.options or self._models.options()
         fallback = self._settings.fallback if ask.fallback is None else ask.fallback
         collections = self._searching.named(owner, ask.collections)
+        attached = self._library.attached(owner, ask.conversation_id) if ask.conversation_id else None
         ready = sum(self._library.count(owner, collection.id, DocumentState.READY) for collection in collections)
         names = ", ".join(f"“{collection.name}”" for collection in collections)
+        searched = f"{ready} document{'' if ready == 1 else 's'} in {names}"
 
         def answerer(name: str, model: str) -> Answerer:
             return Answerer(self._manager.backend(name).label, lambda: self._models.lease(owner, name, model, options))
@@ -128,24 +148,50 @@ class Asking:
             owner=owner,
             conversation_id=ask.conversation_id,
             text=ask.text,
-            searched=f"{ready} document{'' if ready == 1 else 's'} in {names}",
-            retrieve=lambda text, history, rewritten: self._searching.retrieve(
-                owner,
-                text,
-                history=history,
-                k=ask.passages,
-                collections=ask.collections,
-                rewritten=rewritten,
-                options=ask.retrieval,
-            ),
+            instead_of=ask.instead_of,
+            searched=f"{searched} and the files of this chat" if attached else searched,
+            retrieve=partial(self._retrieve, owner, ask, attached),
             condense=self._settings.condense if ask.condense is None else ask.condense,
             answerers=answerers,
             backend=backend,
             model=model,
             max_new_tokens=options.max_new_tokens,
             strict=self._settings.strict if ask.strict is None else ask.strict,
+            wishes=ask.wishes,
+            asked_with={
+                "collections": [collection.name for collection in collections],
+                "passages_wanted": ask.passages or self._settings.passages,
+                "retrieval": asdict(ask.retrieval or self._searching.options),
+            },
             embed=self._embed_sentences(),
         )
+
+    def _retrieve(
+        self,
+        owner: str,
+        ask: Ask,
+        attached: CollectionRecord | None,
+        text: str,
+        history: Sequence[str],
+        rewritten: str,
+    ) -> Retrieval:
+        """The passages for a question; what was attached with it is read first."""
+        patience = time.monotonic() + READING_S
+        while attached and self._is_being_read(owner, attached) and time.monotonic() < patience:
+            time.sleep(0.1)
+        return self._searching.retrieve(
+            owner,
+            text,
+            history=history,
+            k=ask.passages,
+            collections=ask.collections,
+            rewritten=rewritten,
+            options=ask.retrieval,
+            conversation_id=ask.conversation_id,
+        )
+
+    def _is_being_read(self, owner: str, collection: CollectionRecord) -> bool:
+        return any(state.is_open for state, number in self._library.counts(owner, collection.id).items() if number)
 
     def _embed_sentences(self) -> Embed | None:
         """What the check of an answer embeds with, whatever model a collection has: it was measured with this one."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import asdict
 from functools import partial
 
 from backends.base import GenerationOptions, Loaded
@@ -44,6 +45,13 @@ class Models:
                 count_tokens=partial(backend.count_tokens, model),
                 exact=backend.capabilities.counts_tokens,
                 small=loaded.is_small,
+                facts={
+                    "revision": loaded.revision,
+                    "device": loaded.device,
+                    "dtype": loaded.dtype,
+                    "quantization": loaded.quantization,
+                    "options": asdict(options),
+                },
             )
 
     def default(self, owner: str, backend: str, listed: Sequence[str] | None = None) -> str:

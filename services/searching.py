@@ -41,6 +41,7 @@ class Searching:
         collections: Sequence[str] = (DEFAULT_COLLECTION,),
         rewritten: str = "",
         options: RetrievalOptions | None = None,
+        conversation_id: str | None = None,
     ) -> Retrieval:
         """The passages for a question, best first, without a model.
 
@@ -52,15 +53,17 @@ class Searching:
             collections: names of those that are searched; all where there are none.
             rewritten: the question as a model put it, so that it stands for itself; searched beside it.
             options: the steps of retrieval; the setting where they are not given.
+            conversation_id: a conversation whose attached files are searched too.
 
         Raises:
             ConfigurationError: there is no such collection.
             StoreError: the index cannot be read.
         """
+        searched = self.named(owner, collections, conversation_id)
         return self._search.retrieve(
             owner,
             question,
-            [found.id for found in self.named(owner, collections) if self._ready(owner, found)],
+            [found.id for found in searched if self._ready(owner, found)],
             k=k or self._settings.passages,
             history=history,
             rewritten=rewritten,
@@ -125,11 +128,17 @@ class Searching:
             "Choose a model with a larger window, lower the longest answer, or begin a new chat.",
         )
 
-    def named(self, owner: str, names: Sequence[str]) -> list[CollectionRecord]:
-        """The collections of those names, all where there are none. The default one is made where it is missing."""
-        if not names:
-            return self._library.collections(owner)
-        return [self._library.collection(owner, name, create=name == DEFAULT_COLLECTION) for name in names]
+    def named(self, owner: str, names: Sequence[str], conversation_id: str | None = None) -> list[CollectionRecord]:
+        """The collections of those names, all where there are none, and that of the files of a conversation.
+
+        The default collection is made where it is missing.
+
+        Raises:
+            ConfigurationError: there is no such collection.
+        """
+        found = [self._library.collection(owner, name, create=name == DEFAULT_COLLECTION) for name in names]
+        attached = self._library.attached(owner, conversation_id) if conversation_id else None
+        return [*(found or self._library.collections(owner)), *([attached] if attached else [])]
 
     def _ready(self, owner: str, collection: CollectionRecord) -> bool:
         return self._library.count(owner, collection.id, DocumentState.READY) > 0

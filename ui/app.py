@@ -24,6 +24,7 @@ def services() -> Services:
     opened = Services(settings)
     try:
         opened.ingest.start()
+        opened.purge()
     except BaseException:
         # Else the next run would find the folder locked by this very process.
         opened.close()

@@ -1,31 +1,30 @@
-"""Conversations and their messages in the database. Every call takes the owner."""
+"""Conversations and their messages in the database. Every call takes the owner.
+
+A conversation is a tree: each message knows the one before it, and messages with the same one before them are versions
+of each other. One branch is shown; a question goes on from its last message, its leaf.
+"""
 
 from __future__ import annotations
 
+import builtins
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import delete, func, select, update
+from sqlalchemy.orm import Session
 
+from rag.chat.message_rows import columns, message_of
+from rag.chat.tree import Tree
 from rag.db import ConversationRow, Database, MessageRow, now
-from rag.schema import (
-    Check,
-    Citation,
-    ConversationRecord,
-    Feedback,
-    Finish,
-    Ledger,
-    Message,
-    Part,
-    Passage,
-    Role,
-    Share,
-    Timings,
-    Usage,
-    Verdict,
-)
+from rag.schema import ConversationRecord, Feedback, Finish, Message, Role
 
 TITLE_LENGTH = 60
+SNIPPET = 40
+"""Characters before and after what was searched."""
+KEPT_DELETED = timedelta(days=1)
+"""How long a deleted conversation can be brought back."""
 
 
 def title_of(question: str) -> str:
@@ -34,44 +33,8 @@ def title_of(question: str) -> str:
     return words if len(words) <= TITLE_LENGTH else words[:TITLE_LENGTH].rsplit(" ", 1)[0] + " …"
 
 
-def _message(row: MessageRow) -> Message:
-    return Message(
-        id=row.id,
-        conversation_id=row.conversation_id,
-        role=Role(row.role),
-        text=row.text,
-        created=row.created,
-        finish=Finish(row.finish),
-        backend=row.backend,
-        model=row.model,
-        passages=tuple(Passage(**passage) for passage in row.passages),
-        citations=tuple(Citation(**citation) for citation in row.citations),
-        usage=Usage(**row.usage),
-        timings=Timings(**row.timings),
-        refused=row.refused,
-        error=row.error,
-        notes=tuple(row.notes),
-        checks=tuple(_check(check) for check in row.checks),
-        ledger=_ledger(row.ledger),
-        feedback=Feedback(**row.feedback) if row.feedback else None,
-    )
-
-
-def _check(stored: dict[str, Any]) -> Check:
-    lists = {key: tuple(stored[key]) for key in ("missing", "cited")}
-    return Check(**stored | lists | {"verdict": Verdict(stored["verdict"])})
-
-
-def _ledger(stored: dict[str, Any]) -> Ledger:
-    shares = tuple(Share(**share | {"part": Part(share["part"])}) for share in stored.get("shares", ()))
-    return Ledger(**stored | {"shares": shares})
-
-
-def _columns(message: Message) -> dict[str, Any]:
-    values = asdict(message)
-    for key in ("id", "conversation_id", "role", "created"):
-        del values[key]
-    return values | {key: list(values[key]) for key in ("passages", "citations", "notes", "checks")}
+def _record(row: ConversationRow, found: str = "") -> ConversationRecord:
+    return ConversationRecord(row.id, row.title, row.updated, row.pinned, found)
 
 
 class Conversations:
@@ -79,6 +42,8 @@ class Conversations:
 
     def __init__(self, database: Database) -> None:
         self.database = database
+
+    # --- conversations ---
 
     def create(self, owner: str, question: str) -> str:
         """A new conversation, titled by its first question; its id."""
@@ -89,16 +54,187 @@ class Conversations:
             return row.id
 
     def list(self, owner: str, limit: int = 30) -> list[ConversationRecord]:
-        """The newest conversations, the last one used first."""
-        query = select(ConversationRow).filter_by(owner=owner).order_by(ConversationRow.updated.desc()).limit(limit)
+        """The pinned conversations, then the newest; the last one used first."""
+        query = select(ConversationRow).filter_by(owner=owner, deleted=None)
+        query = query.order_by(ConversationRow.pinned.desc(), ConversationRow.updated.desc()).limit(limit)
         with self.database.session() as session:
-            return [ConversationRecord(row.id, row.title, row.updated) for row in session.scalars(query)]
+            return [_record(row) for row in session.scalars(query)]
+
+    def find(self, owner: str, text: str, limit: int = 30) -> builtins.list[ConversationRecord]:
+        """The conversations with a text in their title or in one of their messages, whatever its case; newest first."""
+        needle = " ".join(text.split()).casefold()
+        matching = (
+            select(MessageRow.conversation_id, MessageRow.text, func.max(MessageRow.position))
+            .where(MessageRow.owner == owner, func.instr(func.casefold(MessageRow.text), needle) > 0)
+            .group_by(MessageRow.conversation_id)
+            .subquery()
+        )
+        query = (
+            select(ConversationRow, matching.c.text)
+            .outerjoin(matching, matching.c.conversation_id == ConversationRow.id)
+            .where(ConversationRow.owner == owner, ConversationRow.deleted.is_(None))
+            .where(
+                (func.instr(func.casefold(ConversationRow.title), needle) > 0) | matching.c.conversation_id.is_not(None)
+            )
+            .order_by(ConversationRow.updated.desc())
+            .limit(limit)
+        )
+        with self.database.session() as session:
+            return [_record(row, _around(said or "", needle)) for row, said in session.execute(query)]
 
     def get(self, owner: str, conversation_id: str) -> ConversationRecord | None:
         """One conversation, or None where the owner has no such one."""
         with self.database.session() as session:
-            row = session.scalar(select(ConversationRow).filter_by(owner=owner, id=conversation_id))
-            return ConversationRecord(row.id, row.title, row.updated) if row else None
+            row = session.scalar(select(ConversationRow).filter_by(owner=owner, id=conversation_id, deleted=None))
+            return _record(row) if row else None
+
+    def rename(self, owner: str, conversation_id: str, title: str) -> None:
+        """Give it another title; an empty one changes nothing."""
+        if title := title_of(title):
+            self._update(owner, conversation_id, title=title)
+
+    def pin(self, owner: str, conversation_id: str, pinned: bool) -> None:
+        """Keep it at the head of the list, or no longer."""
+        self._update(owner, conversation_id, pinned=pinned)
+
+    def choices(self, owner: str, conversation_id: str) -> dict[str, Any]:
+        """What its last question was asked with."""
+        query = select(ConversationRow.choices).filter_by(owner=owner, id=conversation_id)
+        with self.database.session() as session:
+            return session.scalar(query) or {}
+
+    def keep_choices(self, owner: str, conversation_id: str, choices: Mapping[str, Any]) -> None:
+        """Keep what a question is asked with."""
+        self._update(owner, conversation_id, choices=dict(choices))
+
+    def hide(self, owner: str, conversation_id: str) -> None:
+        """Delete it, so that `bring_back` can undo that for a day."""
+        self._update(owner, conversation_id, deleted=now())
+
+    def bring_back(self, owner: str, conversation_id: str) -> None:
+        """Undo `hide`."""
+        self._update(owner, conversation_id, deleted=None)
+
+    def delete(self, owner: str, conversation_id: str) -> None:
+        """Remove a conversation and its messages for good."""
+        with self.database.session() as session:
+            session.execute(delete(MessageRow).filter_by(owner=owner, conversation_id=conversation_id))
+            session.execute(delete(ConversationRow).filter_by(owner=owner, id=conversation_id))
+
+    def hidden(self, before: datetime | None = None) -> builtins.list[tuple[str, str]]:
+        """Owner and id of those that were deleted before a moment: a day ago, where none is given."""
+        query = select(ConversationRow.owner, ConversationRow.id)
+        query = query.where(ConversationRow.deleted < (before or now() - KEPT_DELETED))
+        with self.database.session() as session:
+            return [(owner, id_) for owner, id_ in session.execute(query)]
+
+    def _update(self, owner: str, conversation_id: str, **values: Any) -> None:
+        with self.database.session() as session:
+            session.execute(update(ConversationRow).filter_by(owner=owner, id=conversation_id).values(**values))
+
+    # --- messages ---
+
+    def messages(self, owner: str, conversation_id: str, last: int | None = None) -> tuple[Message, ...]:
+        """The messages of the branch that is shown, oldest first; the last ones only, where a number is given."""
+        with self.database.session() as session:
+            tree = _tree(session, owner, conversation_id)
+            path = tree.path(_leaf(session, owner, conversation_id))
+            return _read(session, path if last is None else path[-last:], tree)
+
+    def length(self, owner: str, conversation_id: str) -> int:
+        """How many messages the branch has that is shown."""
+        with self.database.session() as session:
+            return len(_tree(session, owner, conversation_id).path(_leaf(session, owner, conversation_id)))
+
+    def message(self, owner: str, message_id: str) -> Message | None:
+        """A message of any branch, or None where the owner has no such one."""
+        with self.database.session() as session:
+            row = session.scalar(select(MessageRow).filter_by(owner=owner, id=message_id))
+            if row is None:
+                return None
+            return _read(session, [row.id], _tree(session, owner, row.conversation_id))[0]
+
+    def up_to(self, owner: str, message_id: str | None) -> tuple[Message, ...]:
+        """The messages from the first of a conversation to this one; none where there is none."""
+        with self.database.session() as session:
+            row = session.scalar(select(MessageRow).filter_by(owner=owner, id=message_id))
+            if row is None:
+                return ()
+            tree = _tree(session, owner, row.conversation_id)
+            return _read(session, tree.path(row.id), tree)
+
+    def show(self, owner: str, message_id: str) -> None:
+        """Show the branch of a message: the newest one that goes on from it."""
+        with self.database.session() as session:
+            row = session.scalar(select(MessageRow).filter_by(owner=owner, id=message_id))
+            if row is None:
+                return
+            leaf = _tree(session, owner, row.conversation_id).newest_leaf(row.id)
+            session.execute(update(ConversationRow).filter_by(owner=owner, id=row.conversation_id).values(leaf_id=leaf))
+
+    def add(
+        self,
+        owner: str,
+        conversation_id: str,
+        role: Role,
+        text: str,
+        finish: Finish,
+        *,
+        parent_id: str | None = "",
+        **values: Any,
+    ) -> Message:
+        """Add a message, which becomes the leaf.
+
+        Args:
+            owner: whose conversation.
+            conversation_id: its id.
+            role: who says it.
+            text: what is said.
+            finish: how it ended, or that it runs.
+            parent_id: the message before it; the leaf where it is not given, None for the first of a conversation.
+            values: further columns.
+        """
+        with self.database.session() as session:
+            conversation = session.scalars(select(ConversationRow).filter_by(owner=owner, id=conversation_id)).one()
+            position = session.scalar(
+                select(func.count()).select_from(MessageRow).filter_by(conversation_id=conversation_id)
+            )
+            row = MessageRow(
+                owner=owner,
+                conversation_id=conversation_id,
+                parent_id=conversation.leaf_id if parent_id == "" else parent_id,
+                position=position,
+                role=role,
+                text=text,
+                finish=finish,
+                error=None,
+                **values,
+            )
+            session.add(row)
+            session.flush()
+            conversation.leaf_id, conversation.updated = row.id, now()
+            return _read(session, [row.id], _tree(session, owner, conversation_id))[0]
+
+    def save(self, owner: str, message: Message) -> None:
+        """Store `message` over the row that has its id."""
+        with self.database.session() as session:
+            session.execute(update(MessageRow).filter_by(owner=owner, id=message.id).values(**columns(message)))
+
+    def rate(self, owner: str, message_id: str, feedback: Feedback | None) -> None:
+        """Keep what a person thinks of an answer; None takes it back."""
+        stored = asdict(feedback) if feedback else None
+        with self.database.session() as session:
+            session.execute(update(MessageRow).filter_by(owner=owner, id=message_id).values(feedback=stored))
+
+    def record(self, owner: str, message_id: str) -> dict[str, Any]:
+        """What made an answer; empty where nothing was kept."""
+        with self.database.session() as session:
+            return session.scalar(select(MessageRow.record).filter_by(owner=owner, id=message_id)) or {}
+
+    def keep_record(self, owner: str, message_id: str, record: Mapping[str, Any]) -> None:
+        """Keep what made an answer."""
+        with self.database.session() as session:
+            session.execute(update(MessageRow).filter_by(owner=owner, id=message_id).values(record=dict(record)))
 
     def last_model(self, owner: str, backend: str) -> str | None:
         """The model of a backend that answered last, or None where none did."""
@@ -111,59 +247,39 @@ class Conversations:
         with self.database.session() as session:
             return session.scalar(query)
 
-    def messages(self, owner: str, conversation_id: str) -> tuple[Message, ...]:
-        """All messages, oldest first."""
-        query = select(MessageRow).filter_by(owner=owner, conversation_id=conversation_id).order_by(MessageRow.position)
-        with self.database.session() as session:
-            return tuple(_message(row) for row in session.scalars(query))
-
-    def add(self, owner: str, conversation_id: str, role: Role, text: str, finish: Finish, **values: Any) -> Message:
-        """Append a message; `values` are further columns."""
-        with self.database.session() as session:
-            position = session.scalar(
-                select(func.count()).select_from(MessageRow).filter_by(conversation_id=conversation_id)
-            )
-            row = MessageRow(
-                owner=owner,
-                conversation_id=conversation_id,
-                position=position,
-                role=role,
-                text=text,
-                finish=finish,
-                error=None,
-                **values,
-            )
-            session.add(row)
-            session.execute(update(ConversationRow).filter_by(owner=owner, id=conversation_id).values(updated=now()))
-            session.flush()
-            return _message(row)
-
-    def save(self, owner: str, message: Message) -> None:
-        """Store `message` over the row that has its id."""
-        with self.database.session() as session:
-            session.execute(update(MessageRow).filter_by(owner=owner, id=message.id).values(**_columns(message)))
-
-    def rate(self, owner: str, message_id: str, feedback: Feedback | None) -> None:
-        """Keep what a person thinks of an answer; None takes it back."""
-        stored = asdict(feedback) if feedback else None
-        with self.database.session() as session:
-            session.execute(update(MessageRow).filter_by(owner=owner, id=message_id).values(feedback=stored))
-
-    def delete(self, owner: str, conversation_id: str) -> None:
-        """Remove a conversation and its messages."""
-        with self.database.session() as session:
-            session.execute(delete(MessageRow).filter_by(owner=owner, conversation_id=conversation_id))
-            session.execute(delete(ConversationRow).filter_by(owner=owner, id=conversation_id))
-
     def recover(self) -> int:
         """Mark answers that a killed process left running as failed, their text kept; how many there were."""
         error = {
             "type": "Interrupted",
             "message": "Gestalt was ended while this answer was being written.",
-            "hint": "Ask again to get the whole answer.",
+            "hint": "Answer it again to get the whole answer.",
         }
         with self.database.session() as session:
             rows = session.scalars(select(MessageRow).filter_by(finish=Finish.RUNNING)).all()
             for row in rows:
                 row.finish, row.error = Finish.FAILED, error
             return len(rows)
+
+
+def _leaf(session: Session, owner: str, conversation_id: str) -> str | None:
+    return session.scalar(select(ConversationRow.leaf_id).filter_by(owner=owner, id=conversation_id))
+
+
+def _tree(session: Session, owner: str, conversation_id: str) -> Tree:
+    query = select(MessageRow.id, MessageRow.parent_id).filter_by(owner=owner, conversation_id=conversation_id)
+    return Tree((id_, parent) for id_, parent in session.execute(query.order_by(MessageRow.position)))
+
+
+def _read(session: Session, ids: Sequence[str], tree: Tree) -> tuple[Message, ...]:
+    rows = {row.id: row for row in session.scalars(select(MessageRow).where(MessageRow.id.in_(ids)))}
+    return tuple(message_of(rows[id_], tree.versions(id_)) for id_ in ids)
+
+
+def _around(text: str, needle: str) -> str:
+    """Some words of `text` around where it has `needle`."""
+    text = " ".join(text.split())
+    at = text.casefold().find(needle)
+    if at < 0:
+        return ""
+    start, end = max(0, at - SNIPPET), at + len(needle) + SNIPPET
+    return f"{'…' if start else ''}{text[start:end]}{'…' if end < len(text) else ''}"

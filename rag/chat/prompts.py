@@ -36,22 +36,22 @@ FOR_OTHERS = (
 def _from_documents(instructions: str) -> ChatPromptTemplate:
     return ChatPromptTemplate.from_messages(
         [
-            ("system", instructions),
+            ("system", f"{instructions}{{wishes}}"),
             MessagesPlaceholder("history"),
             ("human", "Passages:\n\n{passages}\n\nQuestion: {question}"),
         ]
-    )
+    ).partial(wishes="")
 
 
 FROM_DOCUMENTS = _from_documents(FOR_OTHERS)
 FROM_DOCUMENTS_SMALL = _from_documents(FOR_SMALL)
 FROM_THE_MODEL = ChatPromptTemplate.from_messages(
     [
-        ("system", "You are a helpful assistant. Say so where you do not know."),
+        ("system", "You are a helpful assistant. Say so where you do not know.{wishes}"),
         MessagesPlaceholder("history"),
         ("human", "{question}"),
     ]
-)
+).partial(wishes="")
 FOR_CONDENSING = (
     "Rewrite the last question so that a reader who does not know the conversation understands it: put names in the "
     "place of pronouns, add what it leaves out. Do not answer it. Write the question alone, in its own language."
@@ -66,11 +66,15 @@ MESSAGE_OVERHEAD = 8
 """Tokens that a chat template puts around one message, at most."""
 
 
-def choose(passages: Sequence[Passage], *, small: bool) -> ChatPromptTemplate:
-    """The prompt for an answer from `passages` by a model that is small or not; without passages, by itself."""
-    if not passages:
-        return FROM_THE_MODEL
-    return FROM_DOCUMENTS_SMALL if small else FROM_DOCUMENTS
+def choose(passages: Sequence[Passage], *, small: bool, wishes: str = "") -> ChatPromptTemplate:
+    """The prompt for an answer from `passages` by a model that is small or not; without passages, by itself.
+
+    `wishes` are a person's own instructions: they come after ours, which hold the answer to the documents.
+    """
+    prompt = FROM_THE_MODEL
+    if passages:
+        prompt = FROM_DOCUMENTS_SMALL if small else FROM_DOCUMENTS
+    return prompt.partial(wishes=f"\n\n{wishes.strip()}") if wishes.strip() else prompt
 
 
 def condense(question: str, history: Sequence[Message]) -> list[BaseMessage]:

@@ -13,11 +13,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from itertools import zip_longest
+from typing import Any
 
 from langchain_core.messages import AIMessageChunk
 
@@ -71,8 +72,15 @@ class Question:
     backend: str
     model: str
     """Of the first answerer."""
+    instead_of: str | None = None
+    """A message of the conversation in whose place this comes: a question that was put otherwise, or an answer that
+    is given again, to the same question."""
     strict: bool = True
     """Answer from the documents only."""
+    wishes: str = ""
+    """A person's own instructions to the model."""
+    asked_with: Mapping[str, Any] = field(default_factory=dict)
+    """What else made the answer, for its record: settings, steps of retrieval, collections."""
     condense: bool = False
     """Let the model put a follow-up so that it stands for itself; both are searched. Small models are not asked."""
     title: str | None = None
@@ -91,10 +99,12 @@ async def run(
     Never raises for what goes wrong on the way: the last event says how it ended.
     """
     writer = Writer(question.owner, answer, question.text, conversations, question.embed, question.entails)
+    writer.remember(**question.asked_with, strict=question.strict, wishes=question.wishes, question=question.text)
     finish, error = Finish.COMPLETE, None
     try:
         asked = [message.text for message in history if message.role is Role.USER]
         rewritten = await _condense(question, history) if question.condense and asked else ""
+        writer.remember(earlier_questions=asked, rewritten=rewritten)
         retrieval = await asyncio.to_thread(question.retrieve, question.text, asked, rewritten)
         writer.retrieved(retrieval)
         yield Retrieved(retrieval)
@@ -187,7 +197,7 @@ async def _answer(
             answer=question.max_new_tokens,
             small=model.small,
         )
-        prompt = prompts.choose(passages, small=model.small)
+        prompt = prompts.choose(passages, small=model.small, wishes=question.wishes)
         fitted = await asyncio.to_thread(prompts.fit, prompt, question.text, history, passages, room)
         writer.begin(model, fitted)
         try:

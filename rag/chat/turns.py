@@ -87,21 +87,23 @@ class Turns:
         Raises:
             RequestRejected: the question is empty, its conversation is gone, or is still being answered.
         """
-        text = question.text.strip()
-        if not text:
-            raise RequestRejected("The question is empty.", "Type a question about your documents.")
         owner, conversation_id = question.owner, question.conversation_id
         if conversation_id is not None and self._conversations.get(owner, conversation_id) is None:
             raise RequestRejected("There is no such conversation.", "Begin a new one.")
+        replaced = self._replaced(question)
+        again = replaced if replaced and replaced.role is Role.USER and question.instead_of != replaced.id else None
+        question = replace(question, text=again.text if again else question.text.strip())
+        if not question.text:
+            raise RequestRejected("The question is empty.", "Type a question about your documents.")
         with self._lock:
             if any(turn.conversation_id == conversation_id for turn in self._turns.values()):
                 raise RequestRejected(
                     "This conversation is still being answered.", "Wait for the answer, or stop it first."
                 )
-            conversation_id = conversation_id or self._conversations.create(owner, question.title or text)
-            history = self._conversations.messages(owner, conversation_id)
-            self._conversations.add(owner, conversation_id, Role.USER, text, Finish.COMPLETE)
-            who = {"backend": question.backend, "model": question.model}
+            conversation_id = conversation_id or self._conversations.create(owner, question.title or question.text)
+            asked = again or self._ask(question, conversation_id, replaced)
+            history = self._conversations.up_to(owner, asked.parent_id)
+            who = {"backend": question.backend, "model": question.model, "parent_id": asked.id}
             answer = self._conversations.add(owner, conversation_id, Role.ASSISTANT, "", Finish.RUNNING, **who)
             turn = self._turns[answer.id] = Turn(owner, conversation_id)
 
@@ -110,6 +112,23 @@ class Turns:
 
         self._loop.call_soon_threadsafe(begin)
         return answer, turn
+
+    def _replaced(self, question: Question) -> Message | None:
+        """The question in whose place this one comes, or that is to be answered again."""
+        if question.instead_of is None:
+            return None
+        found = self._conversations.message(question.owner, question.instead_of)
+        if found and found.role is Role.ASSISTANT and found.parent_id:
+            found = self._conversations.message(question.owner, found.parent_id)
+        if found is None or found.role is not Role.USER or found.conversation_id != question.conversation_id:
+            raise RequestRejected("This message is not in the conversation any more.", "Ask the question again.")
+        return found
+
+    def _ask(self, question: Question, conversation_id: str, replaced: Message | None) -> Message:
+        before = {"parent_id": replaced.parent_id} if replaced else {}
+        return self._conversations.add(
+            question.owner, conversation_id, Role.USER, question.text, Finish.COMPLETE, **before
+        )
 
     async def _run(self, question: Question, answer: Message, history: tuple[Message, ...], turn: Turn) -> None:
         lost = StoreError("The answer could not be stored.", "Check that the data folder is writable and not full.")
@@ -144,6 +163,16 @@ class Turns:
         """Stop a turn; what came so far is kept."""
         if turn := self.get(owner, message_id):
             self._cancel(turn)
+
+    def cancel_all(self, owner: str, conversation_id: str) -> None:
+        """Stop what answers in a conversation."""
+        for turn in list(self._turns.values()):
+            if (turn.owner, turn.conversation_id) == (owner, conversation_id):
+                self._cancel(turn)
+
+    def running(self, owner: str, conversation_id: str) -> bool:
+        """Whether something answers in a conversation."""
+        return any((t.owner, t.conversation_id) == (owner, conversation_id) for t in list(self._turns.values()))
 
     def _cancel(self, turn: Turn) -> None:
         # A task that is cancelled before its first step never runs its `finally`: one more round of the loop

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from hashlib import sha256
+from typing import Any
 
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessageChunk
@@ -49,6 +51,8 @@ class LeasedModel:
     """`count_tokens` is no estimate."""
     small: bool = False
     """It follows the shortest instructions only."""
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    """What is known of it, for the record of an answer: revision, device, dtype, options of the generation."""
 
 
 def without_loop(answer: str) -> str:
@@ -82,6 +86,7 @@ class Writer:
         self._usage: UsageMetadata | None = None
         self._sent: tuple[LeasedModel, Prompt] | None = None
         self._notes: tuple[str, ...] = ()
+        self._record: dict[str, Any] = {}
         self._started = self._saved = time.perf_counter()
 
     def _set(self, **values: object) -> None:
@@ -90,8 +95,14 @@ class Writer:
     def _elapsed(self) -> float:
         return round(time.perf_counter() - self._started, 3)
 
+    def remember(self, **values: Any) -> None:
+        """Something that made the answer: it is kept beside it."""
+        self._record |= values
+
     def retrieved(self, retrieval: Retrieval) -> None:
         """The passages are known."""
+        hashes = [{"passage": p.place, "id": p.chunk_id, "sha256": _hash(p.text)} for p in retrieval.passages]
+        self.remember(passages=hashes, confidence=round(retrieval.confidence, 4), refused=retrieval.refused)
         timings = replace(self.message.timings, retrieve_s=self._elapsed())
         self._set(passages=retrieval.passages, refused=retrieval.refused, timings=timings)
         if retrieval.passages and not retrieval.refused:
@@ -100,6 +111,8 @@ class Writer:
     def begin(self, model: LeasedModel, prompt: Prompt) -> None:
         """The prompt goes out."""
         self._set(backend=model.backend, model=model.model, ledger=prompt.ledger)
+        said = [{"role": message.type, "text": message.text} for message in prompt.messages]
+        self.remember(backend=model.backend, model=model.model, prompt=said, **model.facts)
         self._sent, self._notes = (model, prompt), self.message.notes
         for note in prompt.notes:
             self.note(note)
@@ -211,3 +224,9 @@ class Writer:
     def save(self) -> None:
         """Store the message as it is."""
         self._conversations.save(self._owner, self.message)
+        if self.message.finish is not Finish.RUNNING:
+            self._conversations.keep_record(self._owner, self.message.id, self._record)
+
+
+def _hash(text: str) -> str:
+    return sha256(text.encode("utf-8", "replace")).hexdigest()

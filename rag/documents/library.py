@@ -70,8 +70,9 @@ class Library:
     # --- collections ---
 
     def collections(self, owner: str) -> list[CollectionRecord]:
-        """All collections of `owner`, by name."""
-        query = select(CollectionRow).filter_by(owner=owner, deleting=False).order_by(func.lower(CollectionRow.name))
+        """All collections that `owner` made, by name; not those of files that were attached to a conversation."""
+        query = select(CollectionRow).filter_by(owner=owner, deleting=False, conversation_id=None)
+        query = query.order_by(func.lower(CollectionRow.name))
         with self.database.session() as session:
             return [_collection(row) for row in session.scalars(query)]
 
@@ -95,6 +96,22 @@ class Library:
                     f"There is no collection called “{name}”.", "Add a document to it first, or correct the name."
                 )
             return _collection(row)
+
+    def attached(self, owner: str, conversation_id: str, *, create: bool = False) -> CollectionRecord | None:
+        """The collection of the files that were attached to a conversation; None where there are none."""
+        with self.database.session() as session:
+            query = select(CollectionRow).filter_by(owner=owner, conversation_id=conversation_id, deleting=False)
+            row = session.scalar(query)
+            if row is None and create:
+                # Nobody calls it by its name, which has to be no other collection's.
+                values = {
+                    "owner": owner,
+                    "name": f"Files of chat {conversation_id}",
+                    "conversation_id": conversation_id,
+                }
+                session.execute(insert(CollectionRow).values(**values).on_conflict_do_nothing())
+                row = session.scalar(query)
+            return _collection(row) if row else None
 
     def rename(self, owner: str, collection_id: str, name: str) -> None:
         """Give a collection another name.

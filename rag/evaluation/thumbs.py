@@ -19,16 +19,14 @@ def from_thumbs(database: Database, owner: str) -> tuple[GoldQuestion, ...]:
     """
     asked = aliased(MessageRow)
     query = (
-        select(MessageRow, asked.text, asked.position)
-        .join(
-            asked, (asked.conversation_id == MessageRow.conversation_id) & (asked.position == MessageRow.position - 1)
-        )
+        select(MessageRow, asked.text, asked.parent_id)
+        .join(asked, asked.id == MessageRow.parent_id)
         .where(MessageRow.owner == owner, asked.owner == owner, asked.role == Role.USER)
         .where(MessageRow.feedback.is_not(None), MessageRow.feedback != JSON.NULL)
         .order_by(MessageRow.created.desc())
     )
     with database.session() as session:
-        found = [_question(text, first == 0, message) for message, text, first in session.execute(query)]
+        found = [_question(text, before is None, message) for message, text, before in session.execute(query)]
     return distinct(question for question in found if question.key)
 
 

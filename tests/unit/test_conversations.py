@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
+from errors import ConfigurationError
+from rag.chat import export
 from rag.chat.conversations import Conversations, title_of
-from rag.db import Database
-from rag.schema import Citation, Finish, Passage, Role, Timings, Usage
+from rag.chat.presets import Presets
+from rag.db import Database, now
+from rag.schema import Citation, Finish, Message, Passage, Preset, Role, Timings, Usage
 
 
 @pytest.fixture
@@ -75,3 +80,158 @@ def test_titles_are_the_questions_words() -> None:
     assert title_of("  How   long\nis it? ") == "How long is it?"
     assert title_of("word " * 40).endswith("word …")
     assert len(title_of("word " * 40)) <= 62
+
+
+# --- the list ---
+
+
+def test_pinned_ones_lead_the_list_and_titles_can_be_changed(conversations: Conversations) -> None:
+    first, second = (conversations.create("ann", title) for title in ("first", "second"))
+    conversations.pin("ann", first, True)
+    conversations.rename("ann", first, "  A better\nname ")
+    conversations.rename("ann", first, "   ")
+    conversations.rename("bob", second, "his")
+    assert [(c.title, c.pinned) for c in conversations.list("ann")] == [("A better name", True), ("second", False)]
+    conversations.pin("ann", first, False)
+    assert [c.id for c in conversations.list("ann")] == [second, first]
+
+
+def test_a_search_looks_at_titles_and_texts_whatever_their_case(conversations: Conversations) -> None:
+    pier, ferry = conversations.create("ann", "The pier"), conversations.create("ann", "Überfahrt")
+    conversations.add("ann", ferry, Role.USER, "When does it go?", Finish.COMPLETE)
+    conversations.add("ann", ferry, Role.ASSISTANT, "x " * 60 + "At the PIER, 50 % of days.\nAt noon.", Finish.COMPLETE)
+    conversations.create("bob", "The pier of Bob")
+    found = conversations.find("ann", "the  Pier")
+    assert [c.id for c in found] == [ferry, pier]
+    assert "At the PIER, 50 % of days." in found[0].found
+    assert found[0].found.startswith("…")
+    assert found[1].found == ""
+    assert [c.id for c in conversations.find("ann", "überFAHRT")] == [ferry]
+    assert [c.id for c in conversations.find("ann", "50 %")] == [ferry]
+    assert conversations.find("ann", "_") == []
+
+
+def test_a_deleted_one_can_be_brought_back_and_is_forgotten_later(conversations: Conversations) -> None:
+    chat = conversations.create("ann", "q")
+    conversations.add("ann", chat, Role.USER, "q", Finish.COMPLETE)
+    conversations.hide("ann", chat)
+    assert conversations.list("ann") == conversations.find("ann", "q") == []
+    assert conversations.get("ann", chat) is None
+    assert conversations.hidden() == []
+    assert conversations.hidden(now() + timedelta(1)) == [("ann", chat)]
+    conversations.bring_back("bob", chat)
+    assert conversations.get("ann", chat) is None
+    conversations.bring_back("ann", chat)
+    assert [m.text for m in conversations.messages("ann", chat)] == ["q"]
+
+
+def test_a_conversation_keeps_what_it_was_asked_with(conversations: Conversations) -> None:
+    chat = conversations.create("ann", "q")
+    assert conversations.choices("ann", chat) == {}
+    conversations.keep_choices("ann", chat, {"model": "owl", "temperature": 0.5})
+    assert conversations.choices("ann", chat) == {"model": "owl", "temperature": 0.5}
+    assert conversations.choices("bob", chat) == {}
+
+
+# --- branches ---
+
+
+def texts(conversations: Conversations, chat: str) -> list[str]:
+    return [message.text for message in conversations.messages("ann", chat)]
+
+
+def test_versions_of_a_message_are_branches_and_none_is_lost(conversations: Conversations) -> None:
+    chat = conversations.create("ann", "q1")
+
+    def say(role: Role, text: str, **parent: str | None) -> Message:
+        return conversations.add("ann", chat, role, text, Finish.COMPLETE, **parent)
+
+    q1 = say(Role.USER, "q1")
+    a1 = say(Role.ASSISTANT, "a1")
+    say(Role.USER, "q2")
+    a2 = say(Role.ASSISTANT, "a2")
+    other = say(Role.ASSISTANT, "a1 again", parent_id=q1.id)
+    assert texts(conversations, chat) == ["q1", "a1 again"]
+    assert other.versions == (a1.id, other.id)
+    conversations.show("ann", a1.id)
+    assert texts(conversations, chat) == ["q1", "a1", "q2", "a2"], "with all that followed it"
+    edited = say(Role.USER, "q1 edited", parent_id=None)
+    assert texts(conversations, chat) == ["q1 edited"]
+    assert edited.versions == (q1.id, edited.id)
+    conversations.show("bob", a2.id)
+    assert texts(conversations, chat) == ["q1 edited"]
+    conversations.show("ann", q1.id)
+    assert texts(conversations, chat) == ["q1", "a1 again"], "the newest of its branches"
+    assert [m.text for m in conversations.up_to("ann", a2.id)] == ["q1", "a1", "q2", "a2"]
+    assert conversations.up_to("ann", None) == conversations.up_to("bob", a2.id) == ()
+
+
+def test_the_last_messages_can_be_had_alone(conversations: Conversations) -> None:
+    chat = conversations.create("ann", "q")
+    for number in range(5):
+        conversations.add("ann", chat, Role.USER, str(number), Finish.COMPLETE)
+    assert [m.text for m in conversations.messages("ann", chat, last=2)] == ["3", "4"]
+    assert conversations.length("ann", chat) == 5
+    assert conversations.length("bob", chat) == 0
+
+
+def test_a_record_is_kept_beside_the_message(conversations: Conversations) -> None:
+    chat = conversations.create("ann", "q")
+    message = conversations.add("ann", chat, Role.ASSISTANT, "a", Finish.COMPLETE)
+    assert conversations.record("ann", message.id) == {}
+    conversations.keep_record("ann", message.id, {"model": "owl"})
+    assert conversations.record("ann", message.id) == {"model": "owl"}
+    assert conversations.record("bob", message.id) == {}
+
+
+# --- files ---
+
+
+def test_a_conversation_is_written_as_markdown_and_json(conversations: Conversations) -> None:
+    chat = conversations.create("ann", "How long is it?")
+    conversations.add("ann", chat, Role.USER, "How long\nis it?", Finish.COMPLETE)
+    answer = conversations.add("ann", chat, Role.ASSISTANT, "", Finish.RUNNING, model="owl")
+    passages = (
+        Passage("d:0", "d", "a.pdf", 1, "62 metres", 0, 9, 1.0, 0.5, 2.0),
+        Passage("d:1", "d", "b.pdf", 2, "no", 0, 2, 0.5, 0.5, 2.0),
+    )
+    citations = (Citation(1, "d", "a.pdf", 1, "62 metres", 0, 9, 10),)
+    error = {"type": "x", "message": "The end is missing.", "hint": "Ask again."}
+    conversations.save(
+        "ann",
+        replace(answer, text="62 *metres*.", finish=Finish.FAILED, passages=passages, citations=citations, error=error),
+    )
+    record = conversations.get("ann", chat)
+    assert record
+    written = export.markdown(record, conversations.messages("ann", chat))
+    assert written.startswith(
+        "# How long is it?\n\n## How long is it?\n\n62 *metres*.\n\n*The end is missing. Ask again.*"
+    )
+    assert "Sources:\n\n1. a.pdf, page 1\n\n*owl, " in written
+    assert "b.pdf" not in written
+    read = json.loads(export.as_json(record, conversations.messages("ann", chat)))
+    assert [message["text"] for message in read["messages"]] == ["How long\nis it?", "62 *metres*."]
+    assert read["messages"][1]["passages"][1]["document"] == "b.pdf"
+
+
+# --- presets ---
+
+
+def test_presets_are_kept_by_name_and_one_may_be_the_default(conversations: Conversations) -> None:
+    presets = Presets(conversations.database)
+    presets.save("ann", " Strict  one ", {"strict": True})
+    presets.save("ann", "brief", {"wishes": "Be brief."})
+    presets.save("bob", "his", {})
+    assert [preset.name for preset in presets.list("ann")] == ["brief", "Strict one"]
+    assert presets.default("ann") is None
+    presets.make_default("ann", "Strict one")
+    presets.make_default("ann", "brief")
+    presets.save("ann", "brief", {"wishes": "Be very brief."})
+    assert presets.default("ann") == Preset("brief", {"wishes": "Be very brief."}, is_default=True)
+    presets.make_default("ann", None)
+    assert presets.default("ann") is None
+    presets.delete("ann", ["brief", "his"])
+    assert [preset.name for preset in presets.list("ann")] == ["Strict one"]
+    assert len(presets.list("bob")) == 1
+    with pytest.raises(ConfigurationError):
+        presets.save("ann", "  ", {})

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import threading
+from datetime import timedelta
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import pytest
 
 from backends.base import Loaded, ModelInfo
 from errors import BackendUnavailable, ConfigurationError, LibraryLocked, RequestRejected, StoreError
+from rag.documents.library import DEFAULT_COLLECTION
 from rag.index.diagnosis import Diagnosis, Stage
 from rag.index.search import read_options
 from rag.schema import (
@@ -320,3 +323,62 @@ def test_a_model_that_cannot_condense_costs_nothing(services: Rehearsal) -> None
     services.script.enqueue("Leo Marsh.")
     second = finish(services, Ask("Who repaired the pier?", conversation_id=first.conversation_id, condense=True))
     assert (second.finish, second.text) == (Finish.COMPLETE, "Leo Marsh.")
+
+
+# --- conversations ---
+
+
+def test_a_question_waits_for_the_file_that_came_with_it_and_searches_it_too(services: Rehearsal) -> None:
+    services.put_pier()
+    chat = services.conversations.create(LOCAL_OWNER, "files")
+    attached = services.library.attached(LOCAL_OWNER, chat, create=True)
+    assert attached
+    assert attached == services.library.attached(LOCAL_OWNER, chat, create=True)
+    assert attached not in services.library.collections(LOCAL_OWNER), "it is no collection that people choose"
+    document, _ = services.ingest.submit(
+        LOCAL_OWNER, attached.id, "boat.md", b"# Boat\n\nThe ferry is called Marigold."
+    )
+    services.script.enqueue("The ferry is called Marigold.").enqueue("I do not know.")
+    _, turn = services.asking.ask(LOCAL_OWNER, Ask("What is the ferry called?", conversation_id=chat))
+    services.ingest.process(LOCAL_OWNER, document.id)
+    *_, last = turn.follow()
+    assert isinstance(last, Finished)
+    assert last.message.citations[0].document == "boat.md"
+    elsewhere = finish(services, Ask("What is the ferry called?"))
+    assert "boat.md" not in {passage.document for passage in elsewhere.passages}, "other chats do not see it"
+
+
+def test_a_conversation_keeps_what_was_chosen_for_it(services: Rehearsal) -> None:
+    services.put_pier()
+    message = finish(services, Ask(QUESTION, choices={"model": "owl", "strict": True}))
+    assert services.conversations.choices(LOCAL_OWNER, message.conversation_id) == {"model": "owl", "strict": True}
+    record = services.conversations.record(LOCAL_OWNER, message.id)
+    assert record["collections"] == [DEFAULT_COLLECTION]
+    assert record["options"]["max_new_tokens"] == services.settings.max_new_tokens
+    assert record["retrieval"]["merge"] is True
+
+
+def test_a_conversation_deleted_a_day_ago_goes_with_its_files(
+    services: Rehearsal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    services.put_pier()
+    stop = Event()
+    services.script.enqueue("The pier ", stop)
+    message, turn = services.asking.ask(LOCAL_OWNER, Ask(QUESTION))
+    chat = message.conversation_id
+    attached = services.library.attached(LOCAL_OWNER, chat, create=True)
+    assert attached
+    services.delete_conversation(LOCAL_OWNER, chat)
+    *_, last = turn.follow()
+    assert isinstance(last, Finished)
+    assert last.message.finish is Finish.STOPPED
+    services.purge()
+    services.conversations.bring_back(LOCAL_OWNER, chat)
+    assert len(services.conversations.messages(LOCAL_OWNER, chat)) == 2
+    services.delete_conversation(LOCAL_OWNER, chat)
+    monkeypatch.setattr("rag.chat.conversations.KEPT_DELETED", timedelta(0))
+    services.purge()
+    services.documents.close()
+    services.conversations.bring_back(LOCAL_OWNER, chat)
+    assert services.conversations.get(LOCAL_OWNER, chat) is None
+    assert services.library.attached(LOCAL_OWNER, chat) is None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -476,3 +477,96 @@ def test_closing_the_server_stops_and_stores_what_runs(conversations: Conversati
     wait_for(lambda: turn.text != "")
     turns.close()
     assert stored(conversations, question).finish is Finish.STOPPED
+
+
+# --- versions ---
+
+
+def finished(turns: Turns, question: Question) -> Message:
+    *_, end = turns.start(question)[1].follow()
+    assert isinstance(end, Finished)
+    return end.message
+
+
+def test_an_answer_is_given_again_beside_the_first(conversations: Conversations, turns: Turns, ask: Ask) -> None:
+    question = ask("It is 62 metres long.")
+    first = finished(turns, question)
+    again = replace(ask("It is old."), conversation_id=question.conversation_id, text="", instead_of=first.id)
+    second = finished(turns, again)
+    assert second.parent_id == first.parent_id
+    assert second.versions == (first.id, second.id)
+    shown = conversations.messages("ann", first.conversation_id)
+    assert [m.text for m in shown] == ["How long is the pier?", "It is old."]
+    assert conversations.message("ann", first.id) == replace(first, versions=second.versions)
+
+
+def test_a_question_that_was_put_otherwise_begins_a_branch(
+    conversations: Conversations, turns: Turns, ask: Ask
+) -> None:
+    question = ask("It is 62 metres long.")
+    first = finished(turns, question)
+    asked = first.parent_id
+    here = question.conversation_id
+    finished(turns, replace(ask("Yes."), conversation_id=here, text="Is that long?"))
+    seen: list[Sequence[str]] = []
+
+    def retrieve(question: str, history: Sequence[str], rewritten: str) -> Retrieval:
+        seen.append(history)
+        return FOUND
+
+    finished(
+        turns, replace(ask("Old."), conversation_id=here, text="How old is it?", instead_of=asked, retrieve=retrieve)
+    )
+    assert seen == [[]], "what followed the first wording is none of its history"
+    shown = [m.text for m in conversations.messages("ann", first.conversation_id)]
+    assert shown == ["How old is it?", "Old."]
+    assert asked
+    conversations.show("ann", asked)
+    assert len(conversations.messages("ann", first.conversation_id)) == 4
+
+
+def test_only_a_message_of_the_conversation_has_another_in_its_place(turns: Turns, ask: Ask) -> None:
+    first = finished(turns, ask("It is 62 metres long."))
+    with pytest.raises(RequestRejected, match="not in the conversation"):
+        turns.start(replace(ask("It is old."), instead_of=first.id))
+    with pytest.raises(RequestRejected, match="not in the conversation"):
+        turns.start(replace(ask("It is old."), instead_of="nothing"))
+
+
+def test_the_record_says_what_made_an_answer(conversations: Conversations, turns: Turns, ask: Ask) -> None:
+    question = replace(ask("It is 62 metres long."), wishes="Answer in rhymes.", asked_with={"passages_wanted": 4})
+    message = finished(turns, question)
+    record = conversations.record("ann", message.id)
+    assert record["question"] == "How long is the pier?"
+    assert record["model"] == "parrot"
+    assert record["passages_wanted"] == 4
+    assert record["strict"] is True
+    assert record["passages"] == [
+        {"passage": "report.pdf, page 4", "id": "d:0", "sha256": hashlib.sha256(PASSAGE.text.encode()).hexdigest()}
+    ]
+    system, asked = record["prompt"]
+    assert system["text"].endswith("\n\nAnswer in rhymes.")
+    assert PASSAGE.text in asked["text"]
+
+
+def test_a_record_is_kept_of_answers_that_fail(conversations: Conversations, turns: Turns, ask: Ask) -> None:
+    message = finished(turns, ask("It is", BackendUnavailable("It went away.", "Start it.")))
+    assert message.finish is Finish.FAILED
+    assert conversations.record("ann", message.id)["prompt"]
+    unfound = finished(turns, ask(found=StoreError("No index.", "Build it.")))
+    assert conversations.record("ann", unfound.id)["question"] == "How long is the pier?"
+
+
+def test_everything_that_answers_in_a_conversation_is_stopped(
+    conversations: Conversations, turns: Turns, ask: Ask
+) -> None:
+    question = ask("It is ", Event())
+    message, turn = turns.start(question)
+    assert turns.running("ann", message.conversation_id)
+    turns.cancel_all("bob", message.conversation_id)
+    wait_for(lambda: turn.text.startswith("It is"))
+    turns.cancel_all("ann", message.conversation_id)
+    *_, end = turn.follow()
+    assert isinstance(end, Finished)
+    assert end.message.finish is Finish.STOPPED
+    assert not turns.running("ann", message.conversation_id)
