@@ -8,7 +8,7 @@ import streamlit as st
 
 from rag.chat import support
 from rag.schema import Ledger, Message, Part, Verdict
-from ui import text
+from ui import text, versions
 
 COLORS = {  # to be seen on light and on dark
     Part.SYSTEM: "#7f8c8d",
@@ -35,9 +35,7 @@ def figures(message: Message) -> str:
 
 
 def draw(message: Message) -> None:
-    """A popover with the checks and the ledger, where there is one of them."""
-    if not message.checks and not message.ledger.shares:
-        return
+    """A popover with the checks, the ledger and the way to all that made the answer."""
     with st.popover("About this answer", type="tertiary", icon=":material/info:", key=f"about-{message.id}"):
         if message.checks:
             st.markdown("**How it was checked**")
@@ -46,6 +44,7 @@ def draw(message: Message) -> None:
         if message.ledger.shares:
             st.markdown("**What the model was given**")
             _ledger(message.ledger)
+        versions.draw_record_button(message)
 
 
 # --- checks ---
@@ -79,9 +78,7 @@ def checked(message: Message) -> str:
 
 def how_good() -> str:
     """What was measured of the check."""
-    measured = getattr(support, "MEASURED", None)
-    if measured is None:
-        return "Each sentence is compared with the passages. The check can be wrong: read the passage."
+    measured = support.MEASURED
     return (
         f"The check can be wrong, so read the passage. On {measured.sentences:,} labelled sentences "
         f"{measured.precision:.0%} of those marked as supported were, and {measured.recall:.0%} of those that were "

@@ -144,7 +144,7 @@ def _card(services: Services, document: DocumentRecord, *, ticked: bool = False)
     with st.container(border=True):
         st.markdown(f":orange[:material/warning:] {text.literal(table.note(document))}")
         if needs_password(document):
-            _ask_password(services, document)
+            ask_password(services, document)
         if ticked or document.state is not DocumentState.FAILED:
             return  # what is ticked has its buttons above
         with st.container(horizontal=True):
@@ -164,7 +164,8 @@ def _card(services: Services, document: DocumentRecord, *, ticked: bool = False)
             )
 
 
-def _ask_password(services: Services, document: DocumentRecord) -> None:
+def ask_password(services: Services, document: DocumentRecord) -> None:
+    """The form for the password of a locked file."""
     # The form forgets what was typed as soon as it is sent.
     with (
         st.form(f"open-{document.id}", clear_on_submit=True, border=False),

@@ -6,7 +6,7 @@ import streamlit as st
 
 from rag.schema import Feedback, Finish, Message, Role
 from services import Services
-from ui import about, app, chips, errors, sources, text
+from ui import about, app, chips, errors, sources, text, versions
 from ui.app import owner
 
 AVATARS = {Role.USER: ":material/person:", Role.ASSISTANT: ":material/auto_stories:"}
@@ -16,11 +16,17 @@ LONGEST_REASON = 500
 """Characters."""
 
 
-def draw(message: Message, asked: str = "") -> None:
-    """A stored message; `asked` is the question that an answer answers."""
+def draw(message: Message, asked: str = "", *, busy: bool = False) -> None:
+    """A stored message.
+
+    Args:
+        message: it.
+        asked: the question that an answer answers.
+        busy: the conversation is being answered, so that nothing can be asked in the place of this message.
+    """
     with st.chat_message(message.role.value, avatar=AVATARS[message.role]):
         if message.role is Role.USER:
-            st.markdown(text.literal(message.text))
+            _question(message, busy=busy)
             return
         if message.text:
             st.markdown(text.answer(chips.marked(message)))
@@ -30,31 +36,53 @@ def draw(message: Message, asked: str = "") -> None:
             errors.show("This answer was interrupted and could not be stored.", "Ask again.")
         if message.error:
             errors.show(message.error["message"], message.error["hint"])
+            if not busy:
+                versions.draw_retry(message)
         about.warn(message)
         for note in message.notes:
             st.caption(f":material/info: {text.literal(note)}")
         sources.row(message)
         label = "Nearest passages" if message.refused else f"Sources ({len(message.passages)} passages)"
         sources.draw(message, label=label)
-        if message.text:
-            _foot(message, asked)
+        if not busy or message.text:
+            _foot(message, asked, busy)
+
+
+def _question(message: Message, *, busy: bool) -> None:
+    if versions.edited() == message.id and not busy:
+        versions.draw_edit(message)
+        return
+    st.markdown(text.literal(message.text))
+    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+        if not busy:
+            versions.draw_edit_button(message)
+        versions.walk(message)
 
 
 @st.fragment
 @errors.guarded
-def _foot(message: Message, asked: str) -> None:
-    """Figures, what a person thinks of it, and what else there is to know."""
+def _foot(message: Message, asked: str, busy: bool) -> None:
+    """Figures, what a person thinks of it, and what else there is to know and to do."""
     if line := about.figures(message):
         st.caption(line)
+    rating = None
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
-        rating = st.feedback(
-            "thumbs",
-            key=f"thumbs-{message.id}",
-            default=int(message.feedback.good) if message.feedback else None,
-            on_change=errors.guarded(_rate),
-            args=(message.id,),
-        )
-        about.draw(message)
+        versions.walk(message)
+        if message.text:
+            rating = st.feedback(
+                "thumbs",
+                key=f"thumbs-{message.id}",
+                default=int(message.feedback.good) if message.feedback else None,
+                on_change=errors.guarded(_rate),
+                args=(message.id,),
+            )
+        if not busy:
+            versions.draw_again(message)
+        versions.draw_compare_button(message)
+        if message.text:
+            with st.popover("Copy", type="tertiary", icon=":material/content_copy:", key=f"copy-{message.id}"):
+                st.code(message.text, language=None, wrap_lines=True)
+            about.draw(message)
         if asked:
             st.page_link(
                 "pages/library/search.py",

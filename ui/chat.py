@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import streamlit as st
 
 from errors import AppError
-from rag.schema import DocumentState, Finish, Message, Role
+from rag.schema import DocumentState, Finish, Role
 from services import Services
 from services.documents import SAMPLE_QUESTIONS, sample_files
-from ui import answer, collections, errors, passage_view, sidebar, text
+from ui import answer, attachments, choices, collections, conversations, errors, passage_view, text
 from ui.app import owner
+
+if TYPE_CHECKING:
+    from streamlit.elements.widgets.chat import ChatInputValue
+
+AT_FIRST, MORE = 20, 60
+"""Messages that are drawn: of a long conversation the last ones, and as many more as are asked for."""
 
 
 def conversation_id() -> str | None:
@@ -20,51 +28,90 @@ def conversation_id() -> str | None:
 def ask(services: Services, question: str, conversation: str | None) -> None:
     """Start a turn and show it; the address then names its conversation."""
     try:
-        message, _ = services.asking.ask(owner(), sidebar.chosen(question, conversation))
+        message, _ = services.asking.ask(owner(), choices.ask(question, conversation))
     except AppError as error:
         # What was typed goes back into the box.
         st.session_state["chat_error"], st.session_state["asked_again"] = error, question
         return
+    choices.belongs_to(message.conversation_id)
     st.query_params["c"] = message.conversation_id
 
 
 def draw(services: Services) -> None:
     """The whole page."""
     current = conversation_id()
-    messages = services.conversations.messages(owner(), current) if current else ()
-    if current and not messages:
+    open_ = services.conversations.get(owner(), current) if current else None
+    if current and not open_:
         st.info("There is no such conversation. It may have been deleted.", icon=":material/search_off:")
-    if not messages:
+    if open_:
+        st.set_page_config(page_title=f"{open_.title} · Gestalt")
+        conversations.draw_head(services, open_)
+        _conversation(services, open_.id)
+    else:
         _welcome(services)
-    running = _conversation(services, messages)
     if error := st.session_state.pop("chat_error", None):
         errors.show(error.message, error.hint)
     if again := st.session_state.pop("asked_again", None):
         st.session_state["question"] = again
-    question = st.chat_input(
-        "Answering …" if running else "Ask your documents", key="question", disabled=running, max_chars=4000
+    if open_:
+        attachments.draw(services, open_.id)
+    asked = st.chat_input(
+        "Ask your documents, or attach files to ask",
+        key="question",
+        max_chars=4000,
+        accept_file="multiple",
+        max_upload_size=services.settings.max_upload_mb,
     )
-    if question:
-        ask(services, question, current if messages else None)
+    if asked:
+        _submitted(services, asked, open_.id if open_ else None)
         st.rerun()
     passage_view.draw()
 
 
-def _conversation(services: Services, messages: tuple[Message, ...]) -> bool:
-    """Draw the messages; whether the last one is still being written."""
-    running, asked = False, ""
+def _submitted(services: Services, asked: ChatInputValue, conversation: str | None) -> None:
+    """A question, files, or both: files alone wait for a question."""
+    if asked.files:
+        if conversation is None:
+            title = asked.text.strip() or f"About {asked.files[0].name}"
+            conversation = services.conversations.create(owner(), title)
+            choices.belongs_to(conversation)
+            st.query_params["c"] = conversation
+        attachments.put(services, conversation, asked.files)
+    if asked.text.strip():
+        ask(services, asked.text, conversation)
+
+
+def _conversation(services: Services, conversation: str) -> None:
+    """Draw the last messages of a conversation; the older ones on demand."""
+    state = st.session_state
+    if state.get("shown_of") != conversation:
+        state["shown_of"], state["shown"] = conversation, AT_FIRST
+    messages = services.conversations.messages(owner(), conversation, last=state["shown"])
+    older = services.conversations.length(owner(), conversation) - len(messages)
+    if older > 0:
+        st.button(
+            f"Show earlier messages ({older:,})",
+            key="earlier",
+            icon=":material/expand_less:",
+            type="tertiary",
+            on_click=_show_more,
+        )
+    busy, asked = services.turns.running(owner(), conversation), ""
     for message in messages:
         if message.role is Role.USER:
             asked = message.text
         if message.finish is not Finish.RUNNING:
-            answer.draw(message, asked)
+            answer.draw(message, asked, busy=busy)
         elif services.turns.get(owner(), message.id):
             answer.draw_running(services, message)
-            running = True
         else:
             # It ended between the two looks: what is stored now is how.
-            answer.draw(services.conversations.messages(owner(), message.conversation_id)[-1], asked)
-    return running
+            ended = services.conversations.message(owner(), message.id)
+            answer.draw(ended or message, asked, busy=busy)
+
+
+def _show_more() -> None:
+    st.session_state["shown"] += MORE
 
 
 def _welcome(services: Services) -> None:

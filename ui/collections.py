@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import streamlit as st
 
 from rag.documents.library import DEFAULT_COLLECTION
@@ -54,6 +56,11 @@ def pick_searched(services: Services) -> None:
         placeholder="All collections",
     )
     state["searched_names"] = tuple(names[id_] for id_ in state[SEARCHED])
+
+
+def search_in(services: Services, names: Sequence[str]) -> None:
+    """Let questions search the collections of those names, as far as they are there."""
+    st.session_state[SEARCHED] = [one.id for one in every(services) if one.name in names]
 
 
 def _search_in() -> None:

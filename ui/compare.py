@@ -8,8 +8,9 @@ from backends.base import Backend
 from errors import AppError
 from rag.schema import Finish
 from services import Services
-from ui import answer, errors, models, passage_view, sidebar
+from ui import answer, choices, errors, models, passage_view
 from ui.app import owner
+from ui.conversations import CHAT_PAGE
 
 SIDES = ("left", "right")
 
@@ -61,7 +62,7 @@ def _ask(services: Services, question: str, picked: list[tuple[Backend, str | No
         st.session_state["compare_error"] = AppError("A model is missing.", "Choose one on both sides.")
         return
     try:
-        started = services.asking.compare(owner(), sidebar.chosen(question, None), both)
+        started = services.asking.compare(owner(), choices.ask(question, None), both)
     except AppError as error:
         st.session_state["compare_error"] = error
         return
@@ -78,7 +79,5 @@ def _answer(services: Services, conversation: str | None) -> bool:
             answer.draw_running(services, message)
             return True
         answer.draw(message)
-    st.page_link(
-        sidebar.CHAT_PAGE, label="Go on with this one", icon=":material/forum:", query_params={"c": conversation}
-    )
+    st.page_link(CHAT_PAGE, label="Go on with this one", icon=":material/forum:", query_params={"c": conversation})
     return False

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import datetime
-from zoneinfo import ZoneInfo
-
 import pandas as pd
 import streamlit as st
 
 from rag.evaluation.figures import MEASURES
 from rag.evaluation.store import QuestionSet, Run
 from services import Services
+from ui import clock
 from ui.app import owner
 
 PALETTE = ["#4c86d6", "#e08a2c", "#2a9d8f", "#b0659e", "#8a8f3a", "#c2554d"]
@@ -28,7 +26,7 @@ def draw(services: Services, chosen: QuestionSet) -> None:
     _line(runs, name)
     rows = [
         {
-            "When": local(run.created),
+            "When": clock.local(run.created),
             "Configuration": run.configuration.name,
             **{MEASURES[n].label: MEASURES[n].shown(run.figures[n]) for n in names if n in run.figures},
         }
@@ -60,7 +58,7 @@ def _line(runs: list[Run], name: str) -> None:
     measure = MEASURES[name]
     rows = [
         {
-            "When": f"{local(run.created):%d %b %Y, %H:%M}",
+            "When": f"{clock.local(run.created):%d %b %Y, %H:%M}",
             "Configuration": run.configuration.name,
             "value": run.figures[name].value,
             "low": run.figures[name].low,
@@ -90,8 +88,3 @@ def _line(runs: list[Run], name: str) -> None:
     spans = base.mark_rule(strokeWidth=2).encode(y="low:Q", y2="high:Q")
     points = base.mark_point(filled=True, size=70, opacity=1).encode(y=value)
     st.altair_chart((lines + spans + points).properties(height=300), alt=f"{measure.label} over time")
-
-
-def local(moment: datetime) -> datetime:
-    """A moment by the clock of who looks."""
-    return moment.astimezone(ZoneInfo(st.context.timezone or "UTC"))

@@ -11,9 +11,9 @@ import streamlit as st
 from rag.evaluation.figures import MEASURES, Comparison, Pair, compare
 from rag.evaluation.store import QuestionSet, Run
 from services import Services
-from ui import text
+from ui import clock, text
 from ui.app import owner
-from ui.evaluate_history import PALETTE, local
+from ui.evaluate_history import PALETTE
 
 SIDES: Final = ("A", "B")
 RUNS = ("evaluate_run_A", "evaluate_run_B")
@@ -67,7 +67,7 @@ def _pick(runs: dict[str, Run]) -> list[str]:
 
 
 def _called(run: Run) -> str:
-    return f"{run.configuration.name} · {local(run.created):%d %b %Y, %H:%M}"
+    return f"{run.configuration.name} · {clock.local(run.created):%d %b %Y, %H:%M}"
 
 
 def _compared(services: Services, a: Run, b: Run) -> Comparison:

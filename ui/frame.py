@@ -60,6 +60,6 @@ def draw() -> None:
 
     with errors.shown():
         opened = app.services()
-        sidebar.draw(opened)
+        sidebar.draw(opened, chatting=not page.url_path)
         page.run()
         opened.warm_up(app.owner())

@@ -104,9 +104,8 @@ def _clicked() -> None:
 @errors.guarded
 def _dialog(conversation_id: str, message_id: str) -> None:
     services = app.services()
-    messages = services.conversations.messages(owner(), conversation_id)
-    message = next((message for message in messages if message.id == message_id), None)
-    found = places(message) if message else []
+    message = services.conversations.message(owner(), message_id)
+    found = places(message) if message and message.conversation_id == conversation_id else []
     if message is None or not found:
         st.info("There is no such answer. It may have been deleted.", icon=":material/search_off:")
         return

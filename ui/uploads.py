@@ -57,16 +57,21 @@ def draw(services: Services, collection: CollectionRecord) -> None:
     st.caption(READ)
     if files:
         with st.spinner(f"Taking in {len(files):,} file{'' if len(files) == 1 else 's'}…"):
-            state[NOTES] = _submit(services, collection, files, replace=replace)
+            state[NOTES] = submit(services, collection, files, replace=replace)
         services.ingest.wake()
         # A new key empties the widget: from here on the files are in the table.
         state["upload_number"] = number + 1
         st.rerun()
-    if notes := state.pop(NOTES, None):
+    draw_notes()
+
+
+def draw_notes() -> None:
+    """What became of the files that were taken in last."""
+    if notes := st.session_state.pop(NOTES, None):
         _say(*notes)
 
 
-def _submit(
+def submit(
     services: Services, collection: CollectionRecord, files: Sequence[UploadedFile], *, replace: bool
 ) -> tuple[list[Outcome], list[AppError]]:
     """Put files into the queue, all but the hidden ones of a folder."""

@@ -1,0 +1,33 @@
+"""Two records of answers beside each other: what made them differ."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+NOT_COMPARED = ("prompt",)
+"""It differs in what the other fields say already."""
+
+
+def differences(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+    """`(name, in one, in the other)` of what is not the same; a dash where one lacks it."""
+    first, second = dict(_flat(one)), dict(_flat(other))
+    names = dict.fromkeys([*first, *second])
+    return [
+        (name, first.get(name, "-"), second.get(name, "-")) for name in names if first.get(name) != second.get(name)
+    ]
+
+
+def _flat(record: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    for name, value in record.items():
+        if prefix + name in NOT_COMPARED:
+            continue
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{name}.")
+        elif isinstance(value, list):
+            yield (
+                prefix + name,
+                ", ".join(str(each["passage"] if isinstance(each, Mapping) else each) for each in value),
+            )
+        else:
+            yield prefix + name, "" if value is None else str(value)

@@ -1,0 +1,13 @@
+"""Moments by the clock of who looks."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from zoneinfo import ZoneInfo
+
+import streamlit as st
+
+
+def local(moment: datetime) -> datetime:
+    """A moment in the time zone of the browser."""
+    return moment.astimezone(ZoneInfo(st.context.timezone or "UTC"))
