@@ -41,7 +41,7 @@ def cut(model: EmbeddingModel, text: str) -> str:
 
 @contextmanager
 def indexed(model: EmbeddingModel, texts: Sequence[str], name: str) -> Iterator[HybridRetriever]:
-    """A retriever over `texts`; the number of a text is the position in its chunk id."""
+    """A retriever over `texts`, each a document that is called by its number."""
     with tempfile.TemporaryDirectory() as folder:
         database, store = Database(Path(folder) / "db.sqlite"), VectorStore(Path(folder) / "chroma")
         lexical = LexicalIndex(database)
@@ -51,34 +51,36 @@ def indexed(model: EmbeddingModel, texts: Sequence[str], name: str) -> Iterator[
         with database.session() as session:
             session.add(CollectionRow(owner=LOCAL_OWNER, id=COLLECTION, name=name, fingerprint=model.fingerprint))
             session.flush()
-            document = DocumentRow(
-                owner=LOCAL_OWNER,
-                id="d",
-                collection_id=COLLECTION,
-                name=name,
-                sha256="",
-                size=0,
-                state=DocumentState.READY,
+            session.add_all(
+                DocumentRow(
+                    owner=LOCAL_OWNER,
+                    id=f"d{number}",
+                    collection_id=COLLECTION,
+                    name=f"{number}.txt",
+                    sha256=str(number),
+                    size=0,
+                    state=DocumentState.READY,
+                )
+                for number in range(len(texts))
             )
-            session.add(document)
             session.flush()
             rows = [
                 ChunkRow(
                     owner=LOCAL_OWNER,
-                    chunk_id=f"d:{position}",
+                    chunk_id=f"d{number}:0",
                     collection_id=COLLECTION,
-                    document_id="d",
-                    position=position,
+                    document_id=f"d{number}",
+                    position=0,
                     start=0,
                     end=len(text),
                     text=text,
                 )
-                for position, text in enumerate(texts)
+                for number, text in enumerate(texts)
             ]
             session.add_all(rows)
             session.flush()
             lexical.add(session, COLLECTION, [(row.id, row.text) for row in rows])
-        store.add(COLLECTION, model.fingerprint, [f"d:{n}" for n in range(len(texts))], vectors)
+        store.add(COLLECTION, model.fingerprint, [f"d{n}:0" for n in range(len(texts))], vectors)
         emit(
             set=name,
             chunks=len(texts),
@@ -99,7 +101,7 @@ def indexed(model: EmbeddingModel, texts: Sequence[str], name: str) -> Iterator[
 
 
 def positions(found: Retrieval) -> list[int]:
-    return [int(passage.chunk_id.split(":")[1]) for passage in found.passages]
+    return [int(passage.document_id.removeprefix("d")) for passage in found.passages]
 
 
 class Tally:

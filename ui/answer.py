@@ -52,11 +52,11 @@ def _question(message: Message, *, busy: bool) -> None:
     if versions.edited() == message.id and not busy:
         versions.draw_edit(message)
         return
-    st.markdown(text.literal(message.text))
-    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+    with st.container(horizontal=True, gap="small"):
+        st.markdown(text.literal(message.text), width="stretch")
         if not busy:
             versions.draw_edit_button(message)
-        versions.walk(message)
+    versions.walk(message)
 
 
 @st.fragment

@@ -16,6 +16,10 @@ from ui.app import owner
 if TYPE_CHECKING:
     from streamlit.elements.widgets.chat import ChatInputValue
 
+EACH_PARAGRAPH = """<style>
+[data-testid=stChatMessage] :is(p, li, td, th, h1, h2, h3) { unicode-bidi: plaintext; text-align: start }
+</style>"""
+"""Arabic and Hebrew from right to left, as their letters say: nothing in Streamlit or its theme does that."""
 AT_FIRST, MORE = 20, 60
 """Messages that are drawn: of a long conversation the last ones, and as many more as are asked for."""
 
@@ -39,6 +43,7 @@ def ask(services: Services, question: str, conversation: str | None) -> None:
 
 def draw(services: Services) -> None:
     """The whole page."""
+    st.html(EACH_PARAGRAPH)
     current = conversation_id()
     open_ = services.conversations.get(owner(), current) if current else None
     if current and not open_:

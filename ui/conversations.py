@@ -17,7 +17,7 @@ from ui import clock, dialogs, errors, text
 from ui.app import owner
 
 CHAT_PAGE = "pages/talk/chat.py"
-AT_FIRST, MORE = 15, 30
+AT_FIRST, MORE = 6, 30
 """Conversations that are listed."""
 _LISTED, _DELETED = "chats_listed", "chat_deleted"
 
@@ -36,7 +36,6 @@ def draw_list(services: Services) -> None:
     found = services.conversations.list(owner(), limit=listed + 1)
     if not found:
         return
-    st.subheader("Chats", anchor=False)
     searched = ""
     if len(found) > 1 or state.get("chat_search"):
         searched = st.text_input(
@@ -48,17 +47,19 @@ def draw_list(services: Services) -> None:
         ).strip()
     if searched:
         matching = services.conversations.find(owner(), searched)
-        for conversation in matching:
-            _entry(conversation)
-            if conversation.found:
-                st.caption(text.literal(conversation.found))
+        with st.container(gap=None):
+            for conversation in matching:
+                _entry(conversation)
+                if conversation.found:
+                    st.caption(text.literal(conversation.found))
         if not matching:
             st.caption(f"No chat has “{text.literal(text.short(searched, 40))}” in it.")
         return
-    for label, group in _by_date(found[:listed]):
-        st.caption(label)
-        for conversation in group:
-            _entry(conversation)
+    with st.container(gap=None):
+        for label, group in _by_date(found[:listed]):
+            st.caption(label)
+            for conversation in group:
+                _entry(conversation)
     if len(found) > listed:
         st.button("Older chats", key="older_chats", type="tertiary", icon=":material/expand_more:", on_click=_list_more)
 

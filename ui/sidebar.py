@@ -1,4 +1,4 @@
-"""The sidebar: who answers, its state, and how; and the conversations."""
+"""The sidebar: the conversations, who answers, its state, and how."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ def draw(services: Services, *, chatting: bool) -> None:
     choices.follow(services, st.query_params.get("c")) if chatting else choices.begin(services)
     with st.sidebar:
         conversations.draw_new()
+        conversations.draw_list(services)
         collections.pick_searched(services)
         backend = models.pick_backend(services, "backend")
         if model := models.pick_model(services, backend, "model"):
@@ -21,7 +22,6 @@ def draw(services: Services, *, chatting: bool) -> None:
         with st.expander("Settings", icon=":material/tune:"):
             presets.draw(services)
             _settings(services, backend)
-        conversations.draw_list(services)
 
 
 def _settings(services: Services, backend: Backend) -> None:

@@ -131,13 +131,10 @@ def _models(services: Services) -> dict[tuple[str, str], str]:
 
 def draw_record_button(message: Message) -> None:
     """The way to everything that made an answer."""
-    st.button(
-        "Everything that made it",
-        key=f"record-{message.id}",
-        icon=":material/receipt_long:",
-        on_click=dialogs.ask,
-        args=(_record, message.id),
-    )
+    if st.button("Everything that made it", key=f"record-{message.id}", icon=":material/receipt_long:"):
+        # The whole page: what stands in a fragment cannot open its dialogs.
+        dialogs.ask(_record, message.id)
+        st.rerun()
 
 
 @st.dialog("What made this answer", width="large", on_dismiss=dialogs.close)
@@ -177,14 +174,9 @@ def draw_compare_button(message: Message) -> None:
     """The way to two answers side by side, where there are two."""
     if not message.versions:
         return
-    st.button(
-        "Compare answers",
-        key=f"compare-{message.id}",
-        type="tertiary",
-        icon=":material/compare_arrows:",
-        on_click=dialogs.ask,
-        args=(_compare, message.versions, message.id),
-    )
+    if st.button("Compare answers", key=f"compare-{message.id}", type="tertiary", icon=":material/compare_arrows:"):
+        dialogs.ask(_compare, message.versions, message.id)
+        st.rerun()
 
 
 @st.dialog("Two answers to the same question", width="large", on_dismiss=dialogs.close)

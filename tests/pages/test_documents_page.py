@@ -284,7 +284,7 @@ def test_many_failures_are_one_line_that_leads_to_them(page: AppTest, services: 
 def test_a_password_opens_a_document_and_is_not_kept(page: AppTest, services: Rehearsal) -> None:
     failed = services.put("locked.pdf", make_pdf("The pier is 62 metres long.", password="open sesame"))
     page.run()
-    page.text_input[-1].set_value("open sesame")
+    page.main.text_input[-1].set_value("open sesame")
     button(page, "Open").click().run()
     process(services)
     page.run()

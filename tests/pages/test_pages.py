@@ -71,7 +71,7 @@ def test_a_question_is_answered_and_shows_its_sources(app: AppTest, services: Re
     assert ":yellow-background[" in shown
     assert "parrot · first word after" in shown
     assert app.query_params["c"] == services.conversations.list(LOCAL_OWNER)[0].id
-    assert button(app, "How long is the pier at Ganne…")
+    assert button(app, "How long is the pier at Gannet Ho…")
     button(app, "New chat").click().run()
     assert app.title[0].value == "Ask your own documents"
 
@@ -86,12 +86,11 @@ def test_a_running_answer_can_be_stopped_and_is_drawn_on_the_way(app: AppTest, s
     time.sleep(0.1)
     app.run()
     assert "The pier is ▌" in texts(app)
-    assert app.chat_input[0].disabled
+    assert not [each for each in app.button if each.label == "Answer again"]
     button(app, "Stop").click().run()
     settle(app, services, lambda: answered(services))
     assert "Stopped" in texts(app)
     assert "The pier is" in texts(app)
-    assert not app.chat_input[0].disabled
 
 
 def test_a_backend_that_is_down_is_one_sentence_with_the_sources(app: AppTest, services: Rehearsal) -> None:
@@ -231,7 +230,6 @@ def test_an_answer_that_no_turn_writes_any_more_is_drawn_and_not_waited_for(app:
     app.run()
     assert "The pier is" in texts(app)
     assert "interrupted" in texts(app)
-    assert not app.chat_input[0].disabled
 
 
 def test_an_error_in_a_click_is_a_sentence(app: AppTest, services: Rehearsal, monkeypatch: pytest.MonkeyPatch) -> None:
