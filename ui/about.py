@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
+from typing import Any
 
+import pandas as pd
 import streamlit as st
 
 from rag.chat import support
+from rag.chat.records import differences
 from rag.schema import Ledger, Message, Part, Verdict
-from ui import text, versions
+from ui import app, dialogs, errors, text
+from ui.app import owner
 
 COLORS = {  # to be seen on light and on dark
     Part.SYSTEM: "#7f8c8d",
@@ -35,16 +40,30 @@ def figures(message: Message) -> str:
 
 
 def draw(message: Message) -> None:
-    """A popover with the checks, the ledger and the way to all that made the answer."""
-    with st.popover("About this answer", type="tertiary", icon=":material/info:", key=f"about-{message.id}"):
-        if message.checks:
-            st.markdown("**How it was checked**")
-            st.markdown(checked(message))
-            st.caption(how_good())
-        if message.ledger.shares:
-            st.markdown("**What the model was given**")
-            _ledger(message.ledger)
-        versions.draw_record_button(message)
+    """The way to the checks, the ledger and all that made the answer."""
+    if st.button("About this answer", key=f"about-{message.id}", type="tertiary", icon=":material/info:"):
+        # The whole page: what stands in a fragment cannot open its dialogs.
+        dialogs.ask(_dialog, message.id)
+        st.rerun()
+
+
+@st.dialog("About this answer", width="large", on_dismiss=dialogs.close)
+@errors.guarded
+def _dialog(message_id: str) -> None:
+    conversations = app.services().conversations
+    message = conversations.message(owner(), message_id)
+    if message is None:
+        st.info("There is no such answer. It may have been deleted.", icon=":material/search_off:")
+        return
+    if message.checks:
+        st.markdown("**How it was checked**")
+        st.markdown(checked(message))
+        st.caption(how_good())
+    if message.ledger.shares:
+        st.markdown("**What the model was given**")
+        _ledger(message.ledger)
+    if record := conversations.record(owner(), message_id):
+        _record(record)
 
 
 # --- checks ---
@@ -135,3 +154,34 @@ def _bar(parts: Sequence[tuple[str, int, str]]) -> str:
         drawn += f'<rect x="{at:.1f}" width="{width:.1f}" height="24" fill="{color}"/>'
         at += width
     return f'<svg xmlns="http://www.w3.org/2000/svg" width="1000" height="24" viewBox="0 0 1000 24">{drawn}</svg>'
+
+
+# --- the record ---
+
+
+def _record(record: dict[str, Any]) -> None:
+    """Everything that made the answer, so that it can be understood and made again."""
+    with st.expander("Settings, model and steps of retrieval", icon=":material/tune:"):
+        facts = differences({}, {name: value for name, value in record.items() if name != "passages"})
+        st.dataframe(
+            pd.DataFrame([(name, value) for name, _, value in facts], columns=["Name", "Value"]),
+            hide_index=True,
+            alt="Settings, model and steps of retrieval of this answer",
+        )
+    if passages := record.get("passages"):
+        with st.expander("Passages, with the SHA-256 of their texts", icon=":material/fingerprint:"):
+            rows = [(each["passage"], each["sha256"]) for each in passages]
+            st.dataframe(pd.DataFrame(rows, columns=["Passage", "SHA-256"]), hide_index=True, alt="Passages and hashes")
+    if prompt := record.get("prompt"):
+        with st.expander("The prompt, as it was sent", icon=":material/terminal:"):
+            for said in prompt:
+                st.caption(said["role"])
+                st.code(said["text"], language=None, wrap_lines=True)
+    st.download_button(
+        "Download as JSON",
+        json.dumps(record, ensure_ascii=False, indent=1),
+        "answer.json",
+        "application/json",
+        icon=":material/download:",
+        on_click="ignore",
+    )

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
 import pandas as pd
 import streamlit as st
 
@@ -127,47 +125,6 @@ def _models(services: Services) -> dict[tuple[str, str], str]:
         (name, model): f"{text.short(model, 40)} ({labels[name]})"
         for name, model in list(dict.fromkeys(found))[: MOST_MODELS + 1]
     }
-
-
-def draw_record_button(message: Message) -> None:
-    """The way to everything that made an answer."""
-    if st.button("Everything that made it", key=f"record-{message.id}", icon=":material/receipt_long:"):
-        # The whole page: what stands in a fragment cannot open its dialogs.
-        dialogs.ask(_record, message.id)
-        st.rerun()
-
-
-@st.dialog("What made this answer", width="large", on_dismiss=dialogs.close)
-@errors.guarded
-def _record(message_id: str) -> None:
-    record = app.services().conversations.record(owner(), message_id)
-    if not record:
-        st.info("Nothing was kept of this answer: it is from before records were.", icon=":material/history:")
-        return
-    shown = {name: value for name, value in record.items() if name not in ("prompt", "passages")}
-    facts = differences({}, shown)
-    st.dataframe(
-        pd.DataFrame([(name, value) for name, _, value in facts], columns=["", "Value"]),
-        hide_index=True,
-        alt="Settings, model and steps of retrieval of this answer",
-    )
-    if passages := record.get("passages"):
-        st.markdown("**Passages**, with the SHA-256 of their texts")
-        rows = [(each["passage"], each["sha256"]) for each in passages]
-        st.dataframe(pd.DataFrame(rows, columns=["Passage", "SHA-256"]), hide_index=True, alt="Passages and hashes")
-    if prompt := record.get("prompt"):
-        st.markdown("**The prompt**, as it was sent")
-        for said in prompt:
-            with st.expander(said["role"], expanded=said is prompt[-1]):
-                st.code(said["text"], language=None, wrap_lines=True)
-    st.download_button(
-        "Download as JSON",
-        json.dumps(record, ensure_ascii=False, indent=1),
-        "answer.json",
-        "application/json",
-        icon=":material/download:",
-        on_click="ignore",
-    )
 
 
 def draw_compare_button(message: Message) -> None:

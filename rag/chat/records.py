@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-NOT_COMPARED = ("prompt",)
-"""It differs in what the other fields say already."""
+NOT_COMPARED = ("prompt", "confidence")
+"""The one says what the other fields say, the other made nothing."""
 
 
 def differences(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[tuple[str, str, str]]:

@@ -112,12 +112,19 @@ def links(app: AppTest, kind: str) -> list[Any]:
     return list(app.get(kind))
 
 
+def opened_about(app: AppTest, message: Message) -> AppTest:
+    """The dialog about an answer."""
+    open_chat(app, message)
+    app.button(key=f"about-{message.id}").click().run()
+    return app
+
+
 # --- sentences ---------------------------------------------------------------------------------------------------
 
 
 def test_sentences_show_what_supports_them_and_that_nothing_does(app: AppTest, services: Rehearsal) -> None:
     message = about_the_pier(services)
-    shown = texts(open_chat(app, message))
+    shown = texts(opened_about(app, message))
     link = f"#source-{message.conversation_id}-{message.id}-0"
     assert f'{LONG} :green-badge[[\u00a01\u00a0]({link} "pier\\.md")] It was' in shown
     assert f"{REPAIRED} :orange-badge[:material/help: not in the passages]" in shown
@@ -130,7 +137,7 @@ def test_how_good_the_check_is_stands_beside_it(
 ) -> None:
     measured = SimpleNamespace(precision=0.914, recall=0.8, sentences=1234)
     monkeypatch.setattr(support, "MEASURED", measured, raising=False)
-    shown = texts(open_chat(app, about_the_pier(services)))
+    shown = texts(opened_about(app, about_the_pier(services)))
     assert "1 of 2 sentences supported by a passage." in shown
     assert "On 1,234 labelled sentences 91% of those marked as supported were, and 80% of those" in shown
 
@@ -322,7 +329,7 @@ SHARES = (
 
 
 def test_the_ledger_says_what_filled_the_window_and_what_did_not_fit(app: AppTest, services: Rehearsal) -> None:
-    shown = texts(open_chat(app, answer(services, LONG, ledger=Ledger(SHARES, window=2000))))
+    shown = texts(opened_about(app, answer(services, LONG, ledger=Ledger(SHARES, window=2000))))
     assert "About 876 of 2,000 tokens, 44% of its window" in shown
     for part in ("instructions: 100", "2 passages: 500", "question: 20", "room for the answer: 256", "free: 1,124"):
         assert f"{part} tokens" in shown
@@ -332,18 +339,18 @@ def test_the_ledger_says_what_filled_the_window_and_what_did_not_fit(app: AppTes
 
 
 def test_a_ledger_that_is_exact_and_one_without_a_window(app: AppTest, services: Rehearsal) -> None:
-    exact = texts(open_chat(app, answer(services, LONG, ledger=Ledger(SHARES, window=2000, exact=True))))
+    exact = texts(opened_about(app, answer(services, LONG, ledger=Ledger(SHARES, window=2000, exact=True))))
     assert "876 of 2,000 tokens" in exact
     assert "About 876" not in exact
     assert "Estimated" not in exact
-    unknown = texts(open_chat(app, answer(services, LONG, ledger=Ledger(SHARES))))
+    unknown = texts(opened_about(app, answer(services, LONG, ledger=Ledger(SHARES))))
     assert "About 876 tokens; how many the model can take is not known" in unknown
     assert "free:" not in unknown
 
 
-def test_an_answer_about_which_nothing_is_known_has_no_popover(app: AppTest, services: Rehearsal) -> None:
+def test_what_is_not_known_of_an_answer_is_not_told(app: AppTest, services: Rehearsal) -> None:
     usage, timings = Usage(100, 50), Timings(first_token_s=0.5, total_s=2.5)
-    shown = texts(open_chat(app, answer(services, LONG, usage=usage, timings=timings)))
+    shown = texts(opened_about(app, answer(services, LONG, usage=usage, timings=timings)))
     assert "25 tokens/s" in shown
     assert "What the model was given" not in shown
 
