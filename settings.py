@@ -67,6 +67,8 @@ class Settings(EnvironmentSettings):
     max_upload_mb: Annotated[int, Field(validation_alias="GESTALT_MAX_UPLOAD_MB", ge=1)] = 200
     passages: Annotated[int, Field(validation_alias="GESTALT_PASSAGES", ge=1, le=50)] = 4
     """Passages retrieved for a question (k)."""
+    support_model: Annotated[str, Field(validation_alias="GESTALT_SUPPORT_MODEL")] = ""
+    """A cross-encoder for natural language inference that judges sentences of answers too; empty for none."""
     retrieval: Annotated[dict[str, Any], Field(validation_alias="GESTALT_RETRIEVAL")] = {}
     """Steps of retrieval that are not at their defaults, by name: a `rag.schema.RetrievalOptions`."""
     condense: Annotated[bool, Field(validation_alias="GESTALT_CONDENSE")] = False

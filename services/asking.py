@@ -7,14 +7,15 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 from backends.base import GenerationOptions
 from backends.manager import ModelManager
 from errors import BackendError, ConfigurationError
-from rag.chat.citations import Embed
+from rag.chat.citations import Embed, Entails
 from rag.chat.conversations import Conversations
+from rag.chat.entailment import Entailment
 from rag.chat.turn import Answerer, Question
 from rag.chat.turns import Turn, Turns
 from rag.documents.library import DEFAULT_COLLECTION, Library
@@ -164,6 +165,7 @@ class Asking:
                 "retrieval": asdict(ask.retrieval or self._searching.options),
             },
             embed=self._embed_sentences(),
+            entails=self._entails,
         )
 
     def _retrieve(
@@ -192,6 +194,12 @@ class Asking:
 
     def _is_being_read(self, owner: str, collection: CollectionRecord) -> bool:
         return any(state.is_open for state, number in self._library.counts(owner, collection.id).items() if number)
+
+    @cached_property
+    def _entails(self) -> Entails | None:
+        """The model that judges sentences too, where the settings name one; its weights load on first use."""
+        name = self._settings.support_model
+        return Entailment(name, self._settings.device) if name else None
 
     def _embed_sentences(self) -> Embed | None:
         """What the check of an answer embeds with, whatever model a collection has: it was measured with this one."""

@@ -1,0 +1,161 @@
+"""The chat page in a real browser: a long conversation, an idle tab, many tabs that follow answers. JSON lines.
+
+    python -m bench.pages [--messages 500] [--tabs 1,4,8,16]
+
+The model is a stub that says a word every 50 ms. Figures are the server's CPU time, as the browser's own depends on
+how many tabs one machine draws; opening a page is the time of the wall, server and browser on the same cores.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import tempfile
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import psutil
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+from rag.chat.conversations import Conversations
+from rag.db import Database
+from rag.schema import LOCAL_OWNER, Finish, Message, Passage, Role
+from tests.e2e.conftest import App
+from tests.stubs.openai_server import OpenAIStub
+
+TEXT = "The pier at Gannet Holm is **62 metres** long, and was repaired by Leo Marsh.\n\n- first\n- second\n\n`code`"
+PASSAGES = [Passage(f"d:{n}", "d", "pier.md", n, TEXT * 5, 0, 500, 1.0, 0.5, 2.0) for n in range(1, 5)]
+OPENED, IDLE_S, FOLLOWED_S = 7, 20.0, 10.0
+WORDS, PACE_S = 1900, 0.05
+
+
+def emit(**figures: Any) -> None:
+    print(json.dumps({name: round(v, 3) if isinstance(v, float) else v for name, v in figures.items()}), flush=True)
+
+
+def write(data: Path, messages: int) -> str:
+    """A conversation of so many messages; its id."""
+    data.mkdir(parents=True, exist_ok=True)
+    database = Database(data / "gestalt.db")
+    conversations = Conversations(database)
+    chat = conversations.create(LOCAL_OWNER, f"{messages} messages")
+    for number in range(messages):
+        if number % 2:
+            answer = conversations.add(LOCAL_OWNER, chat, Role.ASSISTANT, TEXT, Finish.COMPLETE)
+            conversations.save(LOCAL_OWNER, _with_passages(answer))
+        else:
+            conversations.add(LOCAL_OWNER, chat, Role.USER, f"Question {number}?", Finish.COMPLETE)
+    database.close()
+    return chat
+
+
+def _with_passages(answer: Message) -> Message:
+    return replace(answer, passages=tuple(PASSAGES), model="tiny")
+
+
+def cpu(app: App) -> float:
+    assert app.process
+    times = psutil.Process(app.process.pid).cpu_times()
+    return float(times.user + times.system)
+
+
+def open_chat(page: Page, app: App, chat: str) -> float:
+    """Seconds until the last answer of a conversation is seen."""
+    started = time.perf_counter()
+    page.goto(f"{app.url}/?c={chat}")
+    expect(page.get_by_role("button", name="Answer again").last).to_be_visible()
+    return time.perf_counter() - started
+
+
+def long_conversations(browser: Browser, app: App, chats: dict[int, str]) -> None:
+    """Each conversation opened several times, in alternation."""
+    seconds: dict[int, list[float]] = {messages: [] for messages in chats}
+    used: dict[int, list[float]] = {messages: [] for messages in chats}
+    for turn in range(OPENED):
+        for messages, chat in chats.items():
+            page = browser.new_page()
+            before = cpu(app)
+            took = open_chat(page, app, chat)
+            page.wait_for_timeout(500)
+            if turn:  # the first one warms the server up
+                seconds[messages].append(took)
+                used[messages].append(cpu(app) - before)
+            page.close()
+    for messages in chats:
+        emit(
+            what="open",
+            messages=messages,
+            seconds=statistics.median(seconds[messages]),
+            server_cpu_seconds=statistics.median(used[messages]),
+        )
+
+
+def idle(browser: Browser, app: App, chat: str) -> None:
+    page = browser.new_page()
+    open_chat(page, app, chat)
+    page.wait_for_timeout(3000)
+    before = cpu(app)
+    page.wait_for_timeout(1000 * IDLE_S)
+    with_tab = cpu(app) - before
+    page.close()
+    time.sleep(3)
+    before = cpu(app)
+    time.sleep(IDLE_S)
+    emit(what="idle", cpu_share_with_a_tab=with_tab / IDLE_S, cpu_share_without=(cpu(app) - before) / IDLE_S)
+
+
+def followed(browser: Browser, app: App, tabs: int) -> None:
+    """Tabs that all follow an answer of their own, at 20 words a second."""
+    pages = [browser.new_page() for _ in range(tabs)]
+    for page in pages:
+        page.goto(app.url)
+        box = page.get_by_role("textbox", name="Ask your documents")
+        box.fill("How long is the pier at Gannet Holm?")
+        box.press("Enter")
+    for page in pages:
+        expect(page.get_by_role("button", name="Stop")).to_be_visible(timeout=60_000)
+    before, started = cpu(app), time.perf_counter()
+    time.sleep(FOLLOWED_S)
+    share = (cpu(app) - before) / (time.perf_counter() - started)
+    for page in pages:
+        page.get_by_role("button", name="Stop").click()
+        expect(page.get_by_role("button", name="Answer again")).to_be_visible(timeout=60_000)
+        page.close()
+    emit(what="follow", tabs=tabs, server_cpu_share=share, each=share / tabs)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--messages", type=int, default=500)
+    parser.add_argument("--tabs", default="1,4,8,16")
+    options = parser.parse_args()
+    expect.set_options(timeout=30_000)
+    words = [f"word{number} " for number in range(WORDS)]
+    with tempfile.TemporaryDirectory() as folder, OpenAIStub(models=("tiny",), max_model_len=9000) as stub:
+        stub.said, stub.pace = words, PACE_S
+        data = Path(folder) / "data"
+        chats = {messages: write(data, messages) for messages in (20, options.messages)}
+        app = App(
+            data,
+            VLLM_BASE_URL=stub.url,
+            GESTALT_BACKEND="vllm",
+            GESTALT_STRICT="false",
+            GESTALT_MAX_NEW_TOKENS=str(WORDS),
+        )
+        app.start()
+        try:
+            with sync_playwright() as playwright:
+                browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=["--no-sandbox"])
+                long_conversations(browser, app, chats)
+                idle(browser, app, chats[options.messages])
+                for tabs in options.tabs.split(","):
+                    followed(browser, app, int(tabs))
+        finally:
+            app.kill()
+
+
+if __name__ == "__main__":
+    main()
