@@ -16,13 +16,14 @@ LONGEST_REASON = 500
 """Characters."""
 
 
-def draw(message: Message, asked: str = "", *, busy: bool = False) -> None:
+def draw(message: Message, asked: str = "", *, busy: bool = False, latest: bool = True) -> None:
     """A stored message.
 
     Args:
         message: it.
         asked: the question that an answer answers.
         busy: the conversation is being answered, so that nothing can be asked in the place of this message.
+        latest: it is the last one of its conversation.
     """
     with st.chat_message(message.role.value, avatar=AVATARS[message.role]):
         if message.role is Role.USER:
@@ -43,7 +44,7 @@ def draw(message: Message, asked: str = "", *, busy: bool = False) -> None:
             st.caption(f":material/info: {text.literal(note)}")
         sources.row(message)
         label = "Nearest passages" if message.refused else f"Sources ({len(message.passages)} passages)"
-        sources.draw(message, label=label)
+        sources.draw(message, label=label, latest=latest)
         if not busy or message.text:
             _foot(message, asked, busy)
 
@@ -80,8 +81,7 @@ def _foot(message: Message, asked: str, busy: bool) -> None:
             versions.draw_again(message)
         versions.draw_compare_button(message)
         if message.text:
-            with st.popover("Copy", type="tertiary", icon=":material/content_copy:", key=f"copy-{message.id}"):
-                st.code(message.text, language=None, wrap_lines=True)
+            _copy(message)
             about.draw(message)
         if asked:
             st.page_link(
@@ -100,6 +100,14 @@ def _foot(message: Message, asked: str, busy: bool) -> None:
             on_change=errors.guarded(_rate),
             args=(message.id,),
         )
+
+
+def _copy(message: Message) -> None:
+    """The text as it was written, beside a button that copies it; sent to the browser when it is asked for."""
+    icon = ":material/content_copy:"
+    with st.popover("Copy", type="tertiary", icon=icon, key=f"copy-{message.id}", on_change="rerun") as box:
+        if box.open:
+            st.code(message.text, language=None, wrap_lines=True)
 
 
 def _rate(message_id: str) -> None:

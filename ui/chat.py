@@ -106,7 +106,7 @@ def _conversation(services: Services, conversation: str) -> None:
         if message.role is Role.USER:
             asked = message.text
         if message.finish is not Finish.RUNNING:
-            answer.draw(message, asked, busy=busy)
+            answer.draw(message, asked, busy=busy, latest=message is messages[-1])
         elif services.turns.get(owner(), message.id):
             answer.draw_running(services, message)
         else:

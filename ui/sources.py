@@ -31,8 +31,11 @@ def row(message: Message) -> None:
             )
 
 
-def draw(message: Message, *, label: str) -> None:
-    """All passages of an answer in one expander; those that hold a cited span come first."""
+def draw(message: Message, *, label: str, latest: bool) -> None:
+    """All passages of an answer in one expander; those that hold a cited span come first.
+
+    Of all answers but the latest they are sent to the browser when they are asked for.
+    """
     places = passage_view.places(message)
     first: dict[int, tuple[int, Place]] = {}
     for index, place in enumerate(places):
@@ -40,7 +43,13 @@ def draw(message: Message, *, label: str) -> None:
     # A chat that stands at its end stays there when it grows: without a height of its own the box would open on its
     # last passage.
     if places:
-        with st.expander(label, icon=":material/menu_book:"), st.container(height=HEIGHT, border=False):
+        if latest:
+            box = st.expander(label, icon=":material/menu_book:")
+        else:
+            box = st.expander(label, icon=":material/menu_book:", key=f"sources-{message.id}", on_change="rerun")
+            if not box.open:
+                return
+        with box, st.container(height=HEIGHT, border=False):
             for number, (index, place) in first.items():
                 _head(place)
                 st.button(
