@@ -12,6 +12,8 @@ from ui.app import owner
 AVATARS = {Role.USER: ":material/person:", Role.ASSISTANT: ":material/auto_stories:"}
 POLL_S = 0.3
 """Seconds between two drawings of a running answer: a few messages a second, not one a token."""
+WAITING = 48
+"""Pixels that are kept for the first words."""
 LONGEST_REASON = 500
 """Characters."""
 
@@ -130,6 +132,7 @@ def draw_running(services: Services, message: Message) -> None:
             found = turn.retrieval
             if found is None:
                 st.markdown(":shimmer[Searching your documents …]")
+                st.skeleton(height=WAITING)
             else:
                 if turn.text:
                     checked = turn.checked
@@ -138,6 +141,7 @@ def draw_running(services: Services, message: Message) -> None:
                 else:
                     loading = services.manager.status(message.backend, message.model).progress
                     st.markdown(f":shimmer[{text.literal(loading.text) if loading else 'Reading the passages …'}]")
+                    st.skeleton(height=WAITING)
                 sources.draw_found(found.passages)
             st.button(
                 "Stop",
