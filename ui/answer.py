@@ -34,7 +34,7 @@ def draw(message: Message, asked: str = "", *, busy: bool = False, latest: bool 
         if message.text:
             st.markdown(text.answer(chips.marked(message)))
         if message.finish is Finish.STOPPED:
-            st.caption(":material/stop_circle: Stopped. What came so far is kept.")
+            st.caption(f":material/stop_circle: Stopped.{' What came so far is kept.' if message.text else ''}")
         if message.finish is Finish.RUNNING:
             errors.show("This answer was interrupted and could not be stored.", "Ask again.")
         if message.error:
@@ -45,7 +45,7 @@ def draw(message: Message, asked: str = "", *, busy: bool = False, latest: bool 
         for note in message.notes:
             st.caption(f":material/info: {text.literal(note)}")
         sources.row(message)
-        label = "Nearest passages" if message.refused else f"Sources ({len(message.passages)} passages)"
+        label = "Nearest passages" if message.refused else sources.title(message.passages)
         sources.draw(message, label=label, latest=latest)
         if not busy or message.text:
             _foot(message, asked, busy)
@@ -69,8 +69,8 @@ def _foot(message: Message, asked: str, busy: bool) -> None:
     if line := about.figures(message):
         st.caption(line)
     rating = None
+    versions.walk(message)
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
-        versions.walk(message)
         if message.text:
             rating = st.feedback(
                 "thumbs",

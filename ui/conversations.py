@@ -71,14 +71,16 @@ def _list_more() -> None:
 def _entry(conversation: ConversationRecord) -> None:
     here = conversation.id == st.query_params.get("c")
     icon = ":material/keep:" if conversation.pinned else ":material/chat_bubble_outline:"
+    title = text.literal(text.short(conversation.title, 34))
     if st.button(
-        text.literal(text.short(conversation.title, 34)),
+        f"**{title}**" if here else title,
         key=f"open-{conversation.id}",
         type="tertiary",
         icon=":material/chat_bubble:" if here else icon,
         wrap=False,
         help=text.literal(conversation.title) if len(conversation.title) > 34 else None,
     ):
+        st.session_state[_DELETED] = None
         st.switch_page(CHAT_PAGE, query_params={"c": conversation.id})
 
 
@@ -108,8 +110,8 @@ def _undo(services: Services) -> None:
     deleted: ConversationRecord | None = st.session_state.get(_DELETED)
     if deleted is None:
         return
-    with st.container(border=True):
-        st.caption(f"Deleted “{text.literal(text.short(deleted.title, 30))}”.")
+    with st.container(horizontal=True, vertical_alignment="center", wrap=False):
+        st.caption(f"Deleted “{text.literal(text.short(deleted.title, 24))}”.")
         st.button(
             "Undo",
             key="undo_delete",

@@ -29,14 +29,13 @@ def draw(services: Services) -> None:
             help="Settings, instructions, model and collections by name.",
         )
     with st.popover("Save as preset", icon=":material/bookmark_add:", width="stretch", key="preset_box"):
-        name = st.text_input("Name", key="preset_name", max_chars=LONGEST_NAME, placeholder="Strict, in French")
+        st.text_input("Name", key="preset_name", max_chars=LONGEST_NAME, placeholder="Strict, in French")
         default = st.checkbox("New chats begin with it", key="preset_default")
         st.caption("Keeps the model, the collections and all settings as they are now.")
         st.button(
             "Save",
             key="preset_save",
             type="primary",
-            disabled=not name.strip(),
             on_click=errors.guarded(_save),
             args=(services, default),
         )

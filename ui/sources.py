@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import streamlit as st
 
 from rag.schema import Message, Passage
@@ -29,6 +31,11 @@ def row(message: Message) -> None:
                 on_click=passage_view.show,
                 args=(message.conversation_id, message.id, index),
             )
+
+
+def title(passages: Sequence[Passage]) -> str:
+    """What the box with the passages is called."""
+    return f"Sources ({len(passages)} passage{'' if len(passages) == 1 else 's'})"
 
 
 def draw(message: Message, *, label: str, latest: bool) -> None:
@@ -66,8 +73,7 @@ def draw(message: Message, *, label: str, latest: bool) -> None:
 def draw_found(passages: tuple[Passage, ...]) -> None:
     """The same of an answer that is being written."""
     if passages:
-        label = f"Sources ({len(passages)} passages)"
-        with st.expander(label, icon=":material/menu_book:"), st.container(height=HEIGHT, border=False):
+        with st.expander(title(passages), icon=":material/menu_book:"), st.container(height=HEIGHT, border=False):
             for number, passage in enumerate(passages, 1):
                 _head(Place(number, passage))
                 _passage(passage, [])

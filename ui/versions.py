@@ -22,21 +22,20 @@ def walk(message: Message) -> None:
     if not message.versions:
         return
     at, of = message.versions.index(message.id), len(message.versions)
-    show = errors.guarded(app.services().conversations.show)
-    with st.container(horizontal=True, vertical_alignment="center", gap="small", width="content", wrap=False):
-        for label, icon, step in (("Earlier version", "chevron_left", -1), ("Later version", "chevron_right", 1)):
+    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+        for label, icon, step in (("Earlier", "chevron_left", -1), ("Later", "chevron_right", 1)):
             if step > 0:
                 st.caption(f"{at + 1} / {of}", width="content")
-            st.button(
-                "",
+            if st.button(
+                label,
                 key=f"version-{step}-{message.id}",
                 icon=f":material/{icon}:",
                 type="tertiary",
-                help=label,
                 disabled=not 0 <= at + step < of,
-                on_click=show,
-                args=(owner(), message.versions[(at + step) % of]),
-            )
+            ):
+                # The whole page: an answer is walked from within a fragment.
+                app.services().conversations.show(owner(), message.versions[at + step])
+                st.rerun()
 
 
 # --- a question ---
@@ -50,11 +49,11 @@ def edited() -> str | None:
 def draw_edit_button(message: Message) -> None:
     """The way to put a question otherwise."""
     st.button(
-        "",
+        "Edit",
         key=f"edit-{message.id}",
         icon=":material/edit:",
         type="tertiary",
-        help="Edit the question and go on from there. This branch stays.",
+        help="Put the question otherwise and go on from there. This branch stays.",
         on_click=_edit,
         args=(message.id,),
     )
@@ -145,7 +144,7 @@ def _compare(versions: tuple[str, ...], this: str) -> None:
     right = this if this != versions[0] else versions[1]
     left = versions[versions.index(right) - 1]
     picked = []
-    for column, side, default in zip(st.columns(2), ("Left", "Right"), (left, right), strict=True):
+    for column, side, default in zip(st.columns(2), ("First", "Second"), (left, right), strict=True):
         with column:
             id_ = st.selectbox(
                 side,
@@ -161,5 +160,7 @@ def _compare(versions: tuple[str, ...], this: str) -> None:
     st.markdown("**What differed**" if rows else "Nothing differed in what made them.")
     if rows:
         st.dataframe(
-            pd.DataFrame(rows, columns=["", "Left", "Right"]), hide_index=True, alt="What differed between the answers"
+            pd.DataFrame(rows, columns=["", "First", "Second"]),
+            hide_index=True,
+            alt="What differed between the answers",
         )

@@ -8,6 +8,9 @@ from typing import Any
 NOT_COMPARED = ("prompt", "confidence")
 """The one says what the other fields say, the other made nothing."""
 
+SHORT = 12
+"""Characters of a commit or digest, as people compare them."""
+
 
 def differences(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     """`(name, in one, in the other)` of what is not the same; a dash where one lacks it."""
@@ -30,4 +33,4 @@ def _flat(record: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, st
                 ", ".join(str(each["passage"] if isinstance(each, Mapping) else each) for each in value),
             )
         else:
-            yield prefix + name, "" if value is None else str(value)
+            yield prefix + name, "" if value is None else str(value)[:SHORT] if name == "revision" else str(value)

@@ -71,7 +71,7 @@ def test_a_question_is_answered_and_shows_its_sources(app: AppTest, services: Re
     assert ":yellow-background[" in shown
     assert "parrot · first word after" in shown
     assert app.query_params["c"] == services.conversations.list(LOCAL_OWNER)[0].id
-    assert button(app, "How long is the pier at Gannet Ho…")
+    assert button(app, "**How long is the pier at Gannet Ho…**")
     button(app, "New chat").click().run()
     assert app.title[0].value == "Ask your own documents"
 

@@ -14,6 +14,7 @@ from errors import ConfigurationError
 from rag.chat import export
 from rag.chat.conversations import Conversations, title_of
 from rag.chat.presets import Presets
+from rag.chat.records import differences
 from rag.db import Database, now
 from rag.schema import Citation, Finish, Message, Passage, Preset, Role, Timings, Usage
 
@@ -235,3 +236,15 @@ def test_presets_are_kept_by_name_and_one_may_be_the_default(conversations: Conv
     assert len(presets.list("bob")) == 1
     with pytest.raises(ConfigurationError):
         presets.save("ann", "  ", {})
+
+
+def test_two_records_are_compared_by_what_differs() -> None:
+    one = {"model": "owl", "options": {"seed": None, "top_k": 4}, "passages": [{"passage": "a.pdf", "sha256": "1"}]}
+    other = {"model": "wren", "options": {"seed": 1, "top_k": 4}, "revision": "0123456789abcdef", "prompt": ["x"]}
+    assert differences(one, other) == [
+        ("model", "owl", "wren"),
+        ("options.seed", "", "1"),
+        ("passages", "a.pdf", "-"),
+        ("revision", "-", "0123456789ab"),
+    ]
+    assert differences(one, one) == []
