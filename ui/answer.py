@@ -55,7 +55,7 @@ def _question(message: Message, *, busy: bool) -> None:
     if versions.edited() == message.id and not busy:
         versions.draw_edit(message)
         return
-    with st.container(horizontal=True, gap="small"):
+    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
         st.markdown(text.literal(message.text), width="stretch")
         if not busy:
             versions.draw_edit_button(message)
@@ -81,7 +81,6 @@ def _foot(message: Message, asked: str, busy: bool) -> None:
             )
         if not busy:
             versions.draw_again(message)
-        versions.draw_compare_button(message)
         if message.text:
             _copy(message)
             about.draw(message)

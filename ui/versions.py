@@ -7,7 +7,7 @@ import streamlit as st
 
 from errors import AppError
 from rag.chat.records import differences
-from rag.schema import Message
+from rag.schema import Message, Role
 from services import Services
 from ui import app, choices, dialogs, errors, text
 from ui.app import owner
@@ -36,6 +36,8 @@ def walk(message: Message) -> None:
                 # The whole page: an answer is walked from within a fragment.
                 app.services().conversations.show(owner(), message.versions[at + step])
                 st.rerun()
+        if message.role is Role.ASSISTANT:
+            _draw_compare_button(message)
 
 
 # --- a question ---
@@ -126,10 +128,7 @@ def _models(services: Services) -> dict[tuple[str, str], str]:
     }
 
 
-def draw_compare_button(message: Message) -> None:
-    """The way to two answers side by side, where there are two."""
-    if not message.versions:
-        return
+def _draw_compare_button(message: Message) -> None:
     if st.button("Compare answers", key=f"compare-{message.id}", type="tertiary", icon=":material/compare_arrows:"):
         dialogs.ask(_compare, message.versions, message.id)
         st.rerun()

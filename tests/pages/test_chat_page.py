@@ -308,3 +308,13 @@ def test_files_alone_wait_for_a_question(app: AppTest, services: Rehearsal) -> N
     [chat] = services.conversations.list(LOCAL_OWNER)
     assert chat.title == "About empty.md"
     assert services.conversations.messages(LOCAL_OWNER, chat.id) == ()
+
+
+def test_sources_of_older_answers_come_when_they_are_asked_for(app: AppTest, services: Rehearsal) -> None:
+    app.run()
+    first = ask(app, services, QUESTION, LONG)
+    ask(app, services, "Who repaired the pier?", "Leo Marsh.")
+    assert f"passage-{first.id}-1" not in {each.key for each in app.button}
+    app.session_state[f"sources-{first.id}"] = True
+    app.run()
+    assert f"passage-{first.id}-1" in {each.key for each in app.button}

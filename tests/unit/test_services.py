@@ -394,3 +394,12 @@ def test_a_model_that_judges_sentences_too_is_one_of_the_settings(services: Rehe
     assert "_entails" in services.asking.__dict__
     assert message.finish is Finish.COMPLETE, "what is wrong with the check harms no answer"
     assert message.text == "The pier at Gannet Holm is 62 metres long."
+
+
+def test_a_small_model_is_not_asked_to_condense(services: Rehearsal, monkeypatch: pytest.MonkeyPatch) -> None:
+    services.put_pier()
+    monkeypatch.setattr(services.backend, "load", lambda model, report: Loaded(parameters=135_000_000))
+    services.script.enqueue("It is 62 metres long.").enqueue("Leo Marsh.")
+    first = finish(services, Ask(QUESTION))
+    finish(services, Ask("Who repaired it?", conversation_id=first.conversation_id, condense=True))
+    assert len(services.script.prompts) == 2, "one a question"
