@@ -12,6 +12,8 @@ from ui.app import owner
 AVATARS = {Role.USER: ":material/person:", Role.ASSISTANT: ":material/auto_stories:"}
 POLL_S = 0.3
 """Seconds between two drawings of a running answer: a few messages a second, not one a token."""
+MOST_DRAWINGS = 30
+"""A second, of all running answers together: with many of them each is drawn less often."""
 WAITING = 48
 """Pixels that are kept for the first words."""
 LONGEST_REASON = 500
@@ -121,7 +123,7 @@ def _rate(message_id: str) -> None:
 def draw_running(services: Services, message: Message) -> None:
     """The answer that is being written, drawn a few times a second until it is done."""
 
-    @st.fragment(run_every=POLL_S)
+    @st.fragment(run_every=max(POLL_S, len(services.turns) / MOST_DRAWINGS))
     @errors.guarded
     def live() -> None:
         turn = services.turns.get(owner(), message.id)

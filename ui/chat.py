@@ -20,7 +20,7 @@ EACH_PARAGRAPH = """<style>
 [data-testid=stChatMessage] :is(p, li, td, th, h1, h2, h3) { unicode-bidi: plaintext; text-align: start }
 </style>"""
 """Arabic and Hebrew from right to left, as their letters say: nothing in Streamlit or its theme does that."""
-AT_FIRST, MORE = 20, 60
+AT_FIRST, MORE = 10, 40
 """Messages that are drawn: of a long conversation the last ones, and as many more as are asked for."""
 
 

@@ -154,6 +154,10 @@ class Turns:
         """Run what asks a model outside of a turn: providers keep connections that belong to one loop."""
         return asyncio.run_coroutine_threadsafe(work, self._loop)
 
+    def __len__(self) -> int:
+        """How many are running."""
+        return len(self._turns)
+
     def get(self, owner: str, message_id: str) -> Turn | None:
         """The running turn that writes this message; None when it is over."""
         turn = self._turns.get(message_id)

@@ -371,12 +371,12 @@ def test_by_keyboard_from_question_to_question(app: App, page: Page) -> None:
 def test_a_long_conversation_shows_its_end_and_more_on_demand(app: App, page: Page, talk: tuple[Path, str]) -> None:
     page.goto(f"{app.url}/?c={talk[1]}")
     messages = page.get_by_test_id("stChatMessage")
-    expect(messages).to_have_count(20)
+    expect(messages).to_have_count(10)
     expect(messages.first).to_contain_text("Question 241?")
-    page.get_by_role("button", name="Show earlier messages (480)").click()
+    page.get_by_role("button", name="Show earlier messages (490)").click()
     expect(messages).to_have_count(80)
     expect(messages.first).to_contain_text("Question 211?")
-    expect(page.get_by_role("button", name="Show earlier messages (420)")).to_be_visible()
+    expect(page.get_by_role("button", name="Show earlier messages (450)")).to_be_visible()
 
 
 # --- how it looks, and for whom ---

@@ -215,8 +215,10 @@ def test_of_a_long_chat_the_last_messages_are_drawn(app: AppTest, services: Rehe
         services.conversations.add(LOCAL_OWNER, chat, role, f"message {number}", Finish.COMPLETE)
     app.query_params["c"] = chat
     app.run()
-    assert len(app.chat_message) == 20
-    label(app, "Show earlier messages (40)").click().run()
+    assert len(app.chat_message) == 10
+    label(app, "Show earlier messages (50)").click().run()
+    assert len(app.chat_message) == 50
+    label(app, "Show earlier messages (10)").click().run()
     assert len(app.chat_message) == 60
     assert not [each for each in labels(app) if each.startswith("Show earlier")]
 

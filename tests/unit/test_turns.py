@@ -563,6 +563,7 @@ def test_everything_that_answers_in_a_conversation_is_stopped(
     question = ask("It is ", Event())
     message, turn = turns.start(question)
     assert turns.running("ann", message.conversation_id)
+    assert len(turns) == 1
     turns.cancel_all("bob", message.conversation_id)
     wait_for(lambda: turn.text.startswith("It is"))
     turns.cancel_all("ann", message.conversation_id)
