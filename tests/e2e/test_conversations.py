@@ -372,10 +372,10 @@ def test_a_long_conversation_shows_its_end_and_more_on_demand(app: App, page: Pa
     page.goto(f"{app.url}/?c={talk[1]}")
     messages = page.get_by_test_id("stChatMessage")
     expect(messages).to_have_count(10)
-    expect(messages.first).to_contain_text("Question 241?")
+    expect(messages.first).to_contain_text("Question 246?")
     page.get_by_role("button", name="Show earlier messages (490)").click()
-    expect(messages).to_have_count(80)
-    expect(messages.first).to_contain_text("Question 211?")
+    expect(messages).to_have_count(50)
+    expect(messages.first).to_contain_text("Question 226?")
     expect(page.get_by_role("button", name="Show earlier messages (450)")).to_be_visible()
 
 
