@@ -5,6 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from rag.index.diagnosis import Diagnosis, Finding
+from rag.index.lexical import question_terms
 from rag.schema import Passage, Retrieval, RetrievalOptions
 from services import Services
 from ui import collections, refusal, steps, text
@@ -40,7 +41,7 @@ def draw(services: Services) -> None:
         found = services.searching.retrieve(owner(), question, k=SHOWN, collections=names, options=options)
     _verdict(services, found)
     for number, passage in enumerate(found.passages, 1):
-        _passage(number, passage, shown=number <= state["passages"])
+        _passage(number, passage, question, shown=number <= state["passages"])
     st.divider()
     _why(services, question, options)
     refusal.draw(services)
@@ -68,7 +69,7 @@ def _verdict(services: Services, found: Retrieval) -> None:
         st.caption(f"{len(found.passages)} passages in {milliseconds}, best first.")
 
 
-def _passage(number: int, passage: Passage, *, shown: bool) -> None:
+def _passage(number: int, passage: Passage, question: str, *, shown: bool) -> None:
     with st.container(border=True):
         with st.container(horizontal=True, vertical_alignment="center"):
             st.markdown(f"**{number} · {text.literal(passage.place)}**")
@@ -76,7 +77,7 @@ def _passage(number: int, passage: Passage, *, shown: bool) -> None:
                 st.badge("shown to the model", icon=":material/check:", color="green")
         if passage.heading:
             st.caption(text.literal(passage.heading))
-        st.markdown(text.literal(text.short(passage.text, SHORT)))
+        st.markdown(text.literal(text.excerpt(passage.text, question_terms(question)[0], SHORT)))
         if len(passage.text) > SHORT:
             with st.expander("The whole passage"):
                 st.markdown(text.literal(passage.text))

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 _SPECIAL = re.compile(r"([\\`*_{}\[\]()#+\-.!|<>~$:&^=@/])")
+BEFORE = 40
+"""Characters of an excerpt before the first word that it is there for."""
 _PRICE = re.compile(r"(?<!\\)\$(?=\d)")
 
 
@@ -39,6 +41,16 @@ def _lines(text: str) -> list[str]:
 def short(text: str, length: int) -> str:
     """`text` in at most `length` characters."""
     return text if len(text) <= length else f"{text[: length - 1].rstrip()}…"
+
+
+def excerpt(text: str, words: Collection[str], length: int) -> str:
+    """The part of `text`, about `length` characters long, that has most of `words`; its beginning where none has more."""
+    lower = text.lower()
+    starts = sorted({0, *(at.start() for word in words for at in re.finditer(re.escape(word), lower))})
+    best = max(starts, key=lambda start: sum(word in lower[start : start + length] for word in words))
+    # A few words before it, whole ones.
+    start = lower.rfind(" ", 0, max(0, best - BEFORE)) + 1 if best > BEFORE else 0
+    return f"{'…' if start else ''}{short(text[start:], length + BEFORE)}"
 
 
 def answer(text: str) -> str:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
-from ui.text import answer, highlighted, literal, short
+from ui.text import answer, excerpt, highlighted, literal, short
 
 
 def drawn(markdown: str) -> str:
@@ -73,3 +73,19 @@ def test_short() -> None:
 def test_a_picture_in_an_answer_stays_text() -> None:
     [line] = MarkdownIt().parseInline(answer("![x](http://spy/?q=1)"))
     assert "image" not in {token.type for token in line.children or []}
+
+
+def test_an_excerpt_is_of_where_most_of_the_words_stand() -> None:
+    text = (
+        "The key is old. "
+        + "Nothing of note happened. " * 20
+        + "The spare key of the shed hangs behind the beehive. "
+        + "x " * 200
+    )
+    shown = excerpt(text, ["spare", "key", "shed"], 80)
+    assert shown.startswith("…")
+    assert "The spare key of the shed hangs behind the beehive." in shown
+    assert len(shown) <= 130
+    assert excerpt(text, ["zebra"], 80) == short(text, 120)
+    assert excerpt("A key.", ["key"], 80) == "A key."
+    assert excerpt("", ["key"], 80) == ""
