@@ -44,7 +44,7 @@ def short(text: str, length: int) -> str:
 
 
 def excerpt(text: str, words: Collection[str], length: int) -> str:
-    """The part of `text`, about `length` characters long, that has most of `words`; its beginning where none has more."""
+    """About `length` characters of `text` that have most of `words`; its beginning where no others have more."""
     lower = text.lower()
     starts = sorted({0, *(at.start() for word in words for at in re.finditer(re.escape(word), lower))})
     best = max(starts, key=lambda start: sum(word in lower[start : start + length] for word in words))
