@@ -2,7 +2,7 @@
 
     python -m bench.pages [--messages 500] [--tabs 1,8,16]
 
-The model is a stub that says a word every 50 ms. Figures are the server's CPU time, as the browser's own depends on
+The model is a stub that says a word every 100 ms. Figures are the server's CPU time, as the browser's own depends on
 how many tabs one machine draws; opening a page is the time of the wall, server and browser on the same cores.
 """
 
@@ -32,7 +32,7 @@ from tests.stubs.openai_server import OpenAIStub
 TEXT = "The pier at Gannet Holm is **62 metres** long, and was repaired by Leo Marsh.\n\n- first\n- second\n\n`code`"
 PASSAGES = [Passage(f"d:{n}", "d", "pier.md", n, TEXT * 5, 0, 500, 1.0, 0.5, 2.0) for n in range(1, 5)]
 OPENED, IDLE_S, FOLLOWED_S = 7, 20.0, 10.0
-WORDS, PACE_S = 1900, 0.05
+WORDS, PACE_S = 1900, 0.1
 
 
 def emit(**figures: Any) -> None:
@@ -138,7 +138,7 @@ def idle(browser: Browser, app: App, chat: str) -> None:
 
 
 def followed(browser: Browser, app: App, tabs: int) -> None:
-    """Tabs that all follow an answer of their own, at 20 words a second."""
+    """Tabs that all follow an answer of their own, at 10 words a second."""
     pages = [browser.new_page() for _ in range(tabs)]
     for page in pages:
         page.goto(app.url)
@@ -158,6 +158,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--messages", type=int, default=500)
     parser.add_argument("--tabs", default="1,8,16")
+    parser.add_argument("--only-follow", action="store_true", help="leave out opening and the idle tab")
     options = parser.parse_args()
     expect.set_options(timeout=30_000)
     words = [f"word{number} " for number in range(WORDS)]
@@ -178,8 +179,9 @@ def main() -> None:
                 browser = playwright.chromium.launch(
                     executable_path=shutil.which("chromium") or shutil.which("google-chrome"), args=["--no-sandbox"]
                 )
-                long_conversations(browser, app, chats)
-                idle(browser, app, chats[options.messages])
+                if not options.only_follow:
+                    long_conversations(browser, app, chats)
+                    idle(browser, app, chats[options.messages])
                 for tabs in options.tabs.split(","):
                     followed(browser, app, int(tabs))
         finally:

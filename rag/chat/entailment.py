@@ -10,9 +10,8 @@ import threading
 from collections.abc import Sequence
 from typing import Any
 
-from accelerator import choose_device, load_torch
 from errors import ConfigurationError
-from rag.index.embedding_models import model_folder
+from rag.index.cross_encoder import load
 
 
 class Entailment:
@@ -38,23 +37,8 @@ class Entailment:
         return [float(row[self._label]) for row in rows]
 
     def _load(self) -> None:
-        folder = model_folder(self.name, self._setting)
-        load_torch()
-        device = choose_device(self._device)
-        from sentence_transformers import CrossEncoder
-
         hint = f"Name a CrossEncoder for natural language inference in {self._setting}, or leave it empty."
-        try:
-            model = CrossEncoder(
-                str(folder),
-                device=device,
-                trust_remote_code=False,
-                local_files_only=True,
-                model_kwargs={"use_safetensors": True},
-            )
-        except (OSError, ValueError, RuntimeError) as error:
-            reason = str(error).splitlines()[0][:200]
-            raise ConfigurationError(f"The model {self.name} cannot be loaded: {reason}", hint) from error
+        model = load(self.name, self._device, setting=self._setting, hint=hint)
         labels = {str(name).casefold(): int(at) for at, name in (model.config.id2label or {}).items()}
         if "entailment" not in labels or len(labels) < 2:
             raise ConfigurationError(f"{self.name} has no label “entailment”.", hint)

@@ -10,9 +10,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from accelerator import choose_device, load_torch
 from errors import ConfigurationError
-from rag.index.embedding_models import model_folder
+from rag.index.cross_encoder import load
 from rag.schema import Passage
 
 
@@ -45,22 +44,6 @@ class Reranker:
 
     def _loaded(self) -> Any:
         if self._model is None:
-            folder = model_folder(self.name, "GESTALT_RETRIEVAL")
-            load_torch()
-            device = choose_device(self._device)
-            from sentence_transformers import CrossEncoder
-
-            try:
-                self._model = CrossEncoder(
-                    str(folder),
-                    device=device,
-                    trust_remote_code=False,
-                    local_files_only=True,
-                    model_kwargs={"use_safetensors": True},
-                )
-            except (OSError, ValueError, RuntimeError) as error:
-                raise ConfigurationError(
-                    f"The reranker {self.name} cannot be loaded: {str(error).splitlines()[0][:200]}",
-                    "Name a sentence-transformers CrossEncoder, by id or folder, or leave the reranker out.",
-                ) from error
+            hint = "Name a sentence-transformers CrossEncoder, by id or folder, or leave the reranker out."
+            self._model = load(self.name, self._device, setting="GESTALT_RETRIEVAL", hint=hint)
         return self._model

@@ -1,0 +1,39 @@
+"""A sentence-transformers CrossEncoder from a folder or the cache, read with nothing but safetensors."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from accelerator import choose_device, load_torch
+from errors import ConfigurationError
+from rag.index.embedding_models import model_folder
+
+
+def load(name: str, device: str, *, setting: str, hint: str) -> Any:
+    """The model called `name`.
+
+    Args:
+        name: id or folder.
+        device: as in the settings.
+        setting: where it is named, for the sentence of an error.
+        hint: what to do where it cannot be loaded.
+
+    Raises:
+        ConfigurationError: it cannot be had.
+    """
+    folder = model_folder(name, setting)
+    load_torch()
+    device = choose_device(device)
+    from sentence_transformers import CrossEncoder
+
+    try:
+        return CrossEncoder(
+            str(folder),
+            device=device,
+            trust_remote_code=False,
+            local_files_only=True,
+            model_kwargs={"use_safetensors": True},
+        )
+    except (OSError, ValueError, RuntimeError) as error:
+        reason = str(error).splitlines()[0][:200]
+        raise ConfigurationError(f"The model {name} cannot be loaded: {reason}", hint) from error
