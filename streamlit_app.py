@@ -1,5 +1,5 @@
 """The web application: `streamlit run streamlit_app.py`."""
 
-from ui import frame
+import streamlit as st
 
-frame.draw()
+app = st.App("ui/main.py")

@@ -39,7 +39,7 @@ from rag.schema import LOCAL_OWNER, Message, Part, Passage
 from services import Services
 from services.asking import Ask
 from settings import Settings
-from ui.text import literal
+from ui.widgets.text import literal
 
 OPTIONS = GenerationOptions(max_new_tokens=128)
 NAIVE = (

@@ -21,7 +21,7 @@ import numpy as np
 
 from bench import evaluation_sets as sets
 from bench.evaluation_sets import Asked, QuestionSet
-from rag.evaluation.metrics import Column, figure
+from evaluation.metrics import Column, figure
 from rag.index.search import read_options
 from rag.schema import LOCAL_OWNER, Fusion, Passage, Retrieval, RetrievalOptions
 from services import Services

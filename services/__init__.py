@@ -14,6 +14,8 @@ from pathlib import Path
 
 from backends.base import Backend
 from backends.manager import ModelManager
+from evaluation.evaluations import Evaluations
+from evaluation.store import QuestionSet
 from rag.backup import Counts, Manifest, count, settle, write
 from rag.backup import restore as restore_backup
 from rag.chat.conversations import Conversations
@@ -26,8 +28,6 @@ from rag.documents.integrity import Finding, Integrity
 from rag.documents.library import Library
 from rag.documents.originals import Originals
 from rag.documents.parsers import Parsers
-from rag.evaluation.evaluations import Evaluations
-from rag.evaluation.store import QuestionSet
 from rag.folder import DataFolder
 from rag.index.collection import CollectionIndex
 from rag.index.embedding_models import open_embeddings

@@ -45,7 +45,7 @@ PACE = 20
 
 def sample_files() -> list[Path]:
     """The sample documents, by name."""
-    return sorted(path for path in SAMPLES.iterdir() if path.is_file())
+    return sorted(path for path in SAMPLES.iterdir() if path.is_file() and path.suffix != ".py")
 
 
 @dataclass(frozen=True, slots=True)

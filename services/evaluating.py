@@ -10,13 +10,13 @@ from functools import partial
 from langchain_core.messages import HumanMessage, SystemMessage
 
 from errors import ConfigurationError
+from evaluation.evaluations import OnCancel
+from evaluation.files import read as read_questions
+from evaluation.questions import GoldQuestion
+from evaluation.runs import DEPTH, Configuration
 from rag.chat.conversations import Conversations
 from rag.chat.turns import Turns
 from rag.documents.library import Library
-from rag.evaluation.evaluations import OnCancel
-from rag.evaluation.files import read as read_questions
-from rag.evaluation.questions import GoldQuestion
-from rag.evaluation.runs import DEPTH, Configuration
 from rag.schema import DocumentState, Finished, Message, Retrieval
 from services.asking import Ask, Asking
 from services.models import Models

@@ -13,7 +13,7 @@ from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.orm import Session
 
 from rag.db import CalibrationRow, ChunkRow, CollectionRow, Database, now
-from rag.index.refusal import PRIOR, Calibration
+from rag.index.abstention import PRIOR, Calibration
 
 SAMPLE = 300
 """Chunks that a calibration makes its questions of."""

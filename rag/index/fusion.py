@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from rag.index.refusal import Signals
+from rag.index.abstention import Signals
 from rag.schema import Fusion, RetrievalOptions
 
 if TYPE_CHECKING:

@@ -27,14 +27,14 @@ from typing_extensions import override
 
 from errors import EmbeddingMismatch
 from rag.db import CollectionRow, Database
+from rag.index.abstention import PRIOR, Calibration, Signals, matched
 from rag.index.embeddings import EmbeddingModel
+from rag.index.filename_boost import bonuses
 from rag.index.fusion import Candidates, best_first, fuse, gate, ranks
 from rag.index.lexical import STOP_WORDS, LexicalHits, LexicalIndex
-from rag.index.names import bonuses
 from rag.index.passages import Shelf
-from rag.index.refusal import PRIOR, Calibration, Signals, matched
 from rag.index.reranker import Reranker
-from rag.index.sentence_look import best_sentence
+from rag.index.sentence_check import best_sentence
 from rag.index.store import VectorStore
 from rag.schema import Passage, Retrieval, RetrievalOptions
 

@@ -17,10 +17,10 @@ from pydantic import TypeAdapter, ValidationError
 
 from errors import ConfigurationError
 from rag.db import Database
+from rag.index.abstention import Signals, calibrate
 from rag.index.calibrations import Calibrations
 from rag.index.embeddings import EmbeddingModel
 from rag.index.lexical import LexicalIndex
-from rag.index.refusal import Signals, calibrate
 from rag.index.reranker import Reranker
 from rag.index.retriever import HybridRetriever
 from rag.index.store import VectorStore

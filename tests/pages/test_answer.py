@@ -226,7 +226,7 @@ def test_next_and_previous_go_round_and_the_document_can_be_opened(app: AppTest,
     [link] = links(app, "link_button")
     assert link.url == f"documents?document={document.id}&page=2"
     app.query_params.update({"document": document.id, "page": "2"})
-    app.switch_page("pages/library/documents.py").run()
+    app.switch_page("../pages/documents.py").run()
     assert any("62 metres" in code.value for code in app.code)
 
 

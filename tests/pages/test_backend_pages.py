@@ -152,7 +152,7 @@ def test_models_are_loaded_unloaded_and_reloaded_by_buttons(
     page: Callable[[str], AppTest], services: Rehearsal
 ) -> None:
     services.spare.capabilities = ScriptedBackend(loads_weights=True).capabilities  # type: ignore[misc]
-    app = page("pages/system/backends.py")
+    app = page("../pages/backends.py")
     assert app.title[0].value == "Backends"
 
     def state() -> State:
@@ -175,7 +175,7 @@ def test_a_load_can_be_cancelled_and_a_failed_one_says_why(page: Callable[[str],
     gate = threading.Event()
     services.spare.enqueue_load("Reading the weights", gate)
     services.spare.enqueue_load(BackendUnavailable("Spare broke.", "Mend it."))
-    app = page("pages/system/backends.py")
+    app = page("../pages/backends.py")
     app.button(key="manage-spare-Load").click().run()
     settle(app, services, lambda: "Reading" in str(services.manager.status("spare", "wren").progress))
     app.button(key="page-cancel-spare-wren").click().run()
@@ -189,7 +189,7 @@ def test_a_load_can_be_cancelled_and_a_failed_one_says_why(page: Callable[[str],
 def test_a_missing_model_is_pulled_where_that_can_be(page: Callable[[str], AppTest], services: Rehearsal) -> None:
     services.spare.capabilities = ScriptedBackend(pulls=True).capabilities  # type: ignore[misc]
     services.spare.enqueue_load(ModelNotFound("Spare has no model wren.", "Pull it."))
-    app = page("pages/system/backends.py")
+    app = page("../pages/backends.py")
     app.button(key="manage-spare-Load").click().run()
     settle(app, services, lambda: services.manager.status("spare", "wren").state is State.ERROR)
     app.button(key="page-pull-spare-wren").click().run()
@@ -199,7 +199,7 @@ def test_a_missing_model_is_pulled_where_that_can_be(page: Callable[[str], AppTe
 
 def test_a_dead_backend_does_not_hide_the_others(page: Callable[[str], AppTest], services: Rehearsal) -> None:
     services.spare.check_steps = (BackendUnavailable("Spare cannot be reached.", "Start it with: spare serve"),)
-    app = page("pages/system/backends.py")
+    app = page("../pages/backends.py")
     assert "Spare cannot be reached" in texts(app)
     assert app.selectbox(key="manage-scripted").value == "parrot"
 
@@ -208,7 +208,7 @@ def test_two_models_answer_side_by_side(page: Callable[[str], AppTest], services
     services.put_pier()
     services.script.enqueue("It is 62 metres long.")
     services.spare.model.enqueue("The pier is 62 metres long.")
-    app = page("pages/talk/compare.py")
+    app = page("../pages/compare.py")
     assert (app.selectbox(key="left-model").value, app.selectbox(key="right-model").value) == ("parrot", "wren")
     app.chat_input[0].set_value(QUESTION).run()
 
@@ -230,7 +230,7 @@ def test_two_models_answer_side_by_side(page: Callable[[str], AppTest], services
 
 def test_comparing_with_nobody_is_refused_in_a_sentence(page: Callable[[str], AppTest], services: Rehearsal) -> None:
     services.spare.models = ()
-    app = page("pages/talk/compare.py")
+    app = page("../pages/compare.py")
     pick(app, "right-backend", "spare")
     app.chat_input[0].set_value(QUESTION).run()
     assert "A model is missing" in texts(app)

@@ -15,7 +15,7 @@ from errors import BackendUnavailable
 from rag.schema import LOCAL_OWNER, Finish, Message, Role
 from settings import ROOT
 from tests.conftest import Rehearsal
-from ui.conversations import age
+from ui.sidebar.conversations import age
 
 QUESTION = "How long is the pier at Gannet Holm?"
 LONG, OLD = "The pier at Gannet Holm is 62 metres long.", "The pier is old."
@@ -26,7 +26,7 @@ def app(services: Rehearsal, monkeypatch: pytest.MonkeyPatch) -> AppTest:
     """The chat page over a rehearsal with the pier's document; not yet run."""
     monkeypatch.setattr(ui.app, "services", lambda: services)
     services.put_pier()
-    return AppTest.from_file(str(ROOT / "streamlit_app.py"), default_timeout=30)
+    return AppTest.from_file(str(ROOT / "ui" / "main.py"), default_timeout=30)
 
 
 def texts(app: AppTest) -> str:

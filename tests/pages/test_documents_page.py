@@ -19,7 +19,7 @@ from tests.unit.test_loaders import make_pdf
 
 __all__ = ["app"]
 
-PAGE = "pages/library/documents.py"
+PAGE = "../pages/documents.py"
 NEW = ":material/create_new_folder: New collection"
 RENAME = ":material/edit: Rename"
 DELETE = ":material/delete: Delete"
@@ -194,7 +194,7 @@ def test_what_is_shown_survives_a_look_elsewhere(page: AppTest, services: Rehear
     page.run()
     page.button_group(key="documents_shown").set_value("Failed").run()
     assert names(page) == ["broken.pdf"]
-    page.switch_page("pages/talk/chat.py").run()
+    page.switch_page("../pages/chat.py").run()
     page.switch_page(PAGE).run()
     assert names(page) == ["broken.pdf"]
 
@@ -342,7 +342,7 @@ def test_the_last_collection_can_be_renamed_without_another_coming(page: AppTest
     menu(page, RENAME)
     page.text_input[-1].set_value("Piers")
     button(page, "Rename").click().run()
-    page.switch_page("pages/talk/chat.py").run()
+    page.switch_page("../pages/chat.py").run()
     assert "1 document ready to be asked" in texts(page)
     assert [found.name for found in services.library.collections(LOCAL_OWNER)] == ["Piers"]
 
@@ -353,7 +353,7 @@ def test_an_address_names_its_collection_and_a_choice_stays(page: AppTest, servi
     page.query_params["collection"] = other.id
     page.run()
     assert "Nothing here yet" in texts(page)
-    page.switch_page("pages/talk/chat.py").run()
+    page.switch_page("../pages/chat.py").run()
     page.switch_page(PAGE).run()
     assert page.selectbox(key="collection_picker").value == other.id
     page.query_params["collection"] = "nonsense"

@@ -12,8 +12,8 @@ from streamlit.testing.v1 import AppTest
 
 import ui.app
 from errors import BackendUnavailable
-from rag.evaluation.questions import GoldQuestion
-from rag.evaluation.runs import Configuration
+from evaluation.questions import GoldQuestion
+from evaluation.runs import Configuration
 from rag.schema import LOCAL_OWNER, Feedback, Finished, RetrievalOptions
 from services.asking import Ask
 from settings import ROOT
@@ -27,9 +27,9 @@ FOREIGN = GoldQuestion("Which colour does jealousy have?")
 def app(services: Rehearsal, monkeypatch: pytest.MonkeyPatch) -> AppTest:
     """The evaluate page over a rehearsal."""
     monkeypatch.setattr(ui.app, "services", lambda: services)
-    app = AppTest.from_file(str(ROOT / "streamlit_app.py"), default_timeout=30)
+    app = AppTest.from_file(str(ROOT / "ui" / "main.py"), default_timeout=30)
     app.run()
-    return app.switch_page("pages/system/evaluate.py")
+    return app.switch_page("../pages/evaluate.py")
 
 
 def texts(app: AppTest) -> str:
@@ -125,8 +125,8 @@ def test_a_run_goes_on_without_the_page_and_can_be_cancelled(app: AppTest, servi
     job = services.evaluations.start(LOCAL_OWNER, made.id, [asked])
     app.run()
     assert button(app, "Measure A and B").disabled
-    app.switch_page("pages/library/documents.py").run()
-    app.switch_page("pages/system/evaluate.py").run()
+    app.switch_page("../pages/documents.py").run()
+    app.switch_page("../pages/evaluate.py").run()
     button(app, "Cancel").click().run()
     settle(app, lambda: not job.running)
     assert "It was cancelled" in texts(app)

@@ -92,7 +92,7 @@ def test_hostile_documents_and_their_names_are_letters(app: AppTest, services: R
     assert_only_letters(app)
     shown = " ".join(every_markdown(app))
     assert [word for word in ("pixel", "includegraphics", "mermaid") if word not in shown] == []
-    app.switch_page("pages/library/documents.py").run()
+    app.switch_page("../pages/documents.py").run()
     assert_only_letters(app)
     assert len(app.dataframe[0].value) == len(HOSTILE)
 

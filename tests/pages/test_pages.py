@@ -22,7 +22,7 @@ QUESTION = "How long is the pier at Gannet Holm?"
 def app(services: Rehearsal, monkeypatch: pytest.MonkeyPatch) -> AppTest:
     """The frame over a rehearsal; not yet run."""
     monkeypatch.setattr(ui.app, "services", lambda: services)
-    return AppTest.from_file(str(ROOT / "streamlit_app.py"), default_timeout=30)
+    return AppTest.from_file(str(ROOT / "ui" / "main.py"), default_timeout=30)
 
 
 def texts(app: AppTest) -> str:
@@ -149,7 +149,7 @@ def test_a_link_to_a_conversation_opens_it_and_an_unknown_one_says_so(app: AppTe
 
 def test_files_are_added_and_deleted_on_the_documents_page(app: AppTest, services: Rehearsal) -> None:
     app.run()
-    app.switch_page("pages/library/documents.py").run()
+    app.switch_page("../pages/documents.py").run()
     assert "Nothing here yet" in texts(app)
     app.file_uploader[0].upload("pier.md", PIER).run()
     app.file_uploader[0].upload("again.md", PIER).run()
@@ -165,7 +165,7 @@ def test_files_are_added_and_deleted_on_the_documents_page(app: AppTest, service
 def test_a_failed_upload_says_why_in_place(app: AppTest, services: Rehearsal) -> None:
     failed = services.put("broken.pdf", b"%PDF-1.4 nothing")
     app.run()
-    app.switch_page("pages/library/documents.py").run()
+    app.switch_page("../pages/documents.py").run()
     assert "broken\\.pdf could not be read" in texts(app)
     button(app, "Try again").click().run()
     services.ingest.process(LOCAL_OWNER, failed.id)

@@ -18,9 +18,9 @@ QUESTION = "How long is the pier at Gannet Holm?"
 def app(services: Rehearsal, monkeypatch: pytest.MonkeyPatch) -> AppTest:
     """The Search page over a rehearsal."""
     monkeypatch.setattr(ui.app, "services", lambda: services)
-    app = AppTest.from_file(str(ROOT / "streamlit_app.py"), default_timeout=30)
+    app = AppTest.from_file(str(ROOT / "ui" / "main.py"), default_timeout=30)
     app.run()
-    return app.switch_page("pages/library/search.py").run()
+    return app.switch_page("../pages/search.py").run()
 
 
 def texts(app: AppTest) -> str:

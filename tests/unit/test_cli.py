@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-import cli
 from backends import BACKENDS
+from commands import main as cli
 from errors import ConfigurationError, PasswordRequired
 from rag.documents.loaders import Reading
 from rag.schema import Page
@@ -30,7 +30,7 @@ Run = Callable[..., tuple[int, list[Any]]]
 @pytest.fixture
 def run(rehearse: Callable[[str], None]) -> Run:
     """Run a command; its exit code and its JSON lines."""
-    rehearse("terminal")
+    rehearse("commands.terminal")
 
     def call(*arguments: str) -> tuple[int, list[Any]]:
         result = CliRunner().invoke(cli.app, [*arguments, "--json"])
@@ -146,7 +146,7 @@ def test_a_broken_file_of_questions_is_named(run: Run, folder: Path, tmp_path: P
 
 
 def test_a_person_gets_sentences(rehearse: Callable[[str], None], folder: Path) -> None:
-    rehearse("terminal")
+    rehearse("commands.terminal")
     ingest = CliRunner().invoke(cli.app, ["ingest", str(folder)])
     assert "ready" in ingest.stdout
     assert "already in the collection" in ingest.stdout
@@ -185,7 +185,7 @@ def locked(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
         services.read = read
         return services
 
-    monkeypatch.setattr("terminal.Services", open_)
+    monkeypatch.setattr("commands.terminal.Services", open_)
     (tmp_path / "chest.txt").write_text("locked")
     return tmp_path / "chest.txt"
 
@@ -203,7 +203,7 @@ def test_warnings_are_shown_and_a_password_opens(run: Run, locked: Path) -> None
 def test_a_person_is_asked_for_the_password_which_is_not_shown(
     locked: Path, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("cli_files.sys", SimpleNamespace(stdin=SimpleNamespace(isatty=lambda: True)))
+    monkeypatch.setattr("commands.files.sys", SimpleNamespace(stdin=SimpleNamespace(isatty=lambda: True)))
     given_up = CliRunner().invoke(cli.app, ["ingest", str(locked)], input="wrong\n\n")
     assert (given_up.exit_code, given_up.stderr.count("Password of chest.txt")) == (1, 2)
     done = CliRunner().invoke(cli.app, ["ingest", str(locked)], input="wrong\nsesame\n")
@@ -304,7 +304,7 @@ def test_check_finds_mends_and_what_waits_is_read(run: Run, folder: Path, tmp_pa
 
 
 def test_backup_and_restore(run: Run, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cli_upkeep.get_settings", lambda: Settings(data_dir=tmp_path / "data"))
+    monkeypatch.setattr("commands.upkeep.get_settings", lambda: Settings(data_dir=tmp_path / "data"))
     run("ingest", str(folder))
     file = str(tmp_path / "backup.zip")
     code, [line] = run("backup", file)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-import cli
+from commands import main as cli
 from tests.conftest import PIER
 
 QUESTIONS = """question,answers,documents
@@ -31,7 +31,7 @@ def file(tmp_path: Path) -> Path:
 @pytest.fixture
 def shell(rehearse: Callable[[str], None], tmp_path: Path) -> Callable[..., tuple[int, str]]:
     """A shell with the pier in the library; exit code and what was printed."""
-    rehearse("terminal")
+    rehearse("commands.terminal")
 
     def call(*arguments: str) -> tuple[int, str]:
         result = CliRunner().invoke(cli.app, [*arguments])

@@ -10,11 +10,11 @@ from dataclasses import replace
 import pytest
 
 from errors import BackendUnavailable, ConfigurationError, RequestRejected
-from rag.evaluation.evaluations import Job
-from rag.evaluation.questions import GoldQuestion
-from rag.evaluation.runs import Configuration
-from rag.evaluation.thumbs import from_thumbs
-from rag.evaluation.writing import parse, sample, write_questions
+from evaluation.evaluations import Job
+from evaluation.questions import GoldQuestion
+from evaluation.runs import Configuration
+from evaluation.thumbs import from_thumbs
+from evaluation.writing import parse, sample, write_questions
 from rag.schema import LOCAL_OWNER, Feedback, Finished, Message, RetrievalOptions
 from services.asking import Ask
 from tests.conftest import Rehearsal

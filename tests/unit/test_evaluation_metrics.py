@@ -9,8 +9,8 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from rag.evaluation import metrics
-from rag.evaluation.metrics import (
+from evaluation import metrics
+from evaluation.metrics import (
     FEWEST,
     Column,
     Values,

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from errors import ConfigurationError
+from evaluation.files import as_csv, as_jsonl, joined, read, split
+from evaluation.questions import GoldQuestion, folded, from_row, holds, judge
 from rag.documents.loaders import load
-from rag.evaluation.files import as_csv, as_jsonl, joined, read, split
-from rag.evaluation.questions import GoldQuestion, folded, from_row, holds, judge
 from rag.schema import Passage
 from services.documents import sample_files
 from settings import ROOT

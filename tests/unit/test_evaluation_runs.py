@@ -8,10 +8,10 @@ from datetime import UTC, datetime
 import pytest
 
 from errors import AppError, ConfigurationError
-from rag.evaluation.figures import MEASURES, compare, figures
-from rag.evaluation.metrics import Difference, Figure
-from rag.evaluation.questions import GoldQuestion
-from rag.evaluation.runs import Cancelled, Configuration, Result, evaluate
+from evaluation.figures import MEASURES, compare, figures
+from evaluation.metrics import Difference, Figure
+from evaluation.questions import GoldQuestion
+from evaluation.runs import Cancelled, Configuration, Result, evaluate
 from rag.schema import (
     Check,
     Finish,

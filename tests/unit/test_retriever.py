@@ -11,8 +11,8 @@ import pytest
 
 from errors import EmbeddingMismatch
 from rag.index import retriever as module
+from rag.index.abstention import PRIOR
 from rag.index.embeddings import EmbeddingModel, embedded_folder
-from rag.index.refusal import PRIOR
 from tests.small_library import FERRY, FIRE, PUFFIN, RENT, TEXTS, SmallLibrary, Words, small_library
 
 

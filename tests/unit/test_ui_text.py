@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
-from ui.text import answer, excerpt, highlighted, literal, short
+from ui.widgets.text import answer, excerpt, highlighted, literal, short
 
 
 def drawn(markdown: str) -> str:

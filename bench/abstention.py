@@ -1,0 +1,317 @@
+"""Refusal, measured: each collection with its own questions, and with those of all the others, as JSON lines.
+
+    python -m bench.abstention --data DIR [--each 40] [--only squad,samples] [--skip-extras]
+
+DIR holds `squad/`, `mtrag_un/`, `chunking_eval/`, `sec_10q/` and `xquad/`; the samples of the repository are a
+collection too. Every collection is calibrated by its own text alone (`rag/index/refusal.py`). OWN_SHARE is also fitted
+anew for each collection on the others, and so are the baselines: the scale of each collection with one threshold for
+all, the cosine of the nearest chunk alone, and the constants that were once fitted on SQuAD.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from bench.abstention_sets import Asked, alone, collections, facts, some, squad_conversations, xquad_halves
+from bench.retrieval import COLLECTION, emit, indexed, read_squad
+from rag.index.abstention import (
+    OWN_SHARE,
+    PRIOR,
+    Calibration,
+    Signals,
+    calibrate,
+    foreign_questions,
+    threshold_between,
+)
+from rag.index.calibrations import SAMPLE
+from rag.index.embeddings import EmbeddingModel, embedded_folder
+from rag.index.retriever import LOOKED_AT, HybridRetriever
+from rag.index.sentence_check import best_sentence
+
+MOST = 200
+"""Questions of its own that a collection is asked."""
+WORST = 0.04
+"""False refusals that none of the others exceeds where a threshold is fitted on them."""
+TINY = 8
+"""Chunks of a collection that is too small to be calibrated."""
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """What is known of one question over one collection, for all that is compared here."""
+
+    signals: Signals
+    chunk: float
+    """Cosine of the nearest chunk."""
+    sentence: float
+    coverage: float
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """A collection that was asked its own questions, and foreign ones by their set."""
+
+    name: str
+    calibration: Calibration
+    own: list[Probe]
+    foreign: dict[str, list[Probe]]
+
+    def refused(self, rule: Rule) -> tuple[float, float]:
+        """False refusals, and refusals of foreign questions, each set of which counts the same."""
+        foreign = [self.share(probes, rule) for probes in self.foreign.values()]
+        return self.share(self.own, rule), float(np.mean(foreign))
+
+    def share(self, probes: Sequence[Probe], rule: Rule) -> float:
+        return sum(rule(self.calibration, asked) for asked in probes) / len(probes)
+
+
+Rule = Callable[[Calibration, Probe], bool]
+"""Whether a question is refused."""
+
+
+class Remembering(EmbeddingModel):
+    """The embedded model, which embeds a sentence that many questions lead to once: for speed."""
+
+    def __init__(self) -> None:
+        super().__init__(embedded_folder())
+        self.known: dict[str, list[float]] = {}
+
+    def embed_documents(self, texts: list[str]) -> list[list[float]]:
+        new = [text for text in dict.fromkeys(texts) if text not in self.known]
+        self.known |= dict(zip(new, super().embed_documents(new), strict=True))
+        return [self.known[text] for text in texts]
+
+
+# --- asking ----------------------------------------------------------------------------------------------------------
+
+
+def probe(retriever: HybridRetriever, question: str, history: Sequence[str] = ()) -> Probe:
+    found = retriever.candidates(question, history=history)
+    if found is None:
+        return Probe(Signals(-1.0, 0.0), -1.0, -1.0, 0.0)
+    chunk = max(found.cosines.values(), default=-1.0)
+    passages = retriever.passages(found, question, LOOKED_AT)
+    sentence = best_sentence(retriever.embeddings, found, passages)
+    # As it was before: the better one of the question and the one before it.
+    searched = [(text, 1.0) for text in (question, *history[-1:])]
+    coverage = max(retriever.lexical.search(COLLECTION, searched).coverage)
+    signals = found.signals[COLLECTION]
+    return Probe(signals.with_sentence(sentence) if found.readable else signals, chunk, sentence, coverage)
+
+
+@contextmanager
+def calibrated(model: EmbeddingModel, name: str, texts: Sequence[str]) -> Iterator[tuple[HybridRetriever, Calibration]]:
+    with indexed(model, texts, name) as retriever:
+        cpu = time.process_time()
+        calibration = calibrate(some(texts, SAMPLE), lambda questions: list(retriever.measure(questions)))
+        emit(
+            set=name,
+            what="calibrated",
+            cpu_seconds=time.process_time() - cpu,
+            threshold=calibration.threshold,
+            nearest=calibration.nearest.middle,
+            nearest_spread=calibration.nearest.spread,
+            matched=calibration.matched.middle,
+            matched_spread=calibration.matched.spread,
+        )
+        yield retriever, calibration
+
+
+# --- rules that are compared -----------------------------------------------------------------------------------------
+
+
+def ours(calibration: Calibration, asked: Probe) -> bool:
+    return calibration.refuses(asked.signals)
+
+
+def before(_: Calibration, asked: Probe) -> bool:
+    """The constants that were fitted once, on SQuAD."""
+    logit = -12.19 + 16.01 * asked.chunk + 19.88 * asked.coverage
+    return bool(1 / (1 + np.exp(-logit)) < 0.398 and asked.chunk < 0.5 and asked.sentence < 0.45)
+
+
+def from_own_text(share: float) -> Rule:
+    """As shipped, with another OWN_SHARE."""
+
+    def refuses(calibration: Calibration, asked: Probe) -> bool:
+        return calibration.score(asked.signals) < threshold_between(calibration.own, calibration.foreign, share)
+
+    return refuses
+
+
+def one_for_all(threshold: float) -> Rule:
+    return lambda calibration, asked: calibration.score(asked.signals) < 10 * threshold
+
+
+def dense(threshold: float) -> Rule:
+    return lambda _, asked: asked.chunk < threshold
+
+
+FITTED = {
+    "calibrated": from_own_text,
+    "own scale, one threshold": one_for_all,
+    "dense score alone": dense,
+}
+
+
+def fit(training: Sequence[Case], rule: Callable[[float], Rule]) -> float:
+    """The highest threshold at which no training collection has more than WORST of its questions refused."""
+    low, high = 0.0, 1.0
+    for _ in range(20):
+        middle = (low + high) / 2
+        refused = max(case.share(case.own, rule(middle)) for case in training)
+        low, high = (middle, high) if refused <= WORST else (low, middle)
+    return low
+
+
+# --- reports ---------------------------------------------------------------------------------------------------------
+
+
+def report(cases: Sequence[Case]) -> None:
+    totals: dict[str, list[tuple[float, float]]] = {}
+    for case in cases:
+        for name, probes in case.foreign.items():
+            emit(set=case.name, foreign=name, questions=len(probes), refused=case.share(probes, ours))
+        results = {"as shipped": case.refused(ours), "constants before": case.refused(before)}
+        others = [other for other in cases if other is not case]
+        for name, rule in FITTED.items() if others else ():
+            results[f"{name}, fitted on the others"] = case.refused(rule(fit(others, rule)))
+        for name, (false, refused) in results.items():
+            totals.setdefault(name, []).append((false, refused))
+            emit(set=case.name, rule=name, questions=len(case.own), false_refusals=false, foreign_refused=refused)
+        if rates := case.calibration.rates():
+            emit(set=case.name, what="as the calibration has it", refused=rates.refused, let_through=rates.let_through)
+    for name, found in totals.items():
+        false_refusals, foreign = zip(*found, strict=True)
+        emit(
+            rule=name,
+            false_refusals=float(np.mean(false_refusals)),
+            worst_false_refusals=max(false_refusals),
+            foreign_refused=float(np.mean(foreign)),
+            worst_foreign_refused=min(foreign),
+        )
+    emit(what="OWN_SHARE fitted on all", share=fit(cases, from_own_text), shipped=OWN_SHARE)
+    emit(what="logistic regression on the two z", **regression(cases))
+
+
+def regression(cases: Sequence[Case]) -> dict[str, float]:
+    """What the two signals weigh: behind NEAREST_WEIGHT and STEEPNESS."""
+    rows, answered, weights = [], [], []
+    for case in cases:
+        for probes, yes in [(case.own, True), *((found, False) for found in case.foreign.values())]:
+            near, words = case.calibration.nearest, case.calibration.matched
+            rows += [[1.0, near.above(p.signals.nearest), words.above(p.signals.matched)] for p in probes]
+            answered += [float(yes)] * len(probes)
+            weights += [1 / len(probes) / (1 if yes else len(case.foreign))] * len(probes)
+    x, y, w = np.array(rows), np.array(answered), np.array(weights) / sum(weights)
+    beta = np.zeros(3)
+    for _ in range(50):
+        p = 1 / (1 + np.exp(-np.clip(x @ beta, -30, 30)))
+        hessian = (x * (w * p * (1 - p))[:, None]).T @ x + 1e-6 * np.eye(3)
+        beta = beta + np.linalg.solve(hessian, x.T @ (w * (y - p)) - 1e-6 * beta)
+    return dict(zip(("intercept", "nearest", "matched"), beta.tolist(), strict=True))
+
+
+def ask(what: str, retriever: HybridRetriever, calibration: Calibration, asked: Sequence[Asked]) -> None:
+    case = Case(what, calibration, [probe(retriever, *question) for question in asked], {})
+    shares = {"refused": case.share(case.own, ours), "refused_before": case.share(case.own, before)}
+    emit(what=what, questions=len(asked), **shares)
+
+
+# --- what it cannot tell, and other cases ----------------------------------------------------------------------------
+
+
+def squad_extras(data: Path, retriever: HybridRetriever, calibration: Calibration, others: Sequence[Asked]) -> None:
+    _, _, unanswerable = read_squad(data / "squad/squad-v2.0-dev-part.json")
+    ask("squad: its unanswerable questions", retriever, calibration, alone(some(unanswerable, 300)))
+    talks = some(squad_conversations(data), 150)
+    ask("squad: with history (false refusals)", retriever, calibration, talks)
+    turned = [(question, history) for question, (_, history) in zip(foreign_questions(), talks, strict=False)]
+    ask("squad: a foreign question after its own", retriever, calibration, turned)
+    ask("squad: conversations of mtrag_un", retriever, calibration, [asked for asked in others if asked[1]])
+
+
+def removed_gold(data: Path, model: EmbeddingModel) -> None:
+    paragraphs, answerable, _ = read_squad(data / "squad/squad-v2.0-dev-part.json")
+    kept = [text for number, text in enumerate(paragraphs) if number % 5]
+    gone = [question for question, number in answerable if not number % 5]
+    with calibrated(model, "squad_without_every_fifth", kept) as (retriever, calibration):
+        ask("squad: the paragraph was removed", retriever, calibration, alone(some(gone, 300)))
+
+
+def tiny(data: Path, model: EmbeddingModel, others: Sequence[str]) -> None:
+    """The first paragraphs of some articles of SQuAD, each a collection of its own, with the prior."""
+    paragraphs, answerable, _ = read_squad(data / "squad/squad-v2.0-dev-part.json")
+    for first in range(0, len(paragraphs), 120):
+        chosen = range(first, first + TINY)
+        with indexed(model, [paragraphs[number] for number in chosen if number < len(paragraphs)], "tiny") as retriever:
+            own = [question for question, number in answerable if number in chosen]
+            ask(f"tiny {first}: own (false refusals)", retriever, PRIOR, alone(own))
+            ask(f"tiny {first}: of other collections", retriever, PRIOR, alone(some(others, 100)))
+
+
+def samples_extras(retriever: HybridRetriever, calibration: Calibration) -> None:
+    for fact in facts():
+        found = probe(retriever, fact["question"])
+        if bool(fact.get("foreign")) or ours(calibration, found):
+            emit(
+                set="samples",
+                question=fact["question"],
+                foreign=bool(fact.get("foreign")),
+                refused=ours(calibration, found),
+                refused_before=before(calibration, found),
+            )
+
+
+def xquad(data: Path, model: EmbeddingModel) -> None:
+    for language in ("es", "de", "ar", "zh"):
+        texts, own, foreign = xquad_halves(data, language)
+        with calibrated(model, f"xquad_{language}", texts) as (retriever, calibration):
+            ask(f"xquad_{language}: own (false refusals)", retriever, calibration, alone(own))
+            ask(f"xquad_{language}: of other articles", retriever, calibration, alone(foreign))
+            english = alone(foreign_questions())
+            ask(f"xquad_{language}: foreign ones in English", retriever, calibration, english)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--each", type=int, default=40, help="questions of each other collection")
+    parser.add_argument("--only", default="", help="names of collections")
+    parser.add_argument("--skip-extras", action="store_true")
+    options = parser.parse_args()
+    model = Remembering()
+    every = list(collections(options.data, model))
+    conversations = next(found.own for found in every if found.name == "mtrag_un")
+    cases = []
+    for found in every:
+        if options.only and found.name not in options.only.split(","):
+            continue
+        with calibrated(model, found.name, found.texts) as (retriever, calibration):
+            own = [probe(retriever, *asked) for asked in some(found.own, MOST)]
+            foreign = {
+                other.name: [probe(retriever, question) for question in some(other.alone, options.each)]
+                for other in every
+                if other is not found
+            }
+            cases.append(Case(found.name, calibration, own, foreign))
+            if found.name == "squad" and not options.skip_extras:
+                squad_extras(options.data, retriever, calibration, conversations)
+            if found.name == "samples" and not options.skip_extras:
+                samples_extras(retriever, calibration)
+    report(cases)
+    if not options.skip_extras:
+        removed_gold(options.data, model)
+        tiny(options.data, model, [question for found in every if found.name != "squad" for question in found.alone])
+        xquad(options.data, model)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""The commands of the shell, over the same services as the pages."""

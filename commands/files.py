@@ -1,0 +1,216 @@
+"""The commands that bring files in: ingest and sync."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.markup import escape
+from rich.progress import Progress
+
+from commands.terminal import AsJson, bar, bars, emit, opened, out
+from errors import AppError, ConfigurationError
+from rag.documents.ingest import needs_password
+from rag.documents.library import DEFAULT_COLLECTION, Submitted
+from rag.documents.sync import Action, Step, walk
+from rag.schema import LOCAL_OWNER, CollectionRecord, DocumentRecord, DocumentState
+from services import Services
+
+app = typer.Typer()
+
+Collection = Annotated[str, typer.Option(help="The collection of documents.")]
+COLOURS = {
+    "ready": "green", "added": "green", "changed": "green", "renamed": "green", "removed": "yellow",
+    "duplicate": "yellow", "skipped": "yellow", "unchanged": "dim", "failed": "red",
+}  # fmt: skip
+
+
+def _print_line(status: str, name: str, detail: str, warnings: tuple[str, ...]) -> None:
+    out.print(f"[{COLOURS[status]}]{status:>9}[/]  {escape(name)}  [dim]{escape(detail)}[/dim]")
+    for warning in warnings:
+        out.print(f"{'':11}{warning}", style="yellow", markup=False)
+
+
+def _has(document: DocumentRecord) -> str:
+    pages = f"{document.pages} page{'' if document.pages == 1 else 's'}"
+    return f"{pages}, {document.chunks} chunk{'' if document.chunks == 1 else 's'}"
+
+
+# --- files into a collection ---
+
+
+@app.command()
+def ingest(
+    paths: Annotated[
+        list[Path] | None, typer.Argument(help="Files and folders. Without any, what waits in the queue is read.")
+    ] = None,
+    collection: Collection = DEFAULT_COLLECTION,
+    replace: Annotated[
+        bool, typer.Option(help="A new version of a known path takes the place of the old one.")
+    ] = False,
+    password: Annotated[str | None, typer.Option(help="Opens files that are protected.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Put files into the library; exit 1 if any of them failed."""
+    failed = False
+    with opened(as_json) as services, bars(quiet=as_json) as progress:
+        reader = _Reader(services, progress, password, may_ask=not as_json)
+        for result in reader.all(paths, collection, replace) if paths else reader.waiting():
+            failed |= result.status == "failed"
+            if as_json:
+                emit(result.as_dict())
+            else:
+                _print_line(result.status, result.name, result.detail(replace), result.warnings)
+        services.search.calibrate()
+    raise typer.Exit(1 if failed else 0)
+
+
+@dataclass(frozen=True, slots=True)
+class _Result:
+    name: str
+    status: str
+    document: DocumentRecord | None = None
+    outcome: Submitted | None = None
+    reason: str = ""
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        return self.document.warnings if self.document else ()
+
+    def as_dict(self) -> dict[str, Any]:
+        document = self.document
+        return {
+            "file": self.name,
+            "status": self.status,
+            "outcome": self.outcome,
+            "pages": document.pages if document else 0,
+            "chunks": document.chunks if document else 0,
+            "seconds": document.seconds if document else 0.0,
+            "reason": self.reason,
+            "warnings": list(self.warnings),
+        }
+
+    def detail(self, replaced: bool) -> str:
+        if self.reason or self.document is None:
+            return self.reason
+        version = ", in place of the older version" if replaced else f", version {self.document.version} of this path"
+        return _has(self.document) + (version if self.outcome is Submitted.VERSION else "")
+
+
+@dataclass(frozen=True, slots=True)
+class _Reader:
+    """Takes files through to ready or failed, with a bar each."""
+
+    services: Services
+    progress: Progress
+    password: str | None
+    may_ask: bool
+
+    def waiting(self) -> Iterator[_Result]:
+        """What a kill, a repair or a page left in the queue."""
+        self.services.ingest.recover()
+        for owner, document in self.services.library.due():
+            yield self._read(owner, document.path or document.name, document, None)
+
+    def all(self, paths: list[Path], collection: str, replace: bool) -> Iterator[_Result]:
+        """Files, each called by its path relative to what was named, and the files of folders."""
+        target = self.services.library.collection(LOCAL_OWNER, collection, create=True)
+        for path in paths:
+            for name, file in walk(path) if path.is_dir() else [(path.name, path)]:
+                try:
+                    yield self._one(target, name, file, replace)
+                except AppError as error:
+                    yield _Result(name, "failed", reason=str(error))
+                except OSError as error:
+                    reason = f"“{name}” cannot be read: {error.strerror}. Check its permissions."
+                    yield _Result(name, "failed", reason=reason)
+
+    def _one(self, target: CollectionRecord, name: str, file: Path, replace: bool) -> _Result:
+        if not file.is_file():
+            raise ConfigurationError(f"There is no file {file}.", "Check the path.")
+        document, outcome = self.services.ingest.submit(
+            LOCAL_OWNER, target.id, name, file, replace=replace, password=self.password
+        )
+        if outcome is Submitted.DUPLICATE and document.state is DocumentState.READY:
+            return _Result(name, "duplicate", document, outcome, "This content is already in the collection.")
+        # A duplicate that a killed process left in the queue is taken through as well.
+        return self._read(LOCAL_OWNER, name, document, outcome)
+
+    def _read(self, owner: str, name: str, document: DocumentRecord, outcome: Submitted | None) -> _Result:
+        ingest = self.services.ingest
+        with bar(self.progress, name) as advance:
+            done = ingest.process(owner, document.id, advance) or document
+            while needs_password(done) and (typed := self._ask_password(name)):
+                ingest.retry(owner, document.id, typed)
+                done = ingest.process(owner, document.id, advance) or document
+        # One that is tried again later failed for now.
+        status = "ready" if done.state is DocumentState.READY else "failed"
+        return _Result(name, status, done, outcome, done.reason)
+
+    def _ask_password(self, name: str) -> str:
+        if not (self.may_ask and sys.stdin.isatty()):
+            return ""
+        self.progress.stop()
+        typed: str = typer.prompt(f"Password of {name}", default="", hide_input=True, show_default=False, err=True)
+        self.progress.start()
+        return typed
+
+
+@app.command()
+def sync(
+    folder: Annotated[Path, typer.Argument(help="The folder that is to be mirrored.")],
+    collection: Annotated[str | None, typer.Option(help="Its collection; else one of the folder's name.")] = None,
+    adopt: Annotated[
+        bool, typer.Option("--adopt", help="Take all documents of the collection for the folder's, also uploaded ones.")
+    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would be done.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Keep a collection like a folder: new and changed files come in, what is gone from the folder is deleted.
+
+    A document belongs to the folder whose whole path it carries; what was uploaded or came from elsewhere is left
+    alone. A folder that was moved is another folder: --adopt gives it the documents of the old place. Hidden files and
+    links to folders are left out. Exit 1 if a file failed.
+    """
+    counts = dict.fromkeys(Action, 0)
+    with opened(as_json) as services, bars(quiet=as_json) as progress:
+        if not folder.is_dir():
+            raise ConfigurationError(f"There is no folder {folder}.", "Check the path.")
+        name = collection or folder.resolve().name
+        known = [found for found in services.library.collections(LOCAL_OWNER) if found.name == name]
+        target = known[0].id if known else ""
+        if not dry_run:
+            services.ingest.recover()
+            target = services.library.collection(LOCAL_OWNER, name, create=True).id
+        mirror = services.documents.sync(LOCAL_OWNER, folder, target, adopt=adopt)
+        if not dry_run:
+            mirror.adopt()
+        for step in mirror.plan():
+            if not dry_run:
+                with bar(progress, step.path) as advance:
+                    step = mirror.apply(step, advance)
+            counts[step.action] += 1
+            _print_step(step, as_json)
+        if not dry_run:
+            services.search.calibrate()
+        summary = {action.value: number for action, number in counts.items()}
+        if as_json:
+            emit({"collection": name, "dry_run": dry_run, **summary})
+        else:
+            told = ", ".join(f"{number} {action}" for action, number in summary.items() if number)
+            out.print(f"“{name}”: {told or 'nothing to do'}{' (dry run)' if dry_run else ''}.", markup=False)
+    raise typer.Exit(1 if counts[Action.FAILED] else 0)
+
+
+def _print_step(step: Step, as_json: bool) -> None:
+    document = step.document
+    if as_json:
+        warnings = list(document.warnings) if document else []
+        emit({"file": step.path, "action": step.action, "reason": step.reason, "warnings": warnings})
+    elif step.action not in (Action.UNCHANGED, Action.DUPLICATE):
+        came = step.action in (Action.ADDED, Action.CHANGED) and document
+        _print_line(step.action, step.path, step.reason or (_has(came) if came else ""), came.warnings if came else ())

@@ -1,0 +1,139 @@
+"""The figures of a run, and how two runs differ.
+
+One table says what is measured, in what order it is shown and which way is better.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from evaluation import metrics
+from evaluation.metrics import Column, Difference, Figure, Figures
+from evaluation.questions import folded
+from evaluation.runs import DEPTH, Result
+
+
+@dataclass(frozen=True, slots=True)
+class Measure:
+    """A figure as a person reads it."""
+
+    label: str
+    help: str
+    less_is_better: bool = False
+    unit: str = "%"
+    """“%” of a share; “ms”; “” of a figure between 0 and 1."""
+
+    def shown(self, figure: Figure | Difference) -> str:
+        """A figure and its interval in words: “92 % (82 to 98)”; a difference has its sign."""
+        signed = isinstance(figure, Difference)
+        value, low, high = (self._number(each, signed) for each in (figure.value, figure.low, figure.high))
+        return f"{value}{' ' if self.unit else ''}{self.unit} ({low} to {high})"
+
+    def _number(self, value: float, signed: bool) -> str:
+        factor, digits = (100, 0) if self.unit == "%" else (1, 0 if self.unit == "ms" else 2)
+        number = round(factor * value, digits) + 0.0  # no -0
+        sign = "+" if signed and number else ""
+        return f"{number:{sign},.{digits}f}".replace("-", "−")
+
+
+MEASURES: Mapping[str, Measure] = {
+    "found": Measure("Found", "A passage with the answer is among those that the model gets."),
+    "hit@1": Measure("Found first", "The first passage has the answer (hit@1)."),
+    "hit@3": Measure("Found in the first 3", "hit@3"),
+    "hit@5": Measure("Found in the first 5", "hit@5"),
+    "hit@10": Measure("Found in the first 10", "hit@10"),
+    "mrr": Measure("MRR", "1 / rank of the first passage with the answer, on average; 0 after the tenth.", unit=""),
+    "ndcg@10": Measure("nDCG@10", "How near to the top what was asked for stands, 0 to 1.", unit=""),
+    "false_refusals": Measure("Wrongly refused", "Questions with an answer that were refused.", less_is_better=True),
+    "foreign_refused": Measure("Foreign refused", "Questions without an answer that were refused, as they should be."),
+    "right": Measure("Right answers", "Answers that hold the expected words."),
+    "support": Measure("Supported sentences", "Sentences of the answers that the passages support, of those checked."),
+    "p50_ms": Measure("Search time, median", "Milliseconds of a search.", less_is_better=True, unit="ms"),
+    "p95_ms": Measure("Search time, p95", "19 of 20 searches take no longer.", less_is_better=True, unit="ms"),
+}
+"""All figures, in the order in which they are shown."""
+
+
+def columns(results: Sequence[Result], k: int) -> dict[str, Column]:
+    """What was measured of each question, by measure; `k` is the number of passages that the model gets."""
+    counts = np.array([not result.foreign for result in results], dtype=np.float64)
+    ranks = metrics.rank_columns([result.relevant[:DEPTH] for result in results], [result.total for result in results])
+    mine = {
+        "found": metrics.column([None if r.foreign else any(r.relevant[:k]) for r in results]),
+        **{name: Column(each.values, each.weights * counts) for name, each in ranks.items()},
+        "false_refusals": metrics.column([None if r.foreign else r.refused for r in results]),
+        "foreign_refused": metrics.column([r.refused if r.foreign else None for r in results]),
+        "right": metrics.column([r.right for r in results]),
+        "support": metrics.share_column([(r.supported, r.checked) for r in results]),
+        **metrics.latency_columns([r.seconds for r in results]),
+    }
+    return {name: mine[name] for name in MEASURES}
+
+
+def figures(results: Sequence[Result], k: int) -> Figures:
+    """The figures of a run; those that nothing was measured for are not among them."""
+    return metrics.figures(columns(results, k))
+
+
+# --- two runs ----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """A question that both runs were asked."""
+
+    first: Result
+    second: Result
+    differs: str
+    """Which of them did better at what, as a person reads it; empty where they are alike."""
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Two runs over the questions that both were asked."""
+
+    differences: Mapping[str, Difference]
+    """By measure: the second minus the first."""
+    pairs: tuple[Pair, ...]
+
+    def verdict(self, measure: str, first: str, second: str) -> str:
+        """Which of the two is better, or that so many questions cannot tell."""
+        found = self.differences[measure]
+        if not found.shown:
+            return f"No difference that {found.n} question{'' if found.n == 1 else 's'} could show"
+        second_is_better = (found.value > 0) is not MEASURES[measure].less_is_better
+        return f"{second if second_is_better else first} is better"
+
+
+def compare(
+    first: Sequence[Result], second: Sequence[Result], k: tuple[int, int], names: tuple[str, str]
+) -> Comparison:
+    """Hold two runs against each other, question by question; questions are the same where their words are.
+
+    Args:
+        first: results of the one run.
+        second: results of the other.
+        k: the number of passages that the model gets in each.
+        names: what they are called in `Pair.differs`.
+    """
+    others = {(folded(result.question), result.foreign): result for result in second}
+    both = [(r, others[key]) for r in first if (key := (folded(r.question), r.foreign)) in others]
+    left, right = columns([a for a, _ in both], k[0]), columns([b for _, b in both], k[1])
+    found = {name: metrics.difference(left[name], right[name]) for name in MEASURES}
+    return Comparison(
+        {name: each for name, each in found.items() if each},
+        tuple(Pair(a, b, _differs(a, b, k, names)) for a, b in both),
+    )
+
+
+def _differs(a: Result, b: Result, k: tuple[int, int], names: tuple[str, str]) -> str:
+    outcomes = (
+        ("found by", (any(a.relevant[: k[0]]), any(b.relevant[: k[1]]))),
+        ("refused by", (a.refused, b.refused)),
+        ("answered rightly by", (a.right, b.right)),
+    )
+    told = [f"{what} {names[0 if one else 1]} only" for what, (one, other) in outcomes if bool(one) is not bool(other)]
+    return ", ".join(told)

@@ -1,0 +1,168 @@
+"""Question sets as files: CSV and JSON lines, in and out.
+
+Bad rows are told with their number and the reason; the good ones are kept.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from errors import ConfigurationError
+from evaluation.questions import GoldQuestion, as_row, from_row
+
+COLUMNS = ("question", "answers", "documents", "use")
+EXPECTED = "A CSV file has the columns question, answers and documents, a JSON lines file these keys in each line."
+MOST = 10_000
+"""Questions that a file may bring."""
+_BETWEEN = re.compile(r"(?<!\\)\|")
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """A row that was left out."""
+
+    row: int
+    """From 1; the header of a CSV file is row 1, as in a spreadsheet."""
+    reason: str
+    """As a clause: “it has no question”."""
+
+    def __str__(self) -> str:
+        return f"Row {self.row} is left out: {self.reason}."
+
+
+@dataclass(frozen=True, slots=True)
+class ReadSet:
+    """What a file brought."""
+
+    questions: tuple[GoldQuestion, ...]
+    problems: tuple[Problem, ...]
+
+
+Row = tuple[int, dict[str, Any] | str]
+"""Number of a row, and its cells or why it cannot be read."""
+
+
+def read(name: str, content: bytes) -> ReadSet:
+    """The questions of a CSV or JSON lines file.
+
+    Args:
+        name: of the file; its ending decides, and where that is another one, how the text begins.
+        content: its bytes: UTF-8, UTF-16 with a byte order mark, or else Windows-1252.
+
+    Raises:
+        ConfigurationError: it is no such file, or has too many rows.
+    """
+    text = _decoded(content)
+    looks_json = text.lstrip()[:1] in ("{", "[")
+    is_json = name.lower().endswith((".jsonl", ".ndjson")) or (looks_json and not name.lower().endswith(".csv"))
+    rows = list(_json_rows(text) if is_json else _csv_rows(name, text))
+    if not rows:
+        raise ConfigurationError(f"No question is in {name}.", EXPECTED)
+    if len(rows) > MOST:
+        raise ConfigurationError(f"{name} has {len(rows):,} questions.", f"Split it: a set has {MOST:,} at most.")
+    return check(rows)
+
+
+def check(rows: Iterable[Row]) -> ReadSet:
+    """The questions of rows, and what is wrong with the others; of rows that ask the same the first is kept."""
+    questions: list[GoldQuestion] = []
+    problems: list[Problem] = []
+    first: dict[str, int] = {}
+    for number, cells in rows:
+        if isinstance(cells, str):
+            problems.append(Problem(number, cells))
+            continue
+        try:
+            question = from_row(cells)
+        except ValueError as error:
+            problems.append(Problem(number, str(error)))
+            continue
+        if question.key in first:
+            problems.append(Problem(number, f"row {first[question.key]} asks the same"))
+        else:
+            questions.append(question)
+            first[question.key] = number
+    return ReadSet(tuple(questions), tuple(problems))
+
+
+def _decoded(content: bytes) -> str:
+    if content.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return content.decode("utf-16", errors="replace")
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return content.decode("cp1252", errors="replace")
+
+
+def _json_rows(text: str) -> Iterator[Row]:
+    # Not splitlines(): JSON may hold other line separators of Unicode.
+    for number, line in enumerate(text.split("\n"), 1):
+        if not line.strip():
+            continue
+        try:
+            cells = json.loads(line)
+        except (ValueError, RecursionError):
+            yield number, "it is no JSON"
+        else:
+            yield number, cells if isinstance(cells, dict) else "it is no JSON object"
+
+
+def _csv_rows(name: str, text: str) -> Iterator[Row]:
+    header = next((line for line in text.splitlines() if line.strip()), "")
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=max(",;\t", key=header.count))
+    names: list[str] | None = None
+    number = 0
+    while True:
+        number += 1
+        try:
+            cells = next(reader)
+        except StopIteration:
+            return
+        except csv.Error:
+            yield number, "its quotes or cells cannot be told apart"
+            continue
+        if not any(cell.strip() for cell in cells):
+            continue
+        if names is None:
+            names = [cell.strip().casefold() for cell in cells]
+            if "question" not in names:
+                raise ConfigurationError(f"{name} has no column “question”.", EXPECTED)
+        elif len(cells) > len(names):
+            yield number, f"it has {len(cells)} cells, and the header has {len(names)}"
+        else:
+            yield number, {key: _cell(key, cell) for key, cell in zip(names, cells, strict=False)}
+
+
+def _cell(column: str, cell: str) -> Any:
+    return split(cell) if column in ("answers", "documents", "answer", "document") else cell
+
+
+def split(cell: str) -> list[str]:
+    """The texts of a cell, which stand between bars; “\\|” is a bar that belongs to a text."""
+    return [part.strip().replace("\\|", "|") for part in _BETWEEN.split(cell) if part.strip()]
+
+
+def joined(texts: Iterable[str]) -> str:
+    """Texts as one cell; `split` reads it again."""
+    return " | ".join(text.replace("|", "\\|") for text in texts)
+
+
+def as_csv(questions: Sequence[GoldQuestion]) -> str:
+    """A CSV file with a header; `read` reads it again."""
+    out = io.StringIO(newline="")
+    writer = csv.writer(out)
+    writer.writerow(COLUMNS)
+    for q in questions:
+        writer.writerow([q.question, joined(q.answers), joined(q.documents), "yes" if q.use else "no"])
+    return out.getvalue()
+
+
+def as_jsonl(questions: Sequence[GoldQuestion]) -> str:
+    """JSON lines; `read` reads them again."""
+    return "".join(json.dumps(as_row(question), ensure_ascii=False) + "\n" for question in questions)

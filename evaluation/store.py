@@ -1,0 +1,166 @@
+"""Question sets and the runs that were made with them, in the database. Every call takes the owner."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from itertools import count
+
+from sqlalchemy import delete, select, update
+from sqlalchemy.orm import defer
+
+from errors import ConfigurationError
+from evaluation.figures import figures
+from evaluation.metrics import Figure, Figures
+from evaluation.questions import GoldQuestion, as_row, distinct, from_row
+from evaluation.runs import Configuration, Result
+from rag.db import Database, EvaluationRow, QuestionSetRow
+
+
+@dataclass(frozen=True, slots=True)
+class QuestionSet:
+    """Questions to measure by."""
+
+    id: str
+    name: str
+    questions: tuple[GoldQuestion, ...]
+
+    @property
+    def used(self) -> tuple[GoldQuestion, ...]:
+        """Those that runs ask."""
+        return tuple(question for question in self.questions if question.use)
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What was measured with a set and a configuration; `Runs.results` has the questions one by one."""
+
+    id: str
+    question_set_id: str
+    configuration: Configuration
+    figures: Figures
+    created: datetime
+
+
+class QuestionSets:
+    """The sets of an owner."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def all(self, owner: str) -> list[QuestionSet]:
+        """All sets, by name."""
+        query = select(QuestionSetRow).filter_by(owner=owner).order_by(QuestionSetRow.name)
+        with self._database.session() as session:
+            return [_set(row) for row in session.scalars(query)]
+
+    def get(self, owner: str, set_id: str) -> QuestionSet:
+        """One set.
+
+        Raises:
+            ConfigurationError: there is no such set.
+        """
+        with self._database.session() as session:
+            row = session.scalar(select(QuestionSetRow).filter_by(owner=owner, id=set_id))
+            if row is None:
+                raise ConfigurationError("There is no such question set.", "Choose another, or make one.")
+            return _set(row)
+
+    def create(self, owner: str, name: str, questions: Iterable[GoldQuestion] = ()) -> QuestionSet:
+        """A new set; where its name is taken it gets a number: “Contracts (2)”."""
+        name = " ".join(name.split()) or "Questions"
+        with self._database.session() as session:
+            taken = set(session.scalars(select(QuestionSetRow.name).filter_by(owner=owner)))
+            free = next(each for n in count(1) if (each := name if n == 1 else f"{name} ({n})") not in taken)
+            row = QuestionSetRow(owner=owner, name=free, questions=_rows(questions))
+            session.add(row)
+            session.flush()
+            return _set(row)
+
+    def put(self, owner: str, name: str, questions: Iterable[GoldQuestion]) -> QuestionSet:
+        """The set of that name with those questions, made where there is none."""
+        known = next((each for each in self.all(owner) if each.name == name), None)
+        if known is None:
+            return self.create(owner, name, questions)
+        self.save(owner, known.id, questions)
+        return self.get(owner, known.id)
+
+    def save(self, owner: str, set_id: str, questions: Iterable[GoldQuestion]) -> None:
+        """Give a set other questions; of those that ask the same the first is kept."""
+        self._update(owner, set_id, questions=_rows(questions))
+
+    def rename(self, owner: str, set_id: str, name: str) -> None:
+        """Give a set another name.
+
+        Raises:
+            ConfigurationError: the name is empty, or another set has it.
+        """
+        name = " ".join(name.split())
+        if not name or any(each.name == name and each.id != set_id for each in self.all(owner)):
+            raise ConfigurationError(f"No set can be called “{name}”.", "Choose a name that no other set has.")
+        self._update(owner, set_id, name=name)
+
+    def _update(self, owner: str, set_id: str, **values: object) -> None:
+        with self._database.session() as session:
+            session.execute(update(QuestionSetRow).filter_by(owner=owner, id=set_id).values(**values))
+
+    def delete(self, owner: str, set_id: str) -> None:
+        """Remove a set and all of its runs."""
+        with self._database.session() as session:
+            session.execute(delete(EvaluationRow).filter_by(owner=owner, question_set_id=set_id))
+            session.execute(delete(QuestionSetRow).filter_by(owner=owner, id=set_id))
+
+
+class Runs:
+    """The runs of an owner."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def add(self, owner: str, set_id: str, configuration: Configuration, results: Sequence[Result]) -> Run:
+        """Keep a run that is complete."""
+        measured = {name: asdict(figure) for name, figure in figures(results, configuration.k).items()}
+        with self._database.session() as session:
+            row = EvaluationRow(
+                owner=owner,
+                question_set_id=set_id,
+                configuration=configuration.as_dict(),
+                figures=measured,
+                results=[asdict(result) for result in results],
+            )
+            session.add(row)
+            session.flush()
+            return _run(row)
+
+    def all(self, owner: str, set_id: str) -> list[Run]:
+        """The runs of a set, the newest first."""
+        # Without the results, which are long.
+        query = select(EvaluationRow).options(defer(EvaluationRow.results))
+        query = query.filter_by(owner=owner, question_set_id=set_id).order_by(EvaluationRow.created.desc())
+        with self._database.session() as session:
+            return [_run(row) for row in session.scalars(query)]
+
+    def results(self, owner: str, run_id: str) -> tuple[Result, ...]:
+        """What came of each question of a run; nothing where there is no such run."""
+        with self._database.session() as session:
+            stored = session.scalar(select(EvaluationRow.results).filter_by(owner=owner, id=run_id))
+        return tuple(Result.from_dict(each) for each in stored or ())
+
+    def delete(self, owner: str, run_id: str) -> None:
+        """Forget a run."""
+        with self._database.session() as session:
+            session.execute(delete(EvaluationRow).filter_by(owner=owner, id=run_id))
+
+
+def _rows(questions: Iterable[GoldQuestion]) -> list[dict[str, object]]:
+    return [as_row(question) for question in distinct(questions)]
+
+
+def _set(row: QuestionSetRow) -> QuestionSet:
+    return QuestionSet(row.id, row.name, tuple(from_row(each) for each in row.questions))
+
+
+def _run(row: EvaluationRow) -> Run:
+    measured = {name: Figure(**figure) for name, figure in row.figures.items()}
+    return Run(row.id, row.question_set_id, Configuration.from_dict(row.configuration), measured, row.created)

@@ -1,0 +1,6 @@
+"""Ask, and check the sources."""
+
+from ui.app import services
+from ui.chat import page
+
+page.draw(services())

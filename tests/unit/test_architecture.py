@@ -1,0 +1,167 @@
+"""The architecture, as far as no linter holds it."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+from alembic import command
+from alembic.autogenerate import compare_metadata
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from sqlalchemy import create_engine, text
+
+from backends import BACKENDS
+from rag.db import MIGRATIONS, Base, Database
+from rag.documents.library import Library
+from rag.index.indexes import Indexes
+from rag.schema import Page
+from settings import ROOT, EnvironmentSettings, Settings
+
+PRODUCT = sorted(
+    path.relative_to(ROOT)
+    for path in [
+        *ROOT.glob("*.py"),
+        *(
+            file
+            for folder in ("backends", "commands", "evaluation", "rag", "services", "ui", "pages")
+            for file in (ROOT / folder).rglob("*.py")
+        ),
+    ]
+)
+MODULES: dict[str, set[str]] = {
+    "errors.py": set(),
+    "settings.py": {"errors"},
+    "accelerator.py": {"settings", "errors"},
+}
+"""What the modules that are no packages may import of ours; import-linter holds the packages."""
+
+
+def imports(path: Path) -> set[str]:
+    """The first names of all modules that a file imports, inside functions too."""
+    found = set()
+    for node in ast.walk(ast.parse((ROOT / path).read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found.add(node.module.split(".")[0])
+    return found
+
+
+def package(path: Path) -> str:
+    return path.parts[0].removesuffix(".py")
+
+
+@pytest.mark.parametrize(("module", "allowed"), MODULES.items())
+def test_modules_import_only_what_lies_below_them(module: str, allowed: set[str]) -> None:
+    ours = {package(path) for path in PRODUCT}
+    assert imports(Path(module)) & ours <= allowed
+
+
+def test_pages_are_flat_and_a_few_lines_long() -> None:
+    pages = list((ROOT / "pages").rglob("*.py"))
+    assert all(path.parent == ROOT / "pages" for path in pages)
+    assert all(len(path.read_text(encoding="utf-8").splitlines()) <= 10 for path in pages)
+    assert all(imports(path) == {"ui"} for path in pages)
+
+
+def test_no_drawer_for_odds_and_ends() -> None:
+    assert not {path.stem for path in PRODUCT} & {"utils", "util", "helpers", "common", "misc"}
+
+
+def test_backends_are_known_by_name_only_in_their_package() -> None:
+    names = "|".join(BACKENDS)
+    for path in PRODUCT:
+        if package(path) != "backends":
+            assert not re.search(rf"""==\s*["']({names})["']""", (ROOT / path).read_text(encoding="utf-8")), path
+
+
+def setting_names() -> set[str]:
+    # A backend's settings are known once its file is imported.
+    for path in (ROOT / "backends").glob("*.py"):
+        import_module(f"backends.{path.stem}")
+    kinds: list[type[EnvironmentSettings]] = [EnvironmentSettings]
+    for kind in kinds:
+        kinds += kind.__subclasses__()
+    names = {field.validation_alias for kind in kinds for field in kind.model_fields.values()}
+    # Without an alias it is a field of a base class, which a backend's settings name.
+    return {str(name) for name in names if name}
+
+
+@pytest.mark.parametrize("place", [".env.example", "docs/configuration.md"])
+def test_every_setting_is_documented(place: str) -> None:
+    text = (ROOT / place).read_text(encoding="utf-8")
+    told = set(re.findall(r"\b[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+\b", text))
+    assert setting_names() <= told
+    prefixes = {name.partition("_")[0] for name in setting_names()}
+    assert {name for name in told if name.partition("_")[0] in prefixes} <= setting_names()
+
+
+def test_requirements_are_pinned() -> None:
+    for name in ("requirements.txt", "requirements-dev.txt", "requirements-models.txt", "constraints.txt"):
+        for line in (ROOT / name).read_text(encoding="utf-8").splitlines():
+            if line.strip() and not line.startswith(("#", "-")):
+                assert "==" in line, f"{name}: {line}"
+
+
+def test_every_table_has_an_owner_and_its_migration(tmp_path: Path) -> None:
+    assert all("owner" in table.columns for table in Base.metadata.tables.values())
+    database = Database(tmp_path / "test.db")
+    with database.engine.connect() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        assert compare_metadata(context, Base.metadata) == []
+    database.close()
+
+
+def test_a_library_of_the_first_version_opens_with_what_is_in_it(tmp_path: Path) -> None:
+    engine = create_engine(f"sqlite:///{tmp_path / 'test.db'}")
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    with engine.begin() as connection:
+        connection.execute(text("PRAGMA foreign_keys=ON"))
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0001")
+    fields: dict[str, object] = {"id": "d", "collection_id": "c", "name": "a.txt", "sha256": "s", "state": "ready"}
+    fields |= {"size": 1} | dict.fromkeys(("pages", "chunks", "seconds", "progress"), 1) | {"reason": ""}
+    rows: dict[str, dict[str, object]] = {
+        "collections": {"id": "c", "name": "Mine", "fingerprint": "all-MiniLM-L6-v2-384-1", "created": "2026-01-01"},
+        "documents": {**fields, "created": "2026-01-01"},
+        "pages": {"document_id": "d", "position": 0, "text": "Text"},
+    }
+    with engine.begin() as connection:
+        for table, row in rows.items():
+            row["owner"] = "me"
+            columns = ", ".join(row)
+            values = ", ".join(f":{name}" for name in row)
+            connection.execute(text(f"INSERT INTO {table} ({columns}) VALUES ({values})"), row)
+    engine.dispose()
+    database = Database(tmp_path / "test.db")
+    library = Library(database)
+    [document] = library.documents("me", "c")
+    assert (document.name, document.path, document.version, document.warnings) == ("a.txt", "a.txt", 1, ())
+    assert library.page("me", "d", 0) == Page("Text")
+    [index] = Indexes(database).all("me", "c")
+    assert (index.embedding_model, index.active) == ("embedded", True)
+    database.close()
+
+
+def test_the_first_page_waits_for_nothing_heavy() -> None:
+    heavy = ["torch", "transformers", "chromadb", "sentence_transformers", "langchain_community", "gguf", "pypdf"]
+    pages = "ui.app, ui.chat.page, ui.documents.page, ui.sidebar.layout"
+    code = f"import sys, {pages}; print([m for m in {heavy} if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_no_setting_takes_a_wrong_value_in_silence(monkeypatch: pytest.MonkeyPatch) -> None:
+    from errors import ConfigurationError
+    from settings import read_settings
+
+    monkeypatch.setenv("DEFAULT_LLM_TOP_P", "7")
+    with pytest.raises(ConfigurationError, match="DEFAULT_LLM_TOP_P"):
+        read_settings(Settings)

@@ -1,0 +1,88 @@
+"""The compare page: one question, two models, over the same passages."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from backends.base import Backend
+from errors import AppError
+from rag.schema import Finish
+from services import Services
+from ui import navigation
+from ui.app import owner
+from ui.chat import answer, passage_view
+from ui.models import pickers
+from ui.sidebar import choices
+from ui.widgets import errors
+
+SIDES = ("left", "right")
+
+
+def draw(services: Services) -> None:
+    """The whole page."""
+    st.title("Compare two models")
+    st.markdown("Both get the same question and the same passages. Each answer begins a chat that you can go on with.")
+    picked = []
+    for side, column in zip(SIDES, st.columns(2), strict=True):
+        with column:
+            picked.append(_pick(services, side))
+    running = []
+    for side, column in zip(SIDES, st.columns(2), strict=True):
+        with column:
+            running.append(_answer(services, st.query_params.get(side)))
+    if error := st.session_state.pop("compare_error", None):
+        errors.show(error.message, error.hint)
+    busy = any(running)
+    question = st.chat_input("Answering …" if busy else "Ask both", key="both", disabled=busy, max_chars=4000)
+    if question:
+        _ask(services, question, picked)
+        st.rerun()
+    passage_view.draw()
+
+
+def _pick(services: Services, side: str) -> tuple[Backend, str | None]:
+    key = f"{side}-backend"
+    if key not in st.session_state:
+        st.session_state[key] = _suggest(services, side)
+    backend = pickers.pick_backend(services, key)
+    return backend, pickers.pick_model(services, backend, f"{side}-model")
+
+
+def _suggest(services: Services, side: str) -> str:
+    """The sidebar's choice on one side; on the other a backend that is known to answer."""
+    mine: str = st.session_state["backend"]
+    if side == SIDES[0]:
+        return mine
+    names = [backend.name for backend in services.manager.backends()]
+    for patience in (0.0, 0.1):  # all are asked before the first is waited for
+        found = [services.manager.checks.last(name, patience) for name in names]
+    return next((f.backend.name for f in found if f and not f.error and f.backend.name != mine), mine)
+
+
+def _ask(services: Services, question: str, picked: list[tuple[Backend, str | None]]) -> None:
+    both = [(backend.name, model) for backend, model in picked if model]
+    if len(both) < len(SIDES):
+        st.session_state["compare_error"] = AppError("A model is missing.", "Choose one on both sides.")
+        return
+    try:
+        started = services.asking.compare(owner(), choices.ask(question, None), both)
+    except AppError as error:
+        st.session_state["compare_error"] = error
+        return
+    for side, (message, _) in zip(SIDES, started, strict=True):
+        st.query_params[side] = message.conversation_id
+
+
+def _answer(services: Services, conversation: str | None) -> bool:
+    """The first question and answer of a conversation; whether the answer is still being written."""
+    if not conversation:
+        return False
+    for message in services.conversations.messages(owner(), conversation)[:2]:
+        if message.finish is Finish.RUNNING and services.turns.get(owner(), message.id):
+            answer.draw_running(services, message)
+            return True
+        answer.draw(message)
+    st.page_link(
+        navigation.CHAT, label="Go on with this one", icon=":material/forum:", query_params={"c": conversation}
+    )
+    return False

@@ -1,0 +1,178 @@
+"""The chat page: the first screen, the conversation and the question box."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import streamlit as st
+
+from errors import AppError
+from rag.schema import DocumentState, Finish, Role
+from services import Services
+from services.documents import SAMPLE_QUESTIONS, sample_files
+from ui import navigation
+from ui.app import owner
+from ui.chat import answer, attachments, passage_view
+from ui.sidebar import choices, collections, conversations
+from ui.widgets import errors, text
+
+if TYPE_CHECKING:
+    from streamlit.elements.widgets.chat import ChatInputValue
+
+EACH_PARAGRAPH = """<style>
+[data-testid=stChatMessage] :is(p, li, td, th, h1, h2, h3) { unicode-bidi: plaintext; text-align: start }
+</style>"""
+"""Arabic and Hebrew from right to left, as their letters say: nothing in Streamlit or its theme does that."""
+AT_FIRST, MORE = 10, 40
+"""Messages that are drawn: of a long conversation the last ones, and as many more as are asked for."""
+
+
+def conversation_id() -> str | None:
+    """The conversation that the address names."""
+    return st.query_params.get("c")
+
+
+def ask(services: Services, question: str, conversation: str | None) -> None:
+    """Start a turn and show it; the address then names its conversation."""
+    try:
+        message, _ = services.asking.ask(owner(), choices.ask(question, conversation))
+    except AppError as error:
+        # What was typed goes back into the box.
+        st.session_state["chat_error"], st.session_state["asked_again"] = error, question
+        return
+    choices.belongs_to(message.conversation_id)
+    st.query_params["c"] = message.conversation_id
+
+
+def draw(services: Services) -> None:
+    """The whole page."""
+    st.html(EACH_PARAGRAPH)
+    current = conversation_id()
+    open_ = services.conversations.get(owner(), current) if current else None
+    if current and not open_:
+        st.info("There is no such conversation. It may have been deleted.", icon=":material/search_off:")
+    if open_:
+        st.set_page_config(page_title=f"{open_.title} · Gestalt")
+        conversations.draw_head(services, open_)
+        _conversation(services, open_.id)
+    else:
+        _welcome(services)
+    if error := st.session_state.pop("chat_error", None):
+        errors.show(error.message, error.hint)
+    if again := st.session_state.pop("asked_again", None):
+        st.session_state["question"] = again
+    if open_:
+        attachments.draw(services, open_.id)
+    asked = st.chat_input(
+        "Ask your documents, or attach files to ask",
+        key="question",
+        max_chars=4000,
+        accept_file="multiple",
+        max_upload_size=services.settings.max_upload_mb,
+    )
+    if asked:
+        _submitted(services, asked, open_.id if open_ else None)
+        st.rerun()
+    passage_view.draw()
+
+
+def _submitted(services: Services, asked: ChatInputValue, conversation: str | None) -> None:
+    """A question, files, or both: files alone wait for a question."""
+    if asked.files:
+        if conversation is None:
+            title = asked.text.strip() or f"About {asked.files[0].name}"
+            conversation = services.conversations.create(owner(), title)
+            choices.belongs_to(conversation)
+            st.query_params["c"] = conversation
+        attachments.put(services, conversation, asked.files)
+    if asked.text.strip():
+        ask(services, asked.text, conversation)
+
+
+def _conversation(services: Services, conversation: str) -> None:
+    """Draw the last messages of a conversation; the older ones on demand."""
+    state = st.session_state
+    if state.get("shown_of") != conversation:
+        state["shown_of"], state["shown"] = conversation, AT_FIRST
+    messages = services.conversations.messages(owner(), conversation, last=state["shown"])
+    older = services.conversations.length(owner(), conversation) - len(messages)
+    if older > 0:
+        st.button(
+            f"Show earlier messages ({older:,})",
+            key="earlier",
+            icon=":material/expand_less:",
+            type="tertiary",
+            on_click=_show_more,
+        )
+    busy, asked = services.turns.running(owner(), conversation), ""
+    for message in messages:
+        if message.role is Role.USER:
+            asked = message.text
+        if message.finish is not Finish.RUNNING:
+            answer.draw(message, asked, busy=busy, latest=message is messages[-1])
+        elif services.turns.get(owner(), message.id):
+            answer.draw_running(services, message)
+        else:
+            # It ended between the two looks: what is stored now is how.
+            ended = services.conversations.message(owner(), message.id)
+            answer.draw(ended or message, asked, busy=busy)
+
+
+def _show_more() -> None:
+    st.session_state["shown"] += MORE
+
+
+def _welcome(services: Services) -> None:
+    st.title("Ask your own documents")
+    st.markdown(
+        "Gestalt answers questions from the files you give it, with the model you choose, and shows the passage "
+        "behind each answer. Everything stays on this machine until you choose a backend elsewhere."
+    )
+    found, library = collections.searched(services), services.library
+    counts = [library.counts(owner(), one.id) for one in found]
+    ready = sum(count.get(DocumentState.READY, 0) for count in counts)
+    waiting = any(state.is_open for count in counts for state in count)
+    samples = [
+        [d.state for one in found for d in library.same_path(owner(), one.id, path.name)] for path in sample_files()
+    ]
+    samples_ready = all(DocumentState.READY in states for states in samples)
+    with st.container(horizontal=True):
+        if not all(samples):
+            st.button(
+                "Load the sample documents",
+                type="secondary" if ready else "primary",
+                icon=":material/auto_stories:",
+                on_click=errors.guarded(services.documents.add_samples),
+                args=(owner(), found[0].id),
+            )
+        st.page_link(navigation.DOCUMENTS, label="Add your own documents", icon=":material/upload_file:")
+    if waiting:
+        _wait_for_documents(services)
+    elif ready:
+        st.caption(f"{ready:,} document{'' if ready == 1 else 's'} ready to be asked.")
+    st.markdown("**Questions to try**" if samples_ready else "**Questions to try with the samples**")
+    for number, question in enumerate(SAMPLE_QUESTIONS):
+        st.button(
+            question,
+            key=f"try-{number}",
+            icon=":material/chat:",
+            type="tertiary",
+            disabled=not samples_ready,
+            on_click=errors.guarded(ask),
+            args=(services, question, None),
+        )
+
+
+def _wait_for_documents(services: Services) -> None:
+    @st.fragment(run_every=0.5)
+    @errors.guarded
+    def live() -> None:
+        queues = [services.documents.queue(owner(), one.id) for one in collections.searched(services)]
+        reading = [document for queue in queues for document in queue.reading or queue.next]
+        if not reading:
+            st.rerun()
+        more = sum(len(queue.reading) + queue.waiting for queue in queues) - 1
+        others = f" {more:,} more wait." if more else ""
+        st.progress(reading[0].progress, f"Reading {text.literal(reading[0].name)} …{others}")
+
+    live()

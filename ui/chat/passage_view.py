@@ -1,0 +1,217 @@
+"""A passage in its page, in a dialog: the page of a PDF as a picture, any other page as text, the place marked.
+
+An answer has one place for each span that supports it, in its own order, then one for each passage that none lies in.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+import streamlit as st
+
+from errors import DocumentError, PasswordRequired
+from rag.documents.page_image import PageImage, Span
+from rag.schema import Citation, DocumentRecord, Message, Page, Passage, Verdict
+from services import Services
+from ui import app
+from ui.app import owner
+from ui.documents import preview
+from ui.widgets import dialogs, errors, text
+
+CONTEXT = 300
+"""Characters of a page before the place and after its passage: the place is in sight on a telephone as well."""
+
+_PLACE = "place_shown"
+_CLICKS = "source_clicks"
+_TARGET = re.compile(r"#source-([0-9a-f]{32})-([0-9a-f]{32})-(\d{1,3})")
+_LISTENER = st.components.v2.component(
+    "gestalt_source_clicks",
+    js="""
+const listeners = new WeakMap()
+
+export default function ({ parentElement, setTriggerValue }) {
+  const stop = () => document.removeEventListener("click", listeners.get(parentElement), true)
+  const listen = event => {
+    const link = event.target.closest?.('a[href^="#source-"]')
+    if (!link || event.ctrlKey || event.metaKey || event.shiftKey) return
+    event.preventDefault()
+    setTriggerValue("clicked", link.getAttribute("href"))
+  }
+  stop()
+  listeners.set(parentElement, listen)
+  document.addEventListener("click", listen, true)
+  // A click that came before this was loaded, or a link that was opened in another tab.
+  if (location.hash.startsWith("#source-")) {
+    setTriggerValue("clicked", location.hash)
+    history.replaceState(history.state, "", location.pathname + location.search)
+  }
+  return stop
+}
+""",
+)
+"""Hears clicks on the numbers in answers, which Streamlit draws as links: it has no inline button."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A passage of an answer, and the span in it that supports or fits best, where there is one."""
+
+    number: int
+    passage: Passage
+    citation: Citation | None = None
+
+    @property
+    def span(self) -> Span:
+        """What is marked, by offsets into the page's text."""
+        marked = self.citation or self.passage
+        return marked.start, marked.end
+
+    @property
+    def badge(self) -> str:
+        """What the place has to do with the answer."""
+        if self.citation is None:
+            return ""
+        if self.citation.answer_end:
+            return ":green-badge[:material/check: supports the answer]"
+        return ":gray-badge[fits the question]"
+
+
+def places(message: Message) -> list[Place]:
+    """Its places: those of its citations first, so that they have the same index."""
+    numbered = dict(enumerate(message.passages, 1))
+    cited = [Place(citation.n, numbered[citation.n], citation) for citation in message.citations]
+    seen = {citation.n for citation in message.citations}
+    return cited + [Place(number, passage) for number, passage in numbered.items() if number not in seen]
+
+
+def show(conversation_id: str, message_id: str, place: int) -> None:
+    """Open the dialog at one of the places of an answer; a callback."""
+    st.session_state[_PLACE] = place
+    dialogs.ask(_dialog, conversation_id, message_id)
+
+
+def draw() -> None:
+    """What a page with answers ends with: the ear for clicks on their numbers, and the dialog where it is open."""
+    _LISTENER(key=_CLICKS, height=1, on_clicked_change=errors.guarded(_clicked))
+    dialogs.draw()
+
+
+def _clicked() -> None:
+    if found := _TARGET.fullmatch(st.session_state[_CLICKS].clicked or ""):
+        show(found[1], found[2], int(found[3]))
+
+
+@st.dialog("The passage in its page", width="large", on_dismiss=dialogs.close)
+@errors.guarded
+def _dialog(conversation_id: str, message_id: str) -> None:
+    services = app.services()
+    message = services.conversations.message(owner(), message_id)
+    found = places(message) if message and message.conversation_id == conversation_id else []
+    if message is None or not found:
+        st.info("There is no such answer. It may have been deleted.", icon=":material/search_off:")
+        return
+    index = min(st.session_state.get(_PLACE, 0), len(found) - 1)
+    place = found[index]
+    _head(place, index, len(found))
+    _supported(message, index)
+    document = services.library.document(owner(), place.passage.document_id)
+    at = services.library.find_page(owner(), place.passage.document_id, place.passage.page, place.passage.label)
+    _page(services, place, at[1] if at else None)
+    _ways_on(services, document, at[0] if at else 0)
+
+
+def _head(place: Place, index: int, count: int) -> None:
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.markdown(f"**{place.number} · {text.literal(place.passage.place)}** {place.badge}", width="stretch")
+        if count > 1:
+            st.caption(f"{index + 1} of {count}", width="content")
+            _step("Previous", "Left", (index - 1) % count)
+            _step("Next", "Right", (index + 1) % count)
+
+
+def _step(label: str, key: str, to: int) -> None:
+    def go() -> None:
+        st.session_state[_PLACE] = to
+
+    st.button(label, key=f"passage-{label.lower()}", shortcut=key, on_click=go)
+
+
+def _supported(message: Message, index: int) -> None:
+    """The sentences of the answer that this place supports."""
+    said = [
+        message.text[check.start : check.end].lstrip("-*•# ")
+        for check in message.checks
+        if check.verdict is Verdict.SUPPORTED and check.citation == index
+    ]
+    if said:
+        st.caption(f"Supports: {' '.join(f'“{text.literal(sentence)}”' for sentence in said)}")
+
+
+def _page(services: Services, place: Place, page: Page | None) -> None:
+    picture, why_not = None, ""
+    if page is None:
+        why_not = "Its document is no longer in the library, or is being read again: this is the passage as it was."
+    elif page.number is not None:
+        try:
+            picture = _picture(services, owner(), place.passage.document_id, page.number, place.span)
+        except PasswordRequired:
+            why_not = "The file is protected with a password, which is not kept: this is the text of its page."
+        except DocumentError as error:
+            why_not = f"{error.message} This is its text."
+    if why_not:
+        st.caption(f":material/info: {text.literal(why_not)}")
+    if picture is None:
+        _text(place, page)
+        return
+    left, right = st.columns(2)
+    # Another picture is another element: its predecessor would stay until it is loaded, with the wrong place marked.
+    with left, st.container(key=f"page-{place.number}-{place.span[0]}"):
+        st.image(picture.data, width="stretch", alt=f"The page, {place.passage.place}, as a picture")
+    with right:
+        if not picture.is_marked:
+            st.caption(":material/info: The place could not be found in the picture: here it is in the text.")
+        _text(place, None)
+
+
+@st.cache_data(max_entries=64, show_spinner="Drawing the page …")
+def _picture(_services: Services, who: str, document_id: str, number: int, span: Span) -> PageImage | None:
+    return _services.documents.page_picture(who, document_id, number, [span])
+
+
+def _text(place: Place, page: Page | None) -> None:
+    """The passage with the place marked; where the page is known, some of what stands around the place."""
+    passage, marked = place.passage, place.span
+    whole, offset = passage.text, passage.start
+    first, last = passage.start, passage.end
+    if page and page.text[passage.start : passage.end] == passage.text:
+        whole, offset = page.text, 0
+        first, last = _window(whole, marked[0], max(marked[1], passage.end))
+    inside, after = max(first, passage.start), min(last, passage.end)
+    shown = whole[first - offset : last - offset]
+    if passage.heading:
+        st.caption(text.literal(passage.heading))
+    with st.container(border=True):
+        spans = [(marked[0] - first, marked[1] - first)] if place.citation else []
+        drawn = text.highlighted(shown, spans, faint=[(0, inside - first), (after - first, len(shown))])
+        st.markdown(("… " if first > offset else "") + drawn + (" …" if last < offset + len(whole) else ""))
+
+
+def _window(whole: str, start: int, end: int) -> Span:
+    """A span with what stands around it, cut between words."""
+    first, last = max(0, start - CONTEXT), min(len(whole), end + CONTEXT)
+    if first and (space := re.search(r"\s", whole[first:start])):
+        first += space.end()
+    if last < len(whole) and (cut := re.search(r"\s\S*\Z", whole[end:last])):
+        last = end + cut.start()
+    return first, last
+
+
+def _ways_on(services: Services, document: DocumentRecord | None, position: int) -> None:
+    if document is None:
+        return
+    with st.container(horizontal=True):
+        # In a tab of its own, so that the answer stays where it is; the address is relative to that of any page.
+        address = f"documents?document={document.id}&page={position + 1}"
+        st.link_button("Open the document", address, icon=":material/open_in_new:")
+        preview.download(services, document)

@@ -1,0 +1,96 @@
+"""The sources of an answer: a row of its cited places, and all passages with file, page, scores and the span marked."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import streamlit as st
+
+from rag.schema import Message, Passage
+from ui.chat import passage_view
+from ui.chat.passage_view import Place
+from ui.widgets import text
+
+HEIGHT = 380
+"""Pixels: the best passage whole, and the beginning of the next."""
+
+
+def row(message: Message) -> None:
+    """A button for each page that is cited, in the answer's order: the second way to what its numbers open."""
+    seen = set[tuple[int, str]]()
+    with st.container(horizontal=True, gap="small"):
+        for index, place in enumerate(passage_view.places(message)):
+            if place.citation is None or (place.number, place.citation.place) in seen:
+                continue
+            seen.add((place.number, place.citation.place))
+            color = "green" if place.citation.answer_end else "gray"
+            st.button(
+                f":{color}-badge[{place.number}] {text.literal(place.citation.place)}",
+                key=f"source-{message.id}-{index}",
+                type="tertiary",
+                help=f"Show the passage in its page: {text.literal(place.citation.place)}",
+                on_click=passage_view.show,
+                args=(message.conversation_id, message.id, index),
+            )
+
+
+def title(passages: Sequence[Passage]) -> str:
+    """What the box with the passages is called."""
+    return f"Sources ({len(passages)} passage{'' if len(passages) == 1 else 's'})"
+
+
+def draw(message: Message, *, label: str, latest: bool) -> None:
+    """All passages of an answer in one expander; those that hold a cited span come first.
+
+    Of all answers but the latest they are sent to the browser when they are asked for.
+    """
+    places = passage_view.places(message)
+    first: dict[int, tuple[int, Place]] = {}
+    for index, place in enumerate(places):
+        first.setdefault(place.number, (index, place))
+    # A chat that stands at its end stays there when it grows: without a height of its own the box would open on its
+    # last passage.
+    if places:
+        if latest:
+            box = st.expander(label, icon=":material/menu_book:")
+        else:
+            box = st.expander(label, icon=":material/menu_book:", key=f"sources-{message.id}", on_change="rerun")
+            if not box.open:
+                return
+        with box, st.container(height=HEIGHT, border=False):
+            for number, (index, place) in first.items():
+                _head(place)
+                st.button(
+                    "Show in its page",
+                    key=f"passage-{message.id}-{number}",
+                    type="tertiary",
+                    icon=":material/find_in_page:",
+                    on_click=passage_view.show,
+                    args=(message.conversation_id, message.id, index),
+                )
+                _passage(place.passage, [p.span for p in places if p.number == number and p.citation])
+
+
+def draw_found(passages: tuple[Passage, ...]) -> None:
+    """The same of an answer that is being written."""
+    if passages:
+        with st.expander(title(passages), icon=":material/menu_book:"), st.container(height=HEIGHT, border=False):
+            for number, passage in enumerate(passages, 1):
+                _head(Place(number, passage))
+                _passage(passage, [])
+
+
+def _head(place: Place) -> None:
+    st.markdown(f"**{place.number} · {text.literal(place.passage.place)}** {place.badge}")
+    if place.passage.heading:
+        st.caption(text.literal(place.passage.heading))
+
+
+def _passage(passage: Passage, spans: list[tuple[int, int]]) -> None:
+    with st.container(border=True):
+        st.markdown(text.highlighted(passage.text, [(a - passage.start, b - passage.start) for a, b in spans]))
+        st.caption(
+            f"Score {passage.score:.2f} · similarity {passage.dense:.2f} · BM25 {passage.lexical:.1f}",
+            help="The score fuses the similarity of meaning (cosine) with the match of words (BM25). "
+            "It ranks passages of one question; do not compare it between questions.",
+        )

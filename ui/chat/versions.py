@@ -1,0 +1,167 @@
+"""Versions of a message: from one to the other, another answer, a question put otherwise, and what made an answer."""
+
+from __future__ import annotations
+
+import pandas as pd
+import streamlit as st
+
+from errors import AppError
+from rag.chat.records import differences
+from rag.schema import Message, Role
+from services import Services
+from ui import app
+from ui.app import owner
+from ui.sidebar import choices
+from ui.widgets import dialogs, errors, text
+
+_EDITED = "edited_question"
+MOST_MODELS = 12
+"""Other models that an answer can be asked of from its menu."""
+
+
+def walk(message: Message) -> None:
+    """From this version to the one before or after it, where there are several."""
+    if not message.versions:
+        return
+    at, of = message.versions.index(message.id), len(message.versions)
+    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+        for label, icon, step in (("Earlier", "chevron_left", -1), ("Later", "chevron_right", 1)):
+            if step > 0:
+                st.caption(f"{at + 1} / {of}", width="content")
+            if st.button(
+                label,
+                key=f"version-{step}-{message.id}",
+                icon=f":material/{icon}:",
+                type="tertiary",
+                disabled=not 0 <= at + step < of,
+            ):
+                # The whole page: an answer is walked from within a fragment.
+                app.services().conversations.show(owner(), message.versions[at + step])
+                st.rerun()
+        if message.role is Role.ASSISTANT:
+            _draw_compare_button(message)
+
+
+# --- a question ---
+
+
+def edited() -> str | None:
+    """The id of the question that is being edited."""
+    return st.session_state.get(_EDITED)
+
+
+def draw_edit_button(message: Message) -> None:
+    """The way to put a question otherwise."""
+    st.button(
+        "Edit",
+        key=f"edit-{message.id}",
+        icon=":material/edit:",
+        type="tertiary",
+        help="Put the question otherwise and go on from there. This branch stays.",
+        on_click=_edit,
+        args=(message.id,),
+    )
+
+
+def _edit(message_id: str | None) -> None:
+    st.session_state[_EDITED] = message_id
+
+
+def draw_edit(message: Message) -> None:
+    """The question as a text that can be changed."""
+    with st.form(f"edit-form-{message.id}", border=False):
+        asked = st.text_area("Question", message.text, key=f"edit-text-{message.id}", max_chars=4000)
+        with st.container(horizontal=True):
+            sent = st.form_submit_button("Ask this instead", type="primary", icon=":material/send:")
+            st.form_submit_button("Cancel", on_click=_edit, args=(None,))
+    if sent:
+        _edit(None)
+        _ask(message, asked)
+
+
+def _ask(message: Message, question: str, model: tuple[str, str] | None = None) -> None:
+    """Ask in the place of a message; a page that was drawn before is drawn anew."""
+    with errors.shown():
+        values = {"backend": model[0], "model": model[1], "fallback": ""} if model else {}
+        asked = choices.ask(question, message.conversation_id, instead_of=message.id, **values)
+        try:
+            app.services().asking.ask(owner(), asked)
+        except AppError as error:
+            st.session_state["chat_error"] = error
+        st.rerun()
+
+
+# --- an answer ---
+
+
+def draw_again(message: Message) -> None:
+    """The menu to have an answer given again, also by another model."""
+    services = app.services()
+    models = _models(services)
+    wish = st.menu_button(
+        "Answer again",
+        list(models),
+        key=f"again-{message.id}",
+        type="tertiary",
+        icon=":material/refresh:",
+        format_func=lambda model: text.literal(models[model]),
+    )
+    if wish:
+        _ask(message, "", wish)
+
+
+def draw_retry(message: Message) -> None:
+    """The button below an answer that failed."""
+    if st.button("Try again", key=f"retry-{message.id}", icon=":material/refresh:"):
+        _ask(message, "")
+
+
+def _models(services: Services) -> dict[tuple[str, str], str]:
+    """Who may answer: the chosen model first, then those that backends have listed, with what they are called."""
+    state = st.session_state
+    labels = {backend.name: backend.label for backend in services.manager.backends()}
+    found = [(state["backend"], state["model"])] if state.get("model") else []
+    for name in labels:
+        checked = services.manager.checks.last(name)
+        found += [(name, info.name) for info in checked.models] if checked else []
+    return {
+        (name, model): f"{text.short(model, 40)} ({labels[name]})"
+        for name, model in list(dict.fromkeys(found))[: MOST_MODELS + 1]
+    }
+
+
+def _draw_compare_button(message: Message) -> None:
+    if st.button("Compare answers", key=f"compare-{message.id}", type="tertiary", icon=":material/compare_arrows:"):
+        dialogs.ask(_compare, message.versions, message.id)
+        st.rerun()
+
+
+@st.dialog("Two answers to the same question", width="large", on_dismiss=dialogs.close)
+@errors.guarded
+def _compare(versions: tuple[str, ...], this: str) -> None:
+    conversations = app.services().conversations
+    found = [message for id_ in versions if (message := conversations.message(owner(), id_))]
+    names = {message.id: f"{at}: {message.model or 'no model'}" for at, message in enumerate(found, 1)}
+    right = this if this != versions[0] else versions[1]
+    left = versions[versions.index(right) - 1]
+    picked = []
+    for column, side, default in zip(st.columns(2), ("First", "Second"), (left, right), strict=True):
+        with column:
+            id_ = st.selectbox(
+                side,
+                list(names),
+                index=list(names).index(default),
+                format_func=names.__getitem__,
+                key=f"compare-{side}",
+            )
+            message = next(message for message in found if message.id == id_)
+            st.markdown(text.answer(message.text) if message.text else "*No text.*")
+            picked.append(conversations.record(owner(), message.id))
+    rows = differences(*picked)
+    st.markdown("**What differed**" if rows else "Nothing differed in what made them.")
+    if rows:
+        st.dataframe(
+            pd.DataFrame(rows, columns=["", "First", "Second"]),
+            hide_index=True,
+            alt="What differed between the answers",
+        )

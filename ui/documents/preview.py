@@ -1,0 +1,135 @@
+"""One document as it was read, page by page, and how it was cut: why something in it is found, or is not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import streamlit as st
+
+from errors import AppError
+from rag.schema import Chunk, DocumentRecord, Page
+from services import Services
+from ui.app import owner
+from ui.documents import table
+from ui.widgets import errors, text
+
+PART = 20_000
+"""Characters that are shown at once: a text file is one page, however long it is."""
+
+
+def draw(services: Services, document_id: str) -> None:
+    """The page of one document."""
+    document = services.library.document(owner(), document_id)
+    st.button(
+        "All documents",
+        key="back",
+        type="tertiary",
+        icon=":material/arrow_back:",
+        on_click=_back,
+        args=(document.collection_id if document else None,),
+    )
+    if document is None:
+        st.info("There is no such document. It may have been deleted.", icon=":material/search_off:")
+        return
+    st.header(text.literal(document.title))
+    state, color = table.state(document)
+    facts = [f":{color}-badge[{state}]", f"{document.pages:,} pages" if document.pages != 1 else "1 page"]
+    facts += [f"{document.chunks:,} chunks" if document.chunks != 1 else "1 chunk", table.size(document)]
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.markdown(" · ".join(facts))
+        download(services, document)
+    if told := table.note(document):
+        st.warning(text.literal(told), icon=":material/warning:")
+    if document.pages:
+        _page(services, document, _position(document))
+    else:
+        st.info("Nothing of it has been read yet.", icon=":material/hourglass_empty:")
+
+
+def _back(collection_id: str | None) -> None:
+    st.query_params.from_dict({"collection": collection_id} if collection_id else {})
+
+
+def download(services: Services, document: DocumentRecord) -> None:
+    """A button for the file itself, where it is kept."""
+    original = services.indexing.originals.path(document.sha256)
+    if original.exists():
+        st.download_button(
+            "Download the original",
+            original.read_bytes,
+            document.name,
+            "application/octet-stream",
+            icon=":material/download:",
+            on_click="ignore",
+        )
+
+
+def _position(document: DocumentRecord) -> int:
+    """Which page, from 0; the address may name another than the first."""
+    if document.pages < 2:
+        return 0
+    asked = st.query_params.get("page", "")
+    first = int(asked) if asked.isdecimal() and 1 <= int(asked) <= document.pages else 1
+    return st.pagination(document.pages, default=first, key=f"page-of-{document.id}") - 1
+
+
+def _page(services: Services, document: DocumentRecord, position: int) -> None:
+    page = services.library.page(owner(), document.id, position)
+    if page is None:
+        st.info("This page is being read again.", icon=":material/hourglass_empty:")
+        return
+    parts = max(1, -(-len(page.text) // PART))
+    if name := _name(page):
+        st.subheader(text.literal(name))
+    part = 1
+    if parts > 1:
+        part = st.pagination(parts, key=f"part-of-{document.id}-{position}")
+        st.caption(f"Part {part} of {parts}: the page is long.")
+    start, end = PART * (part - 1), PART * part
+    chunks = services.library.chunks(owner(), document.id, page)
+    here = [number for number, chunk in enumerate(chunks) if chunk.start < end and chunk.end > start]
+    read, cut = st.tabs(["As it was read", f"How it was cut ({len(chunks):,})"])
+    with read:
+        if page.text.strip():
+            st.code(page.text[start:end], language=None, wrap_lines=True)
+        else:
+            st.info("No text was found on this page.", icon=":material/hide_source:")
+    with cut:
+        st.caption(
+            "These pieces are what a question is compared with. What stands in two of them is marked: pieces overlap, "
+            "so that a thought is not lost where the text is cut."
+        )
+        count = _counter(services, document)
+        for number in here:
+            _chunk(chunks, number, count)
+
+
+def _name(page: Page) -> str:
+    number = f"Page {page.number}" if page.number else ""
+    if not page.label or page.label == str(page.number):
+        return number
+    return f"{number} · {page.label}" if number else page.label
+
+
+def _counter(services: Services, document: DocumentRecord) -> Callable[[str], int] | None:
+    """What counts tokens as the index does; None where its model cannot be had."""
+    try:
+        return services.indexing.model_of(owner(), document.collection_id).count
+    except AppError as error:
+        errors.show(error.message, error.hint)
+        return None
+
+
+def _chunk(chunks: Sequence[Chunk], number: int, count: Callable[[str], int] | None) -> None:
+    chunk = chunks[number]
+    length = len(chunk.text)
+    shared = []
+    if number and chunks[number - 1].end > chunk.start:
+        shared.append((0, min(length, chunks[number - 1].end - chunk.start)))
+    if number + 1 < len(chunks) and chunks[number + 1].start < chunk.end:
+        shared.append((chunks[number + 1].start - chunk.start, length))
+    facts = [f"**{chunk.position + 1}**", text.literal(chunk.heading)]
+    facts += [f"{count(chunk.text):,} tokens" if count else "", f"{length:,} characters"]
+    with st.container(border=True):
+        st.caption(" · ".join(fact for fact in facts if fact))
+        st.markdown(text.highlighted(chunk.text, shared, color="green"))

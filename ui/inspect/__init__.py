@@ -1,0 +1,1 @@
+"""Search and Evaluate: how well documents are found and answered."""

@@ -1,0 +1,131 @@
+"""Two configurations side by side, with what differs between them, and the button that measures them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import streamlit as st
+
+from evaluation.runs import Configuration
+from evaluation.store import QuestionSet
+from services import Services
+from ui import navigation
+from ui.app import owner
+from ui.inspect import steps
+from ui.models import pickers
+from ui.sidebar import collections
+from ui.widgets import errors, text
+
+SIDES = ("A", "B")
+COLORS = {"A": "blue", "B": "orange"}
+MOST_MISSING = 5
+
+
+def draw(services: Services, chosen: QuestionSet) -> None:
+    """Both sides and the buttons; documents that are missing are told of."""
+    usual = Configuration("", (), services.settings.passages, services.searching.options, services.settings.strict)
+    found, tops = [], []
+    for side, column in zip(SIDES, st.columns(2), strict=True):
+        with column, st.container(border=True):
+            tops.append(st.container())
+            found.append(_configure(services, side, usual))
+    _show_differences(tops, found)
+    waiting = _wait_for_documents(services)
+    missing = services.evaluations.missing_documents(owner(), chosen.used)
+    if missing and not waiting:
+        names = ", ".join(f"“{name}”" for name in missing[:MOST_MISSING])
+        more = f" and {len(missing) - MOST_MISSING:,} more" if len(missing) > MOST_MISSING else ""
+        st.warning(text.literal(f"Questions name documents that are not there: {names}{more}. They will not be found."))
+    _buttons(services, chosen, found)
+
+
+def _buttons(services: Services, chosen: QuestionSet, found: list[Configuration]) -> None:
+    job = services.evaluations.job(owner())
+    busy = bool(job and job.running)
+    number = len(chosen.used)
+    ready = any(services.documents.ready(owner(), each.id) for each in collections.every(services))
+    a, b = found
+    same = replace(a, name="") == replace(b, name="")
+    with st.container(horizontal=True, vertical_alignment="center"):
+        for label, wanted, kind in (("Measure A and B", [a, b], "primary"), ("Only A", [a], "secondary")):
+            st.button(
+                label,
+                type=kind,  # type: ignore[arg-type] # the literals above
+                icon=":material/play_arrow:",
+                disabled=busy or not (number and ready) or (same and len(wanted) > 1),
+                on_click=errors.guarded(services.evaluations.start),
+                args=(owner(), chosen.id, wanted),
+            )
+        if not ready:
+            st.page_link(navigation.DOCUMENTS, label="Add documents first", icon=":material/upload_file:")
+        elif not number:
+            st.caption("There is no question in use yet.")
+        elif same:
+            st.caption("A and B are the same.")
+        elif any(each.backend for each in found):
+            st.caption(f"{number:,} questions, each answered by the model: this may take long. You can leave the page.")
+
+
+def _configure(services: Services, side: str, usual: Configuration) -> Configuration:
+    """What one side is to be; B begins as a search by words alone, so that there is something to compare."""
+
+    def key(name: str) -> str:
+        return f"evaluate_{side}_{name}"
+
+    keep: dict[str, Any] = {"persist_state": "session"}
+    typed = st.empty()
+    every = [each.name for each in collections.every(services)]
+    searched = st.multiselect("Search in", every, key=key("in"), placeholder="All collections", **keep)
+    most = max(12, usual.k)
+    k = st.slider("Passages", 1, most, usual.k, key=key("k"), help="Passages that the model gets.", **keep)
+    with st.expander("Steps of the search", icon=":material/tune:"):
+        options = steps.draw(f"evaluate_{side}", replace(usual.options, dense=usual.options.dense and side == SIDES[0]))
+    answers = st.toggle(
+        "Generate answers",
+        key=key("answers"),
+        help="Measures the answers too, one call of the model a question.",
+        **keep,
+    )
+    backend, model, strict = "", "", usual.strict
+    if answers:
+        strict = st.toggle("Only from the documents", usual.strict, key=key("strict"), **keep)
+        picked = pickers.pick_backend(services, key("backend"))
+        model = pickers.pick_model(services, picked, key("model")) or ""
+        backend = picked.name if model else ""
+    made = Configuration("", tuple(searched), k, options, strict, backend, model)
+    name = typed.text_input("Name", key=key("name"), placeholder=made.described(usual), max_chars=60, **keep)
+    return replace(made, name=" ".join(name.split()) or made.described(usual))
+
+
+def _show_differences(tops: list[Any], found: list[Configuration]) -> None:
+    """The choices of each side that the other has not, at its top."""
+    a, b = (each.choices for each in found)
+    differing = [name for name in a if a[name] != b[name]]
+    for side, top, choices in zip(SIDES, tops, (a, b), strict=True):
+        told = [text.literal(f"{name}: {choices[name]}") for name in differing]
+        top.markdown(" ".join(f":{COLORS[side]}-badge[{each}]" for each in [f"**{side}**", *told]))
+
+
+def _wait_for_documents(services: Services) -> bool:
+    """While documents are being read, say so and look again; whether that is so."""
+
+    def waiting() -> int:
+        counts = [services.library.counts(owner(), each.id) for each in collections.every(services)]
+        return sum(number for count in counts for state, number in count.items() if state.is_open)
+
+    if not waiting():
+        return False
+
+    @st.fragment(run_every=1.0)
+    @errors.guarded
+    def live() -> None:
+        left = waiting()
+        if not left:
+            st.rerun()
+        st.caption(
+            f":shimmer[{left:,} document{' is' if left == 1 else 's are'} still being read: wait, or measure without …]"
+        )
+
+    live()
+    return True

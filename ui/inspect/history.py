@@ -1,0 +1,90 @@
+"""The figures of a question set over time, and the runs that they come from."""
+
+from __future__ import annotations
+
+import pandas as pd
+import streamlit as st
+
+from evaluation.figures import MEASURES
+from evaluation.store import QuestionSet, Run
+from services import Services
+from ui.app import owner
+from ui.widgets import clock
+
+PALETTE = ["#4c86d6", "#e08a2c", "#2a9d8f", "#b0659e", "#8a8f3a", "#c2554d"]
+"""Read on light and on dark."""
+
+
+def draw(services: Services, chosen: QuestionSet) -> None:
+    """One figure of all runs of the set over time, and the runs themselves."""
+    runs = services.evaluations.runs.all(owner(), chosen.id)
+    if not runs:
+        st.info("Nothing was measured with this set yet.", icon=":material/timeline:")
+        return
+    names = [name for name in MEASURES if any(name in run.figures for run in runs)]
+    name = st.selectbox("Figure", names, format_func=lambda name: MEASURES[name].label, key="evaluate_measure")
+    _line(runs, name)
+    rows = [
+        {
+            "When": clock.local(run.created),
+            "Configuration": run.configuration.name,
+            **{MEASURES[n].label: MEASURES[n].shown(run.figures[n]) for n in names if n in run.figures},
+        }
+        for run in runs
+    ]
+    ticked = st.dataframe(
+        pd.DataFrame(rows).fillna(""),
+        hide_index=True,
+        on_select="rerun",
+        selection_mode="multi-row",
+        key=f"runs-{chosen.id}-{len(runs)}",
+        column_config={
+            "When": st.column_config.DatetimeColumn(format="D MMM YYYY, HH:mm", timezone=st.context.timezone),
+            "Configuration": st.column_config.TextColumn(width="medium"),
+        },
+        alt="All runs with their figures",
+    ).selection.rows
+    if picked := [runs[row] for row in ticked if row < len(runs)]:
+        many = f"{len(picked)} run{'' if len(picked) == 1 else 's'}"
+        if st.button(f"Forget {many}", icon=":material/delete:"):
+            for run in picked:
+                services.evaluations.runs.delete(owner(), run.id)
+            st.rerun()
+
+
+def _line(runs: list[Run], name: str) -> None:
+    import altair as alt
+
+    measure = MEASURES[name]
+    rows = [
+        {
+            "When": f"{clock.local(run.created):%d %b %Y, %H:%M}",
+            "Configuration": run.configuration.name,
+            "value": run.figures[name].value,
+            "low": run.figures[name].low,
+            "high": run.figures[name].high,
+        }
+        for run in reversed(runs)
+        if name in run.figures
+    ]
+    moments = list(dict.fromkeys(str(row["When"]) for row in rows))
+    axis = alt.Axis(format=".0%" if measure.unit == "%" else ".2f" if not measure.unit else ".0f")
+    scale = alt.Scale(zero=True) if measure.unit == "ms" else alt.Scale(domain=[0, 1])
+    base = alt.Chart(pd.DataFrame(rows)).encode(
+        # One step a run: days lie between some, and seconds between others.
+        x=alt.X("When:O", sort=moments, title=None, axis=alt.Axis(labelAngle=0, labelOverlap=True)),
+        xOffset="Configuration:N",
+        color=alt.Color(
+            "Configuration:N",
+            scale=alt.Scale(range=PALETTE),
+            title=None,
+            legend=alt.Legend(orient="top", labelLimit=400, columns=1),
+        ),
+        tooltip=["When", "Configuration", *(alt.Tooltip(n, format=".2f") for n in ("value", "low", "high"))],
+    )
+    title = f"{measure.label}{f' ({measure.unit})' if measure.unit == 'ms' else ''}"
+    value = alt.Y("value:Q", title=title, scale=scale, axis=axis)
+    lines = base.mark_line(strokeWidth=1, opacity=0.6).encode(y=value)
+    spans = base.mark_rule(strokeWidth=2).encode(y="low:Q", y2="high:Q")
+    points = base.mark_point(filled=True, size=70, opacity=1).encode(y=value)
+    st.altair_chart((lines + spans + points).properties(height=300), alt=f"{measure.label} over time")

@@ -1,0 +1,231 @@
+"""The questions of a set: where they come from, the table in which they are edited, and files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import pandas as pd
+import streamlit as st
+
+from errors import AppError
+from evaluation import files
+from evaluation.questions import GoldQuestion
+from evaluation.store import QuestionSet
+from evaluation.thumbs import from_thumbs
+from services import Services
+from ui.app import owner
+from ui.models import pickers
+from ui.sidebar import collections
+from ui.widgets import dialogs, errors, text
+
+HAND, FILE, THUMBS, MODEL = "By hand", "From a file", "From thumbs", "By a model"
+NOTES = "evaluate_notes"
+MOST_NOTES = 8
+HEIGHT = 460
+"""Pixels at most of the table."""
+_EDITED = "evaluate_edited"
+_TABLES = "evaluate_tables"
+
+
+# --- where questions come from -----------------------------------------------------------------------------------
+
+
+def ask_for_more(services: Services, chosen: QuestionSet | None) -> None:
+    """Open the dialog that adds questions to a set, or makes one."""
+    dialogs.ask(more, services, chosen)
+
+
+@st.dialog("Questions", width="medium", on_dismiss=dialogs.close)
+@errors.guarded
+def more(services: Services, chosen: QuestionSet | None) -> None:
+    """Add questions to a set, or make a set of them where there is none."""
+    if chosen:
+        name = chosen.name
+        st.markdown(f"They are added to **{text.literal(chosen.name)}**.")
+    else:
+        name = st.text_input("Name of the set", max_chars=80, placeholder="Contracts")
+    sources = [FILE, THUMBS, MODEL] if chosen else [HAND, FILE, THUMBS, MODEL]
+    source = st.segmented_control("Where from", sources, default=sources[0], required=True, key="evaluate_source")
+    {HAND: _by_hand, FILE: _from_file, THUMBS: _from_thumbs, MODEL: _by_model}[source or sources[0]](
+        services, chosen, name
+    )
+
+
+def _by_hand(services: Services, chosen: QuestionSet | None, name: str) -> None:
+    st.caption("Type them into a table.")
+    if st.button("Make the set", type="primary"):
+        _add(services, chosen, name, ())
+
+
+def _from_file(services: Services, chosen: QuestionSet | None, name: str) -> None:
+    st.caption(
+        "CSV with the columns question, answers and documents, or JSON lines with these keys. Several answers or "
+        "documents stand between bars: `62 metres | sixty-two metres`. Without both a question should be refused."
+    )
+    file = st.file_uploader("File", type=["csv", "tsv", "txt", "jsonl", "ndjson"], label_visibility="collapsed")
+    if st.button("Read the file", type="primary", disabled=file is None) and file:
+        brought = files.read(file.name, file.getvalue())
+        _add(services, chosen, name or file.name.rpartition(".")[0], brought.questions, brought.problems)
+
+
+def _from_thumbs(services: Services, chosen: QuestionSet | None, name: str) -> None:
+    found = from_thumbs(services.database, owner())
+    good = sum(question.use for question in found)
+    st.caption(
+        "An answer with a thumb up brings its question with what it cited. One with a thumb down brings the question; "
+        "you fill in what would have been right."
+    )
+    if not found:
+        st.info("No answer has a thumb yet.", icon=":material/thumbs_up_down:")
+        return
+    st.markdown(f"{len(found):,} question{'' if len(found) == 1 else 's'}, {good:,} of them ready to be asked.")
+    if st.button("Take them", type="primary"):
+        _add(services, chosen, name or "From thumbs", found)
+
+
+def _by_model(services: Services, chosen: QuestionSet | None, name: str) -> None:
+    st.caption(
+        "A model reads passages from all over the documents and writes a question for each. Look through what it "
+        "wrote before you measure with it: such questions are easier than those of people, and some are nonsense. The "
+        "smallest models write none that can be used."
+    )
+    every = {each.id: each.name for each in collections.every(services)}
+    searched = st.multiselect("Documents of", every, format_func=every.__getitem__, placeholder="All collections")
+    number = st.slider("Passages", 5, 100, 20, step=5)
+    backend = pickers.pick_backend(services, "evaluate_writer")
+    model = pickers.pick_model(services, backend, "evaluate_writer_model")
+    if st.button("Write questions", type="primary", disabled=not model) and model:
+        target = chosen or services.evaluations.sets.create(owner(), name or "From the documents")
+        try:
+            services.evaluations.start_writing(owner(), target.id, searched or list(every), number, backend.name, model)
+        except AppError:
+            if not chosen:
+                services.evaluations.sets.delete(owner(), target.id)
+            raise
+        _show(target.id)
+
+
+def _add(
+    services: Services,
+    chosen: QuestionSet | None,
+    name: str,
+    questions: Sequence[GoldQuestion],
+    problems: Sequence[files.Problem] = (),
+) -> None:
+    sets = services.evaluations.sets
+    target = chosen or sets.create(owner(), name)
+    before = len(target.questions)
+    sets.save(owner(), target.id, [*target.questions, *questions])
+    added = len(sets.get(owner(), target.id).questions) - before
+    notes = [f"{added:,} question{'' if added == 1 else 's'} added."] if questions or problems else []
+    if again := len(questions) - added:
+        notes.append(f"{again:,} of the file {'is' if again == 1 else 'are'} in the set already.")
+    st.session_state[NOTES] = [*notes, *map(str, problems)]
+    _show(target.id)
+
+
+def _show(set_id: str) -> None:
+    st.session_state["evaluate_set"] = set_id
+    st.session_state["evaluate_view"] = "Questions"
+    dialogs.close()
+    st.rerun()
+
+
+def draw_notes() -> None:
+    """What was said of the last questions that came."""
+    notes: list[str] = st.session_state.get(NOTES, [])
+    if not notes:
+        return
+    lines = [text.literal(note) for note in notes[:MOST_NOTES]]
+    if len(notes) > MOST_NOTES:
+        lines.append(f"And {len(notes) - MOST_NOTES:,} more.")
+    with st.container(border=True):
+        st.markdown("  \n".join(lines))
+        st.button("Dismiss", key="dismiss_notes", type="tertiary", on_click=st.session_state.pop, args=(NOTES,))
+
+
+# --- the table ---------------------------------------------------------------------------------------------------
+
+
+def draw(services: Services, chosen: QuestionSet) -> None:
+    """The table of a set; what is edited is kept at once."""
+    st.caption(
+        "Answers are words as they stand in the documents; one of several, between bars, is enough. Documents narrow "
+        "where the answer has to come from. A question with neither should be refused."
+    )
+    told = st.container()
+    before = _before(chosen)
+    edited = st.data_editor(
+        before,
+        key=f"questions-{st.session_state[_TABLES]}",
+        num_rows="dynamic",
+        hide_index=False,
+        height=min(HEIGHT, 35 * (len(before) + 2) + 3),
+        column_config={
+            "use": st.column_config.CheckboxColumn("Use", default=True, width="small", help="Runs ask those in use."),
+            "question": st.column_config.TextColumn("Question", width="large", max_chars=4000),
+            "answers": st.column_config.TextColumn("Answers", width="medium"),
+            "documents": st.column_config.TextColumn("Documents", width="medium"),
+        },
+        alt="The questions of the set, with their answers and documents",
+    )
+    found = files.check(_cells(edited))
+    if found.questions != st.session_state[_EDITED][1]:
+        services.evaluations.sets.save(owner(), chosen.id, found.questions)
+        st.session_state[_EDITED] = (chosen.id, found.questions)
+        st.rerun()  # what is said of the set above
+    for problem in found.problems[:MOST_NOTES]:
+        told.warning(f"Row {problem.row} is not kept yet: {text.literal(problem.reason)}.", icon=":material/edit:")
+    _downloads(chosen, found.questions)
+
+
+def _before(chosen: QuestionSet) -> pd.DataFrame:
+    """The table as it is before it is edited: the same one until the set is changed elsewhere."""
+    state = st.session_state
+    state.setdefault(_TABLES, 0)
+    drawn = f"questions-{state[_TABLES]}" in state
+    if not drawn or state.get(_EDITED) != (chosen.id, chosen.questions):
+        state[_TABLES] += 1
+        state[_EDITED] = (chosen.id, chosen.questions)
+        state["evaluate_before"] = _frame(chosen.questions)
+    before: pd.DataFrame = state["evaluate_before"]
+    return before
+
+
+def _frame(questions: Sequence[GoldQuestion]) -> pd.DataFrame:
+    columns = {
+        "use": pd.Series([question.use for question in questions], dtype="bool"),
+        "question": pd.Series([question.question for question in questions], dtype="str"),
+        "answers": pd.Series([files.joined(question.answers) for question in questions], dtype="str"),
+        "documents": pd.Series([files.joined(question.documents) for question in questions], dtype="str"),
+    }
+    frame = pd.DataFrame(columns)
+    frame.index = pd.RangeIndex(1, len(frame) + 1)
+    return frame
+
+
+def _cells(edited: pd.DataFrame) -> Iterator[files.Row]:
+    """Number and cells of each row in which anything was typed."""
+    for number, (_, cells) in enumerate(edited.iterrows(), 1):
+        row = {key: "" if pd.isna(value) else value for key, value in cells.items()}
+        if any(str(row[key]).strip() for key in ("question", "answers", "documents")):
+            yield number, row | {key: files.split(str(row[key])) for key in ("answers", "documents")}
+
+
+def _downloads(chosen: QuestionSet, questions: Sequence[GoldQuestion]) -> None:
+    if not questions:
+        return
+    with st.container(horizontal=True):
+        for ending, kind, content in (
+            ("csv", "text/csv", files.as_csv(questions)),
+            ("jsonl", "application/jsonl", files.as_jsonl(questions)),
+        ):
+            st.download_button(
+                f"Save as {'CSV' if ending == 'csv' else 'JSON lines'}",
+                content.encode("utf-8-sig" if ending == "csv" else "utf-8"),  # by the mark a spreadsheet knows UTF-8
+                file_name=f"{chosen.name}.{ending}",
+                mime=kind,
+                key=f"save_{ending}",
+                icon=":material/download:",
+                on_click="ignore",
+            )

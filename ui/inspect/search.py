@@ -1,0 +1,154 @@
+"""The search page: what is found for a question, without a model, and why something is not."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from rag.index.diagnosis import Diagnosis, Finding
+from rag.index.lexical import question_terms
+from rag.schema import Passage, Retrieval, RetrievalOptions
+from services import Services
+from ui import navigation
+from ui.app import owner
+from ui.inspect import steps, threshold
+from ui.sidebar import collections
+from ui.widgets import text
+
+SHOWN = 10
+SHORT = 400
+"""Characters of a passage that are shown at once, so that the next one is in sight."""
+LONGEST = 1000
+"""Characters of an expected text: more than a chunk holds says nothing more."""
+
+
+def draw(services: Services) -> None:
+    """The whole page."""
+    st.title("Search your documents")
+    st.markdown("See what is found for a question, and how, without asking a model.")
+    state = st.session_state
+    if asked := st.query_params.get("q"):
+        state.setdefault("search_question", asked)
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        question = st.text_input(
+            "Question", key="search_question", placeholder="What do you look for?", max_chars=4000
+        ).strip()
+        with st.popover("Steps", icon=":material/tune:"):
+            options = steps.draw("search", services.searching.options)
+    if not question:
+        st.query_params.pop("q", None)
+        _nothing_asked(services)
+        return
+    st.query_params["q"] = question
+    names = state["searched_names"]
+    with st.spinner("Searching …", show_time=False):
+        found = services.searching.retrieve(owner(), question, k=SHOWN, collections=names, options=options)
+    _verdict(services, found)
+    for number, passage in enumerate(found.passages, 1):
+        _passage(number, passage, question, shown=number <= state["passages"])
+    st.divider()
+    _why(services, question, options)
+    threshold.draw(services)
+
+
+def _nothing_asked(services: Services) -> None:
+    ready = sum(services.documents.ready(owner(), one.id) for one in collections.searched(services))
+    if ready:
+        st.caption(f"{ready:,} document{'' if ready == 1 else 's'} to search.")
+        return
+    st.info("There is nothing to search yet.", icon=":material/folder_open:")
+    st.page_link(navigation.DOCUMENTS, label="Add documents", icon=":material/upload_file:")
+
+
+def _verdict(services: Services, found: Retrieval) -> None:
+    milliseconds = f"{1000 * found.seconds:.0f} ms"
+    if not found.passages:
+        st.info("Nothing was found.", icon=":material/search_off:")
+    elif found.refused:
+        st.warning(
+            "No model would be asked: the documents seem to be about something else. These passages are the nearest.",
+            icon=":material/block:",
+        )
+    else:
+        st.caption(f"{len(found.passages)} passages in {milliseconds}, best first.")
+
+
+def _passage(number: int, passage: Passage, question: str, *, shown: bool) -> None:
+    with st.container(border=True):
+        with st.container(horizontal=True, vertical_alignment="center"):
+            st.markdown(f"**{number} · {text.literal(passage.place)}**")
+            if shown:
+                st.badge("shown to the model", icon=":material/check:", color="green")
+        if passage.heading:
+            st.caption(text.literal(passage.heading))
+        st.markdown(text.literal(text.excerpt(passage.text, question_terms(question)[0], SHORT)))
+        if len(passage.text) > SHORT:
+            with st.expander("The whole passage"):
+                st.markdown(text.literal(passage.text))
+        facts = [
+            _half("meaning", passage.dense, passage.dense_rank, 2),
+            _half("words", passage.lexical, passage.lexical_rank, 1),
+        ]
+        facts.append(f"together **{passage.score:.2f}**")
+        if passage.reranked is not None:
+            facts.append(f"reranked **{passage.reranked:.2f}**")
+        with st.container(horizontal=True, vertical_alignment="center"):
+            st.caption(" · ".join(facts))
+            st.button(
+                "I expected this",
+                key=f"expected-{passage.chunk_id}",
+                type="tertiary",
+                icon=":material/help:",
+                help="Say why it is not among those that are shown to the model." if not shown else None,
+                disabled=shown,
+                on_click=_expect,
+                args=(passage.text,),
+            )
+
+
+def _half(name: str, score: float, rank: int, digits: int) -> str:
+    return f"{name} {score:.{digits}f} (rank {rank:,})" if rank else f"{name} –"
+
+
+def _expect(expected: str) -> None:
+    st.session_state["expected"] = text.short(expected, LONGEST).removesuffix("…")
+
+
+def _why(services: Services, question: str, options: RetrievalOptions) -> None:
+    st.subheader("Why was it not found?")
+    expected = st.text_area(
+        "Paste a sentence that you expected, as it stands in the document",
+        key="expected",
+        max_chars=LONGEST,
+        placeholder="The spare key to Shed 3 hangs behind the beehive.",
+    ).strip()
+    if not expected:
+        return
+    state = st.session_state
+    with st.spinner("Following it through every stage …"):
+        diagnosis = services.searching.diagnose(
+            owner(),
+            question,
+            expected,
+            k=state["passages"],
+            collections=state["searched_names"],
+            options=options,
+            model=(state["backend"], state["model"] or ""),
+        )
+    _stages(diagnosis)
+
+
+def _stages(diagnosis: Diagnosis) -> None:
+    lost = diagnosis.lost
+    if lost is None:
+        st.success("It was found and would be shown to the model.", icon=":material/check_circle:")
+    else:
+        st.error(f"Lost at: **{lost.stage}**. {text.literal(lost.said)}", icon=":material/cancel:")
+        if lost.remedy:
+            st.info(text.literal(lost.remedy), icon=":material/lightbulb:")
+    for finding in diagnosis.findings:
+        _stage(finding)
+
+
+def _stage(finding: Finding) -> None:
+    icon = ":green[:material/check_circle:]" if finding.kept else ":red[:material/cancel:]"
+    st.markdown(f"{icon} **{finding.stage}** — {text.literal(finding.said)}")

@@ -1,0 +1,65 @@
+"""When a question is answered with “not in your documents”: the two errors of each collection, and the choice."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from rag.schema import CollectionRecord
+from services import Services
+from ui.app import owner
+from ui.sidebar import collections
+from ui.widgets import errors, text
+
+STRICTNESS = {-2.0: "much less", -1.0: "less", 0.0: "as measured", 1.0: "more", 2.0: "much more"}
+
+
+def draw(services: Services) -> None:
+    """An expander with a row for each collection that is searched."""
+    with st.expander("When is a question refused?", icon=":material/block:"):
+        st.markdown(
+            "A question that is about something else than the documents is not given to a model. How near it has to "
+            "be is measured for each collection: with questions made of its own sentences, and with general ones that "
+            "are foreign to it. What it cannot tell is a question about the documents whose answer is missing: "
+            "there the check of the answer's sentences helps."
+        )
+        for collection in collections.searched(services):
+            _collection(services, collection)
+
+
+def _collection(services: Services, collection: CollectionRecord) -> None:
+    calibration = services.search.calibrations.load(owner(), collection.id, collection.fingerprint)
+    rates = calibration.rates()
+    with st.container(border=True):
+        st.markdown(f"**{text.literal(collection.name)}**")
+        if not collection.fingerprint:
+            st.caption("There is no document in it yet.")
+            return
+        if rates is None:
+            st.caption(
+                "Not measured: that follows soon after its documents are read, where they have some pages of text. "
+                "Until then the usual holds."
+            )
+        else:
+            st.markdown(
+                f"Refuses **{rates.refused:.0%}** of the questions that it answers, "
+                f"and lets **{rates.let_through:.0%}** of foreign ones through."
+            )
+            st.caption(
+                f"Measured with {len(calibration.own)} questions of its own, made of some words of a sentence each, "
+                f"which is harder than what people ask, and with {len(calibration.foreign)} foreign ones."
+            )
+        key = f"strictness-{collection.id}"
+        nearest = min(STRICTNESS, key=lambda step: abs(step - calibration.strictness))
+        st.select_slider(
+            "Refuse",
+            list(STRICTNESS),
+            nearest,
+            key=key,
+            format_func=STRICTNESS.__getitem__,
+            on_change=errors.guarded(_choose),
+            args=(services, collection, key),
+        )
+
+
+def _choose(services: Services, collection: CollectionRecord, key: str) -> None:
+    services.search.calibrations.set_strictness(owner(), collection.id, collection.fingerprint, st.session_state[key])

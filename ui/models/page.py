@@ -1,0 +1,140 @@
+"""The backends page: which answer, what their models take, and the buttons that load, unload and pull them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Literal
+
+import streamlit as st
+
+from backends.base import Backend, State
+from backends.checks import Checked
+from services import Services
+from ui.models import pickers
+from ui.widgets import errors, text
+
+POLL_S = 1.0
+"""Seconds between two drawings while something loads or is being asked."""
+MARKS: dict[State, tuple[str, Literal["gray", "blue", "green", "red"]]] = {
+    State.UNLOADED: (":material/bedtime:", "gray"),
+    State.LOADING: (":material/hourglass_top:", "blue"),
+    State.READY: (":material/check:", "green"),
+    State.ERROR: (":material/error:", "red"),
+}
+
+
+def draw(services: Services) -> None:
+    """The whole page."""
+    st.title("Backends")
+    st.markdown("Who can answer, and what their models take. Pick the one that answers in the sidebar.")
+    st.button(
+        "Look again",
+        icon=":material/refresh:",
+        on_click=errors.guarded(_look_again),
+        args=(services,),
+    )
+    for backend in services.manager.backends():
+        _card(services, backend)
+
+
+def _look_again(services: Services) -> None:
+    for backend in services.manager.backends():
+        services.manager.checks.refresh(backend.name)
+
+
+def _card(services: Services, backend: Backend) -> None:
+    busy = _busy(services, backend)
+
+    @st.fragment(run_every=POLL_S if busy else None)
+    @errors.guarded
+    def live() -> None:
+        if busy is not _busy(services, backend):
+            st.rerun()  # to begin or to end polling
+        with st.container(border=True):
+            checked = services.manager.checks.last(backend.name, pickers.PATIENCE_S)
+            _head(backend, checked)
+            for model, status in services.manager.known(backend.name).items():
+                icon, color = MARKS[status.state]
+                st.badge(text.literal(f"{text.short(model, 60)}: {status.state}"), icon=icon, color=color)
+                pickers.details(services, backend, model, status, "page")
+            if checked and not checked.error:
+                _controls(services, backend, checked)
+
+    live()
+
+
+def _busy(services: Services, backend: Backend) -> bool:
+    loading = any(status.state is State.LOADING for status in services.manager.known(backend.name).values())
+    return loading or services.manager.checks.looking(backend.name)
+
+
+def _head(backend: Backend, checked: Checked | None) -> None:
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.subheader(backend.label, anchor=False, width="content")
+        if checked is None:
+            st.badge("Asking …", icon=":material/hourglass_top:", color="blue")
+        elif checked.error:
+            st.badge("Cannot be used now", icon=":material/cloud_off:", color="orange")
+        else:
+            count = len(checked.models)
+            st.badge(f"{count} model{'' if count == 1 else 's'}", icon=":material/check:", color="green")
+            if backend.place != backend.label:
+                st.caption(f"{text.literal(backend.place)} · answered in {1000 * checked.seconds:.0f} ms")
+    if checked and checked.error:
+        st.markdown(f"**{text.literal(checked.error.message)}** {text.literal(checked.error.hint)}")
+
+
+def _controls(services: Services, backend: Backend, checked: Checked) -> None:
+    """Pick a model; load, unload, reload or pull it."""
+    can = backend.capabilities
+    key = f"manage-{backend.name}"
+    labels = {info.name: info.label for info in checked.models}
+    if checked.models:
+        with st.expander("Models"):
+            st.dataframe(pickers.rows(checked.models), hide_index=True)
+    columns = st.columns([3, 2]) if can.variants else [st.container()]
+    with columns[0]:
+        picked = st.selectbox(
+            "Model",
+            labels,
+            key=key,
+            format_func=lambda name: labels.get(name, str(name)),
+            accept_new_options=can.free_model_name,
+            placeholder="Type a model's name",
+        )
+    variant = None
+    if can.variants:
+        with columns[1]:
+            variant = st.selectbox(
+                "Quantization",
+                ["", *can.variants],
+                key=f"{key}-variant",
+                format_func=lambda name: name or "none",
+                help="Quantized weights take less memory. The sidebar lists what is loaded here.",
+            )
+    if not picked:
+        return
+    model = f"{picked}@{variant}" if variant else str(picked)
+    manager = services.manager
+    state = manager.status(backend.name, model).state
+    ready, loading = state is State.READY, state is State.LOADING
+    actions: list[tuple[str, str, Callable[[str, str], object], bool]] = [
+        ("Load", "download", manager.load, not ready and not loading),
+        ("Reload", "restart_alt", manager.reload, ready),
+    ]
+    if can.unloads:
+        actions.insert(1, ("Unload", "eject", manager.unload, ready))
+    if can.pulls:
+        missing = picked not in labels and not loading
+        actions.append(("Pull", "cloud_download", partial(manager.load, pull=True), missing))
+    with st.container(horizontal=True):
+        for label, icon, act, enabled in actions:
+            st.button(
+                label,
+                key=f"{key}-{label}",
+                icon=f":material/{icon}:",
+                disabled=not enabled,
+                on_click=errors.guarded(act),
+                args=(backend.name, model),
+            )

@@ -1,0 +1,1 @@
+"""The sidebar: conversations, model, collections and settings."""

@@ -1,0 +1,162 @@
+"""Which collection: the one that the Documents page shows, and those that questions search."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import streamlit as st
+
+from rag.documents.library import DEFAULT_COLLECTION
+from rag.schema import CollectionRecord
+from services import Services
+from ui.app import owner
+from ui.widgets import dialogs, errors, text
+
+# Kept apart from the widgets' own keys, which cannot be set once they are drawn.
+CHOSEN = "chosen_collection"
+SEARCHED = "searched_collections"
+LONGEST = 80
+
+
+def every(services: Services) -> list[CollectionRecord]:
+    """All collections, by name; a newcomer gets the first one."""
+    return services.library.collections(owner()) or [services.library.collection(owner(), create=True)]
+
+
+def current(services: Services) -> CollectionRecord:
+    """The one that was chosen, on whatever page."""
+    found = every(services)
+    wanted = st.session_state.get(CHOSEN)
+    usual = next((one for one in found if one.name == DEFAULT_COLLECTION), found[0])
+    return next((one for one in found if one.id == wanted), usual)
+
+
+def searched(services: Services) -> list[CollectionRecord]:
+    """Those that the next question searches."""
+    wanted = st.session_state.get(SEARCHED, ())
+    found = every(services)
+    return [one for one in found if one.id in wanted] or found
+
+
+def pick_searched(services: Services) -> None:
+    """The choice of those that questions search, where there is one."""
+    found, state = every(services), st.session_state
+    names = {one.id: one.name for one in found}
+    state["searched_names"] = ()
+    if len(found) < 2:
+        return
+    state[SEARCHED] = [id_ for id_ in state.get(SEARCHED, [current(services).id]) if id_ in names]
+    state["search_in"] = state[SEARCHED]
+    st.multiselect(
+        "Search in",
+        names,
+        key="search_in",
+        format_func=lambda id_: names.get(id_, ""),
+        on_change=errors.guarded(_search_in),
+        placeholder="All collections",
+    )
+    state["searched_names"] = tuple(names[id_] for id_ in state[SEARCHED])
+
+
+def search_in(services: Services, names: Sequence[str]) -> None:
+    """Let questions search the collections of those names, as far as they are there."""
+    st.session_state[SEARCHED] = [one.id for one in every(services) if one.name in names]
+
+
+def _search_in() -> None:
+    st.session_state[SEARCHED] = st.session_state["search_in"]
+
+
+# --- on the Documents page ---
+
+
+def choose(services: Services) -> CollectionRecord:
+    """The picker with its menu; the address names what was picked."""
+    found = every(services)
+    names = {one.id: one.name for one in found}
+    if (asked := st.query_params.get("collection")) in names:
+        _show(str(asked))
+    chosen = current(services)
+    st.query_params["collection"] = chosen.id
+    st.session_state[CHOSEN] = st.session_state["collection_picker"] = chosen.id
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        st.selectbox(
+            "Collection",
+            names,
+            key="collection_picker",
+            format_func=lambda id_: names.get(id_, ""),
+            on_change=errors.guarded(_pick),
+        )
+        wish = st.menu_button("Manage", list(_MENU), icon=":material/folder_managed:", key="collection_menu")
+    if wish:
+        dialogs.ask(_MENU[wish], services, chosen)
+    return chosen
+
+
+def _pick() -> None:
+    _show(st.session_state["collection_picker"])
+    # The address is older than the click.
+    st.query_params["collection"] = st.session_state["collection_picker"]
+
+
+def _show(collection_id: str) -> None:
+    state = st.session_state
+    if state.get(SEARCHED) == [state.get(CHOSEN)]:
+        # Who works with one collection at a time asks that one.
+        state[SEARCHED] = [collection_id]
+    state[CHOSEN] = collection_id
+
+
+def _go_to(collection_id: str) -> None:
+    _show(collection_id)
+    st.query_params["collection"] = collection_id
+    dialogs.close()
+    st.rerun()
+
+
+@st.dialog("New collection", on_dismiss=dialogs.close)
+@errors.guarded
+def _new(services: Services, chosen: CollectionRecord) -> None:
+    del chosen
+    with st.form("new_collection", border=False):
+        name = st.text_input("Name", max_chars=LONGEST, placeholder="Contracts 2026")
+        if not st.form_submit_button("Create", type="primary"):
+            return
+    name = " ".join(name.split())
+    if name in {one.name for one in every(services)}:
+        errors.show(f"There is a collection called “{name}” already.", "Choose another name.")
+        return
+    _go_to(services.library.collection(owner(), name, create=True).id)
+
+
+@st.dialog("Rename collection", on_dismiss=dialogs.close)
+@errors.guarded
+def _rename(services: Services, chosen: CollectionRecord) -> None:
+    with st.form("rename_collection", border=False):
+        name = st.text_input("Name", chosen.name, max_chars=LONGEST)
+        if not st.form_submit_button("Rename", type="primary"):
+            return
+    services.library.rename(owner(), chosen.id, name)
+    dialogs.close()
+    st.rerun()
+
+
+@st.dialog("Delete collection?", on_dismiss=dialogs.close)
+@errors.guarded
+def _delete(services: Services, chosen: CollectionRecord) -> None:
+    number = sum(services.library.counts(owner(), chosen.id).values())
+    gone = {0: "It is empty", 1: "The one document in it is deleted"}.get(
+        number, f"All {number:,} documents in it are deleted"
+    )
+    st.markdown(f"**{text.literal(chosen.name)}** \n\n{gone}, with its index. Answers that quoted it stay as they are.")
+    if st.button("Delete the collection", key="delete_collection", type="primary", icon=":material/delete:"):
+        services.documents.delete_collection(owner(), chosen.id)
+        st.session_state.pop(CHOSEN, None)
+        _go_to(current(services).id)
+
+
+_MENU = {
+    ":material/create_new_folder: New collection": _new,
+    ":material/edit: Rename": _rename,
+    ":material/delete: Delete": _delete,
+}

@@ -1,0 +1,47 @@
+"""How an error looks: the one renderer. A traceback never reaches the page."""
+
+from __future__ import annotations
+
+import logging
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import wraps
+from typing import ParamSpec
+
+import streamlit as st
+
+from errors import AppError
+from ui.widgets import text
+
+log = logging.getLogger(__name__)
+P = ParamSpec("P")
+
+
+def show(message: str, hint: str) -> None:
+    """One sentence that says what happened, and what to do next."""
+    st.error(f"**{text.literal(message)}**  \n{text.literal(hint)}".strip(), icon=":material/error:")
+
+
+def guarded(function: Callable[P, object]) -> Callable[P, None]:
+    """`function` with `shown` around it, for callbacks and fragments: they run outside the frame."""
+
+    @wraps(function)
+    def call(*args: P.args, **kwargs: P.kwargs) -> None:
+        with shown():
+            function(*args, **kwargs)
+
+    return call
+
+
+@contextmanager
+def shown() -> Iterator[None]:
+    """Draw whatever goes wrong inside; a bug is logged and shown as its reference number."""
+    try:
+        yield
+    except AppError as error:
+        show(error.message, error.hint)
+    except Exception:
+        reference = uuid.uuid4().hex[:8]
+        log.exception("A page failed, reference %s", reference)
+        show("Something went wrong inside Gestalt.", f"Reload the page; the log has it under {reference}.")
