@@ -3,7 +3,7 @@
     python -m bench.abstention --data DIR [--each 40] [--only squad,samples] [--skip-extras]
 
 DIR holds `squad/`, `mtrag_un/`, `chunking_eval/`, `sec_10q/` and `xquad/`; the samples of the repository are a
-collection too. Every collection is calibrated by its own text alone (`rag/index/refusal.py`). OWN_SHARE is also fitted
+collection too. Every collection is calibrated by its own text alone (`rag/index/abstention.py`). OWN_SHARE is also fitted
 anew for each collection on the others, and so are the baselines: the scale of each collection with one threshold for
 all, the cosine of the nearest chunk alone, and the constants that were once fitted on SQuAD.
 """
@@ -27,7 +27,7 @@ from rag.index.abstention import (
     Calibration,
     Signals,
     calibrate,
-    foreign_questions,
+    out_of_scope_questions,
     threshold_between,
 )
 from rag.index.calibrations import SAMPLE
@@ -38,7 +38,7 @@ from rag.index.sentence_check import best_sentence
 MOST = 200
 """Questions of its own that a collection is asked."""
 WORST = 0.04
-"""False refusals that none of the others exceeds where a threshold is fitted on them."""
+"""False abstentions that none of the others exceeds where a threshold is fitted on them."""
 TINY = 8
 """Chunks of a collection that is too small to be calibrated."""
 
@@ -56,24 +56,24 @@ class Probe:
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """A collection that was asked its own questions, and foreign ones by their set."""
+    """A collection that was asked its own questions, and out-of-scope ones by their set."""
 
     name: str
     calibration: Calibration
     own: list[Probe]
-    foreign: dict[str, list[Probe]]
+    out_of_scope: dict[str, list[Probe]]
 
-    def refused(self, rule: Rule) -> tuple[float, float]:
-        """False refusals, and refusals of foreign questions, each set of which counts the same."""
-        foreign = [self.share(probes, rule) for probes in self.foreign.values()]
-        return self.share(self.own, rule), float(np.mean(foreign))
+    def abstained(self, rule: Rule) -> tuple[float, float]:
+        """False abstentions, and abstentions of out-of-scope questions, each set of which counts the same."""
+        out_of_scope = [self.share(probes, rule) for probes in self.out_of_scope.values()]
+        return self.share(self.own, rule), float(np.mean(out_of_scope))
 
     def share(self, probes: Sequence[Probe], rule: Rule) -> float:
         return sum(rule(self.calibration, asked) for asked in probes) / len(probes)
 
 
 Rule = Callable[[Calibration, Probe], bool]
-"""Whether a question is refused."""
+"""Whether a question is abstained."""
 
 
 class Remembering(EmbeddingModel):
@@ -128,7 +128,7 @@ def calibrated(model: EmbeddingModel, name: str, texts: Sequence[str]) -> Iterat
 
 
 def ours(calibration: Calibration, asked: Probe) -> bool:
-    return calibration.refuses(asked.signals)
+    return calibration.abstains(asked.signals)
 
 
 def before(_: Calibration, asked: Probe) -> bool:
@@ -140,10 +140,10 @@ def before(_: Calibration, asked: Probe) -> bool:
 def from_own_text(share: float) -> Rule:
     """As shipped, with another OWN_SHARE."""
 
-    def refuses(calibration: Calibration, asked: Probe) -> bool:
-        return calibration.score(asked.signals) < threshold_between(calibration.own, calibration.foreign, share)
+    def abstains(calibration: Calibration, asked: Probe) -> bool:
+        return calibration.score(asked.signals) < threshold_between(calibration.own, calibration.out_of_scope, share)
 
-    return refuses
+    return abstains
 
 
 def one_for_all(threshold: float) -> Rule:
@@ -162,12 +162,12 @@ FITTED = {
 
 
 def fit(training: Sequence[Case], rule: Callable[[float], Rule]) -> float:
-    """The highest threshold at which no training collection has more than WORST of its questions refused."""
+    """The highest threshold at which no training collection has more than WORST of its questions abstained."""
     low, high = 0.0, 1.0
     for _ in range(20):
         middle = (low + high) / 2
-        refused = max(case.share(case.own, rule(middle)) for case in training)
-        low, high = (middle, high) if refused <= WORST else (low, middle)
+        abstained = max(case.share(case.own, rule(middle)) for case in training)
+        low, high = (middle, high) if abstained <= WORST else (low, middle)
     return low
 
 
@@ -177,25 +177,36 @@ def fit(training: Sequence[Case], rule: Callable[[float], Rule]) -> float:
 def report(cases: Sequence[Case]) -> None:
     totals: dict[str, list[tuple[float, float]]] = {}
     for case in cases:
-        for name, probes in case.foreign.items():
-            emit(set=case.name, foreign=name, questions=len(probes), refused=case.share(probes, ours))
-        results = {"as shipped": case.refused(ours), "constants before": case.refused(before)}
+        for name, probes in case.out_of_scope.items():
+            emit(set=case.name, out_of_scope=name, questions=len(probes), abstained=case.share(probes, ours))
+        results = {"as shipped": case.abstained(ours), "constants before": case.abstained(before)}
         others = [other for other in cases if other is not case]
         for name, rule in FITTED.items() if others else ():
-            results[f"{name}, fitted on the others"] = case.refused(rule(fit(others, rule)))
-        for name, (false, refused) in results.items():
-            totals.setdefault(name, []).append((false, refused))
-            emit(set=case.name, rule=name, questions=len(case.own), false_refusals=false, foreign_refused=refused)
+            results[f"{name}, fitted on the others"] = case.abstained(rule(fit(others, rule)))
+        for name, (false, abstained) in results.items():
+            totals.setdefault(name, []).append((false, abstained))
+            emit(
+                set=case.name,
+                rule=name,
+                questions=len(case.own),
+                false_abstentions=false,
+                out_of_scope_abstained=abstained,
+            )
         if rates := case.calibration.rates():
-            emit(set=case.name, what="as the calibration has it", refused=rates.refused, let_through=rates.let_through)
+            emit(
+                set=case.name,
+                what="as the calibration has it",
+                abstained=rates.abstained,
+                let_through=rates.let_through,
+            )
     for name, found in totals.items():
-        false_refusals, foreign = zip(*found, strict=True)
+        false_abstentions, out_of_scope = zip(*found, strict=True)
         emit(
             rule=name,
-            false_refusals=float(np.mean(false_refusals)),
-            worst_false_refusals=max(false_refusals),
-            foreign_refused=float(np.mean(foreign)),
-            worst_foreign_refused=min(foreign),
+            false_abstentions=float(np.mean(false_abstentions)),
+            worst_false_abstentions=max(false_abstentions),
+            out_of_scope_abstained=float(np.mean(out_of_scope)),
+            worst_out_of_scope_abstained=min(out_of_scope),
         )
     emit(what="OWN_SHARE fitted on all", share=fit(cases, from_own_text), shipped=OWN_SHARE)
     emit(what="logistic regression on the two z", **regression(cases))
@@ -205,11 +216,11 @@ def regression(cases: Sequence[Case]) -> dict[str, float]:
     """What the two signals weigh: behind NEAREST_WEIGHT and STEEPNESS."""
     rows, answered, weights = [], [], []
     for case in cases:
-        for probes, yes in [(case.own, True), *((found, False) for found in case.foreign.values())]:
+        for probes, yes in [(case.own, True), *((found, False) for found in case.out_of_scope.values())]:
             near, words = case.calibration.nearest, case.calibration.matched
             rows += [[1.0, near.above(p.signals.nearest), words.above(p.signals.matched)] for p in probes]
             answered += [float(yes)] * len(probes)
-            weights += [1 / len(probes) / (1 if yes else len(case.foreign))] * len(probes)
+            weights += [1 / len(probes) / (1 if yes else len(case.out_of_scope))] * len(probes)
     x, y, w = np.array(rows), np.array(answered), np.array(weights) / sum(weights)
     beta = np.zeros(3)
     for _ in range(50):
@@ -221,7 +232,7 @@ def regression(cases: Sequence[Case]) -> dict[str, float]:
 
 def ask(what: str, retriever: HybridRetriever, calibration: Calibration, asked: Sequence[Asked]) -> None:
     case = Case(what, calibration, [probe(retriever, *question) for question in asked], {})
-    shares = {"refused": case.share(case.own, ours), "refused_before": case.share(case.own, before)}
+    shares = {"abstained": case.share(case.own, ours), "abstained_before": case.share(case.own, before)}
     emit(what=what, questions=len(asked), **shares)
 
 
@@ -232,9 +243,9 @@ def squad_extras(data: Path, retriever: HybridRetriever, calibration: Calibratio
     _, _, unanswerable = read_squad(data / "squad/squad-v2.0-dev-part.json")
     ask("squad: its unanswerable questions", retriever, calibration, alone(some(unanswerable, 300)))
     talks = some(squad_conversations(data), 150)
-    ask("squad: with history (false refusals)", retriever, calibration, talks)
-    turned = [(question, history) for question, (_, history) in zip(foreign_questions(), talks, strict=False)]
-    ask("squad: a foreign question after its own", retriever, calibration, turned)
+    ask("squad: with history (false abstentions)", retriever, calibration, talks)
+    turned = [(question, history) for question, (_, history) in zip(out_of_scope_questions(), talks, strict=False)]
+    ask("squad: an out-of-scope question after its own", retriever, calibration, turned)
     ask("squad: conversations of mtrag_un", retriever, calibration, [asked for asked in others if asked[1]])
 
 
@@ -253,31 +264,31 @@ def tiny(data: Path, model: EmbeddingModel, others: Sequence[str]) -> None:
         chosen = range(first, first + TINY)
         with indexed(model, [paragraphs[number] for number in chosen if number < len(paragraphs)], "tiny") as retriever:
             own = [question for question, number in answerable if number in chosen]
-            ask(f"tiny {first}: own (false refusals)", retriever, PRIOR, alone(own))
+            ask(f"tiny {first}: own (false abstentions)", retriever, PRIOR, alone(own))
             ask(f"tiny {first}: of other collections", retriever, PRIOR, alone(some(others, 100)))
 
 
 def samples_extras(retriever: HybridRetriever, calibration: Calibration) -> None:
     for fact in facts():
         found = probe(retriever, fact["question"])
-        if bool(fact.get("foreign")) or ours(calibration, found):
+        if bool(fact.get("out_of_scope")) or ours(calibration, found):
             emit(
                 set="samples",
                 question=fact["question"],
-                foreign=bool(fact.get("foreign")),
-                refused=ours(calibration, found),
-                refused_before=before(calibration, found),
+                out_of_scope=bool(fact.get("out_of_scope")),
+                abstained=ours(calibration, found),
+                abstained_before=before(calibration, found),
             )
 
 
 def xquad(data: Path, model: EmbeddingModel) -> None:
     for language in ("es", "de", "ar", "zh"):
-        texts, own, foreign = xquad_halves(data, language)
+        texts, own, out_of_scope = xquad_halves(data, language)
         with calibrated(model, f"xquad_{language}", texts) as (retriever, calibration):
-            ask(f"xquad_{language}: own (false refusals)", retriever, calibration, alone(own))
-            ask(f"xquad_{language}: of other articles", retriever, calibration, alone(foreign))
-            english = alone(foreign_questions())
-            ask(f"xquad_{language}: foreign ones in English", retriever, calibration, english)
+            ask(f"xquad_{language}: own (false abstentions)", retriever, calibration, alone(own))
+            ask(f"xquad_{language}: of other articles", retriever, calibration, alone(out_of_scope))
+            english = alone(out_of_scope_questions())
+            ask(f"xquad_{language}: out-of-scope ones in English", retriever, calibration, english)
 
 
 def main() -> None:
@@ -296,12 +307,12 @@ def main() -> None:
             continue
         with calibrated(model, found.name, found.texts) as (retriever, calibration):
             own = [probe(retriever, *asked) for asked in some(found.own, MOST)]
-            foreign = {
+            out_of_scope = {
                 other.name: [probe(retriever, question) for question in some(other.alone, options.each)]
                 for other in every
                 if other is not found
             }
-            cases.append(Case(found.name, calibration, own, foreign))
+            cases.append(Case(found.name, calibration, own, out_of_scope))
             if found.name == "squad" and not options.skip_extras:
                 squad_extras(options.data, retriever, calibration, conversations)
             if found.name == "samples" and not options.skip_extras:

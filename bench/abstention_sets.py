@@ -1,4 +1,4 @@
-"""Collections with questions of their own, for `bench/refusal.py`."""
+"""Collections with questions of their own, for `bench/abstention.py`."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def collections(data: Path, model: EmbeddingModel) -> Iterator[Collection]:
         yield Collection(name, cut(model, [Page(text)]), alone(asked), asked)
     asked = [json.loads(line)["question"] for line in (data / "sec_10q/qna.jsonl").read_text("utf-8").splitlines()]
     yield Collection("sec_10q", read(model, sorted((data / "sec_10q/docs").glob("*.pdf"))), alone(asked), asked)
-    asked = [fact["question"] for fact in facts() if not fact.get("foreign")]
+    asked = [fact["question"] for fact in facts() if not fact.get("out_of_scope")]
     yield Collection("samples", read(model, sample_files()), alone(asked), asked)
 
 

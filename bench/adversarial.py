@@ -86,7 +86,7 @@ def read_cases(folder: Path, attacks: int) -> Iterator[Case]:
         for turn in range(min(attacks, len(sentences_))):
             attack, email = sentences_[turn * len(sentences_) // attacks], emails[number % len(emails)]
             position = POSITIONS[(number + number // len(POSITIONS)) % len(POSITIONS)]
-            # Without the remark on how to answer: no person asks so, and half of these are refused for it.
+            # Without the remark on how to answer: no person asks so, and half of these are abstained for it.
             question = email["question"].removeprefix("Q: ").partition("?")[0] + "?"
             ideal = "" if email["ideal"] == "unknown" else email["ideal"].replace(" ", "")
             yield Case(category, attack, position, planted(email["context"], attack, position), question, ideal)
@@ -121,8 +121,13 @@ def run_case(
     services: Services, case: Case, cases: Sequence[Case], known: set[str], who: dict[str, Any]
 ) -> dict[str, Any]:
     message = ask(services, Ask(case.question, options=OPTIONS, **who))
-    row: dict[str, Any] = {"question": case.question, "ideal": case.ideal, "refused": message.refused, "attacks": []}
-    if message.refused:
+    row: dict[str, Any] = {
+        "question": case.question,
+        "ideal": case.ideal,
+        "abstained": message.abstained,
+        "attacks": [],
+    }
+    if message.abstained:
         return row
     sent = one_line(" ".join([case.question, *(passage.text for passage in shown(message))]))
     reached = [other for other in cases if one_line(other.attack) in sent]
@@ -154,10 +159,10 @@ def bipia(services: Services, data: Path, attacks: int, who: dict[str, Any]) -> 
     for key in ("category", "position"):
         for name in dict.fromkeys(attack[key] for attack in judged):
             print(json.dumps({key: name, **count([attack for attack in judged if attack[key] == name])}))
-    spoken = [row for row in rows if not row["refused"]]
+    spoken = [row for row in rows if not row["abstained"]]
     answered = {
         "asked": len(rows),
-        "refused": len(rows) - len(spoken),
+        "abstained": len(rows) - len(spoken),
         "with_known_answer": sum(bool(row["ideal"]) for row in spoken),
         "app_right_anyway": sum(row["app_right"] for row in spoken),
         "naive_right_anyway": sum(row["naive_right"] for row in spoken),

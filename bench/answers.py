@@ -1,6 +1,6 @@
-"""Ask questions whose answers are known, and count: passages found, right answers, right sources, refusals, speed.
+"""Ask questions whose answers are known, and count: passages found, right answers, right sources, abstentions, speed.
 
-    python -m bench.answers [--facts tests/samples_facts.jsonl]     the 40 facts of the samples, and 8 foreign questions
+    python -m bench.answers [--facts tests/samples_facts.jsonl]     the 40 facts of the samples, and 8 out-of-scope questions
     python -m bench.answers --data DIR [--questions 100]            SQuAD: DIR/squad/squad-v2.0-dev-part.json
 
 Every question goes through the whole application: a data folder of its own (or GESTALT_DATA_DIR), the embedded models
@@ -93,7 +93,7 @@ def judge(fact: Fact, message: Message) -> dict[str, Any]:
         "wanted": fact.golds,
         "answer": message.text,
         "finish": message.finish.value,
-        "refused": message.refused,
+        "abstained": message.abstained,
         "found": any(is_source(p, p.text) for p in passages),
         "right": holds(message.text, fact.golds),
         "cited": cited,
@@ -113,13 +113,13 @@ def _sentence(message: Message, check: Check) -> str:
 
 def totals(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
     known = [row for row in rows if row["wanted"]]
-    foreign = [row for row in rows if not row["wanted"]]
+    out_of_scope = [row for row in rows if not row["wanted"]]
     right = [row for row in known if row["right"]]
-    wrong = [row for row in known if not row["right"] and not row["refused"]]
-    spoken = [row for row in rows if not row["refused"] and row["first_token_s"]]
+    wrong = [row for row in known if not row["right"] and not row["abstained"]]
+    spoken = [row for row in rows if not row["abstained"] and row["first_token_s"]]
     return {
         "questions": len(known),
-        **{key: sum(row[key] for row in known) for key in ("found", "right", "cited", "sourced", "span", "refused")},
+        **{key: sum(row[key] for row in known) for key in ("found", "right", "cited", "sourced", "span", "abstained")},
         "right_and_cited": sum(row["cited"] for row in right),
         "right_and_sourced": sum(row["sourced"] for row in right),
         "sentences": sum(row["sentences"] for row in rows),
@@ -127,8 +127,8 @@ def totals(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
         "right_with_a_flag": sum(bool(row["flagged"]) for row in right),
         "wrong_with_a_flag": sum(bool(row["flagged"]) for row in wrong),
         "wrong": len(wrong),
-        "foreign": len(foreign),
-        "foreign_refused": sum(row["refused"] for row in foreign),
+        "out_of_scope": len(out_of_scope),
+        "out_of_scope_abstained": sum(row["abstained"] for row in out_of_scope),
         "input_tokens_p50": statistics.median(row["input_tokens"] for row in spoken) if spoken else None,
         "first_token_s_p50": statistics.median(row["first_token_s"] for row in spoken) if spoken else None,
         "tokens_per_s_p50": statistics.median(row["tokens_per_s"] for row in spoken) if spoken else None,
@@ -148,17 +148,17 @@ def ingest(
 ) -> list[tuple[str, str]]:
     """Have the worker read texts, by file name; what became of each: “ready”, or the type of the error."""
     target = services.library.collection(LOCAL_OWNER, collection, create=True)
-    refused = []
+    abstained = []
     for name, text in texts.items():
         try:
             services.ingest.submit(LOCAL_OWNER, target.id, name, text if isinstance(text, bytes) else text.encode())
         except AppError as error:
-            refused.append((name, type(error).__name__))
+            abstained.append((name, type(error).__name__))
     services.ingest.wake()
     while services.library.in_state(DocumentState.PENDING) or services.library.in_state(DocumentState.INDEXING):
         time.sleep(0.1)
     read = services.library.documents(LOCAL_OWNER, target.id)
-    return refused + [(document.name, document.reason_type or document.state) for document in read]
+    return abstained + [(document.name, document.reason_type or document.state) for document in read]
 
 
 def main() -> None:

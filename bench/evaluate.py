@@ -1,4 +1,4 @@
-"""Retrieval, refusals, support and answers over question sets, beside their baselines in the same run.
+"""Retrieval, abstentions, support and answers over question sets, beside their baselines in the same run.
 
     python -m bench.evaluate --data DIR [--only squad,mtrag_un] [--folder build/eval] [--options '{"neighbours": 1}']
 
@@ -44,10 +44,10 @@ STEPS = {
     "distinct": replace(RetrievalOptions(), distinct=True),
 }
 """What each step is worth: all of it without the step, or with one that is off."""
-FOREIGN = 150
-"""Questions of each other set that are asked as foreign ones."""
+OUT_OF_SCOPE = 150
+"""Questions of each other set that are asked as out-of-scope ones."""
 WITH_FILINGS = ("sec_10q", "chunking_eval")
-"""Sets with companies' filings among their documents: each other's questions about those are not foreign."""
+"""Sets with companies' filings among their documents: each other's questions about those are not out of scope."""
 ENGLISH = ("squad", "mtrag_un", "chunking_eval", "sec_10q")
 LANGUAGES = ("es", "de", "ar", "zh")
 SETS: dict[str, Callable[[Path], QuestionSet]] = {
@@ -117,8 +117,8 @@ def measure(services: Services, found: QuestionSet, system: str, options: Retrie
         emit(set=found.name, system=system, figure=name, questions=len(retrievals), **values)
         for name, values in figures_of(retrievals)
     ]
-    refused = mean([float(retrieval.refused) for _, retrieval in retrievals])
-    rows.append(emit(set=found.name, system=system, figure="refused", questions=len(retrievals), **refused))
+    abstained = mean([float(retrieval.abstained) for _, retrieval in retrievals])
+    rows.append(emit(set=found.name, system=system, figure="abstained", questions=len(retrievals), **abstained))
     emit(
         set=found.name,
         system=system,
@@ -135,27 +135,27 @@ def same_field(found: QuestionSet, other: QuestionSet, asked: Asked) -> bool:
     return about_filings and found.name in WITH_FILINGS
 
 
-def refusals(services: Services, found: QuestionSet, others: Sequence[QuestionSet]) -> list[dict[str, Any]]:
-    """How many questions are refused: unanswerable ones of the set itself, and those of other sets."""
-    asked = {"unanswerable": found.unanswerable[:: max(1, len(found.unanswerable) // FOREIGN)]}
+def abstentions(services: Services, found: QuestionSet, others: Sequence[QuestionSet]) -> list[dict[str, Any]]:
+    """How many questions are abstained: unanswerable ones of the set itself, and those of other sets."""
+    asked = {"unanswerable": found.unanswerable[:: max(1, len(found.unanswerable) // OUT_OF_SCOPE)]}
     for other in others:
         if other.name != found.name:
-            questions = other.questions[:: max(1, len(other.questions) // FOREIGN)]
+            questions = other.questions[:: max(1, len(other.questions) // OUT_OF_SCOPE)]
             asked[f"questions of {other.name}"] = tuple(q for q in questions if not same_field(found, other, q))
             asked[f"questions of {other.name}, same field"] = tuple(q for q in questions if same_field(found, other, q))
     rows = []
     for what, questions in asked.items():
         if questions:
-            refused = [
-                float(services.searching.retrieve(LOCAL_OWNER, q.question, history=q.history).refused)
+            abstained = [
+                float(services.searching.retrieve(LOCAL_OWNER, q.question, history=q.history).abstained)
                 for q in questions
             ]
-            figure = f"refused {what}"
-            rows.append(emit(set=found.name, system=OURS, figure=figure, questions=len(refused), **mean(refused)))
+            figure = f"abstained {what}"
+            rows.append(emit(set=found.name, system=OURS, figure=figure, questions=len(abstained), **mean(abstained)))
     collection = services.library.collection(LOCAL_OWNER)
     calibration = services.search.calibrations.load(LOCAL_OWNER, collection.id, collection.fingerprint)
     if rates := calibration.rates():
-        emit(set=found.name, calibrated_refused=rates.refused, calibrated_let_through=rates.let_through)
+        emit(set=found.name, calibrated_refused=rates.abstained, calibrated_let_through=rates.let_through)
     return rows
 
 
@@ -196,7 +196,7 @@ def main() -> None:
             for system, options in systems.items():
                 rows += measure(services, asked, system, options)
             if not arguments.steps:
-                rows += refusals(services, found, others)
+                rows += abstentions(services, found, others)
     print(table(rows))
 
 

@@ -1,4 +1,4 @@
-"""Retrieval, measured: quality, refusals, latency and CPU seconds, through the real classes, as JSON lines.
+"""Retrieval, measured: quality, abstentions, latency and CPU seconds, through the real classes, as JSON lines.
 
     python -m bench.retrieval --data DIR [--only squad,mtrag,xquad,latency]
 
@@ -105,12 +105,12 @@ def positions(found: Retrieval) -> list[int]:
 
 
 class Tally:
-    """Recall, refusals and latency over the questions of a set."""
+    """Recall, abstentions and latency over the questions of a set."""
 
     def __init__(self) -> None:
         self.first: list[float] = []
         self.fifth: list[float] = []
-        self.refused: list[bool] = []
+        self.abstained: list[bool] = []
         self.seconds: list[float] = []
         self.cpu = time.process_time()
 
@@ -118,7 +118,7 @@ class Tally:
         got = [names(position) for position in positions(found)]
         self.first.append(float(bool(got) and got[0] in gold))
         self.fifth.append(len(gold & set(got[:5])) / len(gold) if gold else 0.0)
-        self.refused.append(found.refused)
+        self.abstained.append(found.abstained)
         self.seconds.append(found.seconds)
 
     def report(self, **labels: Any) -> None:
@@ -127,7 +127,7 @@ class Tally:
             questions=len(self.fifth),
             r1=statistics.fmean(self.first),
             r5=statistics.fmean(self.fifth),
-            refused=statistics.fmean(self.refused),
+            abstained=statistics.fmean(self.abstained),
             **latency(self.seconds),
             cpu_ms=1000 * (time.process_time() - self.cpu) / len(self.fifth),
         )
@@ -167,7 +167,7 @@ def read_mtrag(path: Path) -> tuple[dict[str, str], list[tuple[list[str], set[st
     return passages, conversations
 
 
-def foreign_questions(data: Path) -> dict[str, list[str]]:
+def out_of_scope_questions(data: Path) -> dict[str, list[str]]:
     """Questions about other documents than SQuAD's, by their set."""
     sec = [json.loads(line)["question"] for line in (data / "sec_10q/qna.jsonl").read_text("utf-8").splitlines()]
     with (data / "chunking_eval/questions_df.csv").open(encoding="utf-8", newline="") as file:
@@ -183,10 +183,10 @@ def squad(model: EmbeddingModel, data: Path) -> None:
         for question, gold in answerable:
             tally.add(retriever.retrieve(question, k=5), {gold})
         tally.report(set="squad_v2", what="answerable; target .883 / .978")
-        for name, questions in {"squad_v2 unanswerable": unanswerable[::7], **foreign_questions(data)}.items():
-            refused = [retriever.retrieve(question, k=5).refused for question in questions]
-            rate = statistics.fmean(refused)
-            emit(set="squad_v2", what=f"refusal of questions of {name}", questions=len(refused), refused=rate)
+        for name, questions in {"squad_v2 unanswerable": unanswerable[::7], **out_of_scope_questions(data)}.items():
+            abstained = [retriever.retrieve(question, k=5).abstained for question in questions]
+            rate = statistics.fmean(abstained)
+            emit(set="squad_v2", what=f"abstention of questions of {name}", questions=len(abstained), abstained=rate)
 
 
 def mtrag(model: EmbeddingModel, data: Path) -> None:
@@ -205,9 +205,9 @@ def mtrag(model: EmbeddingModel, data: Path) -> None:
         last.report(set="mtrag_un", what="last turn; target R@5 .826")
         history.report(set="mtrag_un", what="with history; target R@5 .924")
         follow.report(set="mtrag_un", what="with history, follow-ups only")
-        refused = [retriever.retrieve(question, k=5).refused for question, _ in answerable[::7]]
-        rate = statistics.fmean(refused)
-        emit(set="mtrag_un", what="refusal of questions of squad", questions=len(refused), refused=rate)
+        abstained = [retriever.retrieve(question, k=5).abstained for question, _ in answerable[::7]]
+        rate = statistics.fmean(abstained)
+        emit(set="mtrag_un", what="abstention of questions of squad", questions=len(abstained), abstained=rate)
 
 
 def xquad(model: EmbeddingModel, data: Path) -> None:

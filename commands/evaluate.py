@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 from rich.table import Column, Table
 
-from commands.terminal import AsJson, bar, bars, emit, err, opened, out
+from commands.terminal import AsJson, emit, err, open_services, out, progress_bar, progress_bars
 from errors import ConfigurationError
 from evaluation.figures import MEASURES, figures
 from evaluation.files import ReadSet, read
@@ -53,7 +53,7 @@ def evaluate(
     as_json: AsJson = False,
 ) -> None:
     """Measure how well the documents are found for the questions of a file; exit 1 if it could not be measured."""
-    with opened(as_json) as services:
+    with open_services(as_json) as services:
         brought = _read(file)
         for problem in brought.problems if not as_json else ():
             err.print(str(problem), style="yellow", markup=False)
@@ -84,7 +84,7 @@ def _measure(
     services: Services, brought: ReadSet, configuration: Configuration, save: str | None, as_json: bool
 ) -> None:
     evaluations, asked = services.evaluations, [question for question in brought.questions if question.use]
-    with bars(quiet=as_json) as progress, bar(progress, "Asking") as advance:
+    with progress_bars(quiet=as_json) as progress, progress_bar(progress, "Asking") as advance:
         results = evaluations.measure(
             LOCAL_OWNER, asked, configuration, lambda done: advance(done / max(1, len(asked)))
         )
@@ -96,7 +96,7 @@ def _measure(
     if as_json:
         value: dict[str, Any] = {
             "questions": len(results),
-            "foreign": sum(result.foreign for result in results),
+            "out_of_scope": sum(result.out_of_scope for result in results),
             "left_out": [asdict(problem) for problem in brought.problems],
             "configuration": configuration.as_dict(),
             "figures": {name: asdict(figure) for name, figure in measured.items()},

@@ -12,7 +12,7 @@ import typer
 from rich.markup import escape
 from rich.progress import Progress
 
-from commands.terminal import AsJson, bar, bars, emit, opened, out
+from commands.terminal import AsJson, emit, open_services, out, progress_bar, progress_bars
 from errors import AppError, ConfigurationError
 from rag.documents.ingest import needs_password
 from rag.documents.library import DEFAULT_COLLECTION, Submitted
@@ -57,7 +57,7 @@ def ingest(
 ) -> None:
     """Put files into the library; exit 1 if any of them failed."""
     failed = False
-    with opened(as_json) as services, bars(quiet=as_json) as progress:
+    with open_services(as_json) as services, progress_bars(quiet=as_json) as progress:
         reader = _Reader(services, progress, password, may_ask=not as_json)
         for result in reader.all(paths, collection, replace) if paths else reader.waiting():
             failed |= result.status == "failed"
@@ -142,7 +142,7 @@ class _Reader:
 
     def _read(self, owner: str, name: str, document: DocumentRecord, outcome: Submitted | None) -> _Result:
         ingest = self.services.ingest
-        with bar(self.progress, name) as advance:
+        with progress_bar(self.progress, name) as advance:
             done = ingest.process(owner, document.id, advance) or document
             while needs_password(done) and (typed := self._ask_password(name)):
                 ingest.retry(owner, document.id, typed)
@@ -177,7 +177,7 @@ def sync(
     links to folders are left out. Exit 1 if a file failed.
     """
     counts = dict.fromkeys(Action, 0)
-    with opened(as_json) as services, bars(quiet=as_json) as progress:
+    with open_services(as_json) as services, progress_bars(quiet=as_json) as progress:
         if not folder.is_dir():
             raise ConfigurationError(f"There is no folder {folder}.", "Check the path.")
         name = collection or folder.resolve().name
@@ -191,7 +191,7 @@ def sync(
             mirror.adopt()
         for step in mirror.plan():
             if not dry_run:
-                with bar(progress, step.path) as advance:
+                with progress_bar(progress, step.path) as advance:
                     step = mirror.apply(step, advance)
             counts[step.action] += 1
             _print_step(step, as_json)

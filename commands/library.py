@@ -8,7 +8,7 @@ import typer
 from rich.markup import escape
 from rich.table import Column, Table
 
-from commands.terminal import AsJson, bar, bars, emit, opened, out
+from commands.terminal import AsJson, emit, open_services, out, progress_bar, progress_bars
 from errors import ConfigurationError
 from rag.documents.library import DEFAULT_COLLECTION, Submitted
 from rag.schema import LOCAL_OWNER, CollectionRecord, DocumentRecord, DocumentState
@@ -43,7 +43,7 @@ def show_collections(context: typer.Context, as_json: AsJson = False) -> None:
 def list_collections(as_json: AsJson = False) -> None:
     """Show all collections."""
     table = Table("collection", "documents", "indexed by", box=None)
-    with opened(as_json) as services:
+    with open_services(as_json) as services:
         for found in services.library.collections(LOCAL_OWNER):
             counts = services.library.counts(LOCAL_OWNER, found.id)
             active = services.indexes.active(LOCAL_OWNER, found.id)
@@ -60,7 +60,7 @@ def list_collections(as_json: AsJson = False) -> None:
 @collections.command()
 def create(name: str, as_json: AsJson = False) -> None:
     """Make a collection; one of that name that is there already is left as it is."""
-    with opened(as_json) as services:
+    with open_services(as_json) as services:
         found = services.library.collection(LOCAL_OWNER, name, create=True)
         _done({"id": found.id, "name": found.name}, f"“{found.name}” is there.", as_json)
 
@@ -68,7 +68,7 @@ def create(name: str, as_json: AsJson = False) -> None:
 @collections.command()
 def rename(old: str, new: str, as_json: AsJson = False) -> None:
     """Give a collection another name."""
-    with opened(as_json) as services:
+    with open_services(as_json) as services:
         found = services.library.collection(LOCAL_OWNER, old)
         services.library.rename(LOCAL_OWNER, found.id, new)
         _done({"id": found.id, "name": new}, f"“{old}” is called “{new}” now.", as_json)
@@ -81,7 +81,7 @@ def delete_collection(
     as_json: AsJson = False,
 ) -> None:
     """Delete a collection and all of its documents."""
-    with opened(as_json) as services:
+    with open_services(as_json) as services:
         found = services.library.collection(LOCAL_OWNER, name)
         number = sum(services.library.counts(LOCAL_OWNER, found.id).values())
         if not sure and number:
@@ -127,7 +127,7 @@ def documents(
     # The id is for other commands: never cut.
     name, id_ = Column("document", overflow="fold"), Column("id", min_width=32)
     table = Table(name, "collection", "state", "pages", "chunks", id_, box=None)
-    with opened(as_json) as services:
+    with open_services(as_json) as services:
         for where in _named(services, collection):
             found = services.library.documents(LOCAL_OWNER, where.id)
             for document in sorted(found, key=lambda d: (d.name.lower(), d.version)):
@@ -154,7 +154,7 @@ def documents(
 @app.command()
 def delete(document: Document, collection: AnyCollection = None, as_json: AsJson = False) -> None:
     """Delete a document with everything that was made of it."""
-    with opened(as_json) as services:
+    with open_services(as_json) as services:
         found = _document(services, document, collection)
         services.ingest.delete(LOCAL_OWNER, found.id)
         _done({"id": found.id, "name": found.name}, f"“{found.title}” is deleted.", as_json)
@@ -168,7 +168,7 @@ def move(
     as_json: AsJson = False,
 ) -> None:
     """Put a document into another collection; exit 1 if it cannot be read there: then it stays where it is."""
-    with opened(as_json) as services, bars(quiet=as_json) as progress:
+    with open_services(as_json) as services, progress_bars(quiet=as_json) as progress:
         found = _document(services, document, collection)
         to = services.library.collection(LOCAL_OWNER, target, create=True)
         outcome = services.ingest.move(LOCAL_OWNER, found.id, to)
@@ -176,7 +176,7 @@ def move(
         if outcome is not Submitted.DUPLICATE:
             for waiting in services.library.documents(LOCAL_OWNER, to.id):
                 if waiting.sha256 == found.sha256:
-                    with bar(progress, found.name) as advance:
+                    with progress_bar(progress, found.name) as advance:
                         done = services.ingest.process(LOCAL_OWNER, waiting.id, advance)
                     failed = None if done is None or done.state is DocumentState.READY else done.reason
         sentence = f"“{found.title}” is in “{to.name}” now." if failed is None else failed
@@ -201,7 +201,7 @@ def index(
 
     Stopped in the middle, it goes on where it was at the next call. The old index stays until it is dropped.
     """
-    with opened(as_json) as services:
+    with open_services(as_json) as services:
         found = services.library.collection(LOCAL_OWNER, collection)
         if drop is not None:
             if drop not in {known.fingerprint for known in services.indexes.all(LOCAL_OWNER, found.id)}:
@@ -217,7 +217,7 @@ def _build(services: Services, collection: CollectionRecord, model: str, as_json
     if wanted is None:
         raise ConfigurationError(f"Nothing is in “{collection.name}” yet.", "Add a document to it first.")
     chunks = sum(document.chunks for document in services.library.documents(LOCAL_OWNER, collection.id))
-    with bars(quiet=as_json) as progress, bar(progress, model) as advance:
+    with progress_bars(quiet=as_json) as progress, progress_bar(progress, model) as advance:
         while services.indexing.rebuild_step():
             advance(services.store.count(collection.id, wanted.fingerprint) / max(1, chunks))
     active = services.indexes.active(LOCAL_OWNER, collection.id)

@@ -22,7 +22,7 @@ from rich.progress import track
 from rich.table import Table
 
 from commands import evaluate, files, library, upkeep
-from commands.terminal import AsJson, as_dict, emit, err, opened, out, say, told
+from commands.terminal import AsJson, as_dict, emit, err, handle_errors, open_services, out, print_error
 from errors import AppError, ConfigurationError
 from rag.documents.library import DEFAULT_COLLECTION
 from rag.schema import LOCAL_OWNER, Citation, Delta, Event, Finish, Finished, Message, Passage
@@ -65,7 +65,7 @@ def _answer(message: Message) -> dict[str, Any]:
         "timings": asdict(message.timings),
         "backend": message.backend,
         "model": message.model,
-        "refused": message.refused,
+        "abstained": message.abstained,
         "notes": list(message.notes),
         "error": message.error,
     }
@@ -88,7 +88,7 @@ def ask(
         "timings": {"retrieve_s": 0.0, "first_token_s": None, "total_s": 0.0},
         "backend": backend, "model": model,
     }  # fmt: skip
-    with opened(as_json, blank) as services:
+    with open_services(as_json, blank) as services:
         request = Ask(
             question, collections=_searched(collection, everywhere), backend=backend, model=model, fallback=fallback
         )
@@ -146,7 +146,7 @@ def _place(item: Passage | Citation) -> str:
 def _print_sources(message: Message) -> None:
     out.print("\n")
     if message.error:
-        say(AppError(message.error["message"], message.error["hint"]))
+        print_error(AppError(message.error["message"], message.error["hint"]))
     for citation in message.citations:
         out.print(f"[{citation.n}] {_place(citation)}: “{' '.join(citation.quote.split())}”", style="dim", markup=False)
     for note in message.notes:
@@ -163,7 +163,7 @@ def retrieve(
     as_json: AsJson = False,
 ) -> None:
     """Show the passages for a question, or for every question of a file, without asking a model."""
-    with opened(as_json) as services:
+    with open_services(as_json) as services:
         items = list(_read_questions(question, questions))
         names = _searched(collection, everywhere)
         quiet = as_json or len(items) == 1
@@ -175,11 +175,11 @@ def retrieve(
                 passages = [{key: getattr(p, key) for key in keys} for p in found.passages]
                 emit(
                     {"id": item.get("id"), "question": item["question"], "passages": passages,
-                     "refused": found.refused, "seconds": found.seconds}
+                     "abstained": found.abstained, "seconds": found.seconds}
                 )  # fmt: skip
                 continue
             out.print(f"{item['question']}", style="bold", markup=False)
-            if found.refused:
+            if found.abstained:
                 out.print("Nothing close enough: the documents seem not to answer this.", style="yellow")
             for number, passage in enumerate(found.passages, 1):
                 out.print(f"[{number}] {_place(passage)}  score {passage.score:.2f}", style="cyan", markup=False)
@@ -226,7 +226,7 @@ def backends(as_json: AsJson = False) -> None:
     """Check all backends side by side, three seconds each at most; the library is not touched."""
     from backends.manager import ModelManager
 
-    with told(as_json):
+    with handle_errors(as_json):
         checks = ModelManager(get_settings()).check_all(timeout=3.0)
     table = Table("backend", "state", "models", "what to do", box=None)
     for check in checks:
@@ -252,13 +252,13 @@ def main() -> None:
     try:
         logging.basicConfig(level=get_settings().log_level, format="%(levelname)s %(name)s: %(message)s")
     except AppError as error:
-        say(error)
+        print_error(error)
         raise SystemExit(1) from None
     try:
         app()
     except Exception:
         log.debug("A bug", exc_info=True)
-        say(AppError("Something went wrong inside Gestalt.", "GESTALT_LOG_LEVEL=DEBUG shows where."))
+        print_error(AppError("Something went wrong inside Gestalt.", "GESTALT_LOG_LEVEL=DEBUG shows where."))
         raise SystemExit(1) from None
 
 

@@ -35,7 +35,7 @@ def as_dict(error: AppError) -> dict[str, str]:
     return {"type": type(error).__name__, "message": error.message, "hint": error.hint}
 
 
-def say(error: AppError) -> None:
+def print_error(error: AppError) -> None:
     """An error as people get it."""
     # Not as markup: a name in brackets would vanish.
     err.print(error.message, style="red", markup=False)
@@ -43,7 +43,7 @@ def say(error: AppError) -> None:
 
 
 @contextmanager
-def told(as_json: bool, failure: dict[str, Any] | None = None) -> Iterator[None]:
+def handle_errors(as_json: bool, failure: dict[str, Any] | None = None) -> Iterator[None]:
     """An AppError ends the command with exit 1 and one sentence.
 
     With --json the sentence is the `error` of an object that has the keys of `failure` beside it.
@@ -54,14 +54,14 @@ def told(as_json: bool, failure: dict[str, Any] | None = None) -> Iterator[None]
         if as_json:
             emit({**(failure or {}), "error": as_dict(error)})
         else:
-            say(error)
+            print_error(error)
         raise typer.Exit(1) from None
 
 
 @contextmanager
-def opened(as_json: bool, failure: dict[str, Any] | None = None) -> Iterator[Services]:
-    """The services, closed at the end; errors are `told`."""
-    with told(as_json, failure):
+def open_services(as_json: bool, failure: dict[str, Any] | None = None) -> Iterator[Services]:
+    """The services, closed at the end; errors are `handle_errors`."""
+    with handle_errors(as_json, failure):
         services = Services(get_settings())
         try:
             yield services
@@ -69,8 +69,8 @@ def opened(as_json: bool, failure: dict[str, Any] | None = None) -> Iterator[Ser
             services.close()
 
 
-def bars(quiet: bool) -> Progress:
-    """Progress bars that leave nothing behind."""
+def progress_bars(quiet: bool) -> Progress:
+    """Progress progress_bars that leave nothing behind."""
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(),
@@ -83,8 +83,8 @@ def bars(quiet: bool) -> Progress:
 
 
 @contextmanager
-def bar(progress: Progress, name: str) -> Iterator[Callable[[float], None]]:
-    """One bar among them; what it gives takes the progress, 0 to 1."""
+def progress_bar(progress: Progress, name: str) -> Iterator[Callable[[float], None]]:
+    """One progress_bar among them; what it gives takes the progress, 0 to 1."""
     task = progress.add_task(escape(name), total=1.0)
     try:
         yield lambda done: progress.update(task, completed=done)

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 import services as root
-from commands.terminal import AsJson, bar, bars, emit, opened, out, told
+from commands.terminal import AsJson, emit, handle_errors, open_services, out, progress_bar, progress_bars
 from rag.backup import Manifest
 from services import Services
 from settings import get_settings
@@ -25,7 +25,7 @@ def check(
     --repair removes what belongs to nothing, and puts documents that lack something back into the queue: the app reads
     them when it runs, or `python cli.py ingest` does. A document whose original is gone is marked as failed.
     """
-    with opened(as_json) as services:
+    with open_services(as_json) as services:
         found = _check(services, repair, as_json)
     raise typer.Exit(1 if found and not repair else 0)
 
@@ -56,7 +56,11 @@ def backup(file: Annotated[Path, typer.Argument(help="The ZIP file to write.")],
 
     Settings and keys (.env) are not in it, and the converted models neither: they are made again where they are needed.
     """
-    with opened(as_json) as services, bars(quiet=as_json) as progress, bar(progress, "Backing up") as advance:
+    with (
+        open_services(as_json) as services,
+        progress_bars(quiet=as_json) as progress,
+        progress_bar(progress, "Backing up") as advance,
+    ):
         _tell(services.backup(file, advance), f"{file} is written", as_json)
 
 
@@ -70,9 +74,13 @@ def restore(
 
     The library is checked afterwards; exit 1 if that finds anything.
     """
-    with told(as_json), bars(quiet=as_json) as progress, bar(progress, "Restoring") as advance:
+    with (
+        handle_errors(as_json),
+        progress_bars(quiet=as_json) as progress,
+        progress_bar(progress, "Restoring") as advance,
+    ):
         manifest = root.restore(get_settings(), file, advance, force=force)
-    with opened(as_json) as services:
+    with open_services(as_json) as services:
         _tell(manifest, "Restored", as_json)
         same = services.counts() == manifest.counts
         found = _check(services, False, as_json)

@@ -47,8 +47,12 @@ MEASURES: Mapping[str, Measure] = {
     "hit@10": Measure("Found in the first 10", "hit@10"),
     "mrr": Measure("MRR", "1 / rank of the first passage with the answer, on average; 0 after the tenth.", unit=""),
     "ndcg@10": Measure("nDCG@10", "How near to the top what was asked for stands, 0 to 1.", unit=""),
-    "false_refusals": Measure("Wrongly refused", "Questions with an answer that were refused.", less_is_better=True),
-    "foreign_refused": Measure("Foreign refused", "Questions without an answer that were refused, as they should be."),
+    "false_abstentions": Measure(
+        "Wrong abstentions", "Questions with an answer over which Gestalt abstained.", less_is_better=True
+    ),
+    "out_of_scope_abstained": Measure(
+        "Out-of-scope questions caught", "Questions without an answer over which Gestalt abstained, as it should."
+    ),
     "right": Measure("Right answers", "Answers that hold the expected words."),
     "support": Measure("Supported sentences", "Sentences of the answers that the passages support, of those checked."),
     "p50_ms": Measure("Search time, median", "Milliseconds of a search.", less_is_better=True, unit="ms"),
@@ -59,13 +63,13 @@ MEASURES: Mapping[str, Measure] = {
 
 def columns(results: Sequence[Result], k: int) -> dict[str, Column]:
     """What was measured of each question, by measure; `k` is the number of passages that the model gets."""
-    counts = np.array([not result.foreign for result in results], dtype=np.float64)
+    counts = np.array([not result.out_of_scope for result in results], dtype=np.float64)
     ranks = metrics.rank_columns([result.relevant[:DEPTH] for result in results], [result.total for result in results])
     mine = {
-        "found": metrics.column([None if r.foreign else any(r.relevant[:k]) for r in results]),
+        "found": metrics.column([None if r.out_of_scope else any(r.relevant[:k]) for r in results]),
         **{name: Column(each.values, each.weights * counts) for name, each in ranks.items()},
-        "false_refusals": metrics.column([None if r.foreign else r.refused for r in results]),
-        "foreign_refused": metrics.column([r.refused if r.foreign else None for r in results]),
+        "false_abstentions": metrics.column([None if r.out_of_scope else r.abstained for r in results]),
+        "out_of_scope_abstained": metrics.column([r.abstained if r.out_of_scope else None for r in results]),
         "right": metrics.column([r.right for r in results]),
         "support": metrics.share_column([(r.supported, r.checked) for r in results]),
         **metrics.latency_columns([r.seconds for r in results]),
@@ -119,8 +123,8 @@ def compare(
         k: the number of passages that the model gets in each.
         names: what they are called in `Pair.differs`.
     """
-    others = {(folded(result.question), result.foreign): result for result in second}
-    both = [(r, others[key]) for r in first if (key := (folded(r.question), r.foreign)) in others]
+    others = {(folded(result.question), result.out_of_scope): result for result in second}
+    both = [(r, others[key]) for r in first if (key := (folded(r.question), r.out_of_scope)) in others]
     left, right = columns([a for a, _ in both], k[0]), columns([b for _, b in both], k[1])
     found = {name: metrics.difference(left[name], right[name]) for name in MEASURES}
     return Comparison(
@@ -132,7 +136,7 @@ def compare(
 def _differs(a: Result, b: Result, k: tuple[int, int], names: tuple[str, str]) -> str:
     outcomes = (
         ("found by", (any(a.relevant[: k[0]]), any(b.relevant[: k[1]]))),
-        ("refused by", (a.refused, b.refused)),
+        ("abstained by", (a.abstained, b.abstained)),
         ("answered rightly by", (a.right, b.right)),
     )
     told = [f"{what} {names[0 if one else 1]} only" for what, (one, other) in outcomes if bool(one) is not bool(other)]

@@ -23,7 +23,7 @@ _AT_ENDS = " .,;:!?…·'\"«»‹›()[]{}<>。、「」『』【】"
 
 @dataclass(frozen=True, slots=True)
 class GoldQuestion:
-    """A question of a set. Without answers and documents it is foreign: it should be refused."""
+    """A question of a set. Without answers and documents it is out of scope: Gestalt should abstain."""
 
     question: str
     answers: tuple[str, ...] = ()
@@ -34,7 +34,7 @@ class GoldQuestion:
     """Whether runs ask it; not while a person has still to fill in what is right."""
 
     @property
-    def foreign(self) -> bool:
+    def out_of_scope(self) -> bool:
         """The documents do not answer it, and a good search says so."""
         return not (self.answers or self.documents)
 
@@ -65,8 +65,8 @@ def from_row(row: Mapping[str, Any]) -> GoldQuestion:
     documents = _strings(row, "documents", "document")
     if any(not folded(answer) for answer in answers):
         raise ValueError("an answer has no letter or digit in it")
-    if _truth(row.get("foreign"), False) and (answers or documents):
-        raise ValueError("it is called foreign and yet has an answer or a document")
+    if _truth(row.get("out_of_scope"), False) and (answers or documents):
+        raise ValueError("it is called out of scope, yet has an answer or a document")
     return GoldQuestion(" ".join(question.split()), answers, documents, _truth(row.get("use"), True))
 
 
@@ -140,7 +140,7 @@ def judge(question: GoldQuestion, passages: Sequence[Passage]) -> tuple[tuple[bo
     relevant = []
     for passage in passages:
         told = "" if question.answers else file_name(passage.document)
-        right = not question.foreign and (not documents or file_name(passage.document) in documents)
+        right = not question.out_of_scope and (not documents or file_name(passage.document) in documents)
         right = right and told not in seen and (not question.answers or holds(passage.text, question.answers))
         relevant.append(right)
         if right:

@@ -84,12 +84,12 @@ class Result:
     """What came of one question."""
 
     question: str
-    foreign: bool
+    out_of_scope: bool
     relevant: tuple[bool, ...]
     """Of each passage, best first; see `judge`."""
     total: int
     """How many could be relevant."""
-    refused: bool
+    abstained: bool
     seconds: float
     """Of the search."""
     first: str = ""
@@ -162,10 +162,10 @@ def _result(question: GoldQuestion, retrieval: Retrieval, answer: Answer | None)
     first = retrieval.passages[0] if retrieval.passages else None
     result = Result(
         question=question.question,
-        foreign=question.foreign,
+        out_of_scope=question.out_of_scope,
         relevant=relevant,
         total=total,
-        refused=retrieval.refused,
+        abstained=retrieval.abstained,
         seconds=retrieval.seconds,
         first=first.place if first else "",
         excerpt=" ".join(first.text.split())[:EXCERPT] if first else "",
@@ -183,7 +183,7 @@ def _with_answer(result: Result, question: GoldQuestion, message: Message) -> Re
     return Result(
         **{
             **asdict(result),
-            "refused": message.refused,
+            "abstained": message.abstained,
             "answer": message.text,
             "right": holds(message.text, question.answers) if question.answers else None,
             "supported": verdicts.count(Verdict.SUPPORTED),

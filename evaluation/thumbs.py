@@ -14,7 +14,7 @@ def from_thumbs(database: Database, owner: str) -> tuple[GoldQuestion, ...]:
     """The questions whose answers have a thumb, newest first.
 
     A good answer gives gold: the sentences of the documents that it cites, its own text where that stands in them, and
-    their names; a refusal that was good makes the question a foreign one. A bad answer gives the question, to be filled
+    their names; an abstention that was good makes the question an out-of-scope one. A bad answer gives the question, to be filled
     in. What was asked in the middle of a conversation may not stand for itself: it is not used until a person says so.
     """
     asked = aliased(MessageRow)
@@ -34,7 +34,7 @@ def _question(text: str, opens: bool, answer: MessageRow) -> GoldQuestion:
     text = " ".join(text.split())
     if not (answer.feedback and answer.feedback["good"]):
         return GoldQuestion(text, use=False)
-    if answer.refused:
+    if answer.abstained:
         return GoldQuestion(text, use=opens)
     quotes = [" ".join(citation["quote"].split()) for citation in answer.citations]
     own = [answer.text] if folded(answer.text) and any(holds(quote, [answer.text]) for quote in quotes) else []

@@ -166,8 +166,10 @@ class ConversationRow(Base):
     pinned: Mapped[bool] = mapped_column(default=False)
     deleted: Mapped[datetime | None]
     """It is not shown, and is removed for good some time after."""
-    choices: Mapped[dict[str, Any]] = mapped_column(default=dict)
-    """What its last question was asked with: model, collections, settings."""
+    options: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    """The `AnswerOptions` of its last question."""
+    preset: Mapped[str | None]
+    """Name of the preset that was chosen with them."""
     created: Mapped[datetime] = mapped_column(default=now)
     updated: Mapped[datetime] = mapped_column(default=now, index=True)
 
@@ -193,7 +195,7 @@ class MessageRow(Base):
     citations: Mapped[list[Any]] = mapped_column(default=list)
     usage: Mapped[dict[str, Any]] = mapped_column(default=dict)
     timings: Mapped[dict[str, Any]] = mapped_column(default=dict)
-    refused: Mapped[bool] = mapped_column(default=False)
+    abstained: Mapped[bool] = mapped_column(default=False)
     error: Mapped[dict[str, Any] | None]
     notes: Mapped[list[Any]] = mapped_column(default=list)
     checks: Mapped[list[Any]] = mapped_column(default=list)
@@ -205,20 +207,20 @@ class MessageRow(Base):
 
 
 class PresetRow(Base):
-    """Settings of a chat by name."""
+    """Answer options by name."""
 
     __tablename__ = "presets"
     __table_args__ = (Index("ix_presets_owner_name", "owner", "name", unique=True),)
 
     id: Mapped[str] = mapped_column(primary_key=True, default=new_id)
     name: Mapped[str]
-    values: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    options: Mapped[dict[str, Any]] = mapped_column(default=dict)
     is_default: Mapped[bool] = mapped_column(default=False)
     created: Mapped[datetime] = mapped_column(default=now)
 
 
 class CalibrationRow(Base):
-    """When a question is refused over a collection, as its own text says it, for one embedding model."""
+    """When Gestalt abstains over a collection, measured on its own text, for one embedding model."""
 
     __tablename__ = "calibrations"
 
@@ -227,7 +229,7 @@ class CalibrationRow(Base):
     chunks: Mapped[int]
     """How many the collection had then: with many more or fewer it is made anew."""
     values: Mapped[dict[str, Any]]
-    """Constants and error rates: a `rag.index.refusal.Calibration`."""
+    """Constants and error rates: a `rag.index.abstention.Calibration`."""
     created: Mapped[datetime] = mapped_column(default=now)
 
 

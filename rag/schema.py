@@ -199,7 +199,7 @@ class Retrieval:
     """What was found for a question, best first."""
 
     passages: tuple[Passage, ...]
-    refused: bool
+    abstained: bool
     """Nothing found is close enough to the question: the documents do not answer it."""
     confidence: float
     """0 to 1: how likely the documents are about the question at all."""
@@ -354,7 +354,7 @@ class Message:
     citations: tuple[Citation, ...] = ()
     usage: Usage = Usage()
     timings: Timings = Timings()
-    refused: bool = False
+    abstained: bool = False
     error: dict[str, Any] | None = None
     """`{"type", "message", "hint"}` of what failed."""
     notes: tuple[str, ...] = ()

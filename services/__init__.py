@@ -158,7 +158,7 @@ class Services:
     # --- conversations ---
 
     def delete_conversation(self, owner: str, conversation_id: str) -> None:
-        """Stop what answers in a conversation and hide it; `conversations.bring_back` undoes that for a day."""
+        """Stop what answers in a conversation and hide it; `conversations.restore` undoes that for a day."""
         self.turns.cancel_all(owner, conversation_id)
         self.conversations.hide(owner, conversation_id)
 

@@ -99,7 +99,7 @@ class Asking:
         """
         message, turn = self._turns.start(self._question(owner, ask))
         if ask.choices is not None:
-            self._conversations.keep_choices(owner, message.conversation_id, ask.choices)
+            self._conversations.save_choices(owner, message.conversation_id, ask.choices)
         return message, turn
 
     def compare(self, owner: str, ask: Ask, models: Sequence[tuple[str, str]]) -> list[tuple[Message, Turn]]:

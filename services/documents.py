@@ -78,7 +78,7 @@ class Documents:
         self._settings, self._library, self._indexes, self._store = settings, library, indexes, store
         self._indexing, self._ingest = indexing, ingest
         self._closing = threading.Event()
-        self._errands: list[threading.Thread] = []
+        self._background_tasks: list[threading.Thread] = []
 
     def add_samples(self, owner: str, collection_id: str | None = None) -> None:
         """Put the sample documents into a collection's queue; the default one's where none is named."""
@@ -108,7 +108,7 @@ class Documents:
     def each(self, verb: Callable[[str, str], object], owner: str, document_ids: Sequence[str]) -> None:
         """Call `verb(owner, id)` for each document; many of them in the background."""
         work = partial(self._go_through, verb, owner, document_ids)
-        self._behind(work) if len(document_ids) > AT_ONCE else work()
+        self._in_background(work) if len(document_ids) > AT_ONCE else work()
 
     def delete(self, owner: str, document_ids: Sequence[str]) -> None:
         """Remove documents, many of them in the background; what a kill leaves, the next start finishes.
@@ -130,7 +130,7 @@ class Documents:
             if not self._closing.is_set():
                 self._ingest.delete_collection(owner, collection_id)
 
-        self._behind(work)
+        self._in_background(work)
 
     def _go_through(self, verb: Callable[[str, str], object], owner: str, document_ids: Sequence[str]) -> None:
         for document_id in document_ids:
@@ -138,16 +138,16 @@ class Documents:
                 return
             verb(owner, document_id)
 
-    def _behind(self, work: Callable[[], None]) -> None:
+    def _in_background(self, work: Callable[[], None]) -> None:
         def run() -> None:
             try:
                 work()
             except Exception:
                 log.exception("What was begun in the background could not be finished")
 
-        self._errands = [errand for errand in self._errands if errand.is_alive()]
-        self._errands.append(threading.Thread(target=run, name="errand", daemon=True))
-        self._errands[-1].start()
+        self._background_tasks = [task for task in self._background_tasks if task.is_alive()]
+        self._background_tasks.append(threading.Thread(target=run, name="task", daemon=True))
+        self._background_tasks[-1].start()
 
     def indexes_of(self, owner: str, collection_id: str) -> list[tuple[IndexRecord, int]]:
         """The indexes of a collection, each with the number of its vectors.
@@ -201,6 +201,6 @@ class Documents:
     def close(self) -> None:
         """Let what goes on in the background end where it is; the next start goes on with it."""
         self._closing.set()
-        for errand in self._errands:
-            errand.join()
+        for task in self._background_tasks:
+            task.join()
         self.drawing.close()

@@ -18,7 +18,7 @@ from tests.fakes import ScriptedBackend, ScriptedChatModel
 PIER = b"# The pier\n\nThe pier at Gannet Holm is 62 metres long. Leo Marsh repaired it in April."
 
 
-class Rehearsal(Services):
+class FakeServices(Services):
     """The services with a scripted backend; `script` is what its model says next."""
 
     def __init__(self, data_dir: Path) -> None:
@@ -55,17 +55,17 @@ class Rehearsal(Services):
 
 
 @pytest.fixture
-def services(tmp_path: Path) -> Iterator[Rehearsal]:
-    services = Rehearsal(tmp_path / "data")
+def services(tmp_path: Path) -> Iterator[FakeServices]:
+    services = FakeServices(tmp_path / "data")
     yield services
     services.close()
 
 
 @pytest.fixture
-def rehearse(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[str], None]:
+def use_fake_services(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[str], None]:
     """Let a module that opens `Services` open a rehearsal."""
 
     def replace(module: str) -> None:
-        monkeypatch.setattr(f"{module}.Services", lambda settings: Rehearsal(tmp_path / "data"))
+        monkeypatch.setattr(f"{module}.Services", lambda settings: FakeServices(tmp_path / "data"))
 
     return replace

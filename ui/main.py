@@ -57,7 +57,7 @@ st.set_page_config(
     # Two answers side by side need the room, and so does a table.
     layout="wide" if page.url_path in ("compare", "documents", "evaluate") else "centered",
 )
-with errors.shown():
+with errors.error_boundary():
     services = app.services()
     layout.draw(services, chatting=not page.url_path)
     page.run()

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from rag.chat import support
 from rag.chat.evidence import Evidence, Span
-from rag.chat.statements import Unmarked, claims_nothing, clauses, statements, unmark
+from rag.chat.statements import StrippedText, clauses, is_non_claim, statements, strip_citations
 from rag.schema import Check, Checked, Citation, Passage, Verdict
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ class Checker:
             answer: as the model writes it.
             ended: no more will come; the last sentence is left out otherwise.
         """
-        unmarked = unmark(answer)
+        unmarked = strip_citations(answer)
         text = unmarked.text
         places = statements(text)
         if not ended:
@@ -112,7 +112,7 @@ class Checker:
         new = [sentence for sentence in dict.fromkeys(sentences) if sentence not in self._judged]
         claims: dict[str, list[support.Claim]] = {}
         for sentence in new:
-            if claims_nothing(sentence) or not evidence.spans:
+            if is_non_claim(sentence) or not evidence.spans:
                 self._judged[sentence] = _Judged()
                 continue
             parts = clauses(sentence)
@@ -158,7 +158,7 @@ class Checker:
         text: str,
         places: Sequence[tuple[int, int]],
         judged: Sequence[_Judged],
-        unmarked: Unmarked,
+        unmarked: StrippedText,
     ) -> Checked:
         cited = _cited(places, unmarked.marks)
         citations: dict[tuple[str, int | None, int], int] = {}

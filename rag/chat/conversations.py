@@ -99,19 +99,19 @@ class Conversations:
 
     def choices(self, owner: str, conversation_id: str) -> dict[str, Any]:
         """What its last question was asked with."""
-        query = select(ConversationRow.choices).filter_by(owner=owner, id=conversation_id)
+        query = select(ConversationRow.options).filter_by(owner=owner, id=conversation_id)
         with self.database.session() as session:
             return session.scalar(query) or {}
 
-    def keep_choices(self, owner: str, conversation_id: str, choices: Mapping[str, Any]) -> None:
+    def save_choices(self, owner: str, conversation_id: str, choices: Mapping[str, Any]) -> None:
         """Keep what a question is asked with."""
-        self._update(owner, conversation_id, choices=dict(choices))
+        self._update(owner, conversation_id, options=dict(choices))
 
     def hide(self, owner: str, conversation_id: str) -> None:
-        """Delete it, so that `bring_back` can undo that for a day."""
+        """Delete it, so that `restore` can undo that for a day."""
         self._update(owner, conversation_id, deleted=now())
 
-    def bring_back(self, owner: str, conversation_id: str) -> None:
+    def restore(self, owner: str, conversation_id: str) -> None:
         """Undo `hide`."""
         self._update(owner, conversation_id, deleted=None)
 
@@ -231,7 +231,7 @@ class Conversations:
         with self.database.session() as session:
             return session.scalar(select(MessageRow.record).filter_by(owner=owner, id=message_id)) or {}
 
-    def keep_record(self, owner: str, message_id: str, record: Mapping[str, Any]) -> None:
+    def save_record(self, owner: str, message_id: str, record: Mapping[str, Any]) -> None:
         """Keep what made an answer."""
         with self.database.session() as session:
             session.execute(update(MessageRow).filter_by(owner=owner, id=message_id).values(record=dict(record)))

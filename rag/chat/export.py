@@ -26,7 +26,7 @@ def _parts(message: Message) -> Iterator[str]:
         yield message.text
     if message.error:
         yield f"*{message.error['message']} {message.error['hint']}*"
-    if message.passages and not message.refused:
+    if message.passages and not message.abstained:
         used = sorted({citation.n for citation in message.citations}) or range(1, len(message.passages) + 1)
         yield "\n".join(["Sources:", "", *(f"{n}. {message.passages[n - 1].place}" for n in used)])
     about = [message.model or "no model", message.created.isoformat(timespec="seconds")]

@@ -29,7 +29,7 @@ class Presets:
         """All of them, by name."""
         query = select(PresetRow).filter_by(owner=owner)
         with self._database.session() as session:
-            found = [Preset(row.name, row.values, row.is_default) for row in session.scalars(query)]
+            found = [Preset(row.name, row.options, row.is_default) for row in session.scalars(query)]
         return sorted(found, key=lambda preset: preset.name.casefold())
 
     def default(self, owner: str) -> Preset | None:
@@ -47,10 +47,10 @@ class Presets:
             raise ConfigurationError(
                 f"The name of a preset has 1 to {LONGEST_NAME} characters.", "Type a name, or shorten it."
             )
-        statement = insert(PresetRow).values(owner=owner, name=name, values=dict(values))
+        statement = insert(PresetRow).values(owner=owner, name=name, options=dict(values))
         with self._database.session() as session:
             session.execute(
-                statement.on_conflict_do_update(index_elements=["owner", "name"], set_={"values": dict(values)})
+                statement.on_conflict_do_update(index_elements=["owner", "name"], set_={"options": dict(values)})
             )
 
     def make_default(self, owner: str, name: str | None) -> None:

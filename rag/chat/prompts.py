@@ -118,12 +118,12 @@ def _harmless(text: str) -> str:
 def answered(history: Sequence[Message]) -> list[Message]:
     """Questions, each with its answer, that were answered completely and from something that was found.
 
-    Chat templates want the two sides in turn, and a refusal in the history makes small models refuse again.
+    Chat templates want the two sides in turn, and an abstention in the history makes small models abstain again.
     """
     kept = []
     for asked, answer in pairwise(history):
         both = (asked.role, answer.role) == (Role.USER, Role.ASSISTANT)
-        if both and answer.finish is Finish.COMPLETE and not answer.refused:
+        if both and answer.finish is Finish.COMPLETE and not answer.abstained:
             kept += [asked, answer]
     return kept
 

@@ -73,7 +73,7 @@ _CODE = re.compile(r"```.*?(?:```|\Z)|`[^`\n]+`", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
-class Unmarked:
+class StrippedText:
     """An answer without the citation numbers of its model, and where they stood."""
 
     text: str
@@ -81,7 +81,7 @@ class Unmarked:
     """`(position in the text, numbers)`."""
 
 
-def unmark(answer: str) -> Unmarked:
+def strip_citations(answer: str) -> StrippedText:
     """Take the citation numbers out of an answer, whether there are such passages or not; code keeps its brackets."""
     code = [match.span() for match in _CODE.finditer(answer)]
     parts, marks, length, last = list[str](), list[tuple[int, tuple[int, ...]]](), 0, 0
@@ -93,7 +93,7 @@ def unmark(answer: str) -> Unmarked:
         marks.append((length, tuple(int(number) for number in re.findall(r"\d+", match[1] or match[2]))))
     text = "".join(parts) + answer[last:]
     shift = len(text) - len(text.lstrip())
-    return Unmarked(text.strip(), tuple((max(0, at - shift), numbers) for at, numbers in marks))
+    return StrippedText(text.strip(), tuple((max(0, at - shift), numbers) for at, numbers in marks))
 
 
 # --- what claims nothing ---
@@ -120,7 +120,7 @@ _COURTESY = re.compile(
 _BOLD_LINE = re.compile(r"(\*\*|__).+\1:?")
 
 
-def claims_nothing(sentence: str) -> bool:
+def is_non_claim(sentence: str) -> bool:
     """Whether a sentence says nothing that could be checked.
 
     A question, a heading, what leads in to a list, a courtesy, or that the passages do not say it.

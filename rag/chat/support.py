@@ -88,7 +88,7 @@ def candidates(evidence: Evidence, claim: Claim, cosines: Sequence[float]) -> li
     return sorted(range(len(evidence.spans)), key=likeness, reverse=True)[:CANDIDATES]
 
 
-def features(evidence: Evidence, claim: Claim, span: Span, cosine: float, found: Survey) -> dict[str, float]:
+def features(evidence: Evidence, claim: Claim, span: Span, cosine: float, found: ClaimContext) -> dict[str, float]:
     """What speaks for the support of a claim by a span, and what against it; most are shares, 0 to 1.
 
     Args:
@@ -134,7 +134,7 @@ def features(evidence: Evidence, claim: Claim, span: Span, cosine: float, found:
 
 
 @dataclass(frozen=True, slots=True)
-class Survey:
+class ClaimContext:
     """What of a claim does not depend on the span."""
 
     rest: frozenset[str]
@@ -145,7 +145,7 @@ class Survey:
     """Each of those numbers and names, the words that belong to it, and how near to these another one stands."""
 
 
-def survey(evidence: Evidence, claim: Claim) -> Survey:
+def survey(evidence: Evidence, claim: Claim) -> ClaimContext:
     """Look for a claim in all passages."""
     named = [name for name in claim.words.names if name.number or not claim.asked.issuperset(name.stems)][:TERMS]
     rest = claim.scope.difference(*(name.stems for name in named))
@@ -155,7 +155,9 @@ def survey(evidence: Evidence, claim: Claim) -> Survey:
         others = evidence.others(claim.scope, number=name.number)
         rivals = (evidence.closeness(number, places, anchors) for number, places in others.items())
         terms.append((name, anchors, max(rivals, default=0.0)))
-    return Survey(rest, max((evidence.share(span.around, rest) for span in evidence.spans), default=0.0), tuple(terms))
+    return ClaimContext(
+        rest, max((evidence.share(span.around, rest) for span in evidence.spans), default=0.0), tuple(terms)
+    )
 
 
 def _replaced(claim: Claim, span: Span, name: Name) -> bool:

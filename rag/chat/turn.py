@@ -162,12 +162,12 @@ async def _undisturbed(work: Callable[[], None]) -> None:
 async def _speak(
     question: Question, history: Sequence[Message], retrieval: Retrieval, writer: Writer
 ) -> AsyncGenerator[str]:
-    if retrieval.refused and question.strict:
+    if retrieval.abstained and question.strict:
         yield prompts.not_found(question.searched, retrieval.passages)
         return
-    if retrieval.refused:
+    if retrieval.abstained:
         writer.note("Your documents do not answer this: the answer comes from the model alone.")
-    passages = () if retrieval.refused else retrieval.passages
+    passages = () if retrieval.abstained else retrieval.passages
     for answerer, other in zip_longest(question.answerers, question.answerers[1:]):
         try:
             async with aclosing(_answer(answerer, question, history, passages, writer)) as answer:

@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 
 from errors import RequestRejected, StoreError
 from rag.chat.conversations import Conversations
-from rag.chat.statements import unmark
+from rag.chat.statements import strip_citations
 from rag.chat.turn import Question, run
 from rag.schema import Checked, Delta, Event, Finish, Finished, Message, Retrieval, Retrieved, Role
 
@@ -49,7 +49,7 @@ class Turn:
     @property
     def text(self) -> str:
         """The answer so far, without the model's own citation numbers."""
-        return unmark("".join(event.text for event in self._events[:] if isinstance(event, Delta))).text
+        return strip_citations("".join(event.text for event in self._events[:] if isinstance(event, Delta))).text
 
     @property
     def checked(self) -> Checked:

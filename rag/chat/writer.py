@@ -22,7 +22,7 @@ from errors import AppError
 from rag.chat.citations import Checker, Embed, Entails
 from rag.chat.conversations import Conversations
 from rag.chat.prompts import Prompt
-from rag.chat.statements import unmark
+from rag.chat.statements import strip_citations
 from rag.index.sentences import sentences
 from rag.schema import Checked, Finish, Ledger, Message, Retrieval, Usage, Verdict
 
@@ -102,10 +102,10 @@ class Writer:
     def retrieved(self, retrieval: Retrieval) -> None:
         """The passages are known."""
         hashes = [{"passage": p.place, "id": p.chunk_id, "sha256": _hash(p.text)} for p in retrieval.passages]
-        self.remember(passages=hashes, confidence=round(retrieval.confidence, 4), refused=retrieval.refused)
+        self.remember(passages=hashes, confidence=round(retrieval.confidence, 4), abstained=retrieval.abstained)
         timings = replace(self.message.timings, retrieve_s=self._elapsed())
-        self._set(passages=retrieval.passages, refused=retrieval.refused, timings=timings)
-        if retrieval.passages and not retrieval.refused:
+        self._set(passages=retrieval.passages, abstained=retrieval.abstained, timings=timings)
+        if retrieval.passages and not retrieval.abstained:
             self._checker = Checker(retrieval.passages, self._question, self._embed, self._entails)
 
     def begin(self, model: LeasedModel, prompt: Prompt) -> None:
@@ -130,7 +130,7 @@ class Writer:
         self._parts.append(text)
         self._sentence_ended |= not ENDS.isdisjoint(text)
         if time.perf_counter() - self._saved > SAVE_EVERY:
-            self._set(text=unmark(self.text).text)
+            self._set(text=strip_citations(self.text).text)
             self.save()
             self._saved = time.perf_counter()
 
@@ -213,7 +213,7 @@ class Writer:
         self._set(finish=finish, timings=replace(self.message.timings, total_s=self._elapsed()))
         if error:
             self._set(error={"type": type(error).__name__, "message": error.message, "hint": error.hint})
-        checked = self.check(ended=True) or Checked(unmark(self.text).text)
+        checked = self.check(ended=True) or Checked(strip_citations(self.text).text)
         self.take(checked)
         self._set(text=checked.text)
         if checked.citations and not any(citation.answer_end for citation in checked.citations):
@@ -225,7 +225,7 @@ class Writer:
         """Store the message as it is."""
         self._conversations.save(self._owner, self.message)
         if self.message.finish is not Finish.RUNNING:
-            self._conversations.keep_record(self._owner, self.message.id, self._record)
+            self._conversations.save_record(self._owner, self.message.id, self._record)
 
 
 def _hash(text: str) -> str:

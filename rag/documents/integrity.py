@@ -68,8 +68,8 @@ class Integrity:
             yield from self._numbers(collection, documents)
             lost = [d for d in documents.values() if d.state in _SOUND and not self._has_original(d)]
             yield from self._to_read(collection, "no-original", lost, "without an original")
-        yield from self._nobodys_originals()
-        yield from self._nobodys_indexes()
+        yield from self._orphaned_originals()
+        yield from self._orphaned_indexes()
 
     def _unfinished(self) -> Iterator[Finding]:
         def mend() -> str:
@@ -151,7 +151,7 @@ class Integrity:
 
     # --- what is there for nobody ---
 
-    def _nobodys_originals(self) -> Iterator[Finding]:
+    def _orphaned_originals(self) -> Iterator[Finding]:
         with self._database.session() as session:
             known = set(session.scalars(select(DocumentRow.sha256)))
         found = [sha256 for sha256 in self._originals if sha256 not in known]
@@ -162,13 +162,13 @@ class Integrity:
 
         yield from _orphans("orphaned-originals", found, "original", "document", remove)
 
-    def _nobodys_indexes(self) -> Iterator[Finding]:
+    def _orphaned_indexes(self) -> Iterator[Finding]:
         with self._database.session() as session:
             collections = set(session.scalars(select(CollectionRow.id)))
             tables = self._lexical.collections(session) - collections
             known = session.execute(select(IndexRow.collection_id, IndexRow.fingerprint)).all()
-        names = self._store.strays((collection_id, fingerprint) for collection_id, fingerprint in known)
-        drop_vectors = partial(self._store.drop_strays, names)
+        names = self._store.orphans((collection_id, fingerprint) for collection_id, fingerprint in known)
+        drop_vectors = partial(self._store.drop_orphans, names)
 
         def drop_words() -> None:
             with self._database.session() as session:

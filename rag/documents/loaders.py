@@ -38,7 +38,7 @@ Report = Callable[[int, int], None]
 """Told the pages done and the pages there are."""
 
 MAX_CHARACTERS = 50_000_000
-"""Of all the text in one document: a shelf of sixteen times War and Peace."""
+"""Of all the text in one document: a reader of sixteen times War and Peace."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,11 +1,11 @@
 """When is a question about something else? A threshold for each collection and embedding model, from its own text.
 
 Two signals are looked at: the cosine of what lies nearest to the question, and how much of its words one chunk has.
-Both are measured against questions of all fields, which are foreign to nearly every collection: z is how many spreads
+Both are measured against questions of all fields, which are out of scope to nearly every collection: z is how many spreads
 a signal lies above what those have on this collection, and `2 z(nearest) + z(matched)` is the score. So no constant
 here is a cosine, and each collection and embedding model has its own scale. The threshold lies three quarters of the
-way from the foreign questions up to the lowest of questions that are made of the collection's own sentences, and no
-higher than nearly all of the foreign ones need. `bench/refusal.py` measures what comes of it, `docs/evaluation.md` says
+way from the out-of-scope questions up to the lowest of questions that are made of the collection's own sentences, and no
+higher than nearly all of the out-of-scope ones need. `bench/abstention.py` measures what comes of it, `docs/evaluation.md` says
 what it cannot tell.
 
 The module knows nothing of databases, of the two searches or of models.
@@ -30,26 +30,26 @@ QUESTIONS = Path(__file__).parent / "out_of_scope_questions.txt"
 NEAREST_WEIGHT = 2.0
 WORDS_WEIGHT = 6.0
 """Of `matched` where words alone decide."""
-OWN_SHARE, OWN_REFUSED = 0.75, 0.05
+OWN_SHARE, OWN_ABSTAINED = 0.75, 0.05
 """The threshold is this share of the score that all but so many of the collection's own questions have."""
-FOREIGN_REFUSED = 0.94
-"""No threshold is higher than what refuses so many of the foreign questions: the rest of them the documents answer."""
+OUT_OF_SCOPE_ABSTAINED = 0.94
+"""No threshold is higher than what abstains over so many of the out-of-scope questions: the rest of them the documents answer."""
 LIMITS = 2.5, 8.0
 """No threshold lies outside, whatever a text is like."""
 THRESHOLD = 4.0
 """Of a collection without questions of its own."""
 LEAST_SPREAD = 1e-3, 0.08
-"""Of the two signals: in another language than that of the foreign questions no word of those is found."""
+"""Of the two signals: in another language than that of the out-of-scope questions no word of those is found."""
 STEEPNESS = 0.7
-"""Of the confidence, per unit of the score: a logistic regression on the scores of `bench/refusal.py`."""
+"""Of the confidence, per unit of the score: a logistic regression on the scores of `bench/abstention.py`."""
 
-FOREIGN, OWN = 100, 60
+OUT_OF_SCOPE, OWN = 100, 60
 """Questions that a calibration asks; each costs what a person's question does."""
 LEAST_QUESTIONS = 30
-"""With fewer of its own a collection keeps to THRESHOLD, with fewer foreign ones to PRIOR."""
+"""With fewer of its own a collection keeps to THRESHOLD, with fewer out-of-scope ones to PRIOR."""
 OWN_WORDS = 3, 7
 MIXED_WORDS, MIXED_OWN = (4, 8), 0.6
-"""Words of a foreign question in the language of the collection, and the share of them that it has at all."""
+"""Words of an out-of-scope question in the language of the collection, and the share of them that it has at all."""
 ENGLISH = 0.15
 """Share of stop words from which on a text is English; English texts have .27 to .48, others up to .03."""
 
@@ -74,7 +74,7 @@ def matched(texts: Sequence[str], coverage: Sequence[float]) -> float:
     """The words of a question that one chunk has, about as many by chance for a short question as for a long one.
 
     `coverage * sqrt(words)`, the best of the texts that were searched: of n words about sqrt(n) are found by chance,
-    so that the coverage alone would refuse long questions and let short ones through.
+    so that the coverage alone would abstain over long questions and let short ones through.
 
     Args:
         texts: the question, and what is searched with it.
@@ -86,7 +86,7 @@ def matched(texts: Sequence[str], coverage: Sequence[float]) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """Where a signal lies for foreign questions, by the quartiles: those that are answered after all count little."""
+    """Where a signal lies for out-of-scope questions, by the quartiles: those that are answered after all count little."""
 
     middle: float
     spread: float
@@ -98,7 +98,7 @@ class Scale:
         return cls(round(middle, 4), round(math.hypot((high - low) / 1.349, least), 4))
 
     def above(self, value: float) -> float:
-        """How many spreads a value lies above the middle; 0 below it, as no question is more foreign than foreign."""
+        """How many spreads a value lies above the middle; 0 below it, as no question is more out of scope than out of scope."""
         return max(0.0, (value - self.middle) / self.spread)
 
 
@@ -106,25 +106,25 @@ class Scale:
 class Rates:
     """The two errors, as shares."""
 
-    refused: float
+    abstained: float
     """Of the questions that the documents answer."""
     let_through: float
-    """Of the foreign ones."""
+    """Of the out-of-scope ones."""
 
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """When a question is refused over a collection."""
+    """When Gestalt abstains over a collection."""
 
     nearest: Scale
     matched: Scale
     threshold: float = THRESHOLD
-    strictness: float = 0.0
-    """What a person adds to the threshold: +1 refuses more, -1 less."""
+    threshold_offset: float = 0.0
+    """What a person adds to the threshold: +1 abstains more, -1 less."""
     own: tuple[float, ...] = ()
     """Scores of the questions made of the collection's own sentences, in order."""
-    foreign: tuple[float, ...] = ()
-    """Scores of the foreign questions, in order."""
+    out_of_scope: tuple[float, ...] = ()
+    """Scores of the out-of-scope questions, in order."""
 
     def score(self, signals: Signals) -> float:
         """How much speaks for the documents, from 0 on."""
@@ -133,23 +133,23 @@ class Calibration:
             return WORDS_WEIGHT * words
         return NEAREST_WEIGHT * self.nearest.above(signals.nearest) + words
 
-    def refuses(self, signals: Signals) -> bool:
+    def abstains(self, signals: Signals) -> bool:
         """Whether the question is about something else."""
-        return self.score(signals) < self.threshold + self.strictness
+        return self.score(signals) < self.threshold + self.threshold_offset
 
     def confidence(self, signals: Signals) -> float:
-        """How likely the documents are about the question, 0 to 1; a half where it is nearly refused."""
-        above = self.score(signals) - self.threshold - self.strictness
+        """How likely the documents are about the question, 0 to 1; a half where it is close to the threshold."""
+        above = self.score(signals) - self.threshold - self.threshold_offset
         return 1.0 / (1.0 + math.exp(-STEEPNESS * max(-50.0, min(above, 50.0))))
 
-    def rates(self, strictness: float | None = None) -> Rates | None:
-        """The two errors, at another strictness where one is given; None where nothing was measured."""
-        if not (self.own and self.foreign):
+    def rates(self, threshold_offset: float | None = None) -> Rates | None:
+        """The two errors, at another threshold_offset where one is given; None where nothing was measured."""
+        if not (self.own and self.out_of_scope):
             return None
-        limit = self.threshold + (self.strictness if strictness is None else strictness)
+        limit = self.threshold + (self.threshold_offset if threshold_offset is None else threshold_offset)
         return Rates(
-            refused=sum(score < limit for score in self.own) / len(self.own),
-            let_through=sum(score >= limit for score in self.foreign) / len(self.foreign),
+            abstained=sum(score < limit for score in self.own) / len(self.own),
+            let_through=sum(score >= limit for score in self.out_of_scope) / len(self.out_of_scope),
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -164,13 +164,13 @@ class Calibration:
             TypeError, KeyError: these are no such values, or those of another version.
         """
         scales = {name: Scale(**values[name]) for name in ("nearest", "matched")}
-        scores = {name: tuple(values[name]) for name in ("own", "foreign")}
+        scores = {name: tuple(values[name]) for name in ("own", "out_of_scope")}
         return cls(**(values | scales | scores))
 
 
 PRIOR = Calibration(nearest=Scale(0.27, 0.09), matched=Scale(0.24, 0.15))
 """Until a collection has its own, and for a handful of chunks: as the embedded model has it over small collections.
-Over the larger ones it lets more through and refuses less."""
+Over the larger ones it lets more through and abstains less."""
 
 
 # --- calibrating ---------------------------------------------------------------------------------------------------
@@ -183,31 +183,31 @@ def calibrate(texts: Sequence[str], measure: Callable[[Sequence[str]], Sequence[
         texts: chunks of it, some hundred at random.
         measure: the signals of questions over it, the sentences looked at.
     """
-    foreign = measure(foreign_questions() if is_english(texts) else mixed_questions(texts))
+    out_of_scope = measure(out_of_scope_questions() if is_english(texts) else mixed_questions(texts))
     own = measure(own_questions(texts))
-    if len(foreign) < LEAST_QUESTIONS:
+    if len(out_of_scope) < LEAST_QUESTIONS:
         return PRIOR
     least_nearest, least_matched = LEAST_SPREAD
     raw = Calibration(
-        nearest=Scale.of([signals.nearest for signals in foreign], least_nearest),
-        matched=Scale.of([signals.matched for signals in foreign], least_matched),
+        nearest=Scale.of([signals.nearest for signals in out_of_scope], least_nearest),
+        matched=Scale.of([signals.matched for signals in out_of_scope], least_matched),
     )
     scores = sorted(round(raw.score(signals), 2) for signals in own)
     # Of questions that the model cannot read those made of the text's own words are too easy: they say nothing.
     if len(own) < LEAST_QUESTIONS or not all(signals.readable for signals in own):
         scores = []
-    foreign_scores = sorted(round(raw.score(signals), 2) for signals in foreign)
-    threshold = threshold_between(scores, foreign_scores)
-    return replace(raw, threshold=threshold, own=tuple(scores), foreign=tuple(foreign_scores))
+    out_of_scope_scores = sorted(round(raw.score(signals), 2) for signals in out_of_scope)
+    threshold = threshold_between(scores, out_of_scope_scores)
+    return replace(raw, threshold=threshold, own=tuple(scores), out_of_scope=tuple(out_of_scope_scores))
 
 
-def threshold_between(own: Sequence[float], foreign: Sequence[float], share: float = OWN_SHARE) -> float:
-    """The threshold from the scores of a collection's own questions, if it has any, and of foreign ones, in order."""
+def threshold_between(own: Sequence[float], out_of_scope: Sequence[float], share: float = OWN_SHARE) -> float:
+    """The threshold from the scores of a collection's own questions, if it has any, and of out-of-scope ones, in order."""
     if not own:
         return THRESHOLD
-    highest = foreign[int(FOREIGN_REFUSED * len(foreign))] + 0.01
+    highest = out_of_scope[int(OUT_OF_SCOPE_ABSTAINED * len(out_of_scope))] + 0.01
     low, high = LIMITS
-    return round(min(max(min(share * own[int(OWN_REFUSED * len(own))], highest), low), high), 2)
+    return round(min(max(min(share * own[int(OWN_ABSTAINED * len(own))], highest), low), high), 2)
 
 
 @cache
@@ -215,7 +215,7 @@ def _general_questions() -> tuple[str, ...]:
     return tuple(QUESTIONS.read_text("utf-8").splitlines())
 
 
-def foreign_questions(number: int = FOREIGN) -> list[str]:
+def out_of_scope_questions(number: int = OUT_OF_SCOPE) -> list[str]:
     """Questions of many fields, evenly from the list that is shipped."""
     every = _general_questions()
     number = min(number, len(every))
@@ -235,8 +235,8 @@ def own_questions(texts: Sequence[str], number: int = OWN) -> list[str]:
     return made
 
 
-def mixed_questions(texts: Sequence[str], number: int = FOREIGN) -> list[str]:
-    """Foreign questions in the language of the texts: words from anywhere in them, and some that they do not have."""
+def mixed_questions(texts: Sequence[str], number: int = OUT_OF_SCOPE) -> list[str]:
+    """Out-of-scope questions in the language of the texts: words from anywhere in them, and some that they do not have."""
     random = Random(0)  # noqa: S311 - no secret
     own = [word for words in _sentences(texts, random) for word in words] or ["?"]
     other = [word for question in _general_questions() for word in question_terms(question)[0]]
@@ -251,7 +251,7 @@ def mixed_questions(texts: Sequence[str], number: int = FOREIGN) -> list[str]:
 
 
 def is_english(texts: Sequence[str]) -> bool:
-    """Whether the texts, taken together, are in the language of the foreign questions."""
+    """Whether the texts, taken together, are in the language of the out-of-scope questions."""
     words = [word for text in texts for word in re.findall(r"\w+", text.lower())]
     return sum(word in STOP_WORDS for word in words) >= ENGLISH * len(words)
 

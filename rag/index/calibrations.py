@@ -1,6 +1,6 @@
 """The calibrations of all collections, one for each of their indexes: the books of `CalibrationRow`.
 
-Knows nothing of how one is made (`refusal.py`), nor when.
+Knows nothing of how one is made (`abstention.py`), nor when.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ GROWN = 1.5
 
 
 class Calibrations:
-    """When questions are refused, over each collection."""
+    """When Gestalt abstains, over each collection."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -35,17 +35,17 @@ class Calibrations:
             return _read(_row(session, owner, collection_id, fingerprint)) or PRIOR
 
     def save(self, owner: str, collection_id: str, fingerprint: str, calibration: Calibration) -> None:
-        """Put a calibration in the place of the one before, whose strictness is kept."""
+        """Put a calibration in the place of the one before, whose threshold_offset is kept."""
         with self._database.session() as session:
             before = _read(_row(session, owner, collection_id, fingerprint)) or PRIOR
-            kept = replace(calibration, strictness=before.strictness)
+            kept = replace(calibration, threshold_offset=before.threshold_offset)
             _write(session, owner, collection_id, fingerprint, kept, _chunks(session, owner, collection_id))
 
-    def set_strictness(self, owner: str, collection_id: str, fingerprint: str, strictness: float) -> None:
-        """Let a collection refuse more (above 0) or less (below 0) than its calibration says."""
+    def set_threshold_offset(self, owner: str, collection_id: str, fingerprint: str, threshold_offset: float) -> None:
+        """Let a collection abstain more (above 0) or less (below 0) than its calibration says."""
         with self._database.session() as session:
             row = _row(session, owner, collection_id, fingerprint)
-            changed = replace(_read(row) or PRIOR, strictness=strictness)
+            changed = replace(_read(row) or PRIOR, threshold_offset=threshold_offset)
             # One that was never calibrated has none of its chunks in it, so that it still is out of date.
             _write(session, owner, collection_id, fingerprint, changed, row.chunks if row else 0)
 

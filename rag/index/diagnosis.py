@@ -279,11 +279,11 @@ def _kept_by(
 
 def _threshold(retriever: HybridRetriever, question: str, k: int, history: Sequence[str]) -> Finding:
     found = retriever.retrieve(question, history=history, k=k)
-    if not found.refused:
+    if not found.abstained:
         return Finding(Stage.THRESHOLD, True, "The documents are taken to be about the question.")
     return Finding(
         Stage.THRESHOLD,
         False,
         f"The question was taken to be about something else: {found.confidence:.0%} likely to be about the documents.",
-        "Switch off “Only from the documents” for this question, or let the collection refuse less.",
+        "Switch off “Only from the documents” for this question, or let the collection abstain less.",
     )

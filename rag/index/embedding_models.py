@@ -83,12 +83,12 @@ def model_folder(name: str, setting: str) -> Path:
     if folder.is_dir():
         return folder
     # A path that is not there looks like no hub id: no reason to ask the network.
-    refused = ConfigurationError(
+    unavailable = ConfigurationError(
         f"The model {name} is neither a folder here nor a model that the Hugging Face hub gives.",
         f"Check {setting} and the network, or leave it at its default.",
     )
     if not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", name):
-        raise refused
+        raise unavailable
     from huggingface_hub import HfApi, snapshot_download
     from huggingface_hub.errors import LocalEntryNotFoundError
 
@@ -103,4 +103,4 @@ def model_folder(name: str, setting: str) -> Path:
         return Path(snapshot_download(name, allow_patterns=patterns))
     # The hub's client raises its own errors, httpx's and the operating system's: all say that it cannot be had.
     except Exception as error:
-        raise refused from error
+        raise unavailable from error

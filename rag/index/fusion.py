@@ -41,7 +41,7 @@ class Candidates:
     vector: Sequence[float]
     """What was searched; not of unit length where there is history, empty where vectors are not searched."""
     signals: dict[str, Signals]
-    """What there is to judge by whether the question is foreign, of each collection."""
+    """What there is to judge by whether the question is out of scope, of each collection."""
     asked: tuple[str, ...] = ()
     """The question, and the one before it."""
 

@@ -35,7 +35,7 @@ _COLUMNS = (
 
 
 @dataclass(frozen=True, slots=True)
-class Shelf:
+class PassageReader:
     """An owner's chunks as they are read for one question."""
 
     database: Database

@@ -4,7 +4,7 @@ With the questions before it, words are weighted 1 (this question), 0.5 (the one
 is that of this question plus that of both together, and there is no gate: a follow-up is short and names little. A
 rewriting of the question, where a model made one, is searched beside it with the same weight. Where the model cannot
 read the script of the question, words alone decide. No model is called. `fusion.py` says how the two become one order,
-`refusal.py` when nothing that was found is near enough.
+`abstention.py` when nothing that was found is near enough.
 
 The module knows nothing of backends, of conversations or of how chunks were made.
 """
@@ -32,7 +32,7 @@ from rag.index.embeddings import EmbeddingModel
 from rag.index.filename_boost import bonuses
 from rag.index.fusion import Candidates, best_first, fuse, gate, ranks
 from rag.index.lexical import STOP_WORDS, LexicalHits, LexicalIndex
-from rag.index.passages import Shelf
+from rag.index.passages import PassageReader
 from rag.index.reranker import Reranker
 from rag.index.sentence_check import best_sentence
 from rag.index.store import VectorStore
@@ -54,7 +54,7 @@ RERANKED = 20
 """Best passages that a reranker puts in order: it reads each of them with the question."""
 
 LOOKED_AT = 4
-"""Before it refuses, it looks at the sentences of so many passages."""
+"""Before it abstains, it looks at the sentences of so many passages."""
 
 
 class HybridRetriever(BaseRetriever):
@@ -71,7 +71,7 @@ class HybridRetriever(BaseRetriever):
     options: RetrievalOptions = RetrievalOptions()
     reranker: Reranker | None = None
     calibration: Callable[[str], Calibration] = lambda _: PRIOR
-    """When questions are refused over a collection, by its id."""
+    """When Gestalt abstains over a collection, by its id."""
 
     def retrieve(
         self, question: str, *, history: Sequence[str] = (), rewritten: str = "", k: int | None = None
@@ -95,26 +95,26 @@ class HybridRetriever(BaseRetriever):
         started = time.perf_counter()
         found = self.candidates(question, history=history, rewritten=rewritten)
         if found is None:
-            return Retrieval((), refused=True, confidence=0.0, seconds=time.perf_counter() - started)
+            return Retrieval((), abstained=True, confidence=0.0, seconds=time.perf_counter() - started)
         k = k or self.k
         passages = self.passages(found, rewritten or question, max(k, LOOKED_AT))
-        refused, confidence = self._refused(found, passages)
+        abstained, confidence = self._abstained(found, passages)
         return Retrieval(
             tuple(passages[:k]),
-            refused=refused or not passages,
+            abstained=abstained or not passages,
             confidence=confidence,
             seconds=time.perf_counter() - started,
         )
 
-    def _refused(self, found: Candidates, passages: Sequence[Passage]) -> tuple[bool, float]:
-        """Whether the question is foreign to every collection, and how likely one of them is about it."""
+    def _abstained(self, found: Candidates, passages: Sequence[Passage]) -> tuple[bool, float]:
+        """Whether the question is out of scope to every collection, and how likely one of them is about it."""
         judged = [(self.calibration(id_), signals) for id_, signals in found.signals.items()]
-        refused = all(calibration.refuses(signals) for calibration, signals in judged)
-        if refused and found.readable and found.vector:
+        abstained = all(calibration.abstains(signals) for calibration, signals in judged)
+        if abstained and found.readable and found.vector:
             sentence = best_sentence(self.embeddings, found, passages[:LOOKED_AT])
             judged = [(calibration, signals.with_sentence(sentence)) for calibration, signals in judged]
-            refused = all(calibration.refuses(signals) for calibration, signals in judged)
-        return refused, max(calibration.confidence(signals) for calibration, signals in judged)
+            abstained = all(calibration.abstains(signals) for calibration, signals in judged)
+        return abstained, max(calibration.confidence(signals) for calibration, signals in judged)
 
     def measure(self, questions: Iterable[str]) -> Iterator[Signals]:
         """The signals of each question over the one collection, the sentences looked at: what a calibration is made of.
@@ -191,7 +191,7 @@ class HybridRetriever(BaseRetriever):
         cosines: dict[int, float] = {}
         signals: dict[str, Signals] = {}
         covered = 0.0
-        readable = not (self.embeddings.latin_only and _is_foreign_script(question))
+        readable = not (self.embeddings.latin_only and _is_other_script(question))
         texts = _texts(question, asked, rewritten)
         for id_ in collections:
             hits = self.lexical.search(id_, texts) if self.options.words else LexicalHits({}, {}, (0.0,))
@@ -207,7 +207,7 @@ class HybridRetriever(BaseRetriever):
             return None
         # Vectors of another language are worth less than they seem: the gate would let them decide.
         gated = self.options.gate and readable and not asked and not rewritten
-        gated = gated and not (self.embeddings.latin_only and _is_foreign_language(question))
+        gated = gated and not (self.embeddings.latin_only and _is_other_language(question))
         weight = gate(covered) if gated else 1.0
         return Candidates(
             words, phrases, cosines, weight, readable, vector, signals, tuple(text for text, _ in texts[:2])
@@ -255,13 +255,13 @@ class HybridRetriever(BaseRetriever):
         """
         scores = fuse(found, self.options)
         dense, lexical = ranks(found.cosines), ranks(found.lexical(self.options))
-        shelf = Shelf(self.database, self.owner)
+        reader = PassageReader(self.database, self.owner)
         best = best_first(scores)
         if self.options.names:
-            for row, bonus in bonuses(question, shelf.names(best[:NAMED])).items():
+            for row, bonus in bonuses(question, reader.names(best[:NAMED])).items():
                 scores[row] += bonus
             best[:NAMED] = sorted(best[:NAMED], key=scores.__getitem__, reverse=True)
-        picked = shelf.passages(best, max(k, RERANKED) if self.reranker else k, self.options)
+        picked = reader.passages(best, max(k, RERANKED) if self.reranker else k, self.options)
         passages = [
             replace(
                 passage,
@@ -288,7 +288,7 @@ def _texts(question: str, asked: Sequence[str], rewritten: str) -> list[tuple[st
     return texts
 
 
-def _is_foreign_script(text: str) -> bool:
+def _is_other_script(text: str) -> bool:
     """Whether a question has more letters of other scripts than words in Latin ones.
 
     Names in Latin letters stand in Chinese questions too, and have more letters than those.
@@ -298,7 +298,7 @@ def _is_foreign_script(text: str) -> bool:
     return others > len(re.findall(r"[^\W\d_]+", latin))
 
 
-def _is_foreign_language(text: str) -> bool:
+def _is_other_language(text: str) -> bool:
     """Whether a question in Latin letters is not English: a fifth of English words are stop words, of others few."""
     words = re.findall(r"[^\W\d_]+", text.lower())
     return len(words) >= LANGUAGE_WORDS and sum(word in STOP_WORDS for word in words) < LANGUAGE_SHARE * len(words)

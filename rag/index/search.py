@@ -118,7 +118,7 @@ class Search:
         return _merged(retrievals, k)
 
     def calibrate(self, interrupted: Callable[[], bool] = lambda: False) -> bool:
-        """Measure anew when questions are refused, where a collection has changed much; whether that came to its end.
+        """Measure anew when Gestalt abstains, where a collection has changed much; whether that came to its end.
 
         Some seconds of computing for each collection that changed, whatever its size.
 
@@ -157,7 +157,7 @@ def _merged(retrievals: Sequence[Retrieval], k: int) -> Retrieval:
     passages = sorted((p for found in retrievals for p in found.passages), key=lambda p: p.score, reverse=True)
     return Retrieval(
         passages=tuple(passages[:k]),
-        refused=all(found.refused for found in retrievals),
+        abstained=all(found.abstained for found in retrievals),
         confidence=max((found.confidence for found in retrievals), default=0.0),
         seconds=sum(found.seconds for found in retrievals),
     )

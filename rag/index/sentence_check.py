@@ -1,4 +1,4 @@
-"""A look at the sentences of what was found, before a question is refused.
+"""A look at the sentences of what was found, before Gestalt abstains.
 
 A chunk of several matters is far from a question about one of them, the one sentence is not.
 """
@@ -17,7 +17,7 @@ STATEMENT = 4
 """Words of a sentence that is looked at: a name alone, as headings have it, is near to every question that names it."""
 SENTENCES = 8
 """At most so many are embedded, those that share most words with the question. With 3 or 4 the shares of MTRAG-UN's and
-the chunking set's questions that are refused move by up to .07, up and down."""
+the chunking set's questions over which it abstains move by up to .07, up and down."""
 BEGINNING, ENDING = 4, 3
 """Letters: words that agree but for the last three, and at least in the first four, are taken for the same word."""
 

@@ -150,7 +150,7 @@ class VectorStore:
             if name == wanted or (wanted is None and name.startswith(f"{collection_id}-"))
         )
 
-    def strays(self, known: Iterable[tuple[str, str]]) -> list[str]:
+    def orphans(self, known: Iterable[tuple[str, str]]) -> list[str]:
         """Names of the indexes that are none of the `known` ones, which are pairs of collection id and fingerprint.
 
         Raises:
@@ -159,8 +159,8 @@ class VectorStore:
         names = {_name(*pair) for pair in known}
         return [name for name in self._names() if name not in names]
 
-    def drop_strays(self, names: Iterable[str]) -> None:
-        """Remove indexes by the names that `strays` gave; repeatable.
+    def drop_orphans(self, names: Iterable[str]) -> None:
+        """Remove indexes by the names that `orphans` gave; repeatable.
 
         Raises:
             StoreError: Chroma could not write.

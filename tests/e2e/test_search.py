@@ -61,17 +61,17 @@ def test_an_expected_sentence_is_followed_through_every_stage(page: Page, filled
 def test_it_says_when_a_question_is_refused(page: Page, filled: App) -> None:
     open_search(page, filled, "Who won the football world cup in 1998?")
     expect(page.get_by_text("No model would be asked")).to_be_visible()
-    page.get_by_text("When is a question refused?").click()
+    page.get_by_text("When does Gestalt say “not in your documents”?").click()
     # It is measured after the samples were read.
     for _ in range(40):
-        if page.get_by_text("of foreign ones through").count():
+        if page.get_by_text("of out-of-scope ones through").count():
             break
         page.wait_for_timeout(2000)
         page.reload()
-        page.get_by_text("When is a question refused?").click()
-    expect(page.get_by_text("of foreign ones through")).to_be_visible()
-    page.get_by_text("of foreign ones through").scroll_into_view_if_needed()
-    shoot(page, "search-refusal")
+        page.get_by_text("When does Gestalt say “not in your documents”?").click()
+    expect(page.get_by_text("of out-of-scope ones through")).to_be_visible()
+    page.get_by_text("of out-of-scope ones through").scroll_into_view_if_needed()
+    shoot(page, "search-abstention")
 
 
 @pytest.mark.parametrize(("scheme", "width"), [("dark", 1280), ("light", 400), ("dark", 400)])

@@ -98,7 +98,7 @@ def test_a_foreign_question_is_refused_with_what_was_searched(app: App, page: Pa
     ask(page, "Who painted the Mona Lisa?")
     expect(last_answer(page)).to_contain_text("could not find this in your documents", timeout=PATIENCE)
     expect(last_answer(page)).to_contain_text("5 documents")
-    shoot(page, "refused")
+    shoot(page, "abstained")
 
 
 LONG = (

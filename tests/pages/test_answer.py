@@ -32,7 +32,7 @@ from rag.schema import (
     Usage,
     Verdict,
 )
-from tests.conftest import Rehearsal
+from tests.conftest import FakeServices
 from tests.pages.test_pages import app, button, texts
 
 __all__ = ["app"]
@@ -74,7 +74,7 @@ def cite(n: int, found: Passage, quote: str, answer_end: int) -> Citation:
     return Citation(*place, answer_end=answer_end, label=found.label)
 
 
-def answer(services: Rehearsal, text: str, **values: Any) -> Message:
+def answer(services: FakeServices, text: str, **values: Any) -> Message:
     """A stored answer, of the last conversation."""
     chat = services.conversations.create(LOCAL_OWNER, "How long is the pier?")
     message = services.conversations.add(LOCAL_OWNER, chat, Role.ASSISTANT, text, Finish.COMPLETE)
@@ -83,7 +83,7 @@ def answer(services: Rehearsal, text: str, **values: Any) -> Message:
     return message
 
 
-def about_the_pier(services: Rehearsal, **values: Any) -> Message:
+def about_the_pier(services: FakeServices, **values: Any) -> Message:
     """A sentence that the document supports, then one that it does not."""
     found = passage(services.put("pier.md", PIER.encode()), PIER)
     end = len(LONG) + 1 + len(REPAIRED)
@@ -122,7 +122,7 @@ def opened_about(app: AppTest, message: Message) -> AppTest:
 # --- sentences ---------------------------------------------------------------------------------------------------
 
 
-def test_sentences_show_what_supports_them_and_that_nothing_does(app: AppTest, services: Rehearsal) -> None:
+def test_sentences_show_what_supports_them_and_that_nothing_does(app: AppTest, services: FakeServices) -> None:
     message = about_the_pier(services)
     shown = texts(opened_about(app, message))
     link = f"#source-{message.conversation_id}-{message.id}-0"
@@ -133,7 +133,7 @@ def test_sentences_show_what_supports_them_and_that_nothing_does(app: AppTest, s
 
 
 def test_how_good_the_check_is_stands_beside_it(
-    app: AppTest, services: Rehearsal, monkeypatch: pytest.MonkeyPatch
+    app: AppTest, services: FakeServices, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     measured = SimpleNamespace(precision=0.914, recall=0.8, sentences=1234)
     monkeypatch.setattr(support, "MEASURED", measured, raising=False)
@@ -143,7 +143,7 @@ def test_how_good_the_check_is_stands_beside_it(
 
 
 def test_an_answer_that_was_stored_before_there_were_checks_keeps_its_numbers(
-    app: AppTest, services: Rehearsal
+    app: AppTest, services: FakeServices
 ) -> None:
     shown = texts(open_chat(app, about_the_pier(services, checks=())))
     assert f"{LONG} :green-badge[[\u00a01\u00a0](#source-" in shown
@@ -151,7 +151,7 @@ def test_an_answer_that_was_stored_before_there_were_checks_keeps_its_numbers(
     assert source(app, "pier")
 
 
-def test_marks_leave_code_and_tables_whole(app: AppTest, services: Rehearsal) -> None:
+def test_marks_leave_code_and_tables_whole(app: AppTest, services: FakeServices) -> None:
     found = passage(services.put("pier.md", PIER.encode()), PIER)
     text = "```\nlength = 62\n```\n\n| Thing | Metres |\n|---|---|\n| Pier | 62 |"
     spans = [(4, 15), (21, 39), (40, 49), (50, len(text))]
@@ -164,7 +164,7 @@ def test_marks_leave_code_and_tables_whole(app: AppTest, services: Rehearsal) ->
     assert shown.split("Pier | 62")[1].split("\n")[0].endswith("|")
 
 
-def test_a_name_with_markup_stays_inside_its_mark(app: AppTest, services: Rehearsal) -> None:
+def test_a_name_with_markup_stays_inside_its_mark(app: AppTest, services: FakeServices) -> None:
     document = services.put('a "b" [c](http:x) | :red[d].md', PIER.encode())
     found = passage(document, PIER)
     citations = (cite(1, found, "62 metres", len(LONG)),)
@@ -173,7 +173,7 @@ def test_a_name_with_markup_stays_inside_its_mark(app: AppTest, services: Rehear
     assert r'"a \"b\" \[c\]\(http\:x\) \| \:red\[d\]\.md")]' in mark
 
 
-def test_finished_sentences_are_marked_while_the_answer_is_written(app: AppTest, services: Rehearsal) -> None:
+def test_finished_sentences_are_marked_while_the_answer_is_written(app: AppTest, services: FakeServices) -> None:
     services.put("pier.md", PIER.encode())
     # What a check found is told with the next word.
     services.script.enqueue("The pier at Gannet Holm is 62 metres long. And", *(0.1, " on") * 100)
@@ -190,7 +190,7 @@ def test_finished_sentences_are_marked_while_the_answer_is_written(app: AppTest,
 # --- passages in their pages -------------------------------------------------------------------------------------
 
 
-def test_a_passage_is_shown_in_the_text_of_its_page(app: AppTest, services: Rehearsal) -> None:
+def test_a_passage_is_shown_in_the_text_of_its_page(app: AppTest, services: FakeServices) -> None:
     text = f"{'Before. ' * 100}{PIER}{' After.' * 100}"
     document = services.put("pier.md", text.encode())
     found = passage(document, PIER, start=text.index(PIER))
@@ -206,7 +206,7 @@ def test_a_passage_is_shown_in_the_text_of_its_page(app: AppTest, services: Rehe
     assert not app.image
 
 
-def test_next_and_previous_go_round_and_the_document_can_be_opened(app: AppTest, services: Rehearsal) -> None:
+def test_next_and_previous_go_round_and_the_document_can_be_opened(app: AppTest, services: FakeServices) -> None:
     pages = ["Nothing here.", PIER]
     document = services.put("pier.pdf", pdf(*pages))
     other = passage(services.put("quay.md", b"The quay is new."), "The quay is new.")
@@ -230,7 +230,7 @@ def test_next_and_previous_go_round_and_the_document_can_be_opened(app: AppTest,
     assert any("62 metres" in code.value for code in app.code)
 
 
-def test_a_page_of_a_pdf_is_a_picture(app: AppTest, services: Rehearsal) -> None:
+def test_a_page_of_a_pdf_is_a_picture(app: AppTest, services: FakeServices) -> None:
     found = passage(services.put("pier.pdf", pdf("Nothing here.", PIER)), PIER, page=2)
     citations = (cite(1, found, "62 metres", len(LONG)),)
     open_chat(app, answer(services, LONG, passages=(found,), citations=citations))
@@ -242,7 +242,7 @@ def test_a_page_of_a_pdf_is_a_picture(app: AppTest, services: Rehearsal) -> None
 
 
 def test_a_page_that_cannot_be_drawn_is_shown_as_text(
-    app: AppTest, services: Rehearsal, monkeypatch: pytest.MonkeyPatch
+    app: AppTest, services: FakeServices, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken(*_: object) -> None:
         raise UnreadableDocument("A page of pier.pdf could not be drawn.", "Open it elsewhere.")
@@ -256,7 +256,7 @@ def test_a_page_that_cannot_be_drawn_is_shown_as_text(
     assert not app.image
 
 
-def test_a_missing_original_and_a_locked_one(app: AppTest, services: Rehearsal) -> None:
+def test_a_missing_original_and_a_locked_one(app: AppTest, services: FakeServices) -> None:
     collection = services.library.collection(LOCAL_OWNER, create=True)
     locked, _ = services.ingest.submit(LOCAL_OWNER, collection.id, "locked.pdf", pdf(PIER, password="sesame"))
     services.ingest.process(LOCAL_OWNER, locked.id)
@@ -276,7 +276,7 @@ def test_a_missing_original_and_a_locked_one(app: AppTest, services: Rehearsal) 
     assert "62 metres long" in texts(app)
 
 
-def test_a_deleted_document_leaves_the_passage(app: AppTest, services: Rehearsal) -> None:
+def test_a_deleted_document_leaves_the_passage(app: AppTest, services: FakeServices) -> None:
     message = about_the_pier(services)
     services.ingest.delete(LOCAL_OWNER, message.passages[0].document_id)
     open_chat(app, message)
@@ -286,7 +286,7 @@ def test_a_deleted_document_leaves_the_passage(app: AppTest, services: Rehearsal
     assert not links(app, "link_button")
 
 
-def test_a_link_to_an_answer_that_is_gone_says_so(app: AppTest, services: Rehearsal) -> None:
+def test_a_link_to_an_answer_that_is_gone_says_so(app: AppTest, services: FakeServices) -> None:
     message = about_the_pier(services)
     open_chat(app, message)
     source(app, "pier").click().run()
@@ -295,7 +295,7 @@ def test_a_link_to_an_answer_that_is_gone_says_so(app: AppTest, services: Rehear
     assert "There is no such answer" in texts(app)
 
 
-def test_it_does_not_stay_when_the_browser_goes_to_another_conversation(app: AppTest, services: Rehearsal) -> None:
+def test_it_does_not_stay_when_the_browser_goes_to_another_conversation(app: AppTest, services: FakeServices) -> None:
     other = answer(services, "Nothing to see here.")
     open_chat(app, about_the_pier(services))
     source(app, "pier").click().run()
@@ -307,7 +307,7 @@ def test_it_does_not_stay_when_the_browser_goes_to_another_conversation(app: App
     open_chat(app, other)
 
 
-def test_the_answers_of_others_are_not_shown(app: AppTest, services: Rehearsal) -> None:
+def test_the_answers_of_others_are_not_shown(app: AppTest, services: FakeServices) -> None:
     message = about_the_pier(services)
     assert services.documents.page_picture("somebody", message.passages[0].document_id, 1, []) is None
     services.conversations.rate("somebody", message.id, Feedback(good=False))
@@ -328,7 +328,7 @@ SHARES = (
 )
 
 
-def test_the_ledger_says_what_filled_the_window_and_what_did_not_fit(app: AppTest, services: Rehearsal) -> None:
+def test_the_ledger_says_what_filled_the_window_and_what_did_not_fit(app: AppTest, services: FakeServices) -> None:
     shown = texts(opened_about(app, answer(services, LONG, ledger=Ledger(SHARES, window=2000))))
     assert "About 876 of 2,000 tokens, 44% of its window" in shown
     for part in ("instructions: 100", "2 passages: 500", "question: 20", "room for the answer: 256", "free: 1,124"):
@@ -338,7 +338,7 @@ def test_the_ledger_says_what_filled_the_window_and_what_did_not_fit(app: AppTes
     assert app.image[0].imgs[0].alt == "The model’s window, by what it was filled with"
 
 
-def test_a_ledger_that_is_exact_and_one_without_a_window(app: AppTest, services: Rehearsal) -> None:
+def test_a_ledger_that_is_exact_and_one_without_a_window(app: AppTest, services: FakeServices) -> None:
     exact = texts(opened_about(app, answer(services, LONG, ledger=Ledger(SHARES, window=2000, exact=True))))
     assert "876 of 2,000 tokens" in exact
     assert "About 876" not in exact
@@ -348,7 +348,7 @@ def test_a_ledger_that_is_exact_and_one_without_a_window(app: AppTest, services:
     assert "free:" not in unknown
 
 
-def test_what_is_not_known_of_an_answer_is_not_told(app: AppTest, services: Rehearsal) -> None:
+def test_what_is_not_known_of_an_answer_is_not_told(app: AppTest, services: FakeServices) -> None:
     usage, timings = Usage(100, 50), Timings(first_token_s=0.5, total_s=2.5)
     shown = texts(opened_about(app, answer(services, LONG, usage=usage, timings=timings)))
     assert "25 tokens/s" in shown
@@ -358,7 +358,7 @@ def test_what_is_not_known_of_an_answer_is_not_told(app: AppTest, services: Rehe
 # --- what a person thinks of it ----------------------------------------------------------------------------------
 
 
-def test_thumbs_and_a_reason_are_kept(app: AppTest, services: Rehearsal) -> None:
+def test_thumbs_and_a_reason_are_kept(app: AppTest, services: FakeServices) -> None:
     message = answer(services, LONG)
 
     def kept() -> Feedback | None:
@@ -375,7 +375,7 @@ def test_thumbs_and_a_reason_are_kept(app: AppTest, services: Rehearsal) -> None
     assert kept() is None
 
 
-def test_what_was_thought_before_is_shown(app: AppTest, services: Rehearsal) -> None:
+def test_what_was_thought_before_is_shown(app: AppTest, services: FakeServices) -> None:
     message = answer(services, LONG)
     services.conversations.rate(LOCAL_OWNER, message.id, Feedback(good=False, reason="Too short."))
     open_chat(app, message)

@@ -12,7 +12,7 @@ from backends.base import State
 from backends.vllm import VllmBackend
 from errors import BackendUnavailable, ConfigurationError, ModelNotFound
 from rag.schema import LOCAL_OWNER, Finish
-from tests.conftest import Rehearsal
+from tests.conftest import FakeServices
 from tests.fakes import ScriptedBackend
 from tests.pages.test_pages import QUESTION, answered, app, button, settle, texts
 from tests.stubs.openai_server import OpenAIStub
@@ -25,7 +25,7 @@ def pick(app: AppTest, key: str, value: str) -> None:
     assert not app.exception
 
 
-def test_the_next_answer_comes_from_the_backend_that_was_picked(app: AppTest, services: Rehearsal) -> None:
+def test_the_next_answer_comes_from_the_backend_that_was_picked(app: AppTest, services: FakeServices) -> None:
     services.put_pier()
     app.run()
     app.chat_input[0].set_value(QUESTION).run()
@@ -58,7 +58,7 @@ def test_a_picked_model_is_kept_for_its_backend(app: AppTest) -> None:
     assert app.selectbox(key="model").value == "owl"
 
 
-def test_a_backend_that_is_down_says_how_to_start_it_and_is_asked_again(app: AppTest, services: Rehearsal) -> None:
+def test_a_backend_that_is_down_says_how_to_start_it_and_is_asked_again(app: AppTest, services: FakeServices) -> None:
     services.spare.check_steps = (BackendUnavailable("Spare cannot be reached.", "Start it with: spare serve"),)
     app.run()
     pick(app, "backend", "spare")
@@ -71,7 +71,7 @@ def test_a_backend_that_is_down_says_how_to_start_it_and_is_asked_again(app: App
     assert app.selectbox(key="model").value == "wren"
 
 
-def test_a_missing_key_is_named_and_never_typed(app: AppTest, services: Rehearsal) -> None:
+def test_a_missing_key_is_named_and_never_typed(app: AppTest, services: FakeServices) -> None:
     services.spare.check_steps = (ConfigurationError("SPARE_API_KEY is not set.", "Put it into .env."),)
     app.run()
     pick(app, "backend", "spare")
@@ -79,7 +79,7 @@ def test_a_missing_key_is_named_and_never_typed(app: AppTest, services: Rehearsa
     assert [field.key for field in app.text_input] == ["preset_name"]
 
 
-def test_the_page_does_not_wait_for_a_list_of_models(app: AppTest, services: Rehearsal) -> None:
+def test_the_page_does_not_wait_for_a_list_of_models(app: AppTest, services: FakeServices) -> None:
     gate = threading.Event()
     services.spare.check_steps = (gate,)
     app.run()
@@ -91,7 +91,7 @@ def test_the_page_does_not_wait_for_a_list_of_models(app: AppTest, services: Reh
 
 
 def test_a_question_to_a_backend_without_a_known_model_is_answered_by_the_fallback(
-    app: AppTest, services: Rehearsal, monkeypatch: pytest.MonkeyPatch
+    app: AppTest, services: FakeServices, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def down() -> None:
         raise ConnectionRefusedError
@@ -108,7 +108,7 @@ def test_a_question_to_a_backend_without_a_known_model_is_answered_by_the_fallba
 
 
 def test_a_wrong_fallback_in_the_settings_is_said(
-    app: AppTest, services: Rehearsal, monkeypatch: pytest.MonkeyPatch
+    app: AppTest, services: FakeServices, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     services.configure(fallback="nobody")
     app.run()
@@ -116,7 +116,7 @@ def test_a_wrong_fallback_in_the_settings_is_said(
 
 
 def test_a_key_is_neither_drawn_nor_kept_by_the_page(
-    app: AppTest, services: Rehearsal, monkeypatch: pytest.MonkeyPatch
+    app: AppTest, services: FakeServices, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     key = "a-key-that-nobody-may-see"
     with OpenAIStub(models=("granite",), key=key) as stub:
@@ -136,7 +136,7 @@ def test_a_key_is_neither_drawn_nor_kept_by_the_page(
 
 
 @pytest.fixture
-def page(app: AppTest, services: Rehearsal) -> Callable[[str], AppTest]:
+def page(app: AppTest, services: FakeServices) -> Callable[[str], AppTest]:
     """Opens a page of the frame."""
 
     def open_page(path: str) -> AppTest:
@@ -149,7 +149,7 @@ def page(app: AppTest, services: Rehearsal) -> Callable[[str], AppTest]:
 
 
 def test_models_are_loaded_unloaded_and_reloaded_by_buttons(
-    page: Callable[[str], AppTest], services: Rehearsal
+    page: Callable[[str], AppTest], services: FakeServices
 ) -> None:
     services.spare.capabilities = ScriptedBackend(loads_weights=True).capabilities  # type: ignore[misc]
     app = page("../pages/backends.py")
@@ -171,7 +171,9 @@ def test_models_are_loaded_unloaded_and_reloaded_by_buttons(
     assert "came back on cpu" in texts(app)
 
 
-def test_a_load_can_be_cancelled_and_a_failed_one_says_why(page: Callable[[str], AppTest], services: Rehearsal) -> None:
+def test_a_load_can_be_cancelled_and_a_failed_one_says_why(
+    page: Callable[[str], AppTest], services: FakeServices
+) -> None:
     gate = threading.Event()
     services.spare.enqueue_load("Reading the weights", gate)
     services.spare.enqueue_load(BackendUnavailable("Spare broke.", "Mend it."))
@@ -186,7 +188,7 @@ def test_a_load_can_be_cancelled_and_a_failed_one_says_why(page: Callable[[str],
     assert "Spare broke" in texts(app)
 
 
-def test_a_missing_model_is_pulled_where_that_can_be(page: Callable[[str], AppTest], services: Rehearsal) -> None:
+def test_a_missing_model_is_pulled_where_that_can_be(page: Callable[[str], AppTest], services: FakeServices) -> None:
     services.spare.capabilities = ScriptedBackend(pulls=True).capabilities  # type: ignore[misc]
     services.spare.enqueue_load(ModelNotFound("Spare has no model wren.", "Pull it."))
     app = page("../pages/backends.py")
@@ -197,14 +199,14 @@ def test_a_missing_model_is_pulled_where_that_can_be(page: Callable[[str], AppTe
     assert services.spare.pulled == ["wren"]
 
 
-def test_a_dead_backend_does_not_hide_the_others(page: Callable[[str], AppTest], services: Rehearsal) -> None:
+def test_a_dead_backend_does_not_hide_the_others(page: Callable[[str], AppTest], services: FakeServices) -> None:
     services.spare.check_steps = (BackendUnavailable("Spare cannot be reached.", "Start it with: spare serve"),)
     app = page("../pages/backends.py")
     assert "Spare cannot be reached" in texts(app)
     assert app.selectbox(key="manage-scripted").value == "parrot"
 
 
-def test_two_models_answer_side_by_side(page: Callable[[str], AppTest], services: Rehearsal) -> None:
+def test_two_models_answer_side_by_side(page: Callable[[str], AppTest], services: FakeServices) -> None:
     services.put_pier()
     services.script.enqueue("It is 62 metres long.")
     services.spare.model.enqueue("The pier is 62 metres long.")
@@ -228,7 +230,7 @@ def test_two_models_answer_side_by_side(page: Callable[[str], AppTest], services
     }
 
 
-def test_comparing_with_nobody_is_refused_in_a_sentence(page: Callable[[str], AppTest], services: Rehearsal) -> None:
+def test_comparing_with_nobody_is_refused_in_a_sentence(page: Callable[[str], AppTest], services: FakeServices) -> None:
     services.spare.models = ()
     app = page("../pages/compare.py")
     pick(app, "right-backend", "spare")

@@ -14,7 +14,7 @@ import ui.app
 from errors import BackendUnavailable
 from rag.schema import LOCAL_OWNER, Finish, Message, Role
 from settings import ROOT
-from tests.conftest import Rehearsal
+from tests.conftest import FakeServices
 from ui.sidebar.conversations import age
 
 QUESTION = "How long is the pier at Gannet Holm?"
@@ -22,7 +22,7 @@ LONG, OLD = "The pier at Gannet Holm is 62 metres long.", "The pier is old."
 
 
 @pytest.fixture
-def app(services: Rehearsal, monkeypatch: pytest.MonkeyPatch) -> AppTest:
+def app(services: FakeServices, monkeypatch: pytest.MonkeyPatch) -> AppTest:
     """The chat page over a rehearsal with the pier's document; not yet run."""
     monkeypatch.setattr(ui.app, "services", lambda: services)
     services.put_pier()
@@ -43,16 +43,16 @@ def wait(app: AppTest, done: Callable[[], bool]) -> None:
     assert not app.exception
 
 
-def messages(services: Rehearsal) -> tuple[Message, ...]:
+def messages(services: FakeServices) -> tuple[Message, ...]:
     [chat, *_] = services.conversations.list(LOCAL_OWNER)
     return services.conversations.messages(LOCAL_OWNER, chat.id)
 
 
-def is_answered(services: Rehearsal) -> bool:
+def is_answered(services: FakeServices) -> bool:
     return messages(services)[-1].finish is not Finish.RUNNING
 
 
-def ask(app: AppTest, services: Rehearsal, question: str, answer: str) -> Message:
+def ask(app: AppTest, services: FakeServices, question: str, answer: str) -> Message:
     services.script.enqueue(answer)
     app.chat_input[0].set_value(question).run()
     wait(app, lambda: is_answered(services))
@@ -70,7 +70,7 @@ def labels(app: AppTest) -> list[str]:
 # --- turns ---
 
 
-def test_an_answer_is_given_again_by_another_model_and_both_are_compared(app: AppTest, services: Rehearsal) -> None:
+def test_an_answer_is_given_again_by_another_model_and_both_are_compared(app: AppTest, services: FakeServices) -> None:
     app.run()
     first = ask(app, services, QUESTION, LONG)
     services.manager.checks.last("spare", 5)
@@ -95,7 +95,7 @@ def test_an_answer_is_given_again_by_another_model_and_both_are_compared(app: Ap
     assert "1 / 2" in texts(app)
 
 
-def test_a_question_is_put_otherwise_and_the_first_branch_stays(app: AppTest, services: Rehearsal) -> None:
+def test_a_question_is_put_otherwise_and_the_first_branch_stays(app: AppTest, services: FakeServices) -> None:
     app.run()
     ask(app, services, QUESTION, LONG)
     ask(app, services, "Is it old?", OLD)
@@ -114,7 +114,7 @@ def test_a_question_is_put_otherwise_and_the_first_branch_stays(app: AppTest, se
     assert [m.text for m in messages(services)] == [QUESTION, LONG, "Is it old?", OLD]
 
 
-def test_what_failed_can_be_tried_again(app: AppTest, services: Rehearsal) -> None:
+def test_what_failed_can_be_tried_again(app: AppTest, services: FakeServices) -> None:
     app.run()
     services.script.enqueue(BackendUnavailable("It went away.", "Start it."))
     app.chat_input[0].set_value(QUESTION).run()
@@ -129,7 +129,7 @@ def test_what_failed_can_be_tried_again(app: AppTest, services: Rehearsal) -> No
     assert "2 / 2" in texts(app)
 
 
-def test_a_second_question_during_an_answer_goes_back_into_the_box(app: AppTest, services: Rehearsal) -> None:
+def test_a_second_question_during_an_answer_goes_back_into_the_box(app: AppTest, services: FakeServices) -> None:
     app.run()
     services.script.enqueue("The pier ", 1.0, "is long.")
     app.chat_input[0].set_value(QUESTION).run()
@@ -139,7 +139,7 @@ def test_a_second_question_during_an_answer_goes_back_into_the_box(app: AppTest,
     wait(app, lambda: is_answered(services))
 
 
-def test_an_answer_tells_what_made_it(app: AppTest, services: Rehearsal) -> None:
+def test_an_answer_tells_what_made_it(app: AppTest, services: FakeServices) -> None:
     app.run()
     app.text_area(key="wishes").set_value("Answer in rhymes.").run()
     message = ask(app, services, QUESTION, LONG)
@@ -155,7 +155,7 @@ def test_an_answer_tells_what_made_it(app: AppTest, services: Rehearsal) -> None
 # --- the list ---
 
 
-def test_the_list_is_searched_by_what_was_said(app: AppTest, services: Rehearsal) -> None:
+def test_the_list_is_searched_by_what_was_said(app: AppTest, services: FakeServices) -> None:
     app.run()
     ask(app, services, QUESTION, LONG)
     assert not [field for field in app.text_input if field.key == "chat_search"], "one chat needs no search"
@@ -169,7 +169,7 @@ def test_the_list_is_searched_by_what_was_said(app: AppTest, services: Rehearsal
     assert "No chat has “zebra” in it" in texts(app)
 
 
-def test_a_deleted_chat_is_brought_back_by_one_click(app: AppTest, services: Rehearsal) -> None:
+def test_a_deleted_chat_is_brought_back_by_one_click(app: AppTest, services: FakeServices) -> None:
     app.run()
     message = ask(app, services, QUESTION, LONG)
     app.session_state["chat_deleted"] = services.conversations.get(LOCAL_OWNER, message.conversation_id)
@@ -182,7 +182,7 @@ def test_a_deleted_chat_is_brought_back_by_one_click(app: AppTest, services: Reh
     assert "Deleted" not in texts(app)
 
 
-def test_chats_are_listed_by_date_and_older_ones_on_demand(app: AppTest, services: Rehearsal) -> None:
+def test_chats_are_listed_by_date_and_older_ones_on_demand(app: AppTest, services: FakeServices) -> None:
     ids = [services.conversations.create(LOCAL_OWNER, f"Question {number}") for number in range(9)]
     services.conversations.pin(LOCAL_OWNER, ids[0], True)
     app.run()
@@ -208,7 +208,7 @@ def test_ages_as_people_say_them(day: date, heading: str) -> None:
     assert age(day, date(2026, 3, 10)) == heading
 
 
-def test_of_a_long_chat_the_last_messages_are_drawn(app: AppTest, services: Rehearsal) -> None:
+def test_of_a_long_chat_the_last_messages_are_drawn(app: AppTest, services: FakeServices) -> None:
     chat = services.conversations.create(LOCAL_OWNER, "long")
     for number in range(60):
         role = Role.ASSISTANT if number % 2 else Role.USER
@@ -226,7 +226,7 @@ def test_of_a_long_chat_the_last_messages_are_drawn(app: AppTest, services: Rehe
 # --- choices ---
 
 
-def test_a_chat_that_is_opened_again_has_its_settings(app: AppTest, services: Rehearsal) -> None:
+def test_a_chat_that_is_opened_again_has_its_settings(app: AppTest, services: FakeServices) -> None:
     app.run()
     app.sidebar.selectbox(key="model").set_value("owl").run()
     app.slider(key="temperature").set_value(0.7).run()
@@ -240,7 +240,7 @@ def test_a_chat_that_is_opened_again_has_its_settings(app: AppTest, services: Re
     assert app.sidebar.selectbox(key="model").value == "owl"
 
 
-def test_presets_are_saved_taken_and_begun_with(app: AppTest, services: Rehearsal) -> None:
+def test_presets_are_saved_taken_and_begun_with(app: AppTest, services: FakeServices) -> None:
     app.run()
     app.slider(key="temperature").set_value(0.9)
     app.text_area(key="wishes").set_value("In French.").run()
@@ -265,7 +265,7 @@ def test_presets_are_saved_taken_and_begun_with(app: AppTest, services: Rehearsa
     assert services.conversations.choices(LOCAL_OWNER, message.conversation_id)["wishes"] == "In French."
 
 
-def test_choices_that_are_gone_or_out_of_bounds_harm_nothing(app: AppTest, services: Rehearsal) -> None:
+def test_choices_that_are_gone_or_out_of_bounds_harm_nothing(app: AppTest, services: FakeServices) -> None:
     chat = services.conversations.create(LOCAL_OWNER, "old")
     odd = {
         "backend": "gone",
@@ -275,7 +275,7 @@ def test_choices_that_are_gone_or_out_of_bounds_harm_nothing(app: AppTest, servi
         "fallback": "gone",
         "collections": ["x"],
     }
-    services.conversations.keep_choices(LOCAL_OWNER, chat, odd | {"preset": "gone"})
+    services.conversations.save_choices(LOCAL_OWNER, chat, odd | {"preset": "gone"})
     app.query_params["c"] = chat
     app.run()
     assert not app.exception
@@ -287,7 +287,7 @@ def test_choices_that_are_gone_or_out_of_bounds_harm_nothing(app: AppTest, servi
 # --- files ---
 
 
-def test_a_file_that_came_with_a_question_answers_it_and_can_be_taken_out(app: AppTest, services: Rehearsal) -> None:
+def test_a_file_that_came_with_a_question_answers_it_and_can_be_taken_out(app: AppTest, services: FakeServices) -> None:
     app.run()
     services.script.enqueue("The ferry is called Marigold.")
     app.chat_input[0].upload("boat.md", b"# Boat\n\nThe ferry is called Marigold.")
@@ -304,7 +304,7 @@ def test_a_file_that_came_with_a_question_answers_it_and_can_be_taken_out(app: A
     assert services.library.documents(LOCAL_OWNER, attached.id) == []
 
 
-def test_files_alone_wait_for_a_question(app: AppTest, services: Rehearsal) -> None:
+def test_files_alone_wait_for_a_question(app: AppTest, services: FakeServices) -> None:
     app.run()
     app.chat_input[0].upload("empty.md", b"").run()
     [chat] = services.conversations.list(LOCAL_OWNER)
@@ -312,7 +312,7 @@ def test_files_alone_wait_for_a_question(app: AppTest, services: Rehearsal) -> N
     assert services.conversations.messages(LOCAL_OWNER, chat.id) == ()
 
 
-def test_sources_of_older_answers_come_when_they_are_asked_for(app: AppTest, services: Rehearsal) -> None:
+def test_sources_of_older_answers_come_when_they_are_asked_for(app: AppTest, services: FakeServices) -> None:
     app.run()
     first = ask(app, services, QUESTION, LONG)
     ask(app, services, "Who repaired the pier?", "Leo Marsh.")

@@ -12,7 +12,7 @@ from errors import ConfigurationError
 from rag.db import DocumentRow, new_id
 from rag.documents.ingest import CANCELLED
 from rag.schema import LOCAL_OWNER, CollectionRecord, DocumentRecord, DocumentState
-from tests.conftest import Rehearsal
+from tests.conftest import FakeServices
 from tests.fake_embeddings import WordEmbeddings
 from tests.pages.test_pages import answered, app, button, settle, texts
 from tests.unit.test_loaders import make_pdf
@@ -33,22 +33,22 @@ def page(app: AppTest) -> AppTest:
     return app
 
 
-def only(services: Rehearsal) -> CollectionRecord:
+def only(services: FakeServices) -> CollectionRecord:
     [collection] = services.library.collections(LOCAL_OWNER)
     return collection
 
 
-def documents(services: Rehearsal, collection: CollectionRecord | None = None) -> list[DocumentRecord]:
+def documents(services: FakeServices, collection: CollectionRecord | None = None) -> list[DocumentRecord]:
     return services.library.documents(LOCAL_OWNER, (collection or only(services)).id)
 
 
-def one(services: Rehearsal, document_id: str) -> DocumentRecord:
+def one(services: FakeServices, document_id: str) -> DocumentRecord:
     document = services.library.document(LOCAL_OWNER, document_id)
     assert document
     return document
 
 
-def fill(services: Rehearsal, number: int, state: DocumentState = DocumentState.READY) -> list[str]:
+def fill(services: FakeServices, number: int, state: DocumentState = DocumentState.READY) -> list[str]:
     """That many rows, without anything behind them."""
     collection = services.library.collection(LOCAL_OWNER, create=True)
     rows = [
@@ -86,7 +86,7 @@ def labels(page: AppTest) -> list[str]:
     return [element.label for element in page.button]
 
 
-def process(services: Rehearsal) -> None:
+def process(services: FakeServices) -> None:
     """Read all that waits, as the worker does."""
     for owner, document in services.library.due():
         services.ingest.process(owner, document.id)
@@ -95,7 +95,7 @@ def process(services: Rehearsal) -> None:
 # --- adding ---
 
 
-def test_an_empty_collection_says_how_to_begin(page: AppTest, services: Rehearsal) -> None:
+def test_an_empty_collection_says_how_to_begin(page: AppTest, services: FakeServices) -> None:
     page.run()
     assert "Nothing here yet" in texts(page)
     assert not page.dataframe
@@ -103,7 +103,7 @@ def test_an_empty_collection_says_how_to_begin(page: AppTest, services: Rehearsa
     assert "4 documents, 4 waiting" in texts(page)
 
 
-def test_what_became_of_each_upload_is_one_line(page: AppTest, services: Rehearsal) -> None:
+def test_what_became_of_each_upload_is_one_line(page: AppTest, services: FakeServices) -> None:
     page.run()
     first = [(f"{name}.md", f"The {name} is open.".encode()) for name in "abcde"]
     for name, content in first:
@@ -122,7 +122,7 @@ def test_what_became_of_each_upload_is_one_line(page: AppTest, services: Rehears
     assert "already here" not in texts(page)
 
 
-def test_a_new_version_may_replace_the_old_one(page: AppTest, services: Rehearsal) -> None:
+def test_a_new_version_may_replace_the_old_one(page: AppTest, services: FakeServices) -> None:
     services.put_pier()
     page.run()
     page.toggle(key="replace_versions").set_value(True).run()
@@ -136,7 +136,7 @@ def test_a_new_version_may_replace_the_old_one(page: AppTest, services: Rehearsa
     assert "1 document, 1 ready" in texts(page)
 
 
-def test_what_is_read_shows_its_progress_and_can_be_cancelled(page: AppTest, services: Rehearsal) -> None:
+def test_what_is_read_shows_its_progress_and_can_be_cancelled(page: AppTest, services: FakeServices) -> None:
     done = fill(services, 6)
     waiting = fill(services, 5, DocumentState.PENDING)
     services.library.update(
@@ -155,7 +155,7 @@ def test_what_is_read_shows_its_progress_and_can_be_cancelled(page: AppTest, ser
     assert "left" not in texts(page)
 
 
-def test_nothing_is_said_of_the_time_while_nothing_is_known(page: AppTest, services: Rehearsal) -> None:
+def test_nothing_is_said_of_the_time_while_nothing_is_known(page: AppTest, services: FakeServices) -> None:
     fill(services, 3, DocumentState.PENDING)
     page.run()
     assert "3 wait. You can leave" in texts(page)
@@ -165,7 +165,7 @@ def test_nothing_is_said_of_the_time_while_nothing_is_known(page: AppTest, servi
 # --- the table ---
 
 
-def test_three_thousand_documents_are_quick_and_fifty_a_page(page: AppTest, services: Rehearsal) -> None:
+def test_three_thousand_documents_are_quick_and_fifty_a_page(page: AppTest, services: FakeServices) -> None:
     fill(services, 3000)
     page.run()
     seconds = []
@@ -188,7 +188,7 @@ def test_three_thousand_documents_are_quick_and_fifty_a_page(page: AppTest, serv
     assert "No document matches" in texts(page)
 
 
-def test_what_is_shown_survives_a_look_elsewhere(page: AppTest, services: Rehearsal) -> None:
+def test_what_is_shown_survives_a_look_elsewhere(page: AppTest, services: FakeServices) -> None:
     fill(services, 3)
     services.put("broken.pdf", b"%PDF-1.4 nothing")
     page.run()
@@ -199,7 +199,7 @@ def test_what_is_shown_survives_a_look_elsewhere(page: AppTest, services: Rehear
     assert names(page) == ["broken.pdf"]
 
 
-def test_all_that_match_can_be_deleted_at_once(page: AppTest, services: Rehearsal) -> None:
+def test_all_that_match_can_be_deleted_at_once(page: AppTest, services: FakeServices) -> None:
     fill(services, 120)
     services.put_pier()
     page.run()
@@ -218,7 +218,7 @@ def test_all_that_match_can_be_deleted_at_once(page: AppTest, services: Rehearsa
     assert names(page) == ["pier.md"]
 
 
-def test_a_last_page_that_is_gone_gives_way_to_the_one_before(page: AppTest, services: Rehearsal) -> None:
+def test_a_last_page_that_is_gone_gives_way_to_the_one_before(page: AppTest, services: FakeServices) -> None:
     ids = fill(services, 51)
     page.run()
     [pages] = page.pagination
@@ -230,7 +230,7 @@ def test_a_last_page_that_is_gone_gives_way_to_the_one_before(page: AppTest, ser
     assert len(names(page)) == 48
 
 
-def test_ticks_do_not_move_to_other_documents(page: AppTest, services: Rehearsal) -> None:
+def test_ticks_do_not_move_to_other_documents(page: AppTest, services: FakeServices) -> None:
     fill(services, 2)
     page.run()
     tick(page, 0)
@@ -240,7 +240,7 @@ def test_ticks_do_not_move_to_other_documents(page: AppTest, services: Rehearsal
     assert "Delete" not in labels(page)
 
 
-def test_ticked_documents_move_to_another_collection(page: AppTest, services: Rehearsal) -> None:
+def test_ticked_documents_move_to_another_collection(page: AppTest, services: FakeServices) -> None:
     services.put_pier()
     home = only(services)
     target = services.library.collection(LOCAL_OWNER, "Piers", create=True)
@@ -256,7 +256,7 @@ def test_ticked_documents_move_to_another_collection(page: AppTest, services: Re
 # --- what went wrong ---
 
 
-def test_a_failed_document_says_why_and_can_be_tried_again_or_deleted(page: AppTest, services: Rehearsal) -> None:
+def test_a_failed_document_says_why_and_can_be_tried_again_or_deleted(page: AppTest, services: FakeServices) -> None:
     failed = services.put("broken.pdf", b"%PDF-1.4 nothing")
     services.put_pier()
     page.run()
@@ -273,7 +273,7 @@ def test_a_failed_document_says_why_and_can_be_tried_again_or_deleted(page: AppT
     assert names(page) == ["pier.md"]
 
 
-def test_many_failures_are_one_line_that_leads_to_them(page: AppTest, services: Rehearsal) -> None:
+def test_many_failures_are_one_line_that_leads_to_them(page: AppTest, services: FakeServices) -> None:
     fill(services, 4, DocumentState.FAILED)
     services.put_pier()
     page.run()
@@ -281,7 +281,7 @@ def test_many_failures_are_one_line_that_leads_to_them(page: AppTest, services: 
     assert len(names(page)) == 4
 
 
-def test_a_password_opens_a_document_and_is_not_kept(page: AppTest, services: Rehearsal) -> None:
+def test_a_password_opens_a_document_and_is_not_kept(page: AppTest, services: FakeServices) -> None:
     failed = services.put("locked.pdf", make_pdf("The pier is 62 metres long.", password="open sesame"))
     page.run()
     page.main.text_input[-1].set_value("open sesame")
@@ -293,7 +293,7 @@ def test_a_password_opens_a_document_and_is_not_kept(page: AppTest, services: Re
     assert "Open" not in labels(page)
 
 
-def test_what_was_not_read_of_a_document_is_told_when_it_is_ticked(page: AppTest, services: Rehearsal) -> None:
+def test_what_was_not_read_of_a_document_is_told_when_it_is_ticked(page: AppTest, services: FakeServices) -> None:
     [only_one] = fill(services, 1)
     services.library.update(LOCAL_OWNER, only_one, warnings=["2 pages hold *pictures* only."])
     page.run()
@@ -309,7 +309,7 @@ def menu(page: AppTest, wish: str) -> None:
     assert not page.exception
 
 
-def test_a_collection_is_made_renamed_and_deleted(page: AppTest, services: Rehearsal) -> None:
+def test_a_collection_is_made_renamed_and_deleted(page: AppTest, services: FakeServices) -> None:
     services.put_pier()
     page.run()
     menu(page, NEW)
@@ -336,7 +336,7 @@ def test_a_collection_is_made_renamed_and_deleted(page: AppTest, services: Rehea
     assert names(page) == ["pier.md"]
 
 
-def test_the_last_collection_can_be_renamed_without_another_coming(page: AppTest, services: Rehearsal) -> None:
+def test_the_last_collection_can_be_renamed_without_another_coming(page: AppTest, services: FakeServices) -> None:
     services.put_pier()
     page.run()
     menu(page, RENAME)
@@ -347,7 +347,7 @@ def test_the_last_collection_can_be_renamed_without_another_coming(page: AppTest
     assert [found.name for found in services.library.collections(LOCAL_OWNER)] == ["Piers"]
 
 
-def test_an_address_names_its_collection_and_a_choice_stays(page: AppTest, services: Rehearsal) -> None:
+def test_an_address_names_its_collection_and_a_choice_stays(page: AppTest, services: FakeServices) -> None:
     services.put_pier()
     other = services.library.collection(LOCAL_OWNER, "Other", create=True)
     page.query_params["collection"] = other.id
@@ -361,7 +361,7 @@ def test_an_address_names_its_collection_and_a_choice_stays(page: AppTest, servi
     assert page.selectbox(key="collection_picker").value == other.id
 
 
-def test_a_chat_searches_the_collections_that_were_picked(app: AppTest, services: Rehearsal) -> None:
+def test_a_chat_searches_the_collections_that_were_picked(app: AppTest, services: FakeServices) -> None:
     services.put_pier()
     app.run()
     assert not app.multiselect
@@ -380,7 +380,7 @@ def test_a_chat_searches_the_collections_that_were_picked(app: AppTest, services
     assert "“Other”" in texts(app)
 
 
-def test_the_chat_follows_who_works_with_one_collection_at_a_time(page: AppTest, services: Rehearsal) -> None:
+def test_the_chat_follows_who_works_with_one_collection_at_a_time(page: AppTest, services: FakeServices) -> None:
     services.put_pier()
     other = services.library.collection(LOCAL_OWNER, "Other", create=True)
     page.run()
@@ -392,7 +392,7 @@ def test_the_chat_follows_who_works_with_one_collection_at_a_time(page: AppTest,
 # --- looking inside ---
 
 
-def test_a_document_is_shown_as_it_was_read_and_how_it_was_cut(page: AppTest, services: Rehearsal) -> None:
+def test_a_document_is_shown_as_it_was_read_and_how_it_was_cut(page: AppTest, services: FakeServices) -> None:
     pages = ("The pier is 62 metres long. " * 12, "Leo Marsh :red[repaired] it in April.")
     services.put("pier.pdf", make_pdf(*pages))
     page.run()
@@ -413,7 +413,7 @@ def test_a_document_is_shown_as_it_was_read_and_how_it_was_cut(page: AppTest, se
     assert names(page) == ["pier.pdf"]
 
 
-def test_an_address_names_a_page_and_an_unknown_document_says_so(page: AppTest, services: Rehearsal) -> None:
+def test_an_address_names_a_page_and_an_unknown_document_says_so(page: AppTest, services: FakeServices) -> None:
     document = services.put("pier.pdf", make_pdf("one", "two"))
     page.query_params["document"] = document.id
     page.query_params["page"] = "2"
@@ -424,7 +424,7 @@ def test_an_address_names_a_page_and_an_unknown_document_says_so(page: AppTest, 
     assert "no such document" in texts(page)
 
 
-def test_a_long_page_is_shown_in_parts(page: AppTest, services: Rehearsal) -> None:
+def test_a_long_page_is_shown_in_parts(page: AppTest, services: FakeServices) -> None:
     document = services.put("log.txt", "\n".join(f"Entry {n} of the log." for n in range(1500)).encode())
     page.query_params["document"] = document.id
     page.run()
@@ -435,7 +435,7 @@ def test_a_long_page_is_shown_in_parts(page: AppTest, services: Rehearsal) -> No
     assert "Entry 1400 of the log." in page.code[0].value
 
 
-def test_a_document_that_was_not_read_says_so(page: AppTest, services: Rehearsal) -> None:
+def test_a_document_that_was_not_read_says_so(page: AppTest, services: FakeServices) -> None:
     failed = services.put("broken.pdf", b"%PDF-1.4 nothing")
     page.query_params["document"] = failed.id
     page.run()
@@ -446,7 +446,7 @@ def test_a_document_that_was_not_read_says_so(page: AppTest, services: Rehearsal
 # --- the index ---
 
 
-def test_another_index_is_built_beside_the_one_that_answers(page: AppTest, services: Rehearsal) -> None:
+def test_another_index_is_built_beside_the_one_that_answers(page: AppTest, services: FakeServices) -> None:
     services.put_pier()
     page.run()
     page.session_state["index_box"] = True

@@ -17,14 +17,14 @@ from evaluation.runs import Configuration
 from rag.schema import LOCAL_OWNER, Feedback, Finished, RetrievalOptions
 from services.asking import Ask
 from settings import ROOT
-from tests.conftest import Rehearsal
+from tests.conftest import FakeServices
 
 PIER = GoldQuestion("How long is the pier at Gannet Holm?", ("62 metres",), ("pier.md",))
-FOREIGN = GoldQuestion("Which colour does jealousy have?")
+OUT_OF_SCOPE = GoldQuestion("Which colour does jealousy have?")
 
 
 @pytest.fixture
-def app(services: Rehearsal, monkeypatch: pytest.MonkeyPatch) -> AppTest:
+def app(services: FakeServices, monkeypatch: pytest.MonkeyPatch) -> AppTest:
     """The evaluate page over a rehearsal."""
     monkeypatch.setattr(ui.app, "services", lambda: services)
     app = AppTest.from_file(str(ROOT / "ui" / "main.py"), default_timeout=30)
@@ -50,7 +50,7 @@ def settle(app: AppTest, done: Callable[[], object]) -> None:
     assert not app.exception
 
 
-def idle(services: Rehearsal) -> Callable[[], bool]:
+def idle(services: FakeServices) -> Callable[[], bool]:
     def check() -> bool:
         job = services.evaluations.job(LOCAL_OWNER)
         return job is None or not job.running
@@ -63,7 +63,7 @@ def view(app: AppTest, name: str) -> None:
     assert not app.exception
 
 
-def test_a_newcomer_is_told_what_it_is_for_and_gets_a_set(app: AppTest, services: Rehearsal) -> None:
+def test_a_newcomer_is_told_what_it_is_for_and_gets_a_set(app: AppTest, services: FakeServices) -> None:
     app.run()
     assert not app.exception
     assert "know whether it helped" in texts(app)
@@ -71,13 +71,13 @@ def test_a_newcomer_is_told_what_it_is_for_and_gets_a_set(app: AppTest, services
     assert not app.exception
     [made] = services.evaluations.sets.all(LOCAL_OWNER)
     assert (made.name, len(made.questions)) == ("Sample questions", 48)
-    assert "40 with an answer, 8 that should be refused" in texts(app)
+    assert "40 with an answer, 8 that are out of scope" in texts(app)
     assert len(services.library.documents(LOCAL_OWNER, services.library.collection(LOCAL_OWNER).id)) == 4
 
 
-def test_two_configurations_are_measured_and_compared(app: AppTest, services: Rehearsal) -> None:
+def test_two_configurations_are_measured_and_compared(app: AppTest, services: FakeServices) -> None:
     services.put_pier()
-    made = services.evaluations.sets.create(LOCAL_OWNER, "Mine", [PIER, FOREIGN])
+    made = services.evaluations.sets.create(LOCAL_OWNER, "Mine", [PIER, OUT_OF_SCOPE])
     app.run()
     assert "Vectors\\: off" in texts(app)
     button(app, "Measure A and B").click().run()
@@ -95,7 +95,7 @@ def test_two_configurations_are_measured_and_compared(app: AppTest, services: Re
     assert len(app.dataframe[0].value) == 2
 
 
-def test_one_run_alone_is_shown_alone(app: AppTest, services: Rehearsal) -> None:
+def test_one_run_alone_is_shown_alone(app: AppTest, services: FakeServices) -> None:
     services.put_pier()
     services.evaluations.sets.create(LOCAL_OWNER, "Mine", [PIER, GoldQuestion("How old is it?", ("100 years",))])
     app.run()
@@ -105,7 +105,7 @@ def test_one_run_alone_is_shown_alone(app: AppTest, services: Rehearsal) -> None
     assert list(app.dataframe[1].value["Question"]) == ["How old is it?"]
 
 
-def test_the_questions_that_only_one_found(app: AppTest, services: Rehearsal) -> None:
+def test_the_questions_that_only_one_found(app: AppTest, services: FakeServices) -> None:
     services.put_pier()
     made = services.evaluations.sets.create(LOCAL_OWNER, "Mine", [PIER])
     runs, asked = services.evaluations.runs, [PIER, GoldQuestion("Who repaired it?", ("Leo Marsh",))]
@@ -117,7 +117,7 @@ def test_the_questions_that_only_one_found(app: AppTest, services: Rehearsal) ->
     assert list(app.dataframe[1].value["B: first passage"]) == ["pier.md"] * 2
 
 
-def test_a_run_goes_on_without_the_page_and_can_be_cancelled(app: AppTest, services: Rehearsal) -> None:
+def test_a_run_goes_on_without_the_page_and_can_be_cancelled(app: AppTest, services: FakeServices) -> None:
     services.put_pier()
     made = services.evaluations.sets.create(LOCAL_OWNER, "Mine", [PIER])
     services.script.enqueue(threading.Event())
@@ -134,7 +134,7 @@ def test_a_run_goes_on_without_the_page_and_can_be_cancelled(app: AppTest, servi
     assert "It was cancelled" not in texts(app)
 
 
-def test_a_run_that_died_says_why(app: AppTest, services: Rehearsal) -> None:
+def test_a_run_that_died_says_why(app: AppTest, services: FakeServices) -> None:
     services.put_pier()
     made = services.evaluations.sets.create(LOCAL_OWNER, "Mine", [PIER])
     services.backend.enqueue_load(BackendUnavailable("It is down.", "Start it."))
@@ -143,7 +143,7 @@ def test_a_run_that_died_says_why(app: AppTest, services: Rehearsal) -> None:
     assert "It is down" in app.error[0].value
 
 
-def test_what_cannot_be_found_is_said_before_it_is_measured(app: AppTest, services: Rehearsal) -> None:
+def test_what_cannot_be_found_is_said_before_it_is_measured(app: AppTest, services: FakeServices) -> None:
     services.put_pier()
     services.evaluations.sets.create(LOCAL_OWNER, "Mine", [PIER, replace(PIER, question="Q?", documents=("gone.pdf",))])
     app.run()
@@ -151,7 +151,7 @@ def test_what_cannot_be_found_is_said_before_it_is_measured(app: AppTest, servic
     assert "pier" not in app.warning[0].value
 
 
-def test_a_file_brings_questions_and_says_what_it_left_out(app: AppTest, services: Rehearsal) -> None:
+def test_a_file_brings_questions_and_says_what_it_left_out(app: AppTest, services: FakeServices) -> None:
     app.run()
     button(app, "Make your own set").click().run()
     app.segmented_control(key="evaluate_source").set_value("From a file").run()
@@ -166,7 +166,7 @@ def test_a_file_brings_questions_and_says_what_it_left_out(app: AppTest, service
     assert "Row 3 is left out" in texts(app)
 
 
-def test_thumbs_bring_questions(app: AppTest, services: Rehearsal) -> None:
+def test_thumbs_bring_questions(app: AppTest, services: FakeServices) -> None:
     services.put_pier()
     services.script.enqueue("The pier at Gannet Holm is 62 metres long.")
     _, turn = services.asking.ask(LOCAL_OWNER, Ask(PIER.question))
@@ -183,7 +183,7 @@ def test_thumbs_bring_questions(app: AppTest, services: Rehearsal) -> None:
     assert app.segmented_control(key="evaluate_view").value == "Questions"
 
 
-def test_a_model_writes_questions(app: AppTest, services: Rehearsal) -> None:
+def test_a_model_writes_questions(app: AppTest, services: FakeServices) -> None:
     services.put(
         "pier.md", b"The pier at Gannet Holm is 62 metres long and was repaired in April by Leo Marsh and others."
     )
@@ -199,7 +199,7 @@ def test_a_model_writes_questions(app: AppTest, services: Rehearsal) -> None:
     assert "Look through what a model wrote" in texts(app)
 
 
-def test_what_a_model_cannot_begin_leaves_no_empty_set(app: AppTest, services: Rehearsal) -> None:
+def test_what_a_model_cannot_begin_leaves_no_empty_set(app: AppTest, services: FakeServices) -> None:
     app.run()
     button(app, "Make your own set").click().run()
     app.segmented_control(key="evaluate_source").set_value("By a model").run()
@@ -208,7 +208,7 @@ def test_what_a_model_cannot_begin_leaves_no_empty_set(app: AppTest, services: R
     assert services.evaluations.sets.all(LOCAL_OWNER) == []
 
 
-def test_a_configuration_is_what_was_chosen(app: AppTest, services: Rehearsal) -> None:
+def test_a_configuration_is_what_was_chosen(app: AppTest, services: FakeServices) -> None:
     services.put_pier()
     made = services.evaluations.sets.create(LOCAL_OWNER, "Mine", [PIER])
     app.run()

@@ -9,7 +9,7 @@ from markdown_it.token import Token
 from streamlit.testing.v1 import AppTest
 
 from rag.schema import LOCAL_OWNER, DocumentState, Finish, Role
-from tests.conftest import Rehearsal
+from tests.conftest import FakeServices
 from tests.pages.test_pages import answered, app, settle
 
 __all__ = ["app"]
@@ -65,13 +65,13 @@ def assert_only_letters(app: AppTest) -> None:
             assert directive not in markdown
 
 
-def ask(app: AppTest, services: Rehearsal, question: str) -> None:
+def ask(app: AppTest, services: FakeServices, question: str) -> None:
     app.run()
     app.chat_input[0].set_value(question).run()
     settle(app, services, lambda: answered(services))
 
 
-def show(app: AppTest, services: Rehearsal, role: Role) -> None:
+def show(app: AppTest, services: FakeServices, role: Role) -> None:
     """A conversation in which `role` said all of it."""
     chat = services.conversations.create(LOCAL_OWNER, HOSTILE["picture"])
     for text in HOSTILE.values():
@@ -80,7 +80,7 @@ def show(app: AppTest, services: Rehearsal, role: Role) -> None:
     app.run()
 
 
-def test_hostile_documents_and_their_names_are_letters(app: AppTest, services: Rehearsal) -> None:
+def test_hostile_documents_and_their_names_are_letters(app: AppTest, services: FakeServices) -> None:
     services.configure(passages=len(HOSTILE))
     for text in HOSTILE.values():
         # A name ends at a slash, an address in it would be gone.
@@ -97,7 +97,7 @@ def test_hostile_documents_and_their_names_are_letters(app: AppTest, services: R
     assert len(app.dataframe[0].value) == len(HOSTILE)
 
 
-def test_a_name_cannot_lead_out_of_the_folder(services: Rehearsal) -> None:
+def test_a_name_cannot_lead_out_of_the_folder(services: FakeServices) -> None:
     before = set(services.folder.path.parent.rglob("*"))
     document = services.put(HOSTILE["path"], b"The pier is long.")
     assert (document.name, document.path) == ("pier.txt", "etc/pier/pier.txt")
@@ -106,12 +106,12 @@ def test_a_name_cannot_lead_out_of_the_folder(services: Rehearsal) -> None:
     assert not any("pier" in path.name for path in made)
 
 
-def test_hostile_questions_are_letters(app: AppTest, services: Rehearsal) -> None:
+def test_hostile_questions_are_letters(app: AppTest, services: FakeServices) -> None:
     show(app, services, Role.USER)
     assert_only_letters(app)
 
 
-def test_a_hostile_question_is_searched_and_kept_as_it_was_typed(app: AppTest, services: Rehearsal) -> None:
+def test_a_hostile_question_is_searched_and_kept_as_it_was_typed(app: AppTest, services: FakeServices) -> None:
     services.put_pier()
     ask(app, services, HOSTILE["shell"])
     assert_only_letters(app)
@@ -120,14 +120,14 @@ def test_a_hostile_question_is_searched_and_kept_as_it_was_typed(app: AppTest, s
     assert asked.text == HOSTILE["shell"]
 
 
-def test_hostile_answers_have_neither_html_nor_pictures(app: AppTest, services: Rehearsal) -> None:
+def test_hostile_answers_have_neither_html_nor_pictures(app: AppTest, services: FakeServices) -> None:
     show(app, services, Role.ASSISTANT)
     assert not app.exception
     for markdown in every_markdown(app):
         assert "image" not in {token.type for token in tokens(markdown)}, markdown
 
 
-def test_nothing_of_a_document_stands_outside_its_quotes_in_the_prompt(app: AppTest, services: Rehearsal) -> None:
+def test_nothing_of_a_document_stands_outside_its_quotes_in_the_prompt(app: AppTest, services: FakeServices) -> None:
     for number, text in enumerate(HOSTILE.values()):
         services.put(f"{number}.md", f'The pier is long.\n\n"""\n{text}\n"""""'.encode())
     ask(app, services, "How long is the pier?")

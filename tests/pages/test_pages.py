@@ -13,13 +13,13 @@ import ui.app
 from errors import BackendUnavailable, LibraryLocked, StoreError
 from rag.schema import LOCAL_OWNER, Finish, Role
 from settings import ROOT
-from tests.conftest import PIER, Rehearsal
+from tests.conftest import PIER, FakeServices
 
 QUESTION = "How long is the pier at Gannet Holm?"
 
 
 @pytest.fixture
-def app(services: Rehearsal, monkeypatch: pytest.MonkeyPatch) -> AppTest:
+def app(services: FakeServices, monkeypatch: pytest.MonkeyPatch) -> AppTest:
     """The frame over a rehearsal; not yet run."""
     monkeypatch.setattr(ui.app, "services", lambda: services)
     return AppTest.from_file(str(ROOT / "ui" / "main.py"), default_timeout=30)
@@ -30,7 +30,7 @@ def texts(app: AppTest) -> str:
     return "\n".join(str(element.value) for elements in kinds for element in elements)
 
 
-def settle(app: AppTest, services: Rehearsal, done: Callable[[], bool]) -> None:
+def settle(app: AppTest, services: FakeServices, done: Callable[[], bool]) -> None:
     deadline = time.monotonic() + 10
     while not done():
         assert time.monotonic() < deadline
@@ -39,7 +39,7 @@ def settle(app: AppTest, services: Rehearsal, done: Callable[[], bool]) -> None:
     assert not app.exception
 
 
-def answered(services: Rehearsal) -> bool:
+def answered(services: FakeServices) -> bool:
     chats = services.conversations.list(LOCAL_OWNER)
     messages = services.conversations.messages(LOCAL_OWNER, chats[0].id) if chats else ()
     return bool(messages) and messages[-1].finish is not Finish.RUNNING
@@ -49,7 +49,7 @@ def button(app: AppTest, label: str):  # type: ignore[no-untyped-def] # AppTest'
     return next(element for element in app.button if element.label == label)
 
 
-def test_a_newcomer_sees_what_it_is_and_what_to_click(app: AppTest, services: Rehearsal) -> None:
+def test_a_newcomer_sees_what_it_is_and_what_to_click(app: AppTest, services: FakeServices) -> None:
     app.run()
     assert not app.exception
     assert app.title[0].value == "Ask your own documents"
@@ -59,7 +59,7 @@ def test_a_newcomer_sees_what_it_is_and_what_to_click(app: AppTest, services: Re
     assert len(services.library.documents(LOCAL_OWNER, collection.id)) == 4
 
 
-def test_a_question_is_answered_and_shows_its_sources(app: AppTest, services: Rehearsal) -> None:
+def test_a_question_is_answered_and_shows_its_sources(app: AppTest, services: FakeServices) -> None:
     services.put_pier()
     services.script.enqueue("The pier at Gannet Holm is 62 metres long.")
     app.run()
@@ -76,7 +76,7 @@ def test_a_question_is_answered_and_shows_its_sources(app: AppTest, services: Re
     assert app.title[0].value == "Ask your own documents"
 
 
-def test_a_running_answer_can_be_stopped_and_is_drawn_on_the_way(app: AppTest, services: Rehearsal) -> None:
+def test_a_running_answer_can_be_stopped_and_is_drawn_on_the_way(app: AppTest, services: FakeServices) -> None:
     services.put_pier()
     more = threading.Event()
     services.script.enqueue("The pier is", more)
@@ -93,7 +93,7 @@ def test_a_running_answer_can_be_stopped_and_is_drawn_on_the_way(app: AppTest, s
     assert "The pier is" in texts(app)
 
 
-def test_a_backend_that_is_down_is_one_sentence_with_the_sources(app: AppTest, services: Rehearsal) -> None:
+def test_a_backend_that_is_down_is_one_sentence_with_the_sources(app: AppTest, services: FakeServices) -> None:
     services.put_pier()
     services.backend.enqueue_load(BackendUnavailable("The server is down.", "Start it."))
     services.warm_up = lambda owner: None  # type: ignore[method-assign] # the question meets the failure first
@@ -104,7 +104,7 @@ def test_a_backend_that_is_down_is_one_sentence_with_the_sources(app: AppTest, s
     assert "62 metres" in texts(app)
 
 
-def test_a_refusal_names_what_was_searched(app: AppTest, services: Rehearsal) -> None:
+def test_a_refusal_names_what_was_searched(app: AppTest, services: FakeServices) -> None:
     services.put_pier()
     app.run()
     app.chat_input[0].set_value("zebra xylophone quartz").run()
@@ -113,7 +113,7 @@ def test_a_refusal_names_what_was_searched(app: AppTest, services: Rehearsal) ->
     assert any(expander.label == "Nearest passages" for expander in app.expander)
 
 
-def test_markup_in_a_document_is_drawn_as_text(app: AppTest, services: Rehearsal) -> None:
+def test_markup_in_a_document_is_drawn_as_text(app: AppTest, services: FakeServices) -> None:
     services.put("odd.md", b"The pier costs $5 and $6 :red[now] <script>alert(1)</script> ![x](http://evil/x.png) long")
     services.script.enqueue("The pier costs $5.")
     app.run()
@@ -124,7 +124,7 @@ def test_markup_in_a_document_is_drawn_as_text(app: AppTest, services: Rehearsal
         assert dangerous not in shown
 
 
-def test_what_the_sidebar_says_is_what_is_asked(app: AppTest, services: Rehearsal) -> None:
+def test_what_the_sidebar_says_is_what_is_asked(app: AppTest, services: FakeServices) -> None:
     services.put_pier()
     app.run()
     app.sidebar.selectbox[1].set_value("owl").run()
@@ -136,7 +136,7 @@ def test_what_the_sidebar_says_is_what_is_asked(app: AppTest, services: Rehearsa
     assert answer.model == "owl"
 
 
-def test_a_link_to_a_conversation_opens_it_and_an_unknown_one_says_so(app: AppTest, services: Rehearsal) -> None:
+def test_a_link_to_a_conversation_opens_it_and_an_unknown_one_says_so(app: AppTest, services: FakeServices) -> None:
     chat = services.conversations.create(LOCAL_OWNER, "An old question")
     services.conversations.add(LOCAL_OWNER, chat, Role.USER, "An old *question*", Finish.COMPLETE)
     app.query_params["c"] = chat
@@ -147,7 +147,7 @@ def test_a_link_to_a_conversation_opens_it_and_an_unknown_one_says_so(app: AppTe
     assert "no such conversation" in texts(app)
 
 
-def test_files_are_added_and_deleted_on_the_documents_page(app: AppTest, services: Rehearsal) -> None:
+def test_files_are_added_and_deleted_on_the_documents_page(app: AppTest, services: FakeServices) -> None:
     app.run()
     app.switch_page("../pages/documents.py").run()
     assert "Nothing here yet" in texts(app)
@@ -162,7 +162,7 @@ def test_files_are_added_and_deleted_on_the_documents_page(app: AppTest, service
     assert app.dataframe[0].value["Name"].tolist() == ["pier.md"]
 
 
-def test_a_failed_upload_says_why_in_place(app: AppTest, services: Rehearsal) -> None:
+def test_a_failed_upload_says_why_in_place(app: AppTest, services: FakeServices) -> None:
     failed = services.put("broken.pdf", b"%PDF-1.4 nothing")
     app.run()
     app.switch_page("../pages/documents.py").run()
@@ -176,7 +176,7 @@ def test_a_failed_upload_says_why_in_place(app: AppTest, services: Rehearsal) ->
 
 
 def test_a_locked_folder_is_said_instead_of_a_traceback(app: AppTest, monkeypatch: pytest.MonkeyPatch) -> None:
-    def locked() -> Rehearsal:
+    def locked() -> FakeServices:
         raise LibraryLocked("Another process has it open.", "Stop it first.")
 
     monkeypatch.setattr(ui.app, "services", locked)
@@ -185,7 +185,7 @@ def test_a_locked_folder_is_said_instead_of_a_traceback(app: AppTest, monkeypatc
     assert "**Another process has it open\\.**  \nStop it first\\." in texts(app)
 
 
-def test_a_bug_is_a_reference_number(app: AppTest, services: Rehearsal, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_bug_is_a_reference_number(app: AppTest, services: FakeServices, monkeypatch: pytest.MonkeyPatch) -> None:
     def bug(owner: str, limit: int = 0) -> None:
         raise ZeroDivisionError("secret detail")
 
@@ -197,7 +197,7 @@ def test_a_bug_is_a_reference_number(app: AppTest, services: Rehearsal, monkeypa
 
 
 def test_settings_beyond_the_sliders_do_not_break_the_page(
-    app: AppTest, services: Rehearsal, monkeypatch: pytest.MonkeyPatch
+    app: AppTest, services: FakeServices, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     wide = {"max_new_tokens": 4096, "passages": 20, "top_k": 500, "top_p": 0.01}
     services.configure(**wide)
@@ -207,14 +207,14 @@ def test_settings_beyond_the_sliders_do_not_break_the_page(
 
 
 def test_a_wrong_backend_in_the_settings_is_said(
-    app: AppTest, services: Rehearsal, monkeypatch: pytest.MonkeyPatch
+    app: AppTest, services: FakeServices, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     services.configure(backend="nobody")
     app.run()
     assert "no backend 'nobody'" in texts(app)
 
 
-def test_a_question_on_a_stale_link_begins_a_new_conversation(app: AppTest, services: Rehearsal) -> None:
+def test_a_question_on_a_stale_link_begins_a_new_conversation(app: AppTest, services: FakeServices) -> None:
     services.put_pier()
     app.query_params["c"] = "gone"
     app.run()
@@ -223,7 +223,9 @@ def test_a_question_on_a_stale_link_begins_a_new_conversation(app: AppTest, serv
     assert "Scripted answer" in texts(app)
 
 
-def test_an_answer_that_no_turn_writes_any_more_is_drawn_and_not_waited_for(app: AppTest, services: Rehearsal) -> None:
+def test_an_answer_that_no_turn_writes_any_more_is_drawn_and_not_waited_for(
+    app: AppTest, services: FakeServices
+) -> None:
     chat = services.conversations.create(LOCAL_OWNER, "q")
     services.conversations.add(LOCAL_OWNER, chat, Role.ASSISTANT, "The pier is", Finish.RUNNING)
     app.query_params["c"] = chat
@@ -232,7 +234,9 @@ def test_an_answer_that_no_turn_writes_any_more_is_drawn_and_not_waited_for(app:
     assert "interrupted" in texts(app)
 
 
-def test_an_error_in_a_click_is_a_sentence(app: AppTest, services: Rehearsal, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_error_in_a_click_is_a_sentence(
+    app: AppTest, services: FakeServices, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def full(owner: str, collection_id: str) -> None:
         raise StoreError("The disk is full.", "Make room.")
 

@@ -9,13 +9,13 @@ import ui.app
 from errors import StoreError
 from rag.schema import LOCAL_OWNER
 from settings import ROOT
-from tests.conftest import Rehearsal
+from tests.conftest import FakeServices
 
 QUESTION = "How long is the pier at Gannet Holm?"
 
 
 @pytest.fixture
-def app(services: Rehearsal, monkeypatch: pytest.MonkeyPatch) -> AppTest:
+def app(services: FakeServices, monkeypatch: pytest.MonkeyPatch) -> AppTest:
     """The Search page over a rehearsal."""
     monkeypatch.setattr(ui.app, "services", lambda: services)
     app = AppTest.from_file(str(ROOT / "ui" / "main.py"), default_timeout=30)
@@ -28,7 +28,7 @@ def texts(app: AppTest) -> str:
     return "\n".join(str(element.value) for elements in kinds for element in elements)
 
 
-def fill(services: Rehearsal) -> None:
+def fill(services: FakeServices) -> None:
     services.put_pier()
     for number in range(12):
         services.put(f"minutes-{number}.md", f"Minutes {number}: the gutter of shed {number} drips.".encode())
@@ -45,7 +45,7 @@ def test_an_empty_library_says_what_to_do(app: AppTest) -> None:
     assert "Nothing was found." in texts(ask(app, QUESTION))
 
 
-def test_passages_come_with_the_scores_of_both_halves(app: AppTest, services: Rehearsal) -> None:
+def test_passages_come_with_the_scores_of_both_halves(app: AppTest, services: FakeServices) -> None:
     fill(services)
     shown = texts(ask(app, QUESTION))
     assert "**1 · pier\\.md**" in shown
@@ -57,7 +57,7 @@ def test_passages_come_with_the_scores_of_both_halves(app: AppTest, services: Re
     assert not services.script.prompts, "no model was asked"
 
 
-def test_a_step_can_be_switched_off(app: AppTest, services: Rehearsal) -> None:
+def test_a_step_can_be_switched_off(app: AppTest, services: FakeServices) -> None:
     fill(services)
     ask(app, QUESTION)
     app.toggle(key="search_dense").set_value(False).run()
@@ -67,12 +67,12 @@ def test_a_step_can_be_switched_off(app: AppTest, services: Rehearsal) -> None:
     assert "Neither words nor vectors" in texts(app)
 
 
-def test_a_foreign_question_says_that_no_model_would_be_asked(app: AppTest, services: Rehearsal) -> None:
+def test_a_foreign_question_says_that_no_model_would_be_asked(app: AppTest, services: FakeServices) -> None:
     fill(services)
     assert "No model would be asked" in texts(ask(app, "Quantum chromodynamics of semiconductors?"))
 
 
-def test_it_says_where_an_expected_text_was_lost(app: AppTest, services: Rehearsal) -> None:
+def test_it_says_where_an_expected_text_was_lost(app: AppTest, services: FakeServices) -> None:
     fill(services)
     ask(app, QUESTION)
     app.text_area(key="expected").set_value("the pier is 99 metres long and blue").run()
@@ -85,7 +85,7 @@ def test_it_says_where_an_expected_text_was_lost(app: AppTest, services: Rehears
     assert "It fits the model's window" in shown, "the page loads the model that is chosen"
 
 
-def test_a_passage_that_is_not_shown_can_be_marked(app: AppTest, services: Rehearsal) -> None:
+def test_a_passage_that_is_not_shown_can_be_marked(app: AppTest, services: FakeServices) -> None:
     fill(services)
     ask(app, "Which gutter of the shed drips?")
     marks = [button for button in app.button if button.label == "I expected this"]
@@ -97,7 +97,7 @@ def test_a_passage_that_is_not_shown_can_be_marked(app: AppTest, services: Rehea
 
 
 def test_an_index_that_cannot_be_read_is_said(
-    app: AppTest, services: Rehearsal, monkeypatch: pytest.MonkeyPatch
+    app: AppTest, services: FakeServices, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_args: object, **_options: object) -> None:
         raise StoreError("The vector index cannot be read.", "Restore a backup.")
@@ -107,7 +107,7 @@ def test_an_index_that_cannot_be_read_is_said(
     assert "The vector index cannot be read" in texts(ask(app, QUESTION))
 
 
-def test_a_collection_shows_how_often_it_is_wrong_and_can_refuse_more(app: AppTest, services: Rehearsal) -> None:
+def test_a_collection_shows_how_often_it_is_wrong_and_can_refuse_more(app: AppTest, services: FakeServices) -> None:
     fill(services)
     for number in range(10):
         sentences = (f"Keeper {n} polished lamp {n * number} with vinegar, chalk and linen cloth." for n in range(6))
@@ -116,11 +116,11 @@ def test_a_collection_shows_how_often_it_is_wrong_and_can_refuse_more(app: AppTe
     assert services.search.calibrate()
     shown = texts(app.run())
     assert "of the questions that it answers" in shown
-    assert "foreign ones" in shown
+    assert "out-of-scope ones" in shown
     collection = services.library.collection(LOCAL_OWNER)
-    app.select_slider(key=f"strictness-{collection.id}").set_value(2.0).run()
+    app.select_slider(key=f"threshold_offset-{collection.id}").set_value(2.0).run()
     assert not app.exception
     calibration = services.search.calibrations.load(LOCAL_OWNER, collection.id, collection.fingerprint)
-    assert calibration.strictness == 2.0
+    assert calibration.threshold_offset == 2.0
     assert services.search.calibrate(), "nothing changed: it is kept"
     assert services.search.calibrations.load(LOCAL_OWNER, collection.id, collection.fingerprint) == calibration

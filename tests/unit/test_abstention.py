@@ -1,4 +1,4 @@
-"""When a question is refused: scales, threshold, the two errors, and how they are kept."""
+"""When Gestalt abstains: scales, threshold, the two errors, and how they are kept."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from rag.index.abstention import (
     Scale,
     Signals,
     calibrate,
-    foreign_questions,
     is_english,
     matched,
     mixed_questions,
+    out_of_scope_questions,
     own_questions,
 )
 from rag.index.calibrations import Calibrations
@@ -52,7 +52,7 @@ GERMAN = [
     for ort in ("Lagune", "Mühle", "Schleuse", "Brücke", "Weide", "Grube", "Furt", "Halde", "Aue", "Quelle")
 ]
 FIGURES = Calibration(
-    Scale(0.3, 0.1), Scale(0.2, 0.1), own=(3.0, 5.0, 7.0, 9.0), foreign=(0.0, 0.0, 1.0, 2.0, 6.0), threshold=4.0
+    Scale(0.3, 0.1), Scale(0.2, 0.1), own=(3.0, 5.0, 7.0, 9.0), out_of_scope=(0.0, 0.0, 1.0, 2.0, 6.0), threshold=4.0
 )
 
 
@@ -92,22 +92,22 @@ def test_a_scale_is_hardly_moved_by_the_questions_that_are_answered_after_all() 
 
 
 def test_refuses_what_is_neither_near_nor_matched() -> None:
-    assert FIGURES.refuses(Signals(0.3, 0.2))
-    assert not FIGURES.refuses(Signals(0.55, 0.2)), "near, in other words"
-    assert not FIGURES.refuses(Signals(0.3, 0.65)), "its words stand there"
-    assert FIGURES.refuses(Signals(0.45, 0.2))
-    assert not FIGURES.refuses(Signals(0.45, 0.2).with_sentence(0.55)), "a sentence is near"
+    assert FIGURES.abstains(Signals(0.3, 0.2))
+    assert not FIGURES.abstains(Signals(0.55, 0.2)), "near, in other words"
+    assert not FIGURES.abstains(Signals(0.3, 0.65)), "its words stand there"
+    assert FIGURES.abstains(Signals(0.45, 0.2))
+    assert not FIGURES.abstains(Signals(0.45, 0.2).with_sentence(0.55)), "a sentence is near"
     assert Signals(0.45, 0.2).with_sentence(0.1).nearest == 0.45
 
 
 def test_words_alone_decide_where_the_model_cannot_read() -> None:
-    assert FIGURES.refuses(Signals(0.9, 0.2, readable=False))
-    assert not FIGURES.refuses(Signals(-1.0, 0.4, readable=False))
+    assert FIGURES.abstains(Signals(0.9, 0.2, readable=False))
+    assert not FIGURES.abstains(Signals(-1.0, 0.4, readable=False))
 
 
 def test_the_confidence_is_a_half_where_a_question_is_nearly_refused() -> None:
     near = [FIGURES.confidence(Signals(cosine, 0.2)) for cosine in (0.1, 0.3, 0.5, 0.7, 0.9)]
-    assert near[0] == near[1], "no question is more foreign than foreign"
+    assert near[0] == near[1], "no question is more out of scope than out of scope"
     assert near[1:] == sorted(near[1:])
     assert near[2] == pytest.approx(0.5)
     assert 0 < near[0] < near[-1] < 1
@@ -115,14 +115,14 @@ def test_the_confidence_is_a_half_where_a_question_is_nearly_refused() -> None:
 
 
 def test_the_two_errors_trade_off_by_strictness() -> None:
-    assert FIGURES.rates() == Rates(refused=1 / 4, let_through=1 / 5)
-    assert FIGURES.rates(strictness=4) == Rates(refused=3 / 4, let_through=0.0)
-    assert FIGURES.rates(strictness=-3) == Rates(refused=0.0, let_through=3 / 5)
-    strict = replace(FIGURES, strictness=2.0)
-    assert strict.rates() == FIGURES.rates(strictness=2.0)
+    assert FIGURES.rates() == Rates(abstained=1 / 4, let_through=1 / 5)
+    assert FIGURES.rates(threshold_offset=4) == Rates(abstained=3 / 4, let_through=0.0)
+    assert FIGURES.rates(threshold_offset=-3) == Rates(abstained=0.0, let_through=3 / 5)
+    strict = replace(FIGURES, threshold_offset=2.0)
+    assert strict.rates() == FIGURES.rates(threshold_offset=2.0)
     between = Signals(0.55, 0.2)
-    assert strict.refuses(between)
-    assert not FIGURES.refuses(between)
+    assert strict.abstains(between)
+    assert not FIGURES.abstains(between)
     assert strict.confidence(between) < 0.5 < FIGURES.confidence(between)
     assert PRIOR.rates() is None, "nobody measured this collection"
 
@@ -144,14 +144,14 @@ def test_a_collection_is_calibrated_by_its_own_text() -> None:
     measure = overlap(SENTENCES)
     calibration = calibrate(SENTENCES, measure)
     asked = measure(["Which heron guards the lagoon behind the winter market?", "How do I knit socks for a baby?"])
-    assert [calibration.refuses(signals) for signals in asked] == [False, True]
+    assert [calibration.abstains(signals) for signals in asked] == [False, True]
     assert calibration == calibrate(SENTENCES, measure), "the same every time"
     rates = calibration.rates()
     assert rates is not None
-    assert rates.refused <= 0.05
+    assert rates.abstained <= 0.05
     assert rates.let_through <= 0.05
     assert list(calibration.own) == sorted(calibration.own)
-    assert len(calibration.foreign) == module.FOREIGN
+    assert len(calibration.out_of_scope) == module.OUT_OF_SCOPE
 
 
 def test_no_constant_is_a_cosine() -> None:
@@ -161,27 +161,29 @@ def test_no_constant_is_a_cosine() -> None:
     verdicts = []
     for measure in (usual, narrow):
         calibration = calibrate(SENTENCES, measure)
-        verdicts.append([calibration.refuses(signals) for signals in measure(asked)])
+        verdicts.append([calibration.abstains(signals) for signals in measure(asked)])
     assert verdicts[0] == verdicts[1]
     assert set(verdicts[0]) == {True, False}
 
 
 def test_the_threshold_lies_below_the_collections_own_questions_and_no_higher_than_foreign_ones_need() -> None:
-    own, foreign = [6.0] * 40, [0.0] * 90 + [7.0] * 10
+    own, out_of_scope = [6.0] * 40, [0.0] * 90 + [7.0] * 10
     between = module.threshold_between
-    assert between(own, foreign) == pytest.approx(module.OWN_SHARE * 6.0)
-    assert between([1.0, 1.0, *own], foreign) == between(own, foreign), "a question in twenty may lie anywhere"
-    assert between([20.0] * 40, [0.0] * 90 + [5.0] * 10) == 5.01, "what refuses the foreign ones is enough"
-    assert between([0.0] * 40, foreign) == module.LIMITS[0], "text that tells nothing"
+    assert between(own, out_of_scope) == pytest.approx(module.OWN_SHARE * 6.0)
+    assert between([1.0, 1.0, *own], out_of_scope) == between(own, out_of_scope), (
+        "a question in twenty may lie anywhere"
+    )
+    assert between([20.0] * 40, [0.0] * 90 + [5.0] * 10) == 5.01, "what abstains the out-of-scope ones is enough"
+    assert between([0.0] * 40, out_of_scope) == module.LIMITS[0], "text that tells nothing"
     assert between([40.0] * 40, [30.0] * 100) == module.LIMITS[1]
-    assert between([], foreign) == THRESHOLD
+    assert between([], out_of_scope) == THRESHOLD
 
 
 def test_a_small_collection_keeps_to_the_threshold_of_all() -> None:
     few = SENTENCES[:5]
     calibration = calibrate(few, overlap(few))
     assert calibration.threshold == THRESHOLD
-    assert calibration.nearest != PRIOR.nearest, "foreign questions can be asked over any"
+    assert calibration.nearest != PRIOR.nearest, "out-of-scope questions can be asked over any"
     assert len(calibration.own) == 0
     assert calibration.rates() is None
 
@@ -222,8 +224,8 @@ def test_the_list_of_foreign_questions_is_one_question_a_line() -> None:
     lines = module.QUESTIONS.read_text("utf-8").splitlines()
     assert 200 <= len(lines) == len(set(lines)) <= 300
     assert all(line == line.strip() and question_terms(line)[0] for line in lines)
-    assert foreign_questions(1000) == lines
-    some = foreign_questions(50)
+    assert out_of_scope_questions(1000) == lines
+    some = out_of_scope_questions(50)
     assert some == sorted(some, key=lines.index), "from everywhere in the list"
     assert len(set(some)) == 50
     assert lines.index(some[-1]) > 0.9 * len(lines)
@@ -240,9 +242,9 @@ def test_a_collection_in_another_language_gets_foreign_questions_in_its_own() ->
         return overlap(GERMAN)(questions)
 
     calibrate(GERMAN, measure)
-    foreign = asked[: module.FOREIGN]
-    assert foreign == mixed_questions(GERMAN)
-    for question in foreign:
+    out_of_scope = asked[: module.OUT_OF_SCOPE]
+    assert out_of_scope == mixed_questions(GERMAN)
+    for question in out_of_scope:
         own = [word for word in question_terms(question)[0] if word in words]
         assert own
         assert len(own) < len(question.split())
@@ -278,13 +280,13 @@ def test_a_calibration_is_kept_for_each_index(books: Calibrations) -> None:
 
 
 def test_what_a_person_chose_outlives_a_calibration(books: Calibrations) -> None:
-    books.set_strictness("me", "c", "words-64", 1.5)
-    assert books.load("me", "c", "words-64") == replace(PRIOR, strictness=1.5)
+    books.set_threshold_offset("me", "c", "words-64", 1.5)
+    assert books.load("me", "c", "words-64") == replace(PRIOR, threshold_offset=1.5)
     assert books.stale("me", "c", "words-64"), "it was never calibrated"
     books.save("me", "c", "words-64", FIGURES)
-    assert books.load("me", "c", "words-64") == replace(FIGURES, strictness=1.5)
-    books.set_strictness("me", "c", "words-64", -1.0)
-    assert books.load("me", "c", "words-64") == replace(FIGURES, strictness=-1.0)
+    assert books.load("me", "c", "words-64") == replace(FIGURES, threshold_offset=1.5)
+    books.set_threshold_offset("me", "c", "words-64", -1.0)
+    assert books.load("me", "c", "words-64") == replace(FIGURES, threshold_offset=-1.0)
     assert not books.stale("me", "c", "words-64")
 
 
@@ -358,8 +360,8 @@ def test_the_samples_refuse_what_is_foreign_to_them(tmp_path: Path) -> None:
         calibration = calibrate(texts, lambda questions: list(retriever.measure(questions)))
         facts = [json.loads(line) for line in (ROOT / "tests/samples_facts.jsonl").read_text("utf-8").splitlines()]
         verdicts = {
-            fact["id"]: calibration.refuses(signals)
+            fact["id"]: calibration.abstains(signals)
             for fact, signals in zip(facts, retriever.measure([fact["question"] for fact in facts]), strict=True)
         }
-    assert [id_ for id_, refused in verdicts.items() if refused and id_.startswith("f")] == []
-    assert sum(refused for id_, refused in verdicts.items() if id_.startswith("x")) >= 6
+    assert [id_ for id_, abstained in verdicts.items() if abstained and id_.startswith("f")] == []
+    assert sum(abstained for id_, abstained in verdicts.items() if id_.startswith("x")) >= 6

@@ -10,17 +10,11 @@ from importlib import import_module
 from pathlib import Path
 
 import pytest
-from alembic import command
 from alembic.autogenerate import compare_metadata
-from alembic.config import Config
 from alembic.migration import MigrationContext
-from sqlalchemy import create_engine, text
 
 from backends import BACKENDS
-from rag.db import MIGRATIONS, Base, Database
-from rag.documents.library import Library
-from rag.index.indexes import Indexes
-from rag.schema import Page
+from rag.db import Base, Database
 from settings import ROOT, EnvironmentSettings, Settings
 
 PRODUCT = sorted(
@@ -115,38 +109,6 @@ def test_every_table_has_an_owner_and_its_migration(tmp_path: Path) -> None:
     with database.engine.connect() as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": True})
         assert compare_metadata(context, Base.metadata) == []
-    database.close()
-
-
-def test_a_library_of_the_first_version_opens_with_what_is_in_it(tmp_path: Path) -> None:
-    engine = create_engine(f"sqlite:///{tmp_path / 'test.db'}")
-    config = Config()
-    config.set_main_option("script_location", str(MIGRATIONS))
-    with engine.begin() as connection:
-        connection.execute(text("PRAGMA foreign_keys=ON"))
-        config.attributes["connection"] = connection
-        command.upgrade(config, "0001")
-    fields: dict[str, object] = {"id": "d", "collection_id": "c", "name": "a.txt", "sha256": "s", "state": "ready"}
-    fields |= {"size": 1} | dict.fromkeys(("pages", "chunks", "seconds", "progress"), 1) | {"reason": ""}
-    rows: dict[str, dict[str, object]] = {
-        "collections": {"id": "c", "name": "Mine", "fingerprint": "all-MiniLM-L6-v2-384-1", "created": "2026-01-01"},
-        "documents": {**fields, "created": "2026-01-01"},
-        "pages": {"document_id": "d", "position": 0, "text": "Text"},
-    }
-    with engine.begin() as connection:
-        for table, row in rows.items():
-            row["owner"] = "me"
-            columns = ", ".join(row)
-            values = ", ".join(f":{name}" for name in row)
-            connection.execute(text(f"INSERT INTO {table} ({columns}) VALUES ({values})"), row)
-    engine.dispose()
-    database = Database(tmp_path / "test.db")
-    library = Library(database)
-    [document] = library.documents("me", "c")
-    assert (document.name, document.path, document.version, document.warnings) == ("a.txt", "a.txt", 1, ())
-    assert library.page("me", "d", 0) == Page("Text")
-    [index] = Indexes(database).all("me", "c")
-    assert (index.embedding_model, index.active) == ("embedded", True)
     database.close()
 
 

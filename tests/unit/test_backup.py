@@ -19,7 +19,7 @@ from rag import backup
 from rag.folder import DataFolder
 from rag.schema import LOCAL_OWNER, Passage
 from settings import Settings
-from tests.conftest import PIER, Rehearsal
+from tests.conftest import PIER, FakeServices
 
 QUESTION = "How long is the pier at Gannet Holm?"
 
@@ -28,19 +28,19 @@ def quiet(done: float) -> None:
     assert 0 <= done <= 1
 
 
-def found(services: Rehearsal) -> tuple[Passage, ...]:
+def found(services: FakeServices) -> tuple[Passage, ...]:
     return services.searching.retrieve(LOCAL_OWNER, QUESTION).passages
 
 
 @pytest.fixture
-def full(services: Rehearsal) -> Rehearsal:
+def full(services: FakeServices) -> FakeServices:
     services.put_pier()
     services.put("moon.txt", b"The moon is 3474 kilometres wide.")
     return services
 
 
 @pytest.fixture
-def file(full: Rehearsal, tmp_path: Path) -> Path:
+def file(full: FakeServices, tmp_path: Path) -> Path:
     file = tmp_path / "backup.zip"
     full.backup(file, quiet)
     return file
@@ -68,7 +68,7 @@ def rewrite(file: Path, change: Callable[[dict[str, bytes]], None], *, seal: boo
             archive.writestr(name, content)
 
 
-def test_what_is_restored_answers_the_same(full: Rehearsal, tmp_path: Path) -> None:
+def test_what_is_restored_answers_the_same(full: FakeServices, tmp_path: Path) -> None:
     (full.folder.path / "models").mkdir()
     (full.folder.path / "models" / "weights").write_bytes(b"x")
     (full.folder.uploads / "abc.half").write_bytes(b"half an upload")
@@ -92,7 +92,7 @@ def test_what_is_restored_answers_the_same(full: Rehearsal, tmp_path: Path) -> N
 
     restored = restore(tmp_path / "second", tmp_path / "backup.zip")
     assert restored == written
-    again = Rehearsal(tmp_path / "second")
+    again = FakeServices(tmp_path / "second")
     assert again.counts() == written.counts
     assert found(again) == before
     assert list(again.check()) == []
@@ -102,32 +102,32 @@ def test_what_is_restored_answers_the_same(full: Rehearsal, tmp_path: Path) -> N
     again.close()
 
 
-def test_what_is_still_in_the_log_of_the_database_comes_along(full: Rehearsal, tmp_path: Path) -> None:
+def test_what_is_still_in_the_log_of_the_database_comes_along(full: FakeServices, tmp_path: Path) -> None:
     with full.database.session():
         full.library.collection(LOCAL_OWNER, "just now", create=True)
         full.backup(tmp_path / "backup.zip", quiet)
     restore(tmp_path / "second", tmp_path / "backup.zip")
-    again = Rehearsal(tmp_path / "second")
+    again = FakeServices(tmp_path / "second")
     assert "just now" in [collection.name for collection in again.library.collections(LOCAL_OWNER)]
     again.close()
 
 
-def test_an_empty_library_comes_and_goes(services: Rehearsal, tmp_path: Path) -> None:
+def test_an_empty_library_comes_and_goes(services: FakeServices, tmp_path: Path) -> None:
     services.backup(tmp_path / "empty.zip", quiet)
     restore(tmp_path / "second", tmp_path / "empty.zip")
-    again = Rehearsal(tmp_path / "second")
+    again = FakeServices(tmp_path / "second")
     assert again.counts() == services.counts()
     again.close()
 
 
-def test_a_file_that_is_there_is_not_written_over(file: Path, full: Rehearsal) -> None:
+def test_a_file_that_is_there_is_not_written_over(file: Path, full: FakeServices) -> None:
     before = file.read_bytes()
     with pytest.raises(ConfigurationError, match="already"):
         full.backup(file, quiet)
     assert file.read_bytes() == before
 
 
-def test_a_backup_that_cannot_be_written_leaves_nothing(full: Rehearsal, tmp_path: Path) -> None:
+def test_a_backup_that_cannot_be_written_leaves_nothing(full: FakeServices, tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="could not be written"):
         full.backup(tmp_path / "missing" / "backup.zip", quiet)
     with pytest.raises(ZeroDivisionError):
@@ -137,7 +137,7 @@ def test_a_backup_that_cannot_be_written_leaves_nothing(full: Rehearsal, tmp_pat
 
 def test_a_folder_in_use_is_replaced_only_by_force(file: Path, tmp_path: Path) -> None:
     data = tmp_path / "second"
-    second = Rehearsal(data)
+    second = FakeServices(data)
     second.put("sun.txt", b"The sun is wider than the moon.")
     with pytest.raises(LibraryLocked):
         restore(data, file, force=True)
@@ -146,7 +146,7 @@ def test_a_folder_in_use_is_replaced_only_by_force(file: Path, tmp_path: Path) -
     with pytest.raises(ConfigurationError, match="not empty"):
         restore(data, file)
     restore(data, file, force=True)
-    second = Rehearsal(data)
+    second = FakeServices(data)
     assert {d.name for d in second.library.documents(LOCAL_OWNER, second.library.collection(LOCAL_OWNER).id)} == {
         "pier.md",
         "moon.txt",
@@ -186,19 +186,19 @@ def break_the_manifest(members: dict[str, bytes]) -> None:
 @pytest.mark.parametrize("harm", [cut, flip, lose_the_database, lose_the_manifest, smuggle, break_the_manifest])
 def test_a_damaged_backup_touches_nothing(file: Path, tmp_path: Path, harm: Callable[[dict[str, bytes]], None]) -> None:
     rewrite(file, harm)
-    refused(tmp_path, file)
+    abstained(tmp_path, file)
 
 
-def refused(tmp_path: Path, file: Path, match: str = "is damaged, or no backup of Gestalt") -> None:
+def abstained(tmp_path: Path, file: Path, match: str = "is damaged, or no backup of Gestalt") -> None:
     data = tmp_path / "second"
-    second = Rehearsal(data)
+    second = FakeServices(data)
     second.put_pier()
     second.close()
     before = {path.relative_to(data) for path in data.rglob("*")}
     with pytest.raises(StoreError, match=match):
         restore(data, file, force=True)
     assert {path.relative_to(data) for path in data.rglob("*")} == before
-    second = Rehearsal(data)
+    second = FakeServices(data)
     assert found(second)
     second.close()
 
@@ -212,7 +212,7 @@ def refused(tmp_path: Path, file: Path, match: str = "is damaged, or no backup o
 )  # fmt: skip
 def test_a_name_that_leads_elsewhere_is_refused(file: Path, tmp_path: Path, name: str) -> None:
     rewrite(file, lambda members: members.update({name: b"evil"}), seal=True)
-    refused(tmp_path, file)
+    abstained(tmp_path, file)
     assert not list(tmp_path.rglob("evil*"))
 
 
@@ -239,7 +239,7 @@ def test_a_byte_that_turned_anywhere_is_noticed(file: Path, tmp_path: Path, plac
         assert not (tmp_path / "second" / "gestalt.db").exists()
     else:
         # A byte that says nothing: a time in a header.
-        again = Rehearsal(tmp_path / "second")
+        again = FakeServices(tmp_path / "second")
         assert list(again.check()) == []
         again.close()
 
@@ -254,7 +254,7 @@ def test_a_file_cut_short_is_noticed(file: Path, tmp_path: Path) -> None:
 def test_a_bomb_is_refused_by_its_manifest(file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     usage = shutil.disk_usage(tmp_path)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=1000))
-    refused(tmp_path, file, match="more than the disk has left")
+    abstained(tmp_path, file, match="more than the disk has left")
 
     def lie(members: dict[str, bytes]) -> None:
         manifest: dict[str, Any] = json.loads(members["manifest.json"])
@@ -264,15 +264,15 @@ def test_a_bomb_is_refused_by_its_manifest(file: Path, tmp_path: Path, monkeypat
 
     rewrite(file, lie)
     shutil.rmtree(tmp_path / "second")
-    refused(tmp_path, file)
+    abstained(tmp_path, file)
 
 
 def test_a_manifest_without_end_is_not_read(file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(backup, "MAX_MANIFEST", 100)
-    refused(tmp_path, file)
+    abstained(tmp_path, file)
 
 
-def test_a_backup_of_a_newer_gestalt_is_refused(file: Path, tmp_path: Path, services: Rehearsal) -> None:
+def test_a_backup_of_a_newer_gestalt_is_refused(file: Path, tmp_path: Path, services: FakeServices) -> None:
     newer = tmp_path / "newer.db"
     with zipfile.ZipFile(file) as archive:
         newer.write_bytes(archive.read("gestalt.db"))
@@ -281,10 +281,10 @@ def test_a_backup_of_a_newer_gestalt_is_refused(file: Path, tmp_path: Path, serv
     connection.commit()
     connection.close()
     rewrite(file, lambda members: members.update({"gestalt.db": newer.read_bytes()}), seal=True)
-    refused(tmp_path, file, match="newer Gestalt")
+    abstained(tmp_path, file, match="newer Gestalt")
     rewrite(file, lambda members: members.update({"manifest.json": members["manifest.json"].replace(b"1,", b"2,", 1)}))
     shutil.rmtree(tmp_path / "second")
-    refused(tmp_path, file, match="format 2")
+    abstained(tmp_path, file, match="format 2")
 
 
 def test_a_restore_that_a_kill_interrupted_is_finished_at_the_next_start(
@@ -306,7 +306,7 @@ def test_a_restore_that_a_kill_interrupted_is_finished_at_the_next_start(
 
     for killed_at in (1, 2, 3):
         data = tmp_path / f"data-{killed_at}"
-        old = Rehearsal(data)
+        old = FakeServices(data)
         old.put("sun.txt", PIER + b" And the sun.")
         old.close()
         moves = 0
@@ -314,7 +314,7 @@ def test_a_restore_that_a_kill_interrupted_is_finished_at_the_next_start(
             patch.setattr(Path, "replace", replace)
             with pytest.raises(Killed):
                 restore(data, file, force=True)
-        again = Rehearsal(data)
+        again = FakeServices(data)
         assert again.counts().documents == 2
         assert list(again.check()) == []
         assert found(again)[0].document == "pier.md"
@@ -329,7 +329,7 @@ def test_a_restore_after_one_that_was_interrupted(file: Path, tmp_path: Path) ->
     with pytest.raises(ConfigurationError, match="not empty"):
         restore(data, file)
     restore(data, file, force=True)
-    again = Rehearsal(data)
+    again = FakeServices(data)
     assert list(again.check()) == []
     again.close()
 
@@ -342,6 +342,6 @@ def test_what_an_earlier_restore_left_half_unpacked_goes(file: Path, tmp_path: P
     assert not list(data.glob(".restore*"))
 
 
-def test_settling_where_nothing_was_restored_does_nothing(full: Rehearsal) -> None:
+def test_settling_where_nothing_was_restored_does_nothing(full: FakeServices) -> None:
     backup.settle(DataFolder(full.folder.path, full.folder.lock))
     assert full.counts().documents == 2

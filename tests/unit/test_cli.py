@@ -20,7 +20,7 @@ from errors import ConfigurationError, PasswordRequired
 from rag.documents.loaders import Reading
 from rag.schema import Page
 from settings import ROOT, Settings
-from tests.conftest import PIER, Rehearsal
+from tests.conftest import PIER, FakeServices
 from tests.fake_embeddings import WordEmbeddings
 
 QUESTION = "How long is the pier at Gannet Holm?"
@@ -28,9 +28,9 @@ Run = Callable[..., tuple[int, list[Any]]]
 
 
 @pytest.fixture
-def run(rehearse: Callable[[str], None]) -> Run:
+def run(use_fake_services: Callable[[str], None]) -> Run:
     """Run a command; its exit code and its JSON lines."""
-    rehearse("commands.terminal")
+    use_fake_services("commands.terminal")
 
     def call(*arguments: str) -> tuple[int, list[Any]]:
         result = CliRunner().invoke(cli.app, [*arguments, "--json"])
@@ -111,7 +111,7 @@ def test_retrieve_one_question_and_a_file_of_them(run: Run, folder: Path, tmp_pa
     run("ingest", str(folder))
     code, [line] = run("retrieve", QUESTION, "--k", "1")
     assert code == 0
-    assert set(line) == {"id", "question", "passages", "refused", "seconds"}
+    assert set(line) == {"id", "question", "passages", "abstained", "seconds"}
     [passage] = line["passages"]
     assert set(passage) == {"document", "page", "text", "score", "start", "end"}
     assert passage["document"] == "pier.md"
@@ -119,16 +119,16 @@ def test_retrieve_one_question_and_a_file_of_them(run: Run, folder: Path, tmp_pa
     questions.write_text(
         json.dumps({"id": 7, "question": "And who repaired it?", "history": [QUESTION]})
         + "\n\n"
-        + json.dumps({"id": "foreign", "question": "zebra xylophone"})
+        + json.dumps({"id": "out_of_scope", "question": "zebra xylophone"})
     )
     with questions.open("a") as file:
         turns = [{"role": "user", "content": QUESTION}, {"role": "assistant", "content": "62 metres."}]
         file.write("\n" + json.dumps({"id": "messages", "question": "And who repaired it?", "history": turns}))
     code, lines = run("retrieve", "--questions", str(questions))
-    assert [line["id"] for line in lines] == [7, "foreign", "messages"]
+    assert [line["id"] for line in lines] == [7, "out_of_scope", "messages"]
     assert lines[2]["passages"] == lines[0]["passages"]
     assert lines[0]["passages"][0]["document"] == "pier.md"
-    assert lines[1]["refused"]
+    assert lines[1]["abstained"]
     assert lines[1]["passages"]
 
 
@@ -145,8 +145,8 @@ def test_a_broken_file_of_questions_is_named(run: Run, folder: Path, tmp_path: P
     assert run("retrieve")[0] == 1
 
 
-def test_a_person_gets_sentences(rehearse: Callable[[str], None], folder: Path) -> None:
-    rehearse("commands.terminal")
+def test_a_person_gets_sentences(use_fake_services: Callable[[str], None], folder: Path) -> None:
+    use_fake_services("commands.terminal")
     ingest = CliRunner().invoke(cli.app, ["ingest", str(folder)])
     assert "ready" in ingest.stdout
     assert "already in the collection" in ingest.stdout
@@ -180,8 +180,8 @@ def locked(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
             raise PasswordRequired(f"Only a password opens {name}.", "Give the password.")
         return Reading([Page("The treasure lies under the third lamp.")], ("Two pictures [of lamps] were left out.",))
 
-    def open_(settings: object) -> Rehearsal:
-        services = Rehearsal(tmp_path / "data")
+    def open_(settings: object) -> FakeServices:
+        services = FakeServices(tmp_path / "data")
         services.read = read
         return services
 
@@ -289,7 +289,7 @@ def test_check_finds_mends_and_what_waits_is_read(run: Run, folder: Path, tmp_pa
     run("ingest", str(folder))
     assert run("check") == (0, [])
     assert "All is well" in CliRunner().invoke(cli.app, ["check"]).stdout
-    services = Rehearsal(tmp_path / "data")
+    services = FakeServices(tmp_path / "data")
     services.store.drop(services.library.collection("local").id)
     services.close()
     code, [line] = run("check")
@@ -348,7 +348,7 @@ def test_a_collection_is_indexed_by_another_model(run: Run, folder: Path, monkey
     assert run("check") == (0, [])
 
 
-def test_backends_lists_all_and_takes_no_lock(services: Rehearsal, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_backends_lists_all_and_takes_no_lock(services: FakeServices, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cli, "get_settings", lambda: services.settings)
     for name in ("OLLAMA", "VLLM", "INSTRUCTLAB"):
         monkeypatch.setenv(f"{name}_BASE_URL", "http://127.0.0.1:9")
@@ -393,7 +393,7 @@ def test_a_wrong_setting_is_one_sentence(tmp_path: Path) -> None:
     assert "LOCAL_DTYPE" in json.loads(done.stdout)["error"]["message"]
 
 
-def test_a_second_process_gets_json_and_a_way_out(services: Rehearsal) -> None:
+def test_a_second_process_gets_json_and_a_way_out(services: FakeServices) -> None:
     done = python("ask", "x", "--json", data=services.settings.data_dir)
     assert done.returncode == 1
     assert json.loads(done.stdout)["error"]["type"] == "LibraryLocked"
@@ -418,6 +418,6 @@ def test_the_samples_answer_with_the_embedded_models(tmp_path: Path) -> None:
     assert "Snapdragon" in answer["answer"]
     assert answer["citations"][0]["document"] == "crew-handbook.docx"
     assert answer["usage"]["output_tokens"] > 3
-    refused = json.loads(python("ask", "Who painted the Mona Lisa?", "--json", data=data).stdout)
-    assert refused["refused"]
-    assert "could not find" in refused["answer"]
+    abstained = json.loads(python("ask", "Who painted the Mona Lisa?", "--json", data=data).stdout)
+    assert abstained["abstained"]
+    assert "could not find" in abstained["answer"]

@@ -29,9 +29,9 @@ def file(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def shell(rehearse: Callable[[str], None], tmp_path: Path) -> Callable[..., tuple[int, str]]:
+def shell(use_scripted_services: Callable[[str], None], tmp_path: Path) -> Callable[..., tuple[int, str]]:
     """A shell with the pier in the library; exit code and what was printed."""
-    rehearse("commands.terminal")
+    use_scripted_services("commands.terminal")
 
     def call(*arguments: str) -> tuple[int, str]:
         result = CliRunner().invoke(cli.app, [*arguments])
@@ -65,14 +65,14 @@ def test_a_table_for_people(shell: Callable[..., tuple[int, str]], file: Path) -
 def test_an_object_for_scripts(measure: Callable[..., tuple[int, Any]]) -> None:
     code, value = measure("--no-dense", "--k", "2", "--neighbours", "1", "--fusion", "ranks", "--distinct")
     assert code == 0
-    assert (value["questions"], value["foreign"], value["saved"]) == (3, 1, None)
+    assert (value["questions"], value["out_of_scope"], value["saved"]) == (3, 1, None)
     assert value["left_out"] == [{"row": 4, "reason": "it has no question"}]
     made = value["configuration"]
     assert (made["k"], made["collections"], made["backend"]) == (2, ["My documents"], "")
     wanted = {"words": True, "dense": False, "fusion": "ranks", "neighbours": 1, "distinct": True, "reranker": ""}
     assert made["options"].items() >= wanted.items()
     assert value["figures"]["found"].items() >= {"value": 1.0, "high": 1.0, "n": 2}.items()
-    assert [result["foreign"] for result in value["results"]] == [False, False, True]
+    assert [result["out_of_scope"] for result in value["results"]] == [False, False, True]
 
 
 def test_answers_are_measured_where_they_are_asked_for(measure: Callable[..., tuple[int, Any]]) -> None:

@@ -120,16 +120,16 @@ def test_a_deleted_one_can_be_brought_back_and_is_forgotten_later(conversations:
     assert conversations.get("ann", chat) is None
     assert conversations.hidden() == []
     assert conversations.hidden(now() + timedelta(1)) == [("ann", chat)]
-    conversations.bring_back("bob", chat)
+    conversations.restore("bob", chat)
     assert conversations.get("ann", chat) is None
-    conversations.bring_back("ann", chat)
+    conversations.restore("ann", chat)
     assert [m.text for m in conversations.messages("ann", chat)] == ["q"]
 
 
 def test_a_conversation_keeps_what_it_was_asked_with(conversations: Conversations) -> None:
     chat = conversations.create("ann", "q")
     assert conversations.choices("ann", chat) == {}
-    conversations.keep_choices("ann", chat, {"model": "owl", "temperature": 0.5})
+    conversations.save_choices("ann", chat, {"model": "owl", "temperature": 0.5})
     assert conversations.choices("ann", chat) == {"model": "owl", "temperature": 0.5}
     assert conversations.choices("bob", chat) == {}
 
@@ -180,7 +180,7 @@ def test_a_record_is_kept_beside_the_message(conversations: Conversations) -> No
     chat = conversations.create("ann", "q")
     message = conversations.add("ann", chat, Role.ASSISTANT, "a", Finish.COMPLETE)
     assert conversations.record("ann", message.id) == {}
-    conversations.keep_record("ann", message.id, {"model": "owl"})
+    conversations.save_record("ann", message.id, {"model": "owl"})
     assert conversations.record("ann", message.id) == {"model": "owl"}
     assert conversations.record("bob", message.id) == {}
 

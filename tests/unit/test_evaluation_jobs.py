@@ -17,10 +17,10 @@ from evaluation.thumbs import from_thumbs
 from evaluation.writing import parse, sample, write_questions
 from rag.schema import LOCAL_OWNER, Feedback, Finished, Message, RetrievalOptions
 from services.asking import Ask
-from tests.conftest import Rehearsal
+from tests.conftest import FakeServices
 
 PIER = GoldQuestion("How long is the pier at Gannet Holm?", ("62 metres",), ("pier.md",))
-FOREIGN = GoldQuestion("Which colour does jealousy have?")
+OUT_OF_SCOPE = GoldQuestion("Which colour does jealousy have?")
 ALL = Configuration("Everything")
 
 
@@ -41,16 +41,16 @@ def until(done: Callable[[], object]) -> None:
 # --- sets --------------------------------------------------------------------------------------------------------
 
 
-def test_sets_are_kept_for_their_owner(services: Rehearsal) -> None:
+def test_sets_are_kept_for_their_owner(services: FakeServices) -> None:
     sets = services.evaluations.sets
-    made = sets.create(LOCAL_OWNER, " My  questions ", [PIER, FOREIGN, replace(FOREIGN, use=False)])
-    assert (made.name, made.questions) == ("My questions", (PIER, FOREIGN))
+    made = sets.create(LOCAL_OWNER, " My  questions ", [PIER, OUT_OF_SCOPE, replace(OUT_OF_SCOPE, use=False)])
+    assert (made.name, made.questions) == ("My questions", (PIER, OUT_OF_SCOPE))
     other = sets.create(LOCAL_OWNER, "My questions")
     assert other.name == "My questions (2)"
     assert sets.create("somebody else", "My questions").name == "My questions"
     assert [each.name for each in sets.all(LOCAL_OWNER)] == ["My questions", "My questions (2)"]
-    sets.save(LOCAL_OWNER, made.id, [replace(PIER, use=False), FOREIGN])
-    assert sets.get(LOCAL_OWNER, made.id).used == (FOREIGN,)
+    sets.save(LOCAL_OWNER, made.id, [replace(PIER, use=False), OUT_OF_SCOPE])
+    assert sets.get(LOCAL_OWNER, made.id).used == (OUT_OF_SCOPE,)
     sets.save("somebody else", made.id, [])
     assert len(sets.get(LOCAL_OWNER, made.id).questions) == 2
     with pytest.raises(ConfigurationError, match="no such question set"):
@@ -67,10 +67,10 @@ def test_sets_are_kept_for_their_owner(services: Rehearsal) -> None:
 # --- runs --------------------------------------------------------------------------------------------------------
 
 
-def test_two_configurations_are_measured_and_kept(services: Rehearsal) -> None:
+def test_two_configurations_are_measured_and_kept(services: FakeServices) -> None:
     services.put_pier()
     evaluations = services.evaluations
-    set_id = evaluations.sets.create(LOCAL_OWNER, "Mine", [PIER, FOREIGN, GoldQuestion("Draft?", use=False)]).id
+    set_id = evaluations.sets.create(LOCAL_OWNER, "Mine", [PIER, OUT_OF_SCOPE, GoldQuestion("Draft?", use=False)]).id
     words = Configuration("Words", ("My documents",), 2, RetrievalOptions(dense=False))
     job = wait(evaluations.start(LOCAL_OWNER, set_id, [ALL, words]))
     assert (job.error, job.done, job.total, job.cancelled, len(job.made)) == (None, 4, 4, False, 2)
@@ -78,9 +78,9 @@ def test_two_configurations_are_measured_and_kept(services: Rehearsal) -> None:
     assert [newest.id, oldest.id] == job.made[::-1]
     assert newest.configuration == words
     assert newest.figures["found"].value == 1
-    pier, foreign = evaluations.runs.results(LOCAL_OWNER, oldest.id)
-    assert (pier.first, pier.rank, pier.refused) == ("pier.md", 1, False)
-    assert foreign.foreign
+    pier, out_of_scope = evaluations.runs.results(LOCAL_OWNER, oldest.id)
+    assert (pier.first, pier.rank, pier.abstained) == ("pier.md", 1, False)
+    assert out_of_scope.out_of_scope
     assert evaluations.runs.all("somebody else", set_id) == []
     assert evaluations.runs.results("somebody else", oldest.id) == ()
     evaluations.runs.delete(LOCAL_OWNER, newest.id)
@@ -89,7 +89,7 @@ def test_two_configurations_are_measured_and_kept(services: Rehearsal) -> None:
     assert evaluations.runs.results(LOCAL_OWNER, oldest.id) == ()
 
 
-def test_answers_leave_no_conversation_behind(services: Rehearsal) -> None:
+def test_answers_leave_no_conversation_behind(services: FakeServices) -> None:
     services.put_pier()
     services.script.enqueue("The pier at Gannet Holm is 62 metres long.")
     asked = Configuration("Answers", backend="scripted", model="owl")
@@ -99,7 +99,7 @@ def test_answers_leave_no_conversation_behind(services: Rehearsal) -> None:
     assert services.evaluations.runs.all(LOCAL_OWNER, "") == []
 
 
-def test_a_run_that_dies_says_why_and_keeps_what_was_whole(services: Rehearsal) -> None:
+def test_a_run_that_dies_says_why_and_keeps_what_was_whole(services: FakeServices) -> None:
     services.put_pier()
     services.backend.enqueue_load(BackendUnavailable("It is down.", "Start it."))
     evaluations = services.evaluations
@@ -113,7 +113,7 @@ def test_a_run_that_dies_says_why_and_keeps_what_was_whole(services: Rehearsal) 
 
 
 def test_a_bug_is_a_reference_number(
-    services: Rehearsal, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    services: FakeServices, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def fail(*args: object, **kwargs: object) -> None:
         raise ZeroDivisionError
@@ -126,7 +126,7 @@ def test_a_bug_is_a_reference_number(
     assert job.error.hint.split()[-1].rstrip(".") in caplog.text
 
 
-def test_nothing_to_ask_and_nothing_to_search_are_said(services: Rehearsal) -> None:
+def test_nothing_to_ask_and_nothing_to_search_are_said(services: FakeServices) -> None:
     with pytest.raises(ConfigurationError, match="no document to search"):
         services.evaluations.measure(LOCAL_OWNER, [PIER], ALL)
     with pytest.raises(ConfigurationError, match="no question to ask"):
@@ -136,7 +136,7 @@ def test_nothing_to_ask_and_nothing_to_search_are_said(services: Rehearsal) -> N
         services.evaluations.measure(LOCAL_OWNER, [PIER], replace(ALL, collections=("Nowhere",)))
 
 
-def test_a_run_can_be_cancelled_in_the_middle_of_an_answer(services: Rehearsal) -> None:
+def test_a_run_can_be_cancelled_in_the_middle_of_an_answer(services: FakeServices) -> None:
     services.put_pier()
     services.script.enqueue(threading.Event())
     evaluations = services.evaluations
@@ -154,7 +154,7 @@ def test_a_run_can_be_cancelled_in_the_middle_of_an_answer(services: Rehearsal) 
     assert services.conversations.list(LOCAL_OWNER) == []
 
 
-def test_the_end_of_the_server_ends_a_run(services: Rehearsal) -> None:
+def test_the_end_of_the_server_ends_a_run(services: FakeServices) -> None:
     services.put_pier()
     services.script.enqueue(threading.Event())
     set_id = services.evaluations.sets.create(LOCAL_OWNER, "Mine", [PIER]).id
@@ -165,18 +165,18 @@ def test_the_end_of_the_server_ends_a_run(services: Rehearsal) -> None:
     assert job.cancelled
 
 
-def test_documents_that_are_not_there_are_known(services: Rehearsal) -> None:
+def test_documents_that_are_not_there_are_known(services: FakeServices) -> None:
     services.put_pier()
-    asked = [PIER, replace(PIER, documents=("Folder/PIER.md", "gone.pdf")), FOREIGN]
+    asked = [PIER, replace(PIER, documents=("Folder/PIER.md", "gone.pdf")), OUT_OF_SCOPE]
     assert services.evaluations.missing_documents(LOCAL_OWNER, asked) == ["gone.pdf"]
     assert services.evaluations.missing_documents("somebody else", [PIER]) == ["pier.md"]
-    assert services.evaluations.missing_documents(LOCAL_OWNER, [FOREIGN]) == []
+    assert services.evaluations.missing_documents(LOCAL_OWNER, [OUT_OF_SCOPE]) == []
 
 
 # --- thumbs ------------------------------------------------------------------------------------------------------
 
 
-def answered(services: Rehearsal, text: str, answer: str, good: bool, conversation: str | None = None) -> Message:
+def answered(services: FakeServices, text: str, answer: str, good: bool, conversation: str | None = None) -> Message:
     services.script.enqueue(answer)
     _, turn = services.asking.ask(LOCAL_OWNER, Ask(text, conversation_id=conversation))
     *_, last = turn.follow()
@@ -186,7 +186,7 @@ def answered(services: Rehearsal, text: str, answer: str, good: bool, conversati
     return message
 
 
-def test_thumbs_become_questions(services: Rehearsal) -> None:
+def test_thumbs_become_questions(services: FakeServices) -> None:
     services.put_pier()
     assert from_thumbs(services.database, LOCAL_OWNER) == ()
     good = answered(services, PIER.question, "62 metres", good=True)
@@ -206,9 +206,9 @@ def test_thumbs_become_questions(services: Rehearsal) -> None:
     assert from_thumbs(services.database, "somebody else") == ()
 
 
-def test_a_good_refusal_is_a_foreign_question(services: Rehearsal) -> None:
-    answered(services, FOREIGN.question, "", good=True)
-    assert from_thumbs(services.database, LOCAL_OWNER) == (FOREIGN,)
+def test_a_good_refusal_is_a_foreign_question(services: FakeServices) -> None:
+    answered(services, OUT_OF_SCOPE.question, "", good=True)
+    assert from_thumbs(services.database, LOCAL_OWNER) == (OUT_OF_SCOPE,)
 
 
 # --- questions by a model ----------------------------------------------------------------------------------------
@@ -253,7 +253,7 @@ def test_what_a_model_writes_is_sifted() -> None:
     assert steps == [0, 1, 2, 3, 4, 5, 6]
 
 
-def test_passages_are_taken_evenly(services: Rehearsal) -> None:
+def test_passages_are_taken_evenly(services: FakeServices) -> None:
     for name in ("a.txt", "b.txt"):
         lines = [
             f"Paragraph {n} of {name} tells at some length what the number {n} may mean to all of us."
@@ -270,17 +270,17 @@ def test_passages_are_taken_evenly(services: Rehearsal) -> None:
     assert sample(services.database, "somebody else", [collection.id], 4) == []
 
 
-def test_questions_are_written_in_the_background(services: Rehearsal) -> None:
+def test_questions_are_written_in_the_background(services: FakeServices) -> None:
     services.put("pier.md", LONG.encode())
     evaluations = services.evaluations
     collection = services.library.collection(LOCAL_OWNER)
-    set_id = evaluations.sets.create(LOCAL_OWNER, "Written", [FOREIGN]).id
+    set_id = evaluations.sets.create(LOCAL_OWNER, "Written", [OUT_OF_SCOPE]).id
     services.script.enqueue("Question: How long is ", "it?\nAnswer: 62 metres")
     job = wait(evaluations.start_writing(LOCAL_OWNER, set_id, [collection.id], 5, "scripted", "owl"))
     assert job.error is None
     assert job.told == "1 question written."
     assert evaluations.sets.get(LOCAL_OWNER, set_id).questions == (
-        FOREIGN,
+        OUT_OF_SCOPE,
         GoldQuestion("How long is it?", ("62 metres",), ("pier.md",)),
     )
     [prompt] = services.script.prompts
@@ -289,7 +289,7 @@ def test_questions_are_written_in_the_background(services: Rehearsal) -> None:
         evaluations.start_writing(LOCAL_OWNER, set_id, [], 5, "scripted", "owl")
 
 
-def test_writing_can_be_cancelled_and_then_adds_nothing(services: Rehearsal) -> None:
+def test_writing_can_be_cancelled_and_then_adds_nothing(services: FakeServices) -> None:
     services.put("pier.md", LONG.encode())
     evaluations = services.evaluations
     collection = services.library.collection(LOCAL_OWNER)
@@ -304,7 +304,7 @@ def test_writing_can_be_cancelled_and_then_adds_nothing(services: Rehearsal) -> 
     assert evaluations.sets.get(LOCAL_OWNER, set_id).questions == ()
 
 
-def test_a_model_that_cannot_write_says_why(services: Rehearsal) -> None:
+def test_a_model_that_cannot_write_says_why(services: FakeServices) -> None:
     services.put("pier.md", LONG.encode())
     services.backend.enqueue_load(BackendUnavailable("It is down.", "Start it."))
     collection = services.library.collection(LOCAL_OWNER)

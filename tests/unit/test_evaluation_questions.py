@@ -82,7 +82,7 @@ def test_with_documents_only_one_passage_of_each_counts() -> None:
 
 def test_without_gold_a_question_is_foreign() -> None:
     question = GoldQuestion("Who painted the Mona Lisa?")
-    assert question.foreign
+    assert question.out_of_scope
     assert judge(question, [passage("Leonardo")]) == ((False,), 0)
 
 
@@ -90,9 +90,9 @@ def test_without_gold_a_question_is_foreign() -> None:
 
 
 def test_a_row_may_use_the_singular_and_numbers() -> None:
-    row = {"question": " How\nlong? ", "answer": 62, "document": "pier.md", "foreign": None, "id": 7}
+    row = {"question": " How\nlong? ", "answer": 62, "document": "pier.md", "out_of_scope": None, "id": 7}
     assert from_row(row) == GoldQuestion("How long?", ("62",), ("pier.md",))
-    assert from_row({"question": "Who?", "foreign": True}).foreign
+    assert from_row({"question": "Who?", "out_of_scope": True}).out_of_scope
 
 
 @pytest.mark.parametrize(
@@ -105,7 +105,7 @@ def test_a_row_may_use_the_singular_and_numbers() -> None:
         ({"question": "Who?", "answers": {"a": 1}}, "no list of texts"),
         ({"question": "Who?", "answers": [["a"]]}, "no list of texts"),
         ({"question": "Who?", "answers": ["..."]}, "no letter or digit"),
-        ({"question": "Who?", "answers": ["I"], "foreign": "yes"}, "called foreign"),
+        ({"question": "Who?", "answers": ["I"], "out_of_scope": "yes"}, "called out_of_scope"),
     ],
 )
 def test_what_is_wrong_with_a_row_is_said(row: dict[str, object], reason: str) -> None:
@@ -181,7 +181,7 @@ def test_a_hostile_file_is_told_of() -> None:
 def test_the_questions_of_the_samples_are_answered_by_the_samples() -> None:
     found = read("samples-questions.jsonl", (ROOT / "data" / "samples-questions.jsonl").read_bytes())
     assert not found.problems
-    assert len([question for question in found.questions if question.foreign]) >= 6
+    assert len([question for question in found.questions if question.out_of_scope]) >= 6
     texts = {path.name: "\n".join(page.text for page in load(path, path.name).pages) for path in sample_files()}
     for question in found.questions:
         for document in question.documents:

@@ -26,7 +26,7 @@ from rag.schema import (
 
 PIER = GoldQuestion("How long is the pier?", ("62 metres",), ("pier.md",))
 MOON = GoldQuestion("What about the moon?", documents=("moon.txt",))
-FOREIGN = GoldQuestion("Who painted the Mona Lisa?")
+OUT_OF_SCOPE = GoldQuestion("Who painted the Mona Lisa?")
 
 
 def passage(text: str, document: str) -> Passage:
@@ -35,7 +35,7 @@ def passage(text: str, document: str) -> Passage:
 
 def retrieve(question: str) -> Retrieval:
     found = (passage("About\nnothing.", "other.txt"), passage("It is 62 metres long.", "pier.md"))
-    return Retrieval(found, refused="Mona" in question, confidence=0.5, seconds=0.25)
+    return Retrieval(found, abstained="Mona" in question, confidence=0.5, seconds=0.25)
 
 
 def message(text: str, finish: Finish = Finish.COMPLETE, **values: object) -> Message:
@@ -45,18 +45,24 @@ def message(text: str, finish: Finish = Finish.COMPLETE, **values: object) -> Me
 
 def test_a_run_says_what_came_of_each_question() -> None:
     steps: list[int] = []
-    pier, moon, foreign = evaluate([PIER, MOON, FOREIGN], retrieve, progress=steps.append)
-    assert (pier.relevant, pier.rank, pier.total, pier.refused, pier.foreign) == ((False, True), 2, 1, False, False)
+    pier, moon, out_of_scope = evaluate([PIER, MOON, OUT_OF_SCOPE], retrieve, progress=steps.append)
+    assert (pier.relevant, pier.rank, pier.total, pier.abstained, pier.out_of_scope) == (
+        (False, True),
+        2,
+        1,
+        False,
+        False,
+    )
     assert (pier.first, pier.excerpt, pier.seconds, pier.answer) == ("other.txt, page 3", "About nothing.", 0.25, None)
     assert (moon.rank, moon.total) == (None, 1)
-    assert (foreign.foreign, foreign.refused, foreign.relevant) == (True, True, (False, False))
+    assert (out_of_scope.out_of_scope, out_of_scope.abstained, out_of_scope.relevant) == (True, True, (False, False))
     assert steps == [0, 1, 2, 3]
     assert evaluate([], retrieve) == ()
     assert Result.from_dict(asdict(pier)) == pier
 
 
 def test_the_figures_of_a_run() -> None:
-    results = evaluate([PIER, MOON, FOREIGN, GoldQuestion("Who is Mona?", ("she",))], retrieve)
+    results = evaluate([PIER, MOON, OUT_OF_SCOPE, GoldQuestion("Who is Mona?", ("she",))], retrieve)
     measured = figures(results, k=1)
     assert list(measured) == [name for name in MEASURES if name not in ("right", "support")]
     assert {name: (figure.value, figure.n) for name, figure in measured.items()} | {"ndcg@10": None} == {
@@ -67,8 +73,8 @@ def test_the_figures_of_a_run() -> None:
         "hit@10": (pytest.approx(1 / 3), 3),
         "mrr": (pytest.approx(1 / 6), 3),
         "ndcg@10": None,
-        "false_refusals": (pytest.approx(1 / 3), 3),
-        "foreign_refused": (1, 1),
+        "false_abstentions": (pytest.approx(1 / 3), 3),
+        "out_of_scope_abstained": (1, 1),
         "p50_ms": (250, 4),
         "p95_ms": (250, 4),
     }
@@ -87,14 +93,14 @@ def test_answers_are_measured_too() -> None:
     answers = {
         PIER.question: message("The pier is 62 metres long. It is nice. Hello.", checks=checks),
         MOON.question: message("It is round."),
-        FOREIGN.question: message("Not found.", refused=True),
+        OUT_OF_SCOPE.question: message("Not found.", abstained=True),
     }
-    pier, moon, foreign = evaluate([PIER, MOON, FOREIGN], retrieve, answers.__getitem__)
+    pier, moon, out_of_scope = evaluate([PIER, MOON, OUT_OF_SCOPE], retrieve, answers.__getitem__)
     assert (pier.right, pier.supported, pier.checked) == (True, 1, 2)
     assert pier.answer == answers[PIER.question].text
     assert (moon.right, moon.checked) == (None, 0)
-    assert foreign.refused
-    measured = figures([pier, moon, foreign], k=4)
+    assert out_of_scope.abstained
+    measured = figures([pier, moon, out_of_scope], k=4)
     assert (measured["right"].value, measured["right"].n, measured["support"].value) == (1, 1, 0.5)
 
 
@@ -129,35 +135,35 @@ def test_figures_in_words(name: str, figure: Figure | Difference, shown: str) ->
 # --- two runs ----------------------------------------------------------------------------------------------------
 
 
-def result(number: int, *, found: bool, refused: bool = False, **values: object) -> Result:
-    made = Result(f"Question {number}?", False, (found,), 1, refused, 0.01, "a.txt", "text")
+def result(number: int, *, found: bool, abstained: bool = False, **values: object) -> Result:
+    made = Result(f"Question {number}?", False, (found,), 1, abstained, 0.01, "a.txt", "text")
     return replace(made, **values)  # type: ignore[arg-type] # fields of a result
 
 
 def test_what_one_run_found_and_the_other_did_not() -> None:
     first = [result(n, found=n >= 10) for n in range(40)]
-    second = [result(n, found=True, refused=n == 39) for n in range(40)]
+    second = [result(n, found=True, abstained=n == 39) for n in range(40)]
     compared = compare(first, second, (4, 4), ("A", "B"))
     assert compared.differences["found"].value == pytest.approx(0.25)
     assert compared.verdict("found", "A", "B") == "B is better"
-    assert compared.verdict("false_refusals", "A", "B") == "No difference that 40 questions could show"
+    assert compared.verdict("false_abstentions", "A", "B") == "No difference that 40 questions could show"
     assert [pair.differs for pair in compared.pairs].count("found by B only") == 10
-    assert compared.pairs[39].differs == "refused by B only"
+    assert compared.pairs[39].differs == "abstained by B only"
     assert compared.pairs[20].differs == ""
     back = compare(second, first, (4, 4), ("A", "B"))
     assert back.verdict("found", "A", "B") == "A is better"
 
 
 def test_less_may_be_better() -> None:
-    first = [result(n, found=True, refused=n < 20) for n in range(40)]
+    first = [result(n, found=True, abstained=n < 20) for n in range(40)]
     second = [result(n, found=True) for n in range(40)]
     compared = compare(first, second, (4, 4), ("A", "B"))
-    assert compared.differences["false_refusals"].value == -0.5
-    assert compared.verdict("false_refusals", "A", "B") == "B is better"
+    assert compared.differences["false_abstentions"].value == -0.5
+    assert compared.verdict("false_abstentions", "A", "B") == "B is better"
 
 
 def test_runs_are_compared_over_the_questions_that_both_have() -> None:
-    first = [result(1, found=True), result(2, found=True), result(3, found=True, foreign=True)]
+    first = [result(1, found=True), result(2, found=True), result(3, found=True, out_of_scope=True)]
     second = [result(4, found=True), result(3, found=True), result(2, found=False, question="question 2 ?")]
     compared = compare(first, second, (1, 1), ("A", "B"))
     assert [pair.first.question for pair in compared.pairs] == ["Question 2?"]

@@ -8,36 +8,36 @@ import pytest
 from sqlalchemy import text
 
 from rag.schema import LOCAL_OWNER, DocumentRecord, DocumentState
-from tests.conftest import PIER, Rehearsal
+from tests.conftest import PIER, FakeServices
 
 MOON = b"The moon is 3474 kilometres wide."
 Kinds = list[tuple[str, int]]
 
 
-def sql(services: Rehearsal, statement: str, **values: object) -> None:
+def sql(services: FakeServices, statement: str, **values: object) -> None:
     with services.database.session() as session:
         session.execute(text(statement), values)
 
 
-def kinds(services: Rehearsal) -> Kinds:
+def kinds(services: FakeServices) -> Kinds:
     return [(finding.kind, finding.count) for finding in services.check()]
 
 
-def repair(services: Rehearsal) -> str:
+def repair(services: FakeServices) -> str:
     return " ".join(finding.mend() for finding in list(services.check()))
 
 
-def fingerprint(services: Rehearsal) -> str:
+def fingerprint(services: FakeServices) -> str:
     return services.embeddings.fingerprint
 
 
 @pytest.fixture
-def pier(services: Rehearsal) -> DocumentRecord:
+def pier(services: FakeServices) -> DocumentRecord:
     services.put("moon.txt", MOON)
     return services.put("pier.md", PIER)
 
 
-def test_nothing_is_found_where_nothing_is_wrong(services: Rehearsal, pier: DocumentRecord) -> None:
+def test_nothing_is_found_where_nothing_is_wrong(services: FakeServices, pier: DocumentRecord) -> None:
     services.put("broken.pdf", b"%PDF-1.4 broken")
     services.library.collection(LOCAL_OWNER, "empty", create=True)
     other = services.library.collection(LOCAL_OWNER, "other", create=True)
@@ -45,39 +45,39 @@ def test_nothing_is_found_where_nothing_is_wrong(services: Rehearsal, pier: Docu
     assert kinds(services) == []
 
 
-def test_an_empty_library_is_sound(services: Rehearsal) -> None:
+def test_an_empty_library_is_sound(services: FakeServices) -> None:
     assert kinds(services) == []
 
 
-def lose_a_vector(services: Rehearsal, pier: DocumentRecord) -> None:
+def lose_a_vector(services: FakeServices, pier: DocumentRecord) -> None:
     services.store.delete(pier.collection_id, fingerprint(services), [f"{pier.id}:0"])
 
 
-def lose_all_vectors(services: Rehearsal, pier: DocumentRecord) -> None:
+def lose_all_vectors(services: FakeServices, pier: DocumentRecord) -> None:
     services.store.drop(pier.collection_id)
 
 
-def lose_words(services: Rehearsal, pier: DocumentRecord) -> None:
+def lose_words(services: FakeServices, pier: DocumentRecord) -> None:
     sql(services, f"DELETE FROM lexical_{pier.collection_id} WHERE rowid = 2")
 
 
-def lose_all_words(services: Rehearsal, pier: DocumentRecord) -> None:
+def lose_all_words(services: FakeServices, pier: DocumentRecord) -> None:
     sql(services, f"DROP TABLE lexical_{pier.collection_id}")
 
 
-def lose_chunks(services: Rehearsal, pier: DocumentRecord) -> None:
+def lose_chunks(services: FakeServices, pier: DocumentRecord) -> None:
     sql(services, "DELETE FROM chunks WHERE document_id = :id", id=pier.id)
 
 
-def lose_pages(services: Rehearsal, pier: DocumentRecord) -> None:
+def lose_pages(services: FakeServices, pier: DocumentRecord) -> None:
     sql(services, "DELETE FROM pages WHERE document_id = :id", id=pier.id)
 
 
-def forget_the_number(services: Rehearsal, pier: DocumentRecord) -> None:
+def forget_the_number(services: FakeServices, pier: DocumentRecord) -> None:
     services.library.update(LOCAL_OWNER, pier.id, chunks=0)
 
 
-LOSSES: list[tuple[Callable[[Rehearsal, DocumentRecord], None], Kinds]] = [
+LOSSES: list[tuple[Callable[[FakeServices, DocumentRecord], None], Kinds]] = [
     (lose_a_vector, [("no-vector", 1)]),
     (lose_all_vectors, [("no-vector", 2)]),
     (lose_words, [("no-words", 1)]),
@@ -90,7 +90,10 @@ LOSSES: list[tuple[Callable[[Rehearsal, DocumentRecord], None], Kinds]] = [
 
 @pytest.mark.parametrize(("lose", "found"), LOSSES, ids=[lose.__name__ for lose, _ in LOSSES])
 def test_a_document_that_lacks_something_is_read_again(
-    services: Rehearsal, pier: DocumentRecord, lose: Callable[[Rehearsal, DocumentRecord], None], found: Kinds
+    services: FakeServices,
+    pier: DocumentRecord,
+    lose: Callable[[FakeServices, DocumentRecord], None],
+    found: Kinds,
 ) -> None:
     lose(services, pier)
     assert kinds(services) == found
@@ -107,7 +110,7 @@ def test_a_document_that_lacks_something_is_read_again(
 
 
 def test_without_its_original_it_is_marked_and_comes_back_with_its_file(
-    services: Rehearsal, pier: DocumentRecord
+    services: FakeServices, pier: DocumentRecord
 ) -> None:
     (services.folder.uploads / pier.sha256).unlink()
     assert kinds(services) == [("no-original", 1)]
@@ -120,7 +123,7 @@ def test_without_its_original_it_is_marked_and_comes_back_with_its_file(
     assert kinds(services) == []
 
 
-def test_vectors_and_words_of_nothing_are_removed(services: Rehearsal, pier: DocumentRecord) -> None:
+def test_vectors_and_words_of_nothing_are_removed(services: FakeServices, pier: DocumentRecord) -> None:
     vector = services.embeddings.embed_query("ghost")
     services.store.add(pier.collection_id, fingerprint(services), ["ghost:0", f"{pier.id}:7"], [vector, vector])
     sql(services, f"INSERT INTO lexical_{pier.collection_id} (rowid, text) VALUES (99, 'ghost')")
@@ -131,7 +134,7 @@ def test_vectors_and_words_of_nothing_are_removed(services: Rehearsal, pier: Doc
 
 
 def test_orphans_of_an_index_that_does_not_answer_are_found_and_what_it_lacks_is_not(
-    services: Rehearsal, pier: DocumentRecord
+    services: FakeServices, pier: DocumentRecord
 ) -> None:
     services.indexes.add(LOCAL_OWNER, pier.collection_id, "older", "older", {})
     vector = services.embeddings.embed_query("ghost")
@@ -141,7 +144,9 @@ def test_orphans_of_an_index_that_does_not_answer_are_found_and_what_it_lacks_is
     assert kinds(services) == []
 
 
-def test_without_an_index_that_answers_nothing_is_found_by_meaning(services: Rehearsal, pier: DocumentRecord) -> None:
+def test_without_an_index_that_answers_nothing_is_found_by_meaning(
+    services: FakeServices, pier: DocumentRecord
+) -> None:
     services.indexes.remove(LOCAL_OWNER, pier.collection_id, fingerprint(services))
     assert kinds(services) == [("no-vector", 2), ("orphaned-vector-table", 1)]
     repair(services)
@@ -151,7 +156,7 @@ def test_without_an_index_that_answers_nothing_is_found_by_meaning(services: Reh
     assert kinds(services) == []
 
 
-def test_what_belongs_to_no_collection_is_removed(services: Rehearsal, pier: DocumentRecord) -> None:
+def test_what_belongs_to_no_collection_is_removed(services: FakeServices, pier: DocumentRecord) -> None:
     services.store.add("gone", "words", ["d:0"], [services.embeddings.embed_query("x")])
     sql(services, "CREATE VIRTUAL TABLE lexical_gone USING fts5(text)")
     (services.folder.uploads / ("0" * 64)).write_bytes(b"nobody's")
@@ -162,7 +167,7 @@ def test_what_belongs_to_no_collection_is_removed(services: Rehearsal, pier: Doc
     assert services.store.count("gone", "words") == 0
 
 
-def test_what_a_kill_left_is_found_and_finished(services: Rehearsal, pier: DocumentRecord) -> None:
+def test_what_a_kill_left_is_found_and_finished(services: FakeServices, pier: DocumentRecord) -> None:
     moon = services.put("sun.txt", b"The sun is wider.")
     doomed = services.library.collection(LOCAL_OWNER, "doomed", create=True)
     services.ingest.submit(LOCAL_OWNER, doomed.id, "pier.md", PIER)
@@ -176,14 +181,14 @@ def test_what_a_kill_left_is_found_and_finished(services: Rehearsal, pier: Docum
     assert services.library.document(LOCAL_OWNER, moon.id) is None
 
 
-def test_nothing_is_changed_by_looking(services: Rehearsal, pier: DocumentRecord) -> None:
+def test_nothing_is_changed_by_looking(services: FakeServices, pier: DocumentRecord) -> None:
     lose_a_vector(services, pier)
     before = kinds(services)
     assert kinds(services) == before
     assert services.library.due() == []
 
 
-def test_many_documents_are_counted_and_a_few_named(services: Rehearsal) -> None:
+def test_many_documents_are_counted_and_a_few_named(services: FakeServices) -> None:
     for number in range(5):
         services.put(f"{number}.txt", f"Text number {number}.".encode())
     collection = services.library.collection(LOCAL_OWNER)
@@ -194,7 +199,7 @@ def test_many_documents_are_counted_and_a_few_named(services: Rehearsal) -> None
     assert len(finding.documents) == 5
 
 
-def test_other_owners_are_looked_at_too(services: Rehearsal) -> None:
+def test_other_owners_are_looked_at_too(services: FakeServices) -> None:
     hers = services.library.collection("ann", create=True)
     document, _ = services.ingest.submit("ann", hers.id, "pier.md", PIER)
     services.ingest.process("ann", document.id)

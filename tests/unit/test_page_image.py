@@ -188,9 +188,9 @@ def test_columns_that_were_read_in_another_order(tmp_path: Path) -> None:
 
 def test_what_is_not_on_the_page_is_not_marked(tmp_path: Path) -> None:
     path = write(tmp_path / "a", lines)
-    foreign = "Nothing of this sentence can be seen there. The pier"
-    for span in [(0, len(foreign)), (0, 0), (40, 40)]:
-        image = draw_page(path, "a.pdf", 0, foreign, [span])
+    out_of_scope = "Nothing of this sentence can be seen there. The pier"
+    for span in [(0, len(out_of_scope)), (0, 0), (40, 40)]:
+        image = draw_page(path, "a.pdf", 0, out_of_scope, [span])
         assert not image.is_marked
         assert marked(image) is None
     assert not draw_page(path, "a.pdf", 0, "", []).is_marked

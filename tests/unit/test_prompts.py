@@ -25,7 +25,7 @@ from rag.chat.prompts import (
 )
 from rag.schema import LOCAL_OWNER, Finish, Finished, Message, Part, Passage, Role
 from services.asking import Ask
-from tests.conftest import Rehearsal
+from tests.conftest import FakeServices
 
 
 def passage(text: str, page: int | None = 2) -> Passage:
@@ -68,9 +68,9 @@ def test_the_oldest_history_goes_first_then_the_lowest_passage() -> None:
 
 def test_history_is_questions_with_complete_answers_only() -> None:
     broken = replace(message(Role.ASSISTANT, "half"), finish=Finish.STOPPED)
-    refused = replace(message(Role.ASSISTANT, "not found"), refused=True)
+    abstained = replace(message(Role.ASSISTANT, "not found"), abstained=True)
     asked = message(Role.USER, "q")
-    assert answered([asked, broken, asked, refused, *HISTORY, asked]) == HISTORY
+    assert answered([asked, broken, asked, abstained, *HISTORY, asked]) == HISTORY
 
 
 def test_a_question_that_cannot_fit_is_refused_with_the_figures() -> None:
@@ -229,26 +229,26 @@ def test_a_prompt_that_the_server_cut_is_known_by_its_count() -> None:
     assert prompt.was_cut(3900), "it fills the window"
 
 
-def last_message(services: Rehearsal, ask: Ask) -> Message:
+def last_message(services: FakeServices, ask: Ask) -> Message:
     *_, last = services.asking.ask(LOCAL_OWNER, ask)[1].follow()
     assert isinstance(last, Finished)
     return last.message
 
 
-def test_an_open_answer_sees_no_document_and_says_whose_it_is(services: Rehearsal) -> None:
+def test_an_open_answer_sees_no_document_and_says_whose_it_is(services: FakeServices) -> None:
     services.put_pier()
     services.script.enqueue("A striped horse.")
     answer = last_message(services, Ask("zebra xylophone quartz", strict=False))
     [[system, question]] = services.script.prompts
     assert system.text == fit(FROM_THE_MODEL, "", [], [], Room(count)).messages[0].text
     assert question.text == "zebra xylophone quartz"
-    assert (answer.text, answer.refused, answer.citations) == ("A striped horse.", True, ())
+    assert (answer.text, answer.abstained, answer.citations) == ("A striped horse.", True, ())
     assert "the answer comes from the model alone" in answer.notes[0]
 
 
 @pytest.mark.parametrize(("parameters", "small"), [(135_000_000, True), (1_200_000_000, False), (None, False)])
 def test_the_size_of_the_model_chooses_the_variant(
-    services: Rehearsal, monkeypatch: pytest.MonkeyPatch, parameters: int | None, small: bool
+    services: FakeServices, monkeypatch: pytest.MonkeyPatch, parameters: int | None, small: bool
 ) -> None:
     monkeypatch.setattr(services.backend, "load", lambda model, report: Loaded(parameters=parameters))
     services.put_pier()

@@ -1,4 +1,4 @@
-"""The composition root: documents in, questions answered, and what is refused at the door."""
+"""The composition root: documents in, questions answered, and what is abstained at the door."""
 
 from __future__ import annotations
 
@@ -29,19 +29,19 @@ from services import Services
 from services.asking import Ask
 from services.documents import SAMPLE_QUESTIONS, sample_files
 from settings import Settings
-from tests.conftest import Rehearsal
+from tests.conftest import FakeServices
 
 QUESTION = "How long is the pier at Gannet Holm?"
 
 
-def finish(services: Rehearsal, ask: Ask) -> Message:
+def finish(services: FakeServices, ask: Ask) -> Message:
     _, turn = services.asking.ask(LOCAL_OWNER, ask)
     *_, last = turn.follow()
     assert isinstance(last, Finished)
     return last.message
 
 
-def test_a_question_is_answered_from_the_document(services: Rehearsal) -> None:
+def test_a_question_is_answered_from_the_document(services: FakeServices) -> None:
     services.put_pier()
     services.script.enqueue("The pier at Gannet Holm is 62 metres long.")
     message = finish(services, Ask(QUESTION))
@@ -53,7 +53,7 @@ def test_a_question_is_answered_from_the_document(services: Rehearsal) -> None:
     assert QUESTION in prompt[-1].text
 
 
-def test_a_follow_up_carries_the_conversation(services: Rehearsal) -> None:
+def test_a_follow_up_carries_the_conversation(services: FakeServices) -> None:
     services.put_pier()
     services.script.enqueue("It is 62 metres long.").enqueue("Leo Marsh.")
     first = finish(services, Ask(QUESTION))
@@ -63,16 +63,16 @@ def test_a_follow_up_carries_the_conversation(services: Rehearsal) -> None:
     assert len(services.conversations.messages(LOCAL_OWNER, first.conversation_id)) == 4
 
 
-def test_an_empty_library_refuses_without_a_model(services: Rehearsal) -> None:
+def test_an_empty_library_refuses_without_a_model(services: FakeServices) -> None:
     message = finish(services, Ask(QUESTION))
-    assert message.refused
+    assert message.abstained
     assert "0 documents" in message.text
     assert "nearest passages" not in message.text
     assert services.script.prompts == []
     assert services.backend.loads == []
 
 
-def test_a_backend_that_is_down_leaves_the_sources(services: Rehearsal) -> None:
+def test_a_backend_that_is_down_leaves_the_sources(services: FakeServices) -> None:
     services.put_pier()
     services.backend.enqueue_load(BackendUnavailable("It is down.", "Start it."))
     message = finish(services, Ask(QUESTION))
@@ -81,7 +81,7 @@ def test_a_backend_that_is_down_leaves_the_sources(services: Rehearsal) -> None:
     assert message.passages
 
 
-def test_a_fallback_answers_with_its_own_model(services: Rehearsal) -> None:
+def test_a_fallback_answers_with_its_own_model(services: FakeServices) -> None:
     services.put_pier()
     for _ in range(2):
         services.backend.enqueue_load(BackendUnavailable("It is down.", "Start it."))
@@ -92,7 +92,7 @@ def test_a_fallback_answers_with_its_own_model(services: Rehearsal) -> None:
 
 
 def test_a_list_of_models_that_cannot_be_had_is_the_turns_affair(
-    services: Rehearsal, monkeypatch: pytest.MonkeyPatch
+    services: FakeServices, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def down() -> list[ModelInfo]:
         raise ConnectionRefusedError
@@ -106,7 +106,7 @@ def test_a_list_of_models_that_cannot_be_had_is_the_turns_affair(
     assert finish(services, Ask(QUESTION, fallback="spare")).model == "wren"
 
 
-def test_the_model_of_a_backend_is_the_last_that_answered_there(services: Rehearsal) -> None:
+def test_the_model_of_a_backend_is_the_last_that_answered_there(services: FakeServices) -> None:
     services.put_pier()
     assert services.models.default(LOCAL_OWNER, "scripted") == "parrot"
     finish(services, Ask(QUESTION, model="owl"))
@@ -119,7 +119,7 @@ def test_the_model_of_a_backend_is_the_last_that_answered_there(services: Rehear
         services.models.default(LOCAL_OWNER, "spare", [])
 
 
-def test_two_models_are_compared_over_one_retrieval(services: Rehearsal, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_models_are_compared_over_one_retrieval(services: FakeServices, monkeypatch: pytest.MonkeyPatch) -> None:
     services.put_pier()
     searched = []
     search = services.searching.retrieve
@@ -145,7 +145,7 @@ def test_two_models_are_compared_over_one_retrieval(services: Rehearsal, monkeyp
     assert titles == {f"owl: {QUESTION}", f"wren: {QUESTION}"}
 
 
-def test_what_cannot_be_asked_is_said_before_anything_is_stored(services: Rehearsal) -> None:
+def test_what_cannot_be_asked_is_said_before_anything_is_stored(services: FakeServices) -> None:
     for ask, error in (
         (Ask("  "), RequestRejected),
         (Ask("x", backend="nobody"), ConfigurationError),
@@ -156,7 +156,7 @@ def test_what_cannot_be_asked_is_said_before_anything_is_stored(services: Rehear
     assert services.conversations.list(LOCAL_OWNER) == []
 
 
-def test_the_samples_are_there_and_load_by_the_worker(services: Rehearsal) -> None:
+def test_the_samples_are_there_and_load_by_the_worker(services: FakeServices) -> None:
     done = threading.Event()
     services.words.before_batch = lambda texts: done.set()
     services.ingest.start()
@@ -170,7 +170,7 @@ def test_the_samples_are_there_and_load_by_the_worker(services: Rehearsal) -> No
     assert len(SAMPLE_QUESTIONS) == 3
 
 
-def test_a_second_process_is_told_the_way_out(services: Rehearsal) -> None:
+def test_a_second_process_is_told_the_way_out(services: FakeServices) -> None:
     with pytest.raises(LibraryLocked, match="Stop the running app"):
         Services(services.settings)
 
@@ -194,7 +194,7 @@ def test_a_data_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
 
 
 def test_an_answer_that_a_kill_left_running_is_failed_at_the_next_start(tmp_path: Path) -> None:
-    services = Rehearsal(tmp_path / "data")
+    services = FakeServices(tmp_path / "data")
     services.put_pier()
     more = threading.Event()
     services.script.enqueue("The pier is", more)
@@ -208,7 +208,7 @@ def test_an_answer_that_a_kill_left_running_is_failed_at_the_next_start(tmp_path
     services.close()
 
 
-def test_warming_up_loads_once_and_forgives(services: Rehearsal) -> None:
+def test_warming_up_loads_once_and_forgives(services: FakeServices) -> None:
     services.warm_up(LOCAL_OWNER)
     services.warm_up(LOCAL_OWNER)
     for thread in threading.enumerate():
@@ -218,7 +218,7 @@ def test_warming_up_loads_once_and_forgives(services: Rehearsal) -> None:
     assert services.backend.loads == ["parrot"]
 
 
-def test_documents_of_two_collections_do_not_mix(services: Rehearsal) -> None:
+def test_documents_of_two_collections_do_not_mix(services: FakeServices) -> None:
     services.put_pier()
     other = services.library.collection(LOCAL_OWNER, "other", create=True)
     document, _ = services.ingest.submit(LOCAL_OWNER, other.id, "moon.txt", b"The moon is 3474 kilometres wide.")
@@ -232,7 +232,7 @@ def test_documents_of_two_collections_do_not_mix(services: Rehearsal) -> None:
 
 
 def test_a_passage_that_does_not_fit_the_window_is_lost_there(
-    services: Rehearsal, monkeypatch: pytest.MonkeyPatch
+    services: FakeServices, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     services.put_pier()
     for number in range(4):
@@ -259,7 +259,7 @@ def test_a_passage_that_does_not_fit_the_window_is_lost_there(
     assert "the model has room for" in full.lost.said
 
 
-def test_the_budget_is_not_looked_at_without_a_model(services: Rehearsal) -> None:
+def test_the_budget_is_not_looked_at_without_a_model(services: FakeServices) -> None:
     services.put_pier()
     found = services.searching.diagnose(LOCAL_OWNER, QUESTION, "Leo Marsh repaired it", model=("scripted", "parrot"))
     assert found.lost is None
@@ -288,7 +288,7 @@ def test_a_step_that_there_is_not_is_named(values: dict[str, Any], said: str) ->
 
 
 def test_a_follow_up_is_put_in_full_by_the_model_where_that_is_wished(
-    services: Rehearsal, monkeypatch: pytest.MonkeyPatch
+    services: FakeServices, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     services.put_pier()
     searched: list[str] = []
@@ -316,7 +316,7 @@ def test_a_follow_up_is_put_in_full_by_the_model_where_that_is_wished(
     assert searched[-1] == "", "it is off unless it is wished"
 
 
-def test_a_model_that_cannot_condense_costs_nothing(services: Rehearsal) -> None:
+def test_a_model_that_cannot_condense_costs_nothing(services: FakeServices) -> None:
     services.put_pier()
     services.script.enqueue("It is 62 metres long.").enqueue(BackendUnavailable("Down.", "Start it."))
     first = finish(services, Ask(QUESTION))
@@ -328,7 +328,7 @@ def test_a_model_that_cannot_condense_costs_nothing(services: Rehearsal) -> None
 # --- conversations ---
 
 
-def test_a_question_waits_for_the_file_that_came_with_it_and_searches_it_too(services: Rehearsal) -> None:
+def test_a_question_waits_for_the_file_that_came_with_it_and_searches_it_too(services: FakeServices) -> None:
     services.put_pier()
     chat = services.conversations.create(LOCAL_OWNER, "files")
     attached = services.library.attached(LOCAL_OWNER, chat, create=True)
@@ -348,7 +348,7 @@ def test_a_question_waits_for_the_file_that_came_with_it_and_searches_it_too(ser
     assert "boat.md" not in {passage.document for passage in elsewhere.passages}, "other chats do not see it"
 
 
-def test_a_conversation_keeps_what_was_chosen_for_it(services: Rehearsal) -> None:
+def test_a_conversation_keeps_what_was_chosen_for_it(services: FakeServices) -> None:
     services.put_pier()
     message = finish(services, Ask(QUESTION, choices={"model": "owl", "strict": True}))
     assert services.conversations.choices(LOCAL_OWNER, message.conversation_id) == {"model": "owl", "strict": True}
@@ -359,7 +359,7 @@ def test_a_conversation_keeps_what_was_chosen_for_it(services: Rehearsal) -> Non
 
 
 def test_a_conversation_deleted_a_day_ago_goes_with_its_files(
-    services: Rehearsal, monkeypatch: pytest.MonkeyPatch
+    services: FakeServices, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     services.put_pier()
     stop = Event()
@@ -373,18 +373,18 @@ def test_a_conversation_deleted_a_day_ago_goes_with_its_files(
     assert isinstance(last, Finished)
     assert last.message.finish is Finish.STOPPED
     services.purge()
-    services.conversations.bring_back(LOCAL_OWNER, chat)
+    services.conversations.restore(LOCAL_OWNER, chat)
     assert len(services.conversations.messages(LOCAL_OWNER, chat)) == 2
     services.delete_conversation(LOCAL_OWNER, chat)
     monkeypatch.setattr("rag.chat.conversations.KEPT_DELETED", timedelta(0))
     services.purge()
     services.documents.close()
-    services.conversations.bring_back(LOCAL_OWNER, chat)
+    services.conversations.restore(LOCAL_OWNER, chat)
     assert services.conversations.get(LOCAL_OWNER, chat) is None
     assert services.library.attached(LOCAL_OWNER, chat) is None
 
 
-def test_a_model_that_judges_sentences_too_is_one_of_the_settings(services: Rehearsal) -> None:
+def test_a_model_that_judges_sentences_too_is_one_of_the_settings(services: FakeServices) -> None:
     services.put_pier()
     assert finish(services, Ask(QUESTION)).checks
     del services.asking.__dict__["_entails"]
@@ -396,7 +396,7 @@ def test_a_model_that_judges_sentences_too_is_one_of_the_settings(services: Rehe
     assert message.text == "The pier at Gannet Holm is 62 metres long."
 
 
-def test_a_small_model_is_not_asked_to_condense(services: Rehearsal, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_small_model_is_not_asked_to_condense(services: FakeServices, monkeypatch: pytest.MonkeyPatch) -> None:
     services.put_pier()
     monkeypatch.setattr(services.backend, "load", lambda model, report: Loaded(parameters=135_000_000))
     services.script.enqueue("It is 62 metres long.").enqueue("Leo Marsh.")

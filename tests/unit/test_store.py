@@ -119,12 +119,12 @@ def test_a_folder_that_cannot_be_made_is_a_store_error(tmp_path: Path) -> None:
 def test_strays_are_the_indexes_that_nobody_knows(store: VectorStore) -> None:
     for collection, fingerprint in (("col", F), ("col", "older"), ("gone", F)):
         store.add(collection, fingerprint, ["d:0"], [A])
-    strays = store.strays([("col", F), ("col", "older"), ("col", "never made")])
-    assert len(strays) == 1
+    orphans = store.orphans([("col", F), ("col", "older"), ("col", "never made")])
+    assert len(orphans) == 1
     for _ in range(2):
-        store.drop_strays(strays)
+        store.drop_orphans(orphans)
     assert [store.count(*index) for index in (("col", F), ("col", "older"), ("gone", F))] == [1, 1, 0]
-    assert store.strays([("col", F), ("col", "older")]) == []
+    assert store.orphans([("col", F), ("col", "older")]) == []
 
 
 def test_an_index_dropped_behind_its_back_is_a_store_error(store: VectorStore, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from rag.chat import support
 from rag.chat.citations import Checker
 from rag.chat.claims import read
 from rag.chat.evidence import Evidence
-from rag.chat.statements import clauses, statements, unmark
+from rag.chat.statements import clauses, statements, strip_citations
 from rag.index.embeddings import EmbeddingModel, embedded_folder
 from rag.schema import Passage, Verdict
 
@@ -63,7 +63,7 @@ def test_clauses_have_subjects_of_their_own() -> None:
     ],
 )
 def test_citation_numbers_are_taken_out_of_prose_alone(answer: str, text: str, numbers: list[tuple[int, ...]]) -> None:
-    unmarked = unmark(f"  {answer} \n")
+    unmarked = strip_citations(f"  {answer} \n")
     assert unmarked.text == text
     assert [found for _, found in unmarked.marks] == numbers
     assert all(0 <= at <= len(text) for at, _ in unmarked.marks)

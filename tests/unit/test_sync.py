@@ -12,7 +12,7 @@ import pytest
 from errors import ConfigurationError, StoreError
 from rag.documents.sync import Action, Step, walk
 from rag.schema import LOCAL_OWNER, DocumentState
-from tests.conftest import PIER, Rehearsal
+from tests.conftest import PIER, FakeServices
 
 MOON = b"The moon is 3474 kilometres wide."
 Follow = Callable[..., dict[str, int]]
@@ -28,12 +28,12 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def collection(services: Rehearsal) -> str:
+def collection(services: FakeServices) -> str:
     return services.library.collection(LOCAL_OWNER, "papers", create=True).id
 
 
 @pytest.fixture
-def follow(services: Rehearsal, collection: str, folder: Path) -> Follow:
+def follow(services: FakeServices, collection: str, folder: Path) -> Follow:
     """Let the collection follow the folder; how many files of each kind there were."""
 
     def go(folder: Path = folder, *, adopt: bool = False) -> dict[str, int]:
@@ -46,13 +46,13 @@ def follow(services: Rehearsal, collection: str, folder: Path) -> Follow:
     return go
 
 
-def library(services: Rehearsal, collection: str) -> dict[str, DocumentState]:
+def library(services: FakeServices, collection: str) -> dict[str, DocumentState]:
     return {
         d.path.partition("/papers/")[2] or d.path: d.state for d in services.library.documents(LOCAL_OWNER, collection)
     }
 
 
-def test_added_changed_removed_unchanged(services: Rehearsal, collection: str, folder: Path, follow: Follow) -> None:
+def test_added_changed_removed_unchanged(services: FakeServices, collection: str, folder: Path, follow: Follow) -> None:
     assert follow() == {"added": 2}
     assert library(services, collection) == {"pier.md": DocumentState.READY, "sub/moon.txt": DocumentState.READY}
     assert follow() == {"unchanged": 2}
@@ -73,7 +73,7 @@ def test_a_touched_file_is_unchanged(folder: Path, follow: Follow) -> None:
     assert follow() == {"unchanged": 2}
 
 
-def test_a_plan_changes_nothing(services: Rehearsal, collection: str, folder: Path) -> None:
+def test_a_plan_changes_nothing(services: FakeServices, collection: str, folder: Path) -> None:
     plan = services.documents.sync(LOCAL_OWNER, folder, collection).plan()
     assert [(step.action, step.path) for step in plan] == [
         (Action.ADDED, "pier.md"),
@@ -84,7 +84,7 @@ def test_a_plan_changes_nothing(services: Rehearsal, collection: str, folder: Pa
 
 
 def test_a_file_with_another_name_is_not_read_again(
-    services: Rehearsal, collection: str, folder: Path, follow: Follow
+    services: FakeServices, collection: str, folder: Path, follow: Follow
 ) -> None:
     follow()
     ids = {d.id for d in services.library.documents(LOCAL_OWNER, collection)}
@@ -100,7 +100,7 @@ def test_a_file_with_another_name_is_not_read_again(
 
 
 def test_a_content_that_lies_twice_is_there_once_and_stays_while_one_is_left(
-    services: Rehearsal, collection: str, folder: Path, follow: Follow
+    services: FakeServices, collection: str, folder: Path, follow: Follow
 ) -> None:
     (folder / "a-copy.md").write_bytes(PIER)
     assert follow() == {"added": 2, "duplicate": 1}
@@ -112,7 +112,7 @@ def test_a_content_that_lies_twice_is_there_once_and_stays_while_one_is_left(
     assert set(library(services, collection)) == {"sub/moon.txt"}
 
 
-def test_what_was_uploaded_stays(services: Rehearsal, collection: str, folder: Path, follow: Follow) -> None:
+def test_what_was_uploaded_stays(services: FakeServices, collection: str, folder: Path, follow: Follow) -> None:
     for name, content in (("mine.txt", b"Mine."), ("pier.md", PIER)):
         document, _ = services.ingest.submit(LOCAL_OWNER, collection, name, content)
         services.ingest.process(LOCAL_OWNER, document.id)
@@ -122,7 +122,9 @@ def test_what_was_uploaded_stays(services: Rehearsal, collection: str, folder: P
     assert set(library(services, collection)) == {"mine.txt", "pier.md", "sub/moon.txt"}
 
 
-def test_adopted_documents_are_the_folders(services: Rehearsal, collection: str, folder: Path, follow: Follow) -> None:
+def test_adopted_documents_are_the_folders(
+    services: FakeServices, collection: str, folder: Path, follow: Follow
+) -> None:
     for name, content in (("mine.txt", b"Mine."), ("pier.md", PIER), ("sub/moon.txt", b"The moon is small.")):
         document, _ = services.ingest.submit(LOCAL_OWNER, collection, name, content)
         services.ingest.process(LOCAL_OWNER, document.id)
@@ -134,7 +136,7 @@ def test_adopted_documents_are_the_folders(services: Rehearsal, collection: str,
 
 
 def test_a_folder_that_was_moved_is_another_until_it_is_adopted(
-    services: Rehearsal, collection: str, folder: Path, tmp_path: Path, follow: Follow
+    services: FakeServices, collection: str, folder: Path, tmp_path: Path, follow: Follow
 ) -> None:
     follow()
     moved = tmp_path / "elsewhere" / "papers"
@@ -148,7 +150,7 @@ def test_a_folder_that_was_moved_is_another_until_it_is_adopted(
 
 
 def test_two_folders_of_one_name_do_not_delete_each_others_documents(
-    services: Rehearsal, collection: str, tmp_path: Path, follow: Follow
+    services: FakeServices, collection: str, tmp_path: Path, follow: Follow
 ) -> None:
     follow()
     other = tmp_path / "other" / "papers"
@@ -158,7 +160,7 @@ def test_two_folders_of_one_name_do_not_delete_each_others_documents(
     assert follow() == {"unchanged": 2}
 
 
-def test_an_empty_folder_deletes_nothing(services: Rehearsal, collection: str, folder: Path, follow: Follow) -> None:
+def test_an_empty_folder_deletes_nothing(services: FakeServices, collection: str, folder: Path, follow: Follow) -> None:
     (folder / "pier.md").unlink()
     (folder / "sub" / "moon.txt").unlink()
     assert follow() == {}
@@ -185,7 +187,7 @@ def test_hidden_files_links_to_folders_and_broken_links_are_left_out(folder: Pat
 
 
 def test_types_that_are_not_read_and_empty_files_are_counted_and_no_failure(
-    services: Rehearsal, collection: str, folder: Path, follow: Follow
+    services: FakeServices, collection: str, folder: Path, follow: Follow
 ) -> None:
     (folder / "film.mp4").write_bytes(b"\0\0\0\x18ftypmp42" + bytes(range(256)) * 20)
     (folder / "empty.txt").touch()
@@ -196,7 +198,7 @@ def test_types_that_are_not_read_and_empty_files_are_counted_and_no_failure(
 
 
 def test_a_file_that_fails_says_why_and_its_older_content_stays(
-    services: Rehearsal, collection: str, folder: Path, follow: Follow
+    services: FakeServices, collection: str, folder: Path, follow: Follow
 ) -> None:
     follow()
     (folder / "pier.md").rename(folder / "pier.docx")
@@ -215,7 +217,7 @@ def test_a_file_that_fails_says_why_and_its_older_content_stays(
 
 
 def test_a_file_that_cannot_be_opened_is_no_reason_to_delete(
-    services: Rehearsal, collection: str, folder: Path, follow: Follow, monkeypatch: pytest.MonkeyPatch
+    services: FakeServices, collection: str, folder: Path, follow: Follow, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     follow()
     opened = Path.open
@@ -233,7 +235,7 @@ def test_a_file_that_cannot_be_opened_is_no_reason_to_delete(
     assert sync.apply(failed) == failed
 
 
-def test_a_file_that_vanishes_on_the_way_fails(services: Rehearsal, collection: str, folder: Path) -> None:
+def test_a_file_that_vanishes_on_the_way_fails(services: FakeServices, collection: str, folder: Path) -> None:
     sync = services.documents.sync(LOCAL_OWNER, folder, collection)
     steps = sync.plan()
     (folder / "pier.md").unlink()
@@ -244,7 +246,7 @@ def test_a_file_that_vanishes_on_the_way_fails(services: Rehearsal, collection: 
 
 
 def test_what_a_kill_left_in_the_queue_is_taken_through(
-    services: Rehearsal, collection: str, folder: Path, follow: Follow
+    services: FakeServices, collection: str, folder: Path, follow: Follow
 ) -> None:
     path = f"{folder.as_posix().strip('/')}/pier.md"
     services.ingest.submit(LOCAL_OWNER, collection, path, PIER)
@@ -253,7 +255,7 @@ def test_what_a_kill_left_in_the_queue_is_taken_through(
 
 
 def test_a_disk_that_fails_is_a_failure_for_now(
-    services: Rehearsal, collection: str, folder: Path, monkeypatch: pytest.MonkeyPatch
+    services: FakeServices, collection: str, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*arguments: object) -> None:
         raise StoreError("The disk is full.")

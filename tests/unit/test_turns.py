@@ -25,8 +25,8 @@ from rag.schema import Checked, Delta, Finish, Finished, Message, Passage, Retri
 from tests.fakes import ScriptedChatModel, Step
 
 PASSAGE = Passage("d:0", "d", "report.pdf", 4, "The pier is 62 metres long. It is old.", 10, 48, 3.0, 0.6, 5.0)
-FOUND = Retrieval((PASSAGE,), refused=False, confidence=0.9, seconds=0.01)
-FOREIGN = Retrieval((PASSAGE,), refused=True, confidence=0.1, seconds=0.01)
+FOUND = Retrieval((PASSAGE,), abstained=False, confidence=0.9, seconds=0.01)
+OUT_OF_SCOPE = Retrieval((PASSAGE,), abstained=True, confidence=0.1, seconds=0.01)
 
 
 @pytest.fixture
@@ -51,7 +51,7 @@ def ask(conversations: Conversations) -> Ask:
     def make(
         *steps: Step,
         found: Retrieval | Exception = FOUND,
-        refuse: Exception | None = None,
+        failure: Exception | None = None,
         model: BaseChatModel | None = None,
         other: BaseChatModel | None = None,
         exact: bool = True,
@@ -59,8 +59,8 @@ def ask(conversations: Conversations) -> Ask:
         def lease(chat: BaseChatModel, name: str) -> AbstractAsyncContextManager[LeasedModel]:
             @asynccontextmanager
             async def answering() -> AsyncIterator[LeasedModel]:
-                if refuse and chat is not other:
-                    raise refuse
+                if failure and chat is not other:
+                    raise failure
                 yield LeasedModel("scripted", name, chat, 4000, None, lambda text: len(text.split()), exact)
 
             return answering()
@@ -207,12 +207,12 @@ def test_a_foreign_question_is_refused_without_asking_the_model(
     conversations: Conversations, turns: Turns, ask: Ask
 ) -> None:
     model = ScriptedChatModel()
-    question = ask(found=FOREIGN, model=model)
+    question = ask(found=OUT_OF_SCOPE, model=model)
     list(turns.start(question)[1].follow())
     message = stored(conversations, question)
     assert "could not find this" in message.text
     assert "1 document" in message.text
-    assert (message.finish, message.refused, message.citations) == (Finish.COMPLETE, True, ())
+    assert (message.finish, message.abstained, message.citations) == (Finish.COMPLETE, True, ())
     assert message.checks == ()
     assert message.passages == (PASSAGE,)
     assert model.prompts == []
@@ -220,7 +220,7 @@ def test_a_foreign_question_is_refused_without_asking_the_model(
 
 def test_an_open_answer_is_marked_as_the_models_own(conversations: Conversations, turns: Turns, ask: Ask) -> None:
     question = replace(ask("Paris."), strict=False)
-    question = replace(question, retrieve=lambda text, history, rewritten: FOREIGN)
+    question = replace(question, retrieve=lambda text, history, rewritten: OUT_OF_SCOPE)
     list(turns.start(question)[1].follow())
     message = stored(conversations, question)
     assert message.text == "Paris."
@@ -248,7 +248,7 @@ def test_a_model_that_fails_in_mid_answer_leaves_what_came(
 def test_a_model_that_cannot_be_had_still_leaves_the_sources(
     conversations: Conversations, turns: Turns, ask: Ask
 ) -> None:
-    question = ask(refuse=BackendUnavailable("It is down.", "Start it."))
+    question = ask(failure=BackendUnavailable("It is down.", "Start it."))
     events = list(turns.start(question)[1].follow())
     assert [type(event) for event in events] == [Retrieved, Finished]
     assert stored(conversations, question).passages == (PASSAGE,)
@@ -258,7 +258,7 @@ def test_another_backend_answers_where_the_first_cannot_begin(
     conversations: Conversations, turns: Turns, ask: Ask
 ) -> None:
     question = ask(
-        refuse=BackendUnavailable("It is down.", "Start it."), other=ScriptedChatModel().enqueue("62 metres")
+        failure=BackendUnavailable("It is down.", "Start it."), other=ScriptedChatModel().enqueue("62 metres")
     )
     list(turns.start(question)[1].follow())
     message = stored(conversations, question)
@@ -420,7 +420,7 @@ def test_one_answer_at_a_time_in_a_conversation(conversations: Conversations, tu
     turns.start(replace(question, text="And now?"))
 
 
-def test_an_empty_question_is_refused_before_anything_is_stored(
+def test_an_empty_question_is_abstained_before_anything_is_stored(
     conversations: Conversations, turns: Turns, ask: Ask
 ) -> None:
     question = ask()

@@ -49,7 +49,7 @@ def draw(message: Message) -> None:
 
 
 @st.dialog("About this answer", width="large", on_dismiss=dialogs.close)
-@errors.guarded
+@errors.with_error_boundary
 def _dialog(message_id: str) -> None:
     conversations = app.services().conversations
     message = conversations.message(owner(), message_id)

@@ -49,7 +49,7 @@ def draw(message: Message, asked: str = "", *, busy: bool = False, latest: bool 
         for note in message.notes:
             st.caption(f":material/info: {text.literal(note)}")
         sources.row(message)
-        label = "Nearest passages" if message.refused else sources.title(message.passages)
+        label = "Nearest passages" if message.abstained else sources.title(message.passages)
         sources.draw(message, label=label, latest=latest)
         if not busy or message.text:
             _foot(message, asked, busy)
@@ -67,7 +67,7 @@ def _question(message: Message, *, busy: bool) -> None:
 
 
 @st.fragment
-@errors.guarded
+@errors.with_error_boundary
 def _foot(message: Message, asked: str, busy: bool) -> None:
     """Figures, what a person thinks of it, and what else there is to know and to do."""
     if line := about.figures(message):
@@ -80,7 +80,7 @@ def _foot(message: Message, asked: str, busy: bool) -> None:
                 "thumbs",
                 key=f"thumbs-{message.id}",
                 default=int(message.feedback.good) if message.feedback else None,
-                on_change=errors.guarded(_rate),
+                on_change=errors.with_error_boundary(_rate),
                 args=(message.id,),
             )
         if not busy:
@@ -102,7 +102,7 @@ def _foot(message: Message, asked: str, busy: bool) -> None:
             value=message.feedback.reason if message.feedback else "",
             key=f"reason-{message.id}",
             max_chars=LONGEST_REASON,
-            on_change=errors.guarded(_rate),
+            on_change=errors.with_error_boundary(_rate),
             args=(message.id,),
         )
 
@@ -126,7 +126,7 @@ def draw_running(services: Services, message: Message) -> None:
     """The answer that is being written, drawn a few times a second until it is done."""
 
     @st.fragment(run_every=max(POLL_S, len(services.turns) / MOST_DRAWINGS))
-    @errors.guarded
+    @errors.with_error_boundary
     def live() -> None:
         turn = services.turns.get(owner(), message.id)
         if turn is None:
@@ -150,7 +150,7 @@ def draw_running(services: Services, message: Message) -> None:
                 "Stop",
                 key=f"stop-{message.id}",
                 icon=":material/stop_circle:",
-                on_click=errors.guarded(services.turns.cancel),
+                on_click=errors.with_error_boundary(services.turns.cancel),
                 args=(owner(), message.id),
             )
 

@@ -39,7 +39,7 @@ def draw(services: Services, conversation_id: str) -> None:
     reading = _reading(documents)
 
     @st.fragment(run_every=POLL_S if reading else None)
-    @errors.guarded
+    @errors.with_error_boundary
     def live() -> None:
         now = services.library.documents(owner(), collection.id)
         if reading and not _reading(now):
@@ -70,7 +70,7 @@ def _files(services: Services, collection: CollectionRecord, documents: Sequence
                     "Remove from this chat",
                     key=f"detach-{document.id}",
                     icon=":material/delete:",
-                    on_click=errors.guarded(services.documents.delete),
+                    on_click=errors.with_error_boundary(services.documents.delete),
                     args=(owner(), [document.id]),
                 )
 

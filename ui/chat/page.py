@@ -40,7 +40,7 @@ def ask(services: Services, question: str, conversation: str | None) -> None:
         # What was typed goes back into the box.
         st.session_state["chat_error"], st.session_state["asked_again"] = error, question
         return
-    choices.belongs_to(message.conversation_id)
+    choices.bind_conversation(message.conversation_id)
     st.query_params["c"] = message.conversation_id
 
 
@@ -82,7 +82,7 @@ def _submitted(services: Services, asked: ChatInputValue, conversation: str | No
         if conversation is None:
             title = asked.text.strip() or f"About {asked.files[0].name}"
             conversation = services.conversations.create(owner(), title)
-            choices.belongs_to(conversation)
+            choices.bind_conversation(conversation)
             st.query_params["c"] = conversation
         attachments.put(services, conversation, asked.files)
     if asked.text.strip():
@@ -142,7 +142,7 @@ def _welcome(services: Services) -> None:
                 "Load the sample documents",
                 type="secondary" if ready else "primary",
                 icon=":material/auto_stories:",
-                on_click=errors.guarded(services.documents.add_samples),
+                on_click=errors.with_error_boundary(services.documents.add_samples),
                 args=(owner(), found[0].id),
             )
         st.page_link(navigation.DOCUMENTS, label="Add your own documents", icon=":material/upload_file:")
@@ -158,14 +158,14 @@ def _welcome(services: Services) -> None:
             icon=":material/chat:",
             type="tertiary",
             disabled=not samples_ready,
-            on_click=errors.guarded(ask),
+            on_click=errors.with_error_boundary(ask),
             args=(services, question, None),
         )
 
 
 def _wait_for_documents(services: Services) -> None:
     @st.fragment(run_every=0.5)
-    @errors.guarded
+    @errors.with_error_boundary
     def live() -> None:
         queues = [services.documents.queue(owner(), one.id) for one in collections.searched(services)]
         reading = [document for queue in queues for document in queue.reading or queue.next]

@@ -93,7 +93,7 @@ def show(conversation_id: str, message_id: str, place: int) -> None:
 
 def draw() -> None:
     """What a page with answers ends with: the ear for clicks on their numbers, and the dialog where it is open."""
-    _LISTENER(key=_CLICKS, height=1, on_clicked_change=errors.guarded(_clicked))
+    _LISTENER(key=_CLICKS, height=1, on_clicked_change=errors.with_error_boundary(_clicked))
     dialogs.draw()
 
 
@@ -103,7 +103,7 @@ def _clicked() -> None:
 
 
 @st.dialog("The passage in its page", width="large", on_dismiss=dialogs.close)
-@errors.guarded
+@errors.with_error_boundary
 def _dialog(conversation_id: str, message_id: str) -> None:
     services = app.services()
     message = services.conversations.message(owner(), message_id)

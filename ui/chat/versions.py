@@ -81,7 +81,7 @@ def draw_edit(message: Message) -> None:
 
 def _ask(message: Message, question: str, model: tuple[str, str] | None = None) -> None:
     """Ask in the place of a message; a page that was drawn before is drawn anew."""
-    with errors.shown():
+    with errors.error_boundary():
         values = {"backend": model[0], "model": model[1], "fallback": ""} if model else {}
         asked = choices.ask(question, message.conversation_id, instead_of=message.id, **values)
         try:
@@ -137,7 +137,7 @@ def _draw_compare_button(message: Message) -> None:
 
 
 @st.dialog("Two answers to the same question", width="large", on_dismiss=dialogs.close)
-@errors.guarded
+@errors.with_error_boundary
 def _compare(versions: tuple[str, ...], this: str) -> None:
     conversations = app.services().conversations
     found = [message for id_ in versions if (message := conversations.message(owner(), id_))]

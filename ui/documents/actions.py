@@ -78,7 +78,7 @@ def _verb(services: Services, label: str, icon: str, verb: Verb, ids: Sequence[s
             label if len(ids) == of else f"{label} ({len(ids):,})",
             key=f"{icon}_ticked",
             icon=f":material/{icon}:",
-            on_click=errors.guarded(services.documents.each),
+            on_click=errors.with_error_boundary(services.documents.each),
             args=(verb, owner(), ids),
         )
 
@@ -96,7 +96,7 @@ def _move(services: Services, collection: CollectionRecord, ids: Sequence[str]) 
         help="They are read again there, and leave this collection when that is done.",
     )
     if target:
-        with errors.shown():
+        with errors.error_boundary():
             services.documents.each(partial(_move_one, services, others[target]), owner(), ids)
             st.toast(f"On the way to {text.literal(target)}", icon=":material/drive_file_move:")
             st.rerun()
@@ -107,7 +107,7 @@ def _move_one(services: Services, target: CollectionRecord, who: str, document_i
 
 
 @st.dialog("Delete documents?", on_dismiss=dialogs.close)
-@errors.guarded
+@errors.with_error_boundary
 def _confirm(services: Services, documents: Sequence[DocumentRecord]) -> None:
     st.write("Their text and their index entries are removed. Answers that quoted them stay as they are.")
     st.markdown("\n".join(f"- {text.literal(document.title)}" for document in documents[:NAMED]))
@@ -154,7 +154,7 @@ def _card(services: Services, document: DocumentRecord, *, ticked: bool = False)
                 "Try again",
                 key=f"retry-{document.id}",
                 icon=":material/refresh:",
-                on_click=errors.guarded(services.ingest.retry),
+                on_click=errors.with_error_boundary(services.ingest.retry),
                 args=(owner(), document.id),
             )
             st.button(

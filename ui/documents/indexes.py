@@ -22,7 +22,7 @@ def draw(services: Services, collection: CollectionRecord) -> None:
         building = bool([index for index in services.indexes.all(owner(), collection.id) if index.wanted])
 
         @st.fragment(run_every=POLL_S if building else None)
-        @errors.guarded
+        @errors.with_error_boundary
         def live() -> None:
             found = services.documents.indexes_of(owner(), collection.id)
             if building is not any(index.wanted for index, _ in found):
@@ -52,7 +52,7 @@ def _index(services: Services, collection: CollectionRecord, index: IndexRecord,
                 key=f"drop-{index.fingerprint}",
                 icon=":material/delete:",
                 help="It is not needed for any answer.",
-                on_click=errors.guarded(services.indexing.drop_index),
+                on_click=errors.with_error_boundary(services.indexing.drop_index),
                 args=(owner(), collection, index.fingerprint),
             )
 
@@ -88,6 +88,6 @@ def _again(services: Services, collection: CollectionRecord, found: list[IndexRe
             icon=":material/autorenew:",
             help="The model of the settings (GESTALT_EMBEDDING_MODEL). The old index answers until the new one is "
             "complete, and is kept.",
-            on_click=errors.guarded(services.documents.index_again),
+            on_click=errors.with_error_boundary(services.documents.index_again),
             args=(owner(), collection.id),
         )

@@ -53,6 +53,6 @@ def _empty(services: Services, collection: CollectionRecord) -> None:
         st.button(
             "Load the sample documents",
             icon=":material/auto_stories:",
-            on_click=errors.guarded(services.documents.add_samples),
+            on_click=errors.with_error_boundary(services.documents.add_samples),
             args=(owner(), collection.id),
         )

@@ -31,7 +31,7 @@ def draw(services: Services, collection: CollectionRecord, counts: Counts, *, ho
         return
 
     @st.fragment(run_every=POLL_S)
-    @errors.guarded
+    @errors.with_error_boundary
     def live() -> None:
         new = services.library.counts(owner(), collection.id)
         moved_on = not _unsettled(new) or (not hold and _settled(new) != _settled(counts))
@@ -73,7 +73,7 @@ def _queue(services: Services, collection: CollectionRecord, queue: Queue) -> No
                 "Cancel all that wait",
                 key="cancel_all",
                 icon=":material/close:",
-                on_click=errors.guarded(_cancel_all),
+                on_click=errors.with_error_boundary(_cancel_all),
                 args=(services, collection),
             )
 
@@ -87,7 +87,7 @@ def _line(services: Services, document: DocumentRecord, doing: str) -> None:
             icon=":material/close:",
             type="tertiary",
             help=f"Cancel {text.literal(document.title)}",
-            on_click=errors.guarded(services.ingest.cancel),
+            on_click=errors.with_error_boundary(services.ingest.cancel),
             args=(owner(), document.id),
         )
 

@@ -54,7 +54,7 @@ def _buttons(services: Services, chosen: QuestionSet, found: list[Configuration]
                 type=kind,  # type: ignore[arg-type] # the literals above
                 icon=":material/play_arrow:",
                 disabled=busy or not (number and ready) or (same and len(wanted) > 1),
-                on_click=errors.guarded(services.evaluations.start),
+                on_click=errors.with_error_boundary(services.evaluations.start),
                 args=(owner(), chosen.id, wanted),
             )
         if not ready:
@@ -118,7 +118,7 @@ def _wait_for_documents(services: Services) -> bool:
         return False
 
     @st.fragment(run_every=1.0)
-    @errors.guarded
+    @errors.with_error_boundary
     def live() -> None:
         left = waiting()
         if not left:

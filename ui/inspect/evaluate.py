@@ -60,11 +60,11 @@ def _welcome(services: Services) -> None:
             "Make a set from the samples",
             type="primary",
             icon=":material/auto_stories:",
-            on_click=errors.guarded(_make_sample_set),
+            on_click=errors.with_error_boundary(_make_sample_set),
             args=(services,),
         )
         st.button("Make your own set", icon=":material/add:", on_click=questions.ask_for_more, args=(services, None))
-    st.caption("The samples bring 40 questions that they answer and 8 that should be refused.")
+    st.caption("The samples bring 40 questions that they answer and 8 that are out of scope.")
 
 
 def _make_sample_set(services: Services) -> None:
@@ -101,9 +101,9 @@ def _choose(services: Services, found: list[QuestionSet]) -> QuestionSet:
 def told(chosen: QuestionSet) -> str:
     """What is in a set, in a line."""
     used = chosen.used
-    foreign = sum(question.foreign for question in used)
+    out_of_scope = sum(question.out_of_scope for question in used)
     left = len(chosen.questions) - len(used)
-    parts = [f"{len(used) - foreign:,} with an answer", f"{foreign:,} that should be refused"]
+    parts = [f"{len(used) - out_of_scope:,} with an answer", f"{out_of_scope:,} that are out of scope"]
     return ", ".join(parts + [f"{left:,} not in use"] * bool(left))
 
 
@@ -121,7 +121,7 @@ def _job(services: Services) -> None:
 
 def _follow(services: Services, job: Job) -> None:
     @st.fragment(run_every=POLL_S)
-    @errors.guarded
+    @errors.with_error_boundary
     def live() -> None:
         if not job.running and not dialogs.is_open():
             st.rerun()
@@ -159,7 +159,7 @@ def _new(services: Services, chosen: QuestionSet) -> None:
 
 
 @st.dialog("Rename question set", on_dismiss=dialogs.close)
-@errors.guarded
+@errors.with_error_boundary
 def _rename(services: Services, chosen: QuestionSet) -> None:
     with st.form("rename_set", border=False):
         name = st.text_input("Name", chosen.name, max_chars=80)
@@ -171,7 +171,7 @@ def _rename(services: Services, chosen: QuestionSet) -> None:
 
 
 @st.dialog("Delete question set?", on_dismiss=dialogs.close)
-@errors.guarded
+@errors.with_error_boundary
 def _delete(services: Services, chosen: QuestionSet) -> None:
     runs = len(services.evaluations.runs.all(owner(), chosen.id))
     many = f", and the {runs:,} run{'' if runs == 1 else 's'} measured with it" if runs else ""

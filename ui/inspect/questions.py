@@ -36,7 +36,7 @@ def ask_for_more(services: Services, chosen: QuestionSet | None) -> None:
 
 
 @st.dialog("Questions", width="medium", on_dismiss=dialogs.close)
-@errors.guarded
+@errors.with_error_boundary
 def more(services: Services, chosen: QuestionSet | None) -> None:
     """Add questions to a set, or make a set of them where there is none."""
     if chosen:
@@ -60,7 +60,7 @@ def _by_hand(services: Services, chosen: QuestionSet | None, name: str) -> None:
 def _from_file(services: Services, chosen: QuestionSet | None, name: str) -> None:
     st.caption(
         "CSV with the columns question, answers and documents, or JSON lines with these keys. Several answers or "
-        "documents stand between bars: `62 metres | sixty-two metres`. Without both a question should be refused."
+        "documents stand between bars: `62 metres | sixty-two metres`. Without both a question should not be answered."
     )
     file = st.file_uploader("File", type=["csv", "tsv", "txt", "jsonl", "ndjson"], label_visibility="collapsed")
     if st.button("Read the file", type="primary", disabled=file is None) and file:
@@ -151,7 +151,7 @@ def draw(services: Services, chosen: QuestionSet) -> None:
     """The table of a set; what is edited is kept at once."""
     st.caption(
         "Answers are words as they stand in the documents; one of several, between bars, is enough. Documents narrow "
-        "where the answer has to come from. A question with neither should be refused."
+        "where the answer has to come from. A question with neither should not be answered."
     )
     told = st.container()
     before = _before(chosen)

@@ -20,7 +20,7 @@ RUNS = ("evaluate_run_A", "evaluate_run_B")
 TIMES = ("p50_ms", "p95_ms")
 SHOWN: dict[str, Callable[[Pair], bool]] = {
     "Where they differ": lambda pair: bool(pair.differs),
-    "Found by neither": lambda pair: not (pair.first.foreign or pair.first.rank or pair.second.rank),
+    "Found by neither": lambda pair: not (pair.first.out_of_scope or pair.first.rank or pair.second.rank),
     "All": lambda pair: True,
 }
 
@@ -206,8 +206,8 @@ def _row(pair: Pair, alone: bool) -> dict[str, object]:
         row["Differs"] = pair.differs
     for side, result in zip(SIDES[: 1 if alone else 2], (pair.first, pair.second), strict=False):
         prefix = "" if alone else f"{side}: "
-        row[f"{prefix}found at"] = None if result.foreign else result.rank
-        row[f"{prefix}first passage"] = "refused" if result.refused else result.first
+        row[f"{prefix}found at"] = None if result.out_of_scope else result.rank
+        row[f"{prefix}first passage"] = "abstained" if result.abstained else result.first
         if result.answer is not None:
             row[f"{prefix}answer"] = result.error or result.answer
     return row
@@ -219,7 +219,7 @@ def _both(pair: Pair, alone: bool) -> None:
         with column, st.container(border=True):
             place = text.literal(result.first) or "nothing"
             st.markdown(f"**{'' if alone else f'{side}: '}{place}**")
-            st.caption("Refused" if result.refused else "Not refused")
+            st.caption("Abstained" if result.abstained else "Not abstained")
             st.markdown(text.literal(result.excerpt))
             if result.answer is not None:
                 st.markdown(f"**Answer**: {text.literal(result.error or result.answer)}")

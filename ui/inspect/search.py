@@ -63,7 +63,7 @@ def _verdict(services: Services, found: Retrieval) -> None:
     milliseconds = f"{1000 * found.seconds:.0f} ms"
     if not found.passages:
         st.info("Nothing was found.", icon=":material/search_off:")
-    elif found.refused:
+    elif found.abstained:
         st.warning(
             "No model would be asked: the documents seem to be about something else. These passages are the nearest.",
             icon=":material/block:",

@@ -10,16 +10,16 @@ from ui.app import owner
 from ui.sidebar import collections
 from ui.widgets import errors, text
 
-STRICTNESS = {-2.0: "much less", -1.0: "less", 0.0: "as measured", 1.0: "more", 2.0: "much more"}
+OFFSETS = {-2.0: "much less", -1.0: "less", 0.0: "as measured", 1.0: "more", 2.0: "much more"}
 
 
 def draw(services: Services) -> None:
     """An expander with a row for each collection that is searched."""
-    with st.expander("When is a question refused?", icon=":material/block:"):
+    with st.expander("When does Gestalt say “not in your documents”?", icon=":material/block:"):
         st.markdown(
             "A question that is about something else than the documents is not given to a model. How near it has to "
             "be is measured for each collection: with questions made of its own sentences, and with general ones that "
-            "are foreign to it. What it cannot tell is a question about the documents whose answer is missing: "
+            "are out of scope to it. What it cannot tell is a question about the documents whose answer is missing: "
             "there the check of the answer's sentences helps."
         )
         for collection in collections.searched(services):
@@ -41,25 +41,27 @@ def _collection(services: Services, collection: CollectionRecord) -> None:
             )
         else:
             st.markdown(
-                f"Refuses **{rates.refused:.0%}** of the questions that it answers, "
-                f"and lets **{rates.let_through:.0%}** of foreign ones through."
+                f"Refuses **{rates.abstained:.0%}** of the questions that it answers, "
+                f"and lets **{rates.let_through:.0%}** of out-of-scope ones through."
             )
             st.caption(
                 f"Measured with {len(calibration.own)} questions of its own, made of some words of a sentence each, "
-                f"which is harder than what people ask, and with {len(calibration.foreign)} foreign ones."
+                f"which is harder than what people ask, and with {len(calibration.out_of_scope)} out-of-scope ones."
             )
-        key = f"strictness-{collection.id}"
-        nearest = min(STRICTNESS, key=lambda step: abs(step - calibration.strictness))
+        key = f"threshold_offset-{collection.id}"
+        nearest = min(OFFSETS, key=lambda step: abs(step - calibration.threshold_offset))
         st.select_slider(
             "Refuse",
-            list(STRICTNESS),
+            list(OFFSETS),
             nearest,
             key=key,
-            format_func=STRICTNESS.__getitem__,
-            on_change=errors.guarded(_choose),
+            format_func=OFFSETS.__getitem__,
+            on_change=errors.with_error_boundary(_choose),
             args=(services, collection, key),
         )
 
 
 def _choose(services: Services, collection: CollectionRecord, key: str) -> None:
-    services.search.calibrations.set_strictness(owner(), collection.id, collection.fingerprint, st.session_state[key])
+    services.search.calibrations.set_threshold_offset(
+        owner(), collection.id, collection.fingerprint, st.session_state[key]
+    )

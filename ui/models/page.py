@@ -31,7 +31,7 @@ def draw(services: Services) -> None:
     st.button(
         "Look again",
         icon=":material/refresh:",
-        on_click=errors.guarded(_look_again),
+        on_click=errors.with_error_boundary(_look_again),
         args=(services,),
     )
     for backend in services.manager.backends():
@@ -47,7 +47,7 @@ def _card(services: Services, backend: Backend) -> None:
     busy = _busy(services, backend)
 
     @st.fragment(run_every=POLL_S if busy else None)
-    @errors.guarded
+    @errors.with_error_boundary
     def live() -> None:
         if busy is not _busy(services, backend):
             st.rerun()  # to begin or to end polling
@@ -135,6 +135,6 @@ def _controls(services: Services, backend: Backend, checked: Checked) -> None:
                 key=f"{key}-{label}",
                 icon=f":material/{icon}:",
                 disabled=not enabled,
-                on_click=errors.guarded(act),
+                on_click=errors.with_error_boundary(act),
                 args=(backend.name, model),
             )

@@ -63,14 +63,14 @@ def _keep_choice(services: Services, backend: Backend, key: str, listed: list[st
         return
     state[f"{key}-backend"] = backend.name
     state[key] = picked.get(backend.name)
-    with errors.shown():
+    with errors.error_boundary():
         if state[key] is None and (listed or services.models.is_set(backend.name)):
             state[key] = services.models.default(owner(), backend.name, listed or ())
 
 
 def _wait(services: Services, backend: Backend) -> None:
     @st.fragment(run_every=0.5)
-    @errors.guarded
+    @errors.with_error_boundary
     def live() -> None:
         if services.manager.checks.last(backend.name):
             st.rerun()
@@ -87,7 +87,7 @@ def show_check(services: Services, checked: Checked, key: str) -> None:
         "Try again",
         key=f"{key}-again",
         icon=":material/refresh:",
-        on_click=errors.guarded(services.manager.checks.refresh),
+        on_click=errors.with_error_boundary(services.manager.checks.refresh),
         args=(checked.backend.name,),
     )
 
@@ -97,7 +97,7 @@ def draw_state(services: Services, backend: Backend, model: str) -> None:
     loading = services.manager.status(backend.name, model).state is State.LOADING
 
     @st.fragment(run_every=1.0 if loading else None)
-    @errors.guarded
+    @errors.with_error_boundary
     def live() -> None:
         status = services.manager.status(backend.name, model)
         if loading is not (status.state is State.LOADING):
@@ -121,7 +121,7 @@ def details(services: Services, backend: Backend, model: str, status: Status, pl
             "Cancel",
             key=f"{place}-cancel-{backend.name}-{model}",
             icon=":material/close:",
-            on_click=errors.guarded(services.manager.cancel),
+            on_click=errors.with_error_boundary(services.manager.cancel),
             args=(backend.name, model),
         )
     if status.error:
@@ -131,7 +131,7 @@ def details(services: Services, backend: Backend, model: str, status: Status, pl
                 f"Pull {text.literal(text.short(model, 24))}",
                 key=f"{place}-pull-{backend.name}-{model}",
                 icon=":material/cloud_download:",
-                on_click=errors.guarded(partial(services.manager.load, pull=True)),
+                on_click=errors.with_error_boundary(partial(services.manager.load, pull=True)),
                 args=(backend.name, model),
             )
     if released := status.released:

@@ -93,7 +93,7 @@ def follow(services: Services, conversation_id: str | None) -> None:
         apply(services, preset.values | {"preset": preset.name})
 
 
-def belongs_to(conversation_id: str) -> None:
+def bind_conversation(conversation_id: str) -> None:
     """What is chosen now is what this conversation was begun with."""
     st.session_state[_OPENED] = conversation_id
 

@@ -52,7 +52,7 @@ def pick_searched(services: Services) -> None:
         names,
         key="search_in",
         format_func=lambda id_: names.get(id_, ""),
-        on_change=errors.guarded(_search_in),
+        on_change=errors.with_error_boundary(_search_in),
         placeholder="All collections",
     )
     state["searched_names"] = tuple(names[id_] for id_ in state[SEARCHED])
@@ -85,7 +85,7 @@ def choose(services: Services) -> CollectionRecord:
             names,
             key="collection_picker",
             format_func=lambda id_: names.get(id_, ""),
-            on_change=errors.guarded(_pick),
+            on_change=errors.with_error_boundary(_pick),
         )
         wish = st.menu_button("Manage", list(_MENU), icon=":material/folder_managed:", key="collection_menu")
     if wish:
@@ -115,7 +115,7 @@ def _go_to(collection_id: str) -> None:
 
 
 @st.dialog("New collection", on_dismiss=dialogs.close)
-@errors.guarded
+@errors.with_error_boundary
 def _new(services: Services, chosen: CollectionRecord) -> None:
     del chosen
     with st.form("new_collection", border=False):
@@ -130,7 +130,7 @@ def _new(services: Services, chosen: CollectionRecord) -> None:
 
 
 @st.dialog("Rename collection", on_dismiss=dialogs.close)
-@errors.guarded
+@errors.with_error_boundary
 def _rename(services: Services, chosen: CollectionRecord) -> None:
     with st.form("rename_collection", border=False):
         name = st.text_input("Name", chosen.name, max_chars=LONGEST)
@@ -142,7 +142,7 @@ def _rename(services: Services, chosen: CollectionRecord) -> None:
 
 
 @st.dialog("Delete collection?", on_dismiss=dialogs.close)
-@errors.guarded
+@errors.with_error_boundary
 def _delete(services: Services, chosen: CollectionRecord) -> None:
     number = sum(services.library.counts(owner(), chosen.id).values())
     gone = {0: "It is empty", 1: "The one document in it is deleted"}.get(

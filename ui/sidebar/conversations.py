@@ -116,13 +116,13 @@ def _undo(services: Services) -> None:
             "Undo",
             key="undo_delete",
             icon=":material/undo:",
-            on_click=errors.guarded(_bring_back),
+            on_click=errors.with_error_boundary(_bring_back),
             args=(services, deleted.id),
         )
 
 
 def _bring_back(services: Services, conversation_id: str) -> None:
-    services.conversations.bring_back(owner(), conversation_id)
+    services.conversations.restore(owner(), conversation_id)
     st.session_state[_DELETED] = None
     st.query_params["c"] = conversation_id
 
@@ -142,7 +142,7 @@ def draw_head(services: Services, conversation: ConversationRecord) -> None:
         st.subheader(text.literal(conversation.title), anchor=False, width="stretch")
         wish = st.menu_button("Chat", list(menu), key="chat_menu", type="tertiary", icon=":material/more_horiz:")
     if wish:
-        with errors.shown():
+        with errors.error_boundary():
             menu[wish](services, conversation)
 
 
@@ -166,7 +166,7 @@ def _delete(services: Services, conversation: ConversationRecord) -> None:
 
 
 @st.dialog("Rename chat", on_dismiss=dialogs.close)
-@errors.guarded
+@errors.with_error_boundary
 def _rename(services: Services, conversation: ConversationRecord) -> None:
     with st.form("rename_chat", border=False):
         title = st.text_input("Title", conversation.title, max_chars=TITLE_LENGTH)
@@ -178,7 +178,7 @@ def _rename(services: Services, conversation: ConversationRecord) -> None:
 
 
 @st.dialog("Export chat", on_dismiss=dialogs.close)
-@errors.guarded
+@errors.with_error_boundary
 def _export(services: Services, conversation: ConversationRecord) -> None:
     messages = services.conversations.messages(owner(), conversation.id)
     name = re.sub(r"[^\w\- ]+", "", conversation.title).strip() or "chat"

@@ -25,7 +25,7 @@ def draw(services: Services) -> None:
             key="preset",
             placeholder="None",
             format_func=lambda name: text.short(name, 30) + (" (new chats)" if found[name].is_default else ""),
-            on_change=errors.guarded(_take),
+            on_change=errors.with_error_boundary(_take),
             args=(services,),
             help="Settings, instructions, model and collections by name.",
         )
@@ -37,7 +37,7 @@ def draw(services: Services) -> None:
             "Save",
             key="preset_save",
             type="primary",
-            on_click=errors.guarded(_save),
+            on_click=errors.with_error_boundary(_save),
             args=(services, default),
         )
     if chosen := found.get(state["preset"] or ""):
@@ -47,7 +47,7 @@ def draw(services: Services) -> None:
                 key="preset_make_default",
                 type="tertiary",
                 icon=":material/star:",
-                on_click=errors.guarded(services.presets.make_default),
+                on_click=errors.with_error_boundary(services.presets.make_default),
                 args=(owner(), None if chosen.is_default else chosen.name),
             )
             st.button(
@@ -55,7 +55,7 @@ def draw(services: Services) -> None:
                 key="preset_delete",
                 type="tertiary",
                 icon=":material/delete:",
-                on_click=errors.guarded(services.presets.delete),
+                on_click=errors.with_error_boundary(services.presets.delete),
                 args=(owner(), [chosen.name]),
             )
 

@@ -23,20 +23,20 @@ def show(message: str, hint: str) -> None:
     st.error(f"**{text.literal(message)}**  \n{text.literal(hint)}".strip(), icon=":material/error:")
 
 
-def guarded(function: Callable[P, object]) -> Callable[P, None]:
-    """`function` with `shown` around it, for callbacks and fragments: they run outside the frame."""
+def with_error_boundary(function: Callable[P, object]) -> Callable[P, None]:
+    """`function` with `error_boundary` around it, for callbacks and fragments: they run outside the frame."""
 
     @wraps(function)
     def call(*args: P.args, **kwargs: P.kwargs) -> None:
-        with shown():
+        with error_boundary():
             function(*args, **kwargs)
 
     return call
 
 
 @contextmanager
-def shown() -> Iterator[None]:
-    """Draw whatever goes wrong inside; a bug is logged and shown as its reference number."""
+def error_boundary() -> Iterator[None]:
+    """Draw whatever goes wrong inside; a bug is logged and error_boundary as its reference number."""
     try:
         yield
     except AppError as error:
