@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import tomllib
 from functools import cache
+from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -21,20 +22,30 @@ from pydantic_settings import (
 )
 
 from errors import ConfigurationError
+from options import AnswerOptions, GenerationOptions, Options, explain
 
+O = TypeVar("O", bound=Options)  # noqa: E741
 S = TypeVar("S", bound=BaseSettings)
 LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR"]
 
 ROOT = Path(__file__).resolve().parent
 SECRETS = ROOT / ".streamlit" / "secrets.toml"
 
+_FROM_ENVIRONMENT = SettingsConfigDict(
+    env_file=ROOT / ".env",
+    env_ignore_empty=True,
+    extra="ignore",
+    frozen=True,
+    populate_by_name=True,
+    # Without a prefix a bare MODEL or K in the environment would be read as the field of that name.
+    env_prefix="GESTALT_FIELD_",
+)
+
 
 class EnvironmentSettings(BaseSettings):
     """Settings of one part of the application; `validation_alias` is the name that people know."""
 
-    model_config = SettingsConfigDict(
-        env_file=ROOT / ".env", env_ignore_empty=True, extra="ignore", frozen=True, populate_by_name=True
-    )
+    model_config = _FROM_ENVIRONMENT
 
     @classmethod
     def settings_customise_sources(
@@ -54,6 +65,24 @@ def prefixed(prefix: str) -> SettingsConfigDict:
     return SettingsConfigDict(alias_generator=AliasGenerator(validation_alias=lambda name: f"{prefix}_{name.upper()}"))
 
 
+class _GenerationDefaults(GenerationOptions, EnvironmentSettings):
+    model_config = _FROM_ENVIRONMENT
+
+
+class _AnswerDefaults(AnswerOptions, EnvironmentSettings):
+    model_config = _FROM_ENVIRONMENT
+    generation: GenerationOptions = Field(default_factory=lambda: _plain(GenerationOptions, _GenerationDefaults))
+
+
+def _answer_options() -> AnswerOptions:
+    return _plain(AnswerOptions, _AnswerDefaults)
+
+
+def _plain(options: type[O], defaults: type[EnvironmentSettings]) -> O:
+    found = read_settings(defaults)
+    return options.read({name: getattr(found, name) for name in options.model_fields})
+
+
 class Settings(EnvironmentSettings):
     """What holds for the whole application."""
 
@@ -65,30 +94,44 @@ class Settings(EnvironmentSettings):
     """auto, cuda, cuda:N, mps or cpu."""
 
     max_upload_mb: Annotated[int, Field(validation_alias="GESTALT_MAX_UPLOAD_MB", ge=1)] = 200
-    passages: Annotated[int, Field(validation_alias="GESTALT_PASSAGES", ge=1, le=50)] = 4
-    """Passages retrieved for a question (k)."""
+    answer_seconds: Annotated[float, Field(validation_alias="GESTALT_ANSWER_SECONDS", gt=0)] = 600.0
+    """How long a model may go on writing one answer."""
+    callbacks: Annotated[str, Field(validation_alias="GESTALT_CALLBACKS")] = ""
+    """LangChain callback handlers that see each retrieval and answer: `module:attribute`, separated by commas."""
     support_model: Annotated[str, Field(validation_alias="GESTALT_SUPPORT_MODEL")] = ""
     """A cross-encoder for natural language inference that judges sentences of answers too; empty for none."""
-    retrieval: Annotated[dict[str, Any], Field(validation_alias="GESTALT_RETRIEVAL")] = {}
-    """Steps of retrieval that are not at their defaults, by name: a `rag.schema.RetrievalOptions`."""
-    condense: Annotated[bool, Field(validation_alias="GESTALT_CONDENSE")] = False
-    """Let the model rewrite a follow-up before the search: one more call; small models are not asked."""
     chunk_tokens: Annotated[int, Field(validation_alias="GESTALT_CHUNK_TOKENS", ge=32)] = 220
     """Longest chunk in tokens of the embedding model; never more than that model reads."""
     chunk_overlap: Annotated[int, Field(validation_alias="GESTALT_CHUNK_OVERLAP", ge=0)] = 30
-    strict: Annotated[bool, Field(validation_alias="GESTALT_STRICT")] = True
-    """Answer only from the documents; say so where they hold no answer."""
     log_level: Annotated[LogLevel, BeforeValidator(str.upper), Field(validation_alias="GESTALT_LOG_LEVEL")] = "WARNING"
 
-    backend: Annotated[str, Field(validation_alias="LLM_BACKEND_TYPE")] = "local"
-    model: Annotated[str | None, Field(validation_alias="DEFAULT_MODEL_NAME_OR_PATH")] = None
-    """The model of that backend; with others the last one used, else the first listed."""
-    fallback: Annotated[str | None, Field(validation_alias="LLM_FALLBACK_BACKEND_TYPE")] = None
-    """Answers where the chosen backend cannot begin to."""
-    temperature: Annotated[float, Field(validation_alias="DEFAULT_LLM_TEMPERATURE", ge=0, le=2)] = 0.0
-    top_p: Annotated[float, Field(validation_alias="DEFAULT_LLM_TOP_P", gt=0, le=1)] = 0.95
-    top_k: Annotated[int, Field(validation_alias="DEFAULT_LLM_TOP_K", ge=1)] = 40
-    max_new_tokens: Annotated[int, Field(validation_alias="DEFAULT_LLM_MAX_NEW_TOKENS", ge=1)] = 512
+    answer: AnswerOptions = Field(default_factory=_answer_options)
+    """The defaults for a question; each option has its own environment variable."""
+
+    def load_callbacks(self) -> list[Any]:
+        """The callback handlers, each an instance or something to call for one.
+
+        Raises:
+            ConfigurationError: there is no such module or attribute.
+        """
+        found = [load_attribute(name, "GESTALT_CALLBACKS") for name in self.callbacks.split(",") if name.strip()]
+        return [each() if isinstance(each, type) else each for each in found]
+
+
+def load_attribute(name: str, setting: str) -> Any:
+    """What `module:attribute` names.
+
+    Raises:
+        ConfigurationError: there is no such module or attribute; names the setting.
+    """
+    module, _, attribute = name.strip().partition(":")
+    try:
+        return getattr(import_module(module), attribute)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ConfigurationError(
+            f"The setting {setting} names {name.strip()}, which cannot be imported: {error}.",
+            "Write it as module:attribute, and check that the module is installed.",
+        ) from None
 
 
 def read_settings(kind: type[S]) -> S:
@@ -107,7 +150,7 @@ def read_settings(kind: type[S]) -> S:
         first = error.errors()[0]
         name = ".".join(str(part) for part in first["loc"])
         raise ConfigurationError(
-            f"The setting {name} cannot be used: {first['msg'].lower()}.", "Correct it in the environment or in .env."
+            f"The setting {name} cannot be used: {explain(first)}", "Correct it in the environment or in .env."
         ) from None
 
 

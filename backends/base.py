@@ -28,6 +28,7 @@ from typing import ClassVar
 from langchain_core.language_models import BaseChatModel
 
 from errors import AppError, ModelNotFound
+from options import GenerationOptions
 from settings import Settings
 
 
@@ -38,19 +39,6 @@ class State(StrEnum):
     LOADING = "loading"
     READY = "ready"
     ERROR = "error"
-
-
-@dataclass(frozen=True, slots=True)
-class GenerationOptions:
-    """How to generate. A backend maps these to its own names and declares which it honours."""
-
-    temperature: float = 0.0
-    """0 is greedy: always the likeliest token."""
-    top_p: float = 0.95
-    top_k: int = 40
-    max_new_tokens: int = 512
-    stop: tuple[str, ...] = ()
-    seed: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from langchain_core.language_models import BaseChatModel
 
-from backends.base import Capabilities, GenerationOptions, Loaded, ModelInfo, Progress, Report
+from backends.base import Capabilities, Loaded, ModelInfo, Progress, Report
 from backends.server import LOOK_S, ONE_REQUEST, Address, ServerBackend, ServerSettings, tls
 from errors import ConfigurationError
+from options import GenerationOptions
 from settings import prefixed
 
 if TYPE_CHECKING:

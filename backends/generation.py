@@ -17,11 +17,11 @@ from threading import Event as Flag
 from threading import Thread
 from typing import TYPE_CHECKING, Any
 
-from backends.base import GenerationOptions
 from backends.chat_format import answer_room, encode, end_token_ids
 from backends.sampling import Sampler
 from backends.text_stream import TextStream
 from errors import BackendUnavailable
+from options import GenerationOptions
 
 if TYPE_CHECKING:
     import torch

@@ -22,12 +22,13 @@ from pydantic import Field, SecretStr
 
 from accelerator import choose_device, choose_dtype, load_torch
 from backends import cpu_attention, embedded_model, hub, load_progress, quantization
-from backends.base import Backend, Capabilities, GenerationOptions, Loaded, ModelInfo, Progress, Released, Report
+from backends.base import Backend, Capabilities, Loaded, ModelInfo, Progress, Released, Report
 from backends.chat_format import require_chat_template
 from backends.generation import Runtime
 from backends.local_chat_model import LocalChatModel
 from backends.memory import devices, memory_in_use, release_memory
 from errors import BackendUnavailable, ConfigurationError
+from options import GenerationOptions
 from settings import EnvironmentSettings, Settings, read_settings
 
 

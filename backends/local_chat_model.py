@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import asdict, replace
 from queue import SimpleQueue
 from typing import Any
 
@@ -21,8 +20,8 @@ from langchain_core.messages.ai import UsageMetadata
 from langchain_core.outputs import ChatGenerationChunk, ChatResult
 from pydantic import Field
 
-from backends.base import GenerationOptions
 from backends.generation import Emit, End, Event, Generation, Runtime
+from options import GenerationOptions
 
 
 class LocalChatModel(BaseChatModel):
@@ -49,13 +48,13 @@ class LocalChatModel(BaseChatModel):
 
     @property
     def _identifying_params(self) -> dict[str, Any]:
-        return {"model_name": self.model_name, **asdict(self.options)}
+        return {"model_name": self.model_name, **self.options.model_dump()}
 
     def _start(
         self, messages: list[BaseMessage], stop: list[str] | None, kwargs: dict[str, Any], emit: Emit
     ) -> Generation:
-        options = replace(self.options, **kwargs)
-        options = replace(options, stop=(*options.stop, *(stop or ())))
+        options = self.options.replace(**kwargs)
+        options = options.replace(stop=(*options.stop, *(stop or ())))
         turns = convert_to_openai_messages(messages, text_format="string")
         generation = Generation(turns, options, emit)
         runtime: Runtime = self.runtime

@@ -14,13 +14,12 @@ import asyncio
 from collections.abc import AsyncIterator, Iterable, Iterator
 from concurrent.futures import Future
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import replace
 from threading import Condition, Lock, Thread
 
 from langchain_core.language_models import BaseChatModel
 
 from backends import BACKENDS, backend_class
-from backends.base import Backend, GenerationOptions, Progress, Report, State, Status
+from backends.base import Backend, Progress, Report, State, Status
 from backends.checks import Checked, Checks, check_all
 from backends.loading import UNLOADED, Entry, Load, LoadCancelledError
 from errors import (
@@ -30,6 +29,7 @@ from errors import (
     ConfigurationError,
     ModelNotFound,
 )
+from options import GenerationOptions
 from settings import Settings
 
 SERVER_GONE = BackendUnavailable, AuthenticationFailed, ModelNotFound
@@ -169,7 +169,7 @@ class ModelManager:
         loaded = entry.status.loaded
         if loaded is None or loaded.context_window is None:
             return options
-        return replace(options, max_new_tokens=min(options.max_new_tokens, max(1, loaded.context_window // 4)))
+        return options.replace(max_new_tokens=min(options.max_new_tokens, max(1, loaded.context_window // 4)))
 
     def check_all(self, timeout: float = 3.0) -> list[Checked]:
         """Look at all backends side by side. What goes wrong with one is its finding.

@@ -16,8 +16,9 @@ import psutil
 from langchain_core.language_models import BaseChatModel
 from pydantic import Field
 
-from backends.base import Capabilities, GenerationOptions, Loaded, ModelInfo, Progress, Released, Report
+from backends.base import Capabilities, Loaded, ModelInfo, Progress, Released, Report
 from backends.server import CONNECT_S, LOOK_S, ONE_REQUEST, Address, ServerBackend, ServerSettings, tls
+from options import GenerationOptions
 from settings import Settings, prefixed
 
 if TYPE_CHECKING:

@@ -14,8 +14,9 @@ import httpx
 from langchain_core.language_models import BaseChatModel
 from pydantic import Field, SecretStr
 
-from backends.base import GenerationOptions, ModelInfo
+from backends.base import ModelInfo
 from backends.server import CONNECT_S, LOOK_S, ONE_REQUEST, ServerBackend, ServerSettings, tls
+from options import GenerationOptions
 
 
 class OpenAISettings(ServerSettings):

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from backends.base import GenerationOptions
+from options import GenerationOptions
 
 if TYPE_CHECKING:
     import torch

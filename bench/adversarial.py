@@ -29,10 +29,10 @@ from typing import Any
 
 from markdown_it import MarkdownIt
 
-from backends.base import GenerationOptions
 from bench.answers import ask, holds, ingest, read_squad
 from bench.attacks import judge, words
 from errors import AppError
+from options import GenerationOptions
 from rag.chat import prompts
 from rag.index.sentences import sentences
 from rag.schema import LOCAL_OWNER, Message, Part, Passage

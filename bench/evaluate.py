@@ -22,8 +22,9 @@ import numpy as np
 from bench import evaluation_sets as sets
 from bench.evaluation_sets import Asked, QuestionSet
 from evaluation.metrics import Column, figure
+from options import Fusion, RetrievalOptions
 from rag.index.search import read_options
-from rag.schema import LOCAL_OWNER, Fusion, Passage, Retrieval, RetrievalOptions
+from rag.schema import LOCAL_OWNER, Passage, Retrieval
 from services import Services
 
 OURS = "Gestalt"

@@ -23,10 +23,11 @@ from pathlib import Path
 from typing import Any
 
 from accelerator import choose_device, load_torch
-from backends.base import GenerationOptions, Progress
+from backends.base import Progress
 from backends.huggingface import HuggingFaceBackend
 from backends.memory import memory_in_use, release_memory
 from errors import AppError
+from options import GenerationOptions
 from settings import Settings
 from tests.tiny_model import make_tokenizer
 

@@ -7,44 +7,33 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from pydantic import TypeAdapter
 from rich.table import Column, Table
 
-from commands.terminal import AsJson, emit, err, open_services, out, progress_bar, progress_bars
+from commands.terminal import AsJson, emit, err, open_services, out, progress_bar, progress_bars, searched
 from errors import ConfigurationError
 from evaluation.figures import MEASURES, figures
 from evaluation.files import ReadSet, read
 from evaluation.metrics import Figures
 from evaluation.runs import Configuration
-from rag.documents.library import DEFAULT_COLLECTION
-from rag.index.search import read_options
-from rag.schema import LOCAL_OWNER, Fusion
+from rag.schema import LOCAL_OWNER
 from services import Services
 
 app = typer.Typer()
 
-STEPS = "words", "dense", "fusion", "phrases", "gate", "names", "merge", "neighbours", "distinct", "reranker"
-"""The options that are steps of retrieval; one that is not given is as the settings have it."""
-
 
 @app.command()
 def evaluate(
-    context: typer.Context,
     file: Annotated[Path, typer.Argument(help="Questions: CSV, or JSON lines; see docs/evaluating.md.")],
     collection: Annotated[
         list[str] | None, typer.Option(help="A collection to search; may be given several times.")
     ] = None,
     everywhere: Annotated[bool, typer.Option("--all", help="Search all collections.")] = False,
     k: Annotated[int | None, typer.Option(min=1, max=50, help="Passages that the model gets.")] = None,
-    words: Annotated[bool | None, typer.Option("--words/--no-words", help="Search by words.")] = None,
-    dense: Annotated[bool | None, typer.Option("--dense/--no-dense", help="Search by vectors.")] = None,
-    fusion: Annotated[Fusion | None, typer.Option(help="How the two become one order.")] = None,
-    phrases: Annotated[bool | None, typer.Option("--phrases/--no-phrases", help="Neighbouring words count.")] = None,
-    gate: Annotated[bool | None, typer.Option("--gate/--no-gate", help="Words count as far as they cover.")] = None,
-    names: Annotated[bool | None, typer.Option("--names/--no-names", help="Named documents count more.")] = None,
-    merge: Annotated[bool | None, typer.Option("--merge/--no-merge", help="Join found chunks side by side.")] = None,
-    neighbours: Annotated[int | None, typer.Option(min=0, help="Chunks joined on each side.")] = None,
-    distinct: Annotated[bool | None, typer.Option("--distinct/--no-distinct", help="Drop near-copies.")] = None,
-    reranker: Annotated[str | None, typer.Option(help="A CrossEncoder, by id or path; “” for none.")] = None,
+    retrieval: Annotated[
+        list[str] | None,
+        typer.Option(metavar="STEP=VALUE", help="A step of retrieval: dense=false, neighbours=1; several times."),
+    ] = None,
     answers: Annotated[bool, typer.Option("--answers", help="Generate answers, and measure them too.")] = False,
     strict: Annotated[bool | None, typer.Option("--strict/--no-strict", help="Answer from the documents only.")] = None,
     backend: Annotated[str | None, typer.Option(help="Who answers.")] = None,
@@ -57,19 +46,26 @@ def evaluate(
         brought = _read(file)
         for problem in brought.problems if not as_json else ():
             err.print(str(problem), style="yellow", markup=False)
-        given = {step: context.params[step] for step in STEPS if context.params[step] is not None}
-        settings, searched = services.settings, () if everywhere else tuple(collection or [DEFAULT_COLLECTION])
-        usual = Configuration("", searched, settings.passages, services.searching.options, settings.strict)
-        chosen = backend or settings.backend
-        wanted = replace(
-            usual,
-            k=k or usual.k,
-            options=read_options(asdict(usual.options) | given),
-            strict=usual.strict if strict is None else strict,
-            backend=chosen if answers else "",
-            model=(model or services.models.default(LOCAL_OWNER, chosen)) if answers else "",
+        usual = services.settings.answer.replace(collection_ids=searched(services, collection, everywhere))
+        given: dict[str, Any] = {"k": k, "strict": strict, "backend": backend, "model": model}
+        wanted = usual.replace(
+            retrieval=usual.retrieval.replace(**_steps(retrieval or [])),
+            **{name: value for name, value in given.items() if value is not None},
         )
-        _measure(services, brought, replace(wanted, name=wanted.described(usual)), save, as_json)
+        if answers and not wanted.model:
+            wanted = wanted.replace(model=services.models.default(LOCAL_OWNER, wanted.backend))
+        names = {each.id: each.name for each in services.library.collections(LOCAL_OWNER)}
+        configuration = Configuration("", wanted, answers)
+        configuration = replace(configuration, name=configuration.described(Configuration("", usual), names))
+        _measure(services, brought, configuration, save, as_json)
+
+
+def _steps(given: list[str]) -> dict[str, str]:
+    """The options of `NAME=VALUE`."""
+    pairs = [each.partition("=") for each in given]
+    if wrong := [name for name, is_, _ in pairs if not is_]:
+        raise ConfigurationError(f"The step “{wrong[0]}” has no value.", "Write it as NAME=VALUE, e.g. neighbours=1.")
+    return {name.strip(): value.strip() for name, _, value in pairs}
 
 
 def _read(file: Path) -> ReadSet:
@@ -92,13 +88,13 @@ def _measure(
     if save:
         kept = evaluations.sets.put(LOCAL_OWNER, save, brought.questions)
         run = evaluations.runs.add(LOCAL_OWNER, kept.id, configuration, results)
-    measured = run.figures if run else figures(results, configuration.k)
+    measured = run.figures if run else figures(results, configuration.options.k)
     if as_json:
         value: dict[str, Any] = {
             "questions": len(results),
             "out_of_scope": sum(result.out_of_scope for result in results),
             "left_out": [asdict(problem) for problem in brought.problems],
-            "configuration": configuration.as_dict(),
+            "configuration": TypeAdapter(Configuration).dump_python(configuration, mode="json"),
             "figures": {name: asdict(figure) for name, figure in measured.items()},
             "results": [asdict(result) for result in results],
             "saved": run.id if run else None,
@@ -106,7 +102,9 @@ def _measure(
         emit(value)
         return
     out.print(_table(measured))
-    out.print(", ".join(f"{name}: {value}" for name, value in configuration.choices.items()), style="dim", markup=False)
+    names = {each.id: each.name for each in services.library.collections(LOCAL_OWNER)}
+    choices = configuration.choices(names).items()
+    out.print(", ".join(f"{name}: {value}" for name, value in choices), style="dim", markup=False)
     if run:
         out.print(f"Kept in “{save}” as “{configuration.name}”: the Evaluate page shows it.", markup=False)
 

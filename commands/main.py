@@ -22,12 +22,11 @@ from rich.progress import track
 from rich.table import Table
 
 from commands import evaluate, files, library, upkeep
-from commands.terminal import AsJson, as_dict, emit, err, handle_errors, open_services, out, print_error
+from commands.terminal import AsJson, as_dict, emit, err, handle_errors, open_services, out, print_error, searched
 from errors import AppError, ConfigurationError
-from rag.documents.library import DEFAULT_COLLECTION
+from rag.chat.turn import Question
 from rag.schema import LOCAL_OWNER, Citation, Delta, Event, Finish, Finished, Message, Passage
 from services import Services
-from services.asking import Ask
 from settings import get_settings
 
 log = logging.getLogger(__name__)
@@ -41,11 +40,6 @@ Collections = Annotated[
     list[str] | None, typer.Option("--collection", help="A collection to search; may be given several times.")
 ]
 Everywhere = Annotated[bool, typer.Option("--all", help="Search all collections.")]
-
-
-def _searched(collections: list[str] | None, everywhere: bool) -> tuple[str, ...]:
-    """Names of the collections to search; none means all."""
-    return () if everywhere else tuple(collections or [DEFAULT_COLLECTION])
 
 
 def _citation(citation: Citation) -> dict[str, Any]:
@@ -66,6 +60,7 @@ def _answer(message: Message) -> dict[str, Any]:
         "backend": message.backend,
         "model": message.model,
         "abstained": message.abstained,
+        "refused": message.abstained,  # the same, for scripts that know this name
         "notes": list(message.notes),
         "error": message.error,
     }
@@ -89,10 +84,12 @@ def ask(
         "backend": backend, "model": model,
     }  # fmt: skip
     with open_services(as_json, blank) as services:
-        request = Ask(
-            question, collections=_searched(collection, everywhere), backend=backend, model=model, fallback=fallback
+        chosen = {"backend": backend, "model": model, "fallback": fallback}
+        options = services.settings.answer.replace(
+            collection_ids=searched(services, collection, everywhere),
+            **{name: value for name, value in chosen.items() if value is not None},
         )
-        started, turn = services.asking.ask(LOCAL_OWNER, request)
+        started, turn = services.asking.ask(LOCAL_OWNER, Question(question, options))
         waiting = nullcontext() if as_json else _waiting(services, started.backend, started.model)
         try:
             message = _follow(turn.follow(), as_json, waiting)
@@ -165,17 +162,18 @@ def retrieve(
     """Show the passages for a question, or for every question of a file, without asking a model."""
     with open_services(as_json) as services:
         items = list(_read_questions(question, questions))
-        names = _searched(collection, everywhere)
+        ids = searched(services, collection, everywhere)
+        options = services.settings.answer.replace(collection_ids=ids)
+        options = options.replace(k=k) if k else options
         quiet = as_json or len(items) == 1
         for item in track(items, "Searching", console=err, disable=quiet, transient=True):
-            asked = item["history"]
-            found = services.searching.retrieve(LOCAL_OWNER, item["question"], history=asked, k=k, collections=names)
+            found = services.searching.retrieve(LOCAL_OWNER, item["question"], options, history=item["history"])
             if as_json:
                 keys = ("document", "page", "text", "score", "start", "end")
                 passages = [{key: getattr(p, key) for key in keys} for p in found.passages]
                 emit(
                     {"id": item.get("id"), "question": item["question"], "passages": passages,
-                     "abstained": found.abstained, "seconds": found.seconds}
+                     "abstained": found.abstained, "refused": found.abstained, "seconds": found.seconds}
                 )  # fmt: skip
                 continue
             out.print(f"{item['question']}", style="bold", markup=False)

@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Annotated, Any
 
 import typer
@@ -14,6 +15,8 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from errors import AppError
+from rag.documents.library import DEFAULT_COLLECTION
+from rag.schema import LOCAL_OWNER
 from services import Services
 from settings import get_settings
 
@@ -90,3 +93,15 @@ def progress_bar(progress: Progress, name: str) -> Iterator[Callable[[float], No
         yield lambda done: progress.update(task, completed=done)
     finally:
         progress.remove_task(task)
+
+
+def searched(services: Services, collections: list[str] | None, everywhere: bool) -> tuple[str, ...] | None:
+    """Ids of the collections to search; None for all.
+
+    Raises:
+        ConfigurationError: there is no collection of that name.
+    """
+    if everywhere:
+        return None
+    find = partial(services.library.collection, LOCAL_OWNER)
+    return tuple(find(name, create=name == DEFAULT_COLLECTION).id for name in collections or [DEFAULT_COLLECTION])

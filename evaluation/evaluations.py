@@ -131,7 +131,7 @@ class Evaluations:
         def answer(question: str) -> Message:
             return self._answer(owner, configuration, question, on_cancel)
 
-        return evaluate(questions, retrieve, answer if configuration.backend else None, progress)
+        return evaluate(questions, retrieve, answer if configuration.answers else None, progress)
 
     def missing_documents(self, owner: str, questions: Sequence[GoldQuestion]) -> list[str]:
         """Documents that questions name and that are in no collection, or not ready: these are never found."""

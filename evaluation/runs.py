@@ -7,13 +7,12 @@ results are kept.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
-from typing import Any
+from dataclasses import dataclass, field, replace
 
 from errors import AppError
 from evaluation.questions import GoldQuestion, holds, judge
-from rag.index.search import read_options
-from rag.schema import Finish, Message, Retrieval, RetrievalOptions, Verdict
+from options import AnswerOptions
+from rag.schema import Finish, Message, Retrieval, Verdict
 
 DEPTH = 10
 """Passages that are judged, however few of them the model gets."""
@@ -30,53 +29,37 @@ class Configuration:
     """What is measured."""
 
     name: str
-    collections: tuple[str, ...] = ()
-    """Names of those that are searched; all where there are none."""
-    k: int = 4
-    """Passages that a model gets."""
-    options: RetrievalOptions = field(default_factory=RetrievalOptions)
-    strict: bool = True
-    backend: str = ""
-    model: str = ""
-    """Who answers; answers are not generated where there is none."""
+    options: AnswerOptions = field(default_factory=AnswerOptions)
+    answers: bool = False
+    """Generate answers, and measure them too."""
 
-    def as_dict(self) -> dict[str, Any]:
-        """As it is stored and exported."""
-        return asdict(self)
-
-    @property
-    def choices(self) -> dict[str, str]:
-        """What was chosen, as a person reads it, by what it is called."""
+    def choices(self, collections: Mapping[str, str]) -> dict[str, str]:
+        """What was chosen, by its label; `collections` are the names of the collections by id."""
         options = self.options
+        ids = options.collection_ids
         return {
-            "Search in": ", ".join(self.collections) or "all collections",
-            "Passages": str(self.k),
-            "Words": _on(options.words),
-            "Vectors": _on(options.dense),
-            "Fusion": options.fusion.value,
-            "Phrases": _on(options.phrases),
-            "Gate": _on(options.gate),
-            "Names": _on(options.names),
-            "Join found chunks": _on(options.merge),
-            "Neighbours": str(options.neighbours),
-            "Without near-copies": _on(options.distinct),
-            "Reranker": options.reranker or "none",
-            "Only from the documents": _on(self.strict),
-            "Answers": f"{self.model} ({self.backend})" if self.backend else "none",
+            "Search in": "all collections" if ids is None else ", ".join(collections.get(id_, "?") for id_ in ids),
+            "Passages": str(options.k),
+            **{_label(name): _shown(value) for name, value in options.retrieval},
+            "Only from the documents": _shown(options.strict),
+            "Answers": f"{options.model} ({options.backend})" if self.answers else "none",
         }
 
-    def described(self, usual: Configuration) -> str:
-        """A name that says in what it is not like the usual one."""
-        others = usual.choices
-        told = [f"{name}: {value}" for name, value in self.choices.items() if value != others[name]]
-        return ", ".join(told[:NAMED]) + (" …" if len(told) > NAMED else "") or "As set up"
+    def described(self, usual: Configuration, collections: Mapping[str, str]) -> str:
+        """A name that says how it differs from the usual one."""
+        others = usual.choices(collections)
+        differs = [f"{name}: {value}" for name, value in self.choices(collections).items() if value != others[name]]
+        return ", ".join(differs[:NAMED]) + (" …" if len(differs) > NAMED else "") or "As set up"
 
-    @classmethod
-    def from_dict(cls, stored: Mapping[str, Any]) -> Configuration:
-        """As `as_dict` gave it; steps of retrieval that there are no more are left out."""
-        known = {each.name for each in fields(RetrievalOptions)}
-        options = read_options({key: value for key, value in stored["options"].items() if key in known})
-        return cls(**{**stored, "collections": tuple(stored["collections"]), "options": options})
+
+def _label(name: str) -> str:
+    return name.replace("_", " ").capitalize()
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    return str(value) or "none"
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,18 +94,9 @@ class Result:
         """Of the first relevant passage, from 1."""
         return self.relevant.index(True) + 1 if any(self.relevant) else None
 
-    @classmethod
-    def from_dict(cls, stored: Mapping[str, Any]) -> Result:
-        """As `asdict` gave it."""
-        return cls(**{**stored, "relevant": tuple(stored["relevant"])})
-
 
 class Cancelled(Exception):
     """Somebody ended the run."""
-
-
-def _on(value: bool) -> str:
-    return "on" if value else "off"
 
 
 Retrieve = Callable[[str], Retrieval]
@@ -180,14 +154,12 @@ def _with_answer(result: Result, question: GoldQuestion, message: Message) -> Re
     if message.finish is not Finish.COMPLETE and error.get("type") not in OWN_FAULT:
         raise AppError(error.get("message", "An answer could not be generated."), error.get("hint", ""))
     verdicts = [check.verdict for check in message.checks]
-    return Result(
-        **{
-            **asdict(result),
-            "abstained": message.abstained,
-            "answer": message.text,
-            "right": holds(message.text, question.answers) if question.answers else None,
-            "supported": verdicts.count(Verdict.SUPPORTED),
-            "checked": len(verdicts) - verdicts.count(Verdict.NO_CLAIM),
-            "error": error.get("message", ""),
-        }
+    return replace(
+        result,
+        abstained=message.abstained,
+        answer=message.text,
+        right=holds(message.text, question.answers) if question.answers else None,
+        supported=verdicts.count(Verdict.SUPPORTED),
+        checked=len(verdicts) - verdicts.count(Verdict.NO_CLAIM),
+        error=error.get("message", ""),
     )

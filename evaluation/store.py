@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime
 from itertools import count
 
+from pydantic import TypeAdapter
 from sqlalchemy import delete, select, update
 from sqlalchemy.orm import defer
 
@@ -16,6 +17,9 @@ from evaluation.metrics import Figure, Figures
 from evaluation.questions import GoldQuestion, as_row, distinct, from_row
 from evaluation.runs import Configuration, Result
 from rag.db import Database, EvaluationRow, QuestionSetRow
+
+_CONFIGURATION, _RESULTS = TypeAdapter(Configuration), TypeAdapter(tuple[Result, ...])
+_FIGURES = TypeAdapter(dict[str, Figure])
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,14 +124,14 @@ class Runs:
 
     def add(self, owner: str, set_id: str, configuration: Configuration, results: Sequence[Result]) -> Run:
         """Keep a run that is complete."""
-        measured = {name: asdict(figure) for name, figure in figures(results, configuration.k).items()}
+        measured = dict(figures(results, configuration.options.k))
         with self._database.session() as session:
             row = EvaluationRow(
                 owner=owner,
                 question_set_id=set_id,
-                configuration=configuration.as_dict(),
-                figures=measured,
-                results=[asdict(result) for result in results],
+                configuration=_CONFIGURATION.dump_python(configuration, mode="json"),
+                figures=_FIGURES.dump_python(measured, mode="json"),
+                results=_RESULTS.dump_python(tuple(results), mode="json"),
             )
             session.add(row)
             session.flush()
@@ -145,7 +149,7 @@ class Runs:
         """What came of each question of a run; nothing where there is no such run."""
         with self._database.session() as session:
             stored = session.scalar(select(EvaluationRow.results).filter_by(owner=owner, id=run_id))
-        return tuple(Result.from_dict(each) for each in stored or ())
+        return _RESULTS.validate_python(stored or ())
 
     def delete(self, owner: str, run_id: str) -> None:
         """Forget a run."""
@@ -162,5 +166,5 @@ def _set(row: QuestionSetRow) -> QuestionSet:
 
 
 def _run(row: EvaluationRow) -> Run:
-    measured = {name: Figure(**figure) for name, figure in row.figures.items()}
-    return Run(row.id, row.question_set_id, Configuration.from_dict(row.configuration), measured, row.created)
+    configuration = _CONFIGURATION.validate_python(row.configuration)
+    return Run(row.id, row.question_set_id, configuration, _FIGURES.validate_python(row.figures), row.created)

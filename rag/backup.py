@@ -145,7 +145,7 @@ def restore(folder: DataFolder, file: Path, report: Report, *, force: bool = Fal
         ConfigurationError: the folder is not empty, and `force` was not given.
         StoreError: the file is damaged, no backup, too large for the disk, or of a newer Gestalt.
     """
-    settle(folder)
+    finish_restore(folder)
     used = folder.database.exists() or folder.chroma.exists() or any(folder.uploads.iterdir())
     if used and not force:
         raise ConfigurationError(
@@ -166,7 +166,7 @@ def restore(folder: DataFolder, file: Path, report: Report, *, force: bool = Fal
         Database(beside / "gestalt.db").close()  # it opens, and is brought to this schema
         # From here on it is done, by whoever opens the folder next where not by us.
         beside.rename(folder.path / RESTORED)
-        settle(folder)
+        finish_restore(folder)
     except CommandError:
         raise StoreError("The backup was made by a newer Gestalt.", "Update Gestalt first.") from None
     except OSError as error:
@@ -176,7 +176,7 @@ def restore(folder: DataFolder, file: Path, report: Report, *, force: bool = Fal
     return manifest
 
 
-def settle(folder: DataFolder) -> None:
+def finish_restore(folder: DataFolder) -> None:
     """Put what was restored in its place, also where a kill interrupted that; nothing where there is none."""
     restored = folder.path / RESTORED
     if not restored.exists():

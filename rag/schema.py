@@ -5,12 +5,14 @@ Character offsets (`start`, `end`) count into the text of one page; a format wit
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
 from errors import AppError
+from options import AnswerOptions
 
 LOCAL_OWNER = "local"
 """Who owns everything where there is no login."""
@@ -156,42 +158,6 @@ class Passage:
     def found_text(self) -> str:
         """The text of the chunk that was found, without what was joined to it."""
         return self.text[self.chunk_start - self.start : self.chunk_end - self.start] if self.chunk_end else self.text
-
-
-class Fusion(StrEnum):
-    """How the search by words and the search by vectors become one order."""
-
-    SCORES = "scores"
-    """Standardised scores, added."""
-    RANKS = "ranks"
-    """Reciprocal ranks, added: `1 / (60 + rank)`."""
-
-
-@dataclass(frozen=True, slots=True)
-class RetrievalOptions:
-    """The steps of retrieval, each of which can be switched."""
-
-    words: bool = True
-    """Search by words (BM25)."""
-    dense: bool = True
-    """Search by vectors."""
-    fusion: Fusion = Fusion.SCORES
-    phrases: bool = True
-    """Neighbouring words count as well."""
-    gate: bool = True
-    """Words count as far as the best chunk covers those of the question."""
-    history: bool = True
-    """Earlier questions are searched as well, with less weight."""
-    names: bool = True
-    """A document that the question names counts more."""
-    merge: bool = True
-    """Two found chunks that stand side by side on a page are one passage, in the place of the better one."""
-    neighbours: int = 0
-    """Chunks on each side of a found one that are joined to it, found or not."""
-    distinct: bool = False
-    """Passages that say nearly the same as a better one are dropped; exact copies always are."""
-    reranker: str = ""
-    """A sentence-transformers CrossEncoder, by id or path, that puts the best passages in order; none where empty."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -383,31 +349,80 @@ class ConversationRecord:
 
 @dataclass(frozen=True, slots=True)
 class Preset:
-    """Settings of a chat by name."""
+    """Answer options by name."""
 
     name: str
-    values: dict[str, Any]
+    options: AnswerOptions
     is_default: bool = False
-    """New chats begin with it."""
+    """New chats start with it."""
+
+
+# --- the events of a turn, in order; `seconds` count from the start of the turn ----------------------------------
 
 
 @dataclass(frozen=True, slots=True)
 class Retrieved:
-    """Event: the sources are known; comes before the first token."""
+    """The sources are known; comes before the first token."""
 
     retrieval: Retrieval
+    seconds: float = 0.0
+    earlier_questions: tuple[str, ...] = ()
+    rewritten: str = ""
+    """The question as a model rewrote it; empty if none did."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prompted:
+    """A prompt was sent to a model."""
+
+    backend: str
+    model: str
+    ledger: Ledger
+    notes: tuple[str, ...]
+    facts: Mapping[str, Any]
+    """For the record of the answer: the prompt, device, revision."""
+
+
+@dataclass(frozen=True, slots=True)
+class Retrying:
+    """The model that was prompted did not start; another one answers instead."""
+
+    note: str
 
 
 @dataclass(frozen=True, slots=True)
 class Delta:
-    """Event: more text of the answer."""
+    """More text of the answer."""
 
     text: str
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """The text so far, shortened: the model repeated itself, or wrote more than it may."""
+
+    text: str
+    note: str
+
+
+@dataclass(frozen=True, slots=True)
+class Noted:
+    """Something that the user should know about this answer."""
+
+    note: str
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """The tokens of prompt and answer are known."""
+
+    usage: Usage
 
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """Event: one more sentence of the answer is finished, and was held against the passages."""
+    """Another sentence of the answer was checked against the passages."""
 
     text: str
     """The answer up to there, without the model's own citation numbers."""
@@ -416,11 +431,20 @@ class Checked:
 
 
 @dataclass(frozen=True, slots=True)
+class Ended:
+    """The turn is over; nothing is stored yet."""
+
+    finish: Finish
+    error: AppError | None = None
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class Finished:
-    """Event: the last one of a turn, however it ended."""
+    """The last event that a follower sees: the message as it is stored."""
 
     message: Message
-    error: AppError | None = field(default=None)
+    error: AppError | None = None
 
 
-Event = Retrieved | Delta | Checked | Finished
+Event = Retrieved | Prompted | Retrying | Delta | Cut | Noted | Counted | Checked | Ended | Finished

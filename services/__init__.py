@@ -9,14 +9,14 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from functools import cached_property, partial
+from functools import partial
 from pathlib import Path
 
 from backends.base import Backend
 from backends.manager import ModelManager
 from evaluation.evaluations import Evaluations
 from evaluation.store import QuestionSet
-from rag.backup import Counts, Manifest, count, settle, write
+from rag.backup import Counts, Manifest, count, finish_restore, write
 from rag.backup import restore as restore_backup
 from rag.chat.conversations import Conversations
 from rag.chat.presets import Presets
@@ -30,7 +30,7 @@ from rag.documents.originals import Originals
 from rag.documents.parsers import Parsers
 from rag.folder import DataFolder
 from rag.index.collection import CollectionIndex
-from rag.index.embedding_models import open_embeddings
+from rag.index.embedding_models import EmbeddingModels
 from rag.index.embeddings import EmbeddingModel
 from rag.index.indexes import Indexes
 from rag.index.lexical import LexicalIndex
@@ -40,7 +40,7 @@ from services.asking import Asking
 from services.documents import Documents
 from services.evaluating import Evaluating, sample_questions
 from services.models import Models
-from services.searching import Searching
+from services.searching import OpenRetriever, Searching
 from settings import Settings
 
 log = logging.getLogger(__name__)
@@ -49,12 +49,23 @@ log = logging.getLogger(__name__)
 class Services:
     """Everything that the application can do, for one data folder."""
 
-    def __init__(self, settings: Settings, backends: Sequence[Backend] | None = None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        backends: Sequence[Backend] | None = None,
+        *,
+        open_embeddings: Callable[[Settings], EmbeddingModel] | None = None,
+        open_retriever: OpenRetriever | None = None,
+        read: Read | None = None,
+    ) -> None:
         """Open the data folder; nothing heavy is loaded.
 
         Args:
-            settings: where it is, and how it is used.
-            backends: who can answer; all that are registered where they are not given.
+            settings: where the data is, and how it is used.
+            backends: who can answer; by default all that are registered.
+            open_embeddings: makes an embedding model from settings, instead of the models that Gestalt knows.
+            open_retriever: makes the retriever for a question, instead of the library's own.
+            read: reads a file, instead of the parser processes.
 
         Raises:
             ConfigurationError: the data folder cannot be written.
@@ -64,29 +75,44 @@ class Services:
         self.settings = settings
         self.folder = DataFolder.open(settings.data_dir)
         try:
-            settle(self.folder)
+            finish_restore(self.folder)
             self.database = Database(self.folder.database)
         except BaseException:
             self.folder.close()
             raise
+        self.store = VectorStore(self.folder.chroma)
+        self.lexical = LexicalIndex(self.database)
+        self.indexes = Indexes(self.database)
+        self.embeddings = EmbeddingModels(settings, self.indexes, open_embeddings)
+        self.search = Search(self.database, self.store, self.lexical, self.embeddings.of, settings.device)
         self.library = Library(self.database)
+        self.parsers = Parsers()
+        self.indexing = Indexing(
+            self.library,
+            Originals(self.folder.uploads),
+            self.indexes,
+            partial(CollectionIndex, self.database, self.store, self.lexical),
+            self.embeddings,
+            read or self.parsers.read,
+            model=settings.embedding_model,
+            chunk_tokens=settings.chunk_tokens,
+            chunk_overlap=settings.chunk_overlap,
+        )
+        self.ingest = Ingest(
+            self.library,
+            self.indexing.originals,
+            self.indexing,
+            max_bytes=settings.max_upload_mb * 1_000_000,
+            when_idle=self.search.calibrate,
+        )
+        self.documents = Documents(settings, self.library, self.indexes, self.store, self.indexing, self.ingest)
         self.conversations = Conversations(self.database)
         self.conversations.recover()
         self.presets = Presets(self.database)
         self.turns = Turns(self.conversations)
         self.manager = ModelManager(settings, backends)
-        self.store = VectorStore(self.folder.chroma)
-        self.lexical = LexicalIndex(self.database)
-        self.indexes = Indexes(self.database)
-        self.search = Search(
-            self.database, self.store, self.lexical, lambda o, c: self.indexing.model_of(o, c), settings.device
-        )
-        self.parsers = Parsers()
-        self.read: Read = self.parsers.read
-        self._models: dict[str, EmbeddingModel] = {}
-        self._models_lock = threading.Lock()
-        self.models = Models(settings, self.manager, self.conversations)
-        self.searching = Searching(settings, self.library, self.search, self.models)
+        self.models = Models(settings.answer, self.manager, self.conversations)
+        self.searching = Searching(self.library, self.search, self.models, open_retriever)
         self.asking = Asking(
             settings,
             self.library,
@@ -95,60 +121,11 @@ class Services:
             self.manager,
             self.conversations,
             self.turns,
-            self.embedding_model,
+            self.embeddings,
         )
-        evaluating = Evaluating(self.library, self.searching, self.asking, self.models, self.conversations, self.turns)
+        evaluating = Evaluating(self.searching, self.asking, self.models, self.turns)
         self.evaluations = Evaluations(self.database, evaluating.search, evaluating.answer, evaluating.write)
         self._warmed = False
-
-    @cached_property
-    def embeddings(self) -> EmbeddingModel:
-        """The embedding model of the settings, which new collections get; its weights load on first use."""
-        return open_embeddings(self.settings)
-
-    def embedding_model(self, name: str) -> EmbeddingModel:
-        """An embedding model by the name that GESTALT_EMBEDDING_MODEL would have; its weights load on first use.
-
-        Raises:
-            ConfigurationError: it cannot be had.
-        """
-        if name in ("", self.settings.embedding_model):
-            return self.embeddings
-        with self._models_lock:
-            if name not in self._models:
-                self._models[name] = open_embeddings(self.settings.model_copy(update={"embedding_model": name}))
-            return self._models[name]
-
-    @cached_property
-    def indexing(self) -> Indexing:
-        """One document into its indices and out of them."""
-        return Indexing(
-            self.library,
-            Originals(self.folder.uploads),
-            self.indexes,
-            partial(CollectionIndex, self.database, self.store, self.lexical),
-            self.embedding_model,
-            self.read,
-            model=self.settings.embedding_model,
-            chunk_tokens=self.settings.chunk_tokens,
-            chunk_overlap=self.settings.chunk_overlap,
-        )
-
-    @cached_property
-    def ingest(self) -> Ingest:
-        """The way in. `ingest.start()` begins to work off the queue."""
-        return Ingest(
-            self.library,
-            self.indexing.originals,
-            self.indexing,
-            max_bytes=self.settings.max_upload_mb * 1_000_000,
-            when_idle=self.search.calibrate,
-        )
-
-    @cached_property
-    def documents(self) -> Documents:
-        """What is done with documents."""
-        return Documents(self.settings, self.library, self.indexes, self.store, self.indexing, self.ingest)
 
     def make_sample_set(self, owner: str) -> QuestionSet:
         """A question set about the sample documents, which are put into the queue where they are missing."""
@@ -201,8 +178,9 @@ class Services:
 
         def load() -> None:
             try:
-                self.embeddings.embed_query("warm up")
-                self.manager.load(self.settings.backend, self.models.default(owner, self.settings.backend))
+                self.embeddings.get().embed_query("warm up")
+                backend = self.settings.answer.backend
+                self.manager.load(backend, self.models.default(owner, backend))
             except Exception:
                 log.warning("Warm-up failed; the first question will say why", exc_info=True)
 
@@ -212,11 +190,10 @@ class Services:
         """Stop turns and ingest, give back the models, and let another process have the data folder."""
         self.evaluations.close()
         self.turns.close()
-        if "documents" in self.__dict__:
-            self.documents.close()
-        if "ingest" in self.__dict__:
-            self.ingest.close()
+        self.documents.close()
+        self.ingest.close()
         self.parsers.close()
+        self.search.close()
         self.manager.close()
         self.store.close()
         self.database.close()

@@ -1,11 +1,9 @@
-"""What an evaluation searches, asks and writes: the same way as a question of the page."""
+"""What an evaluation searches, asks and writes: in the same way as a question on the page."""
 
 from __future__ import annotations
 
 from concurrent.futures import CancelledError
 from contextlib import suppress
-from dataclasses import replace
-from functools import partial
 
 from langchain_core.messages import HumanMessage, SystemMessage
 
@@ -13,18 +11,18 @@ from errors import ConfigurationError
 from evaluation.evaluations import OnCancel
 from evaluation.files import read as read_questions
 from evaluation.questions import GoldQuestion
-from evaluation.runs import DEPTH, Configuration
-from rag.chat.conversations import Conversations
+from evaluation.runs import DEPTH, Cancelled, Configuration
+from options import GenerationOptions
+from rag.chat.turn import Question, answer
 from rag.chat.turns import Turns
-from rag.documents.library import Library
-from rag.schema import DocumentState, Finished, Message, Retrieval
-from services.asking import Ask, Asking
+from rag.schema import Message, Retrieval
+from services.asking import Asking
 from services.models import Models
 from services.searching import Searching
 from settings import ROOT
 
 SAMPLE_SET = ROOT / "data" / "samples-questions.jsonl"
-"""What the samples answer, and some things that they do not."""
+"""Questions that the samples answer, and some that they do not."""
 WRITTEN_TOKENS = 160
 """Of a question and its answer that a model writes for a question set."""
 
@@ -35,19 +33,10 @@ def sample_questions() -> tuple[GoldQuestion, ...]:
 
 
 class Evaluating:
-    """The three ways of `Evaluations` into the application."""
+    """The callables that `Evaluations` works with."""
 
-    def __init__(
-        self,
-        library: Library,
-        searching: Searching,
-        asking: Asking,
-        models: Models,
-        conversations: Conversations,
-        turns: Turns,
-    ) -> None:
-        self._library, self._searching, self._asking, self._models = library, searching, asking, models
-        self._conversations, self._turns = conversations, turns
+    def __init__(self, searching: Searching, asking: Asking, models: Models, turns: Turns) -> None:
+        self._searching, self._asking, self._models, self._turns = searching, asking, models, turns
 
     def search(self, owner: str, configuration: Configuration, question: str) -> Retrieval:
         """The passages for a question, as deep as a run looks.
@@ -55,50 +44,37 @@ class Evaluating:
         Raises:
             ConfigurationError: there is no document to search.
         """
-        named = self._searching.named(owner, configuration.collections)
-        if not any(self._library.count(owner, each.id, DocumentState.READY) for each in named):
+        options = configuration.options.replace(k=max(DEPTH, configuration.options.k))
+        scope = self._searching.scope(owner, options)
+        if not any(self._searching.ready(owner, collection) for collection in scope.collections):
             raise ConfigurationError("There is no document to search.", "Add documents, or wait until they are read.")
-        return self._searching.retrieve(
-            owner,
-            question,
-            k=max(DEPTH, configuration.k),
-            collections=configuration.collections,
-            options=configuration.options,
-        )
+        return self._searching.retrieve(owner, question, options)
 
     def answer(self, owner: str, configuration: Configuration, question: str, on_cancel: OnCancel) -> Message:
-        """The answer to a question, kept in no conversation."""
-        ask = Ask(
-            question,
-            collections=configuration.collections,
-            backend=configuration.backend,
-            model=configuration.model,
-            fallback="",
-            passages=configuration.k,
-            strict=configuration.strict,
-            retrieval=configuration.options,
-        )
-        message, turn = self._asking.ask(owner, ask)
-        on_cancel(partial(self._turns.cancel, owner, message.id))
+        """The answer to a question, outside of any conversation.
+
+        Raises:
+            Cancelled: it was stopped.
+        """
+        asked = Question(question, configuration.options.replace(fallback="", condense=False))
+        running = self._turns.call(answer(asked, self._asking.pipeline(owner, asked)))
+        on_cancel(running.cancel)
         try:
-            *_, last = turn.follow()
-        finally:
-            # It is kept with the evaluation, and no conversation that a person had.
-            self._conversations.delete(owner, message.conversation_id)
-        assert isinstance(last, Finished)
-        return last.message
+            return running.result()
+        except CancelledError:
+            raise Cancelled from None
 
     def write(self, owner: str, backend: str, model: str, system: str, prompt: str, on_cancel: OnCancel) -> str:
-        """What a model writes; empty where it was stopped."""
-        options = replace(self._models.options(), temperature=0.0, max_new_tokens=WRITTEN_TOKENS)
+        """What a model writes; empty if it was stopped."""
+        options = GenerationOptions(max_new_tokens=WRITTEN_TOKENS)
 
         async def write() -> str:
             async with self._models.lease(owner, backend, model, options) as leased:
                 messages = [SystemMessage(system), HumanMessage(prompt)]
                 return "".join([chunk.text async for chunk in leased.chat.astream(messages)])
 
-        said = self._turns.call(write())
-        on_cancel(said.cancel)
+        running = self._turns.call(write())
+        on_cancel(running.cancel)
         with suppress(CancelledError):
-            return said.result()
+            return running.result()
         return ""

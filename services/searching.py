@@ -1,144 +1,142 @@
-"""Passages for a question by the names of collections, and why a text was not among them."""
+"""What is searched, the retriever for it, and why a text was not among the passages."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
-from functools import cached_property
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
-from errors import ContextTooLong
+from langchain_core.retrievers import BaseRetriever
+
+from errors import ConfigurationError, ContextTooLong
+from options import AnswerOptions
 from rag.chat.prompts import choose, fit
-from rag.documents.library import DEFAULT_COLLECTION, Library
-from rag.index.diagnosis import Diagnosis, Finding, Stage, diagnose
-from rag.index.search import Search, read_options
-from rag.schema import CollectionRecord, DocumentState, Part, Passage, Retrieval, RetrievalOptions
+from rag.documents.library import Library
+from rag.index.diagnosis import Diagnosis, Stage, StageReport, diagnose
+from rag.index.passages import retrieval_of
+from rag.index.search import Search
+from rag.schema import CollectionRecord, DocumentState, Part, Passage, Retrieval
 from services.models import Models
-from settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """What a question searches."""
+
+    collections: tuple[CollectionRecord, ...]
+    attached: CollectionRecord | None = None
+    """The files attached to the conversation."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of the collections."""
+        return tuple(collection.name for collection in self.collections)
+
+
+OpenRetriever = Callable[[str, Sequence[str], AnswerOptions], BaseRetriever]
+"""`(owner, collection ids, options)` -> another retriever than the library's own."""
 
 
 class Searching:
-    """What is found for a question, without a model."""
+    """Finds passages without a model."""
 
-    def __init__(self, settings: Settings, library: Library, search: Search, models: Models) -> None:
-        self._settings, self._library, self._search, self._models = settings, library, search, models
+    def __init__(
+        self, library: Library, search: Search, models: Models, open_retriever: OpenRetriever | None = None
+    ) -> None:
+        self._library, self._search, self._models = library, search, models
+        self._open_retriever = open_retriever
 
-    @cached_property
-    def options(self) -> RetrievalOptions:
-        """The steps of retrieval as the settings have them.
+    def scope(self, owner: str, options: AnswerOptions, conversation_id: str | None = None) -> Scope:
+        """The collections that `options` name, and the files attached to a conversation.
 
         Raises:
-            ConfigurationError: GESTALT_RETRIEVAL names what there is not.
+            ConfigurationError: none of the collections exists.
         """
-        return read_options(self._settings.retrieval)
+        known = self._library.collections(owner) or [self._library.collection(owner, create=True)]
+        ids = options.collection_ids
+        found = tuple(each for each in known if ids is None or each.id in ids)
+        attached = self._library.attached(owner, conversation_id) if conversation_id else None
+        if not found and not attached:
+            gone = "No collection is chosen." if not ids else "The collections of this chat no longer exist."
+            raise ConfigurationError(gone, "Choose a collection to search.")
+        return Scope(found, attached)
 
-    def retrieve(
-        self,
-        owner: str,
-        question: str,
-        *,
-        history: Sequence[str] = (),
-        k: int | None = None,
-        collections: Sequence[str] = (DEFAULT_COLLECTION,),
-        rewritten: str = "",
-        options: RetrievalOptions | None = None,
-        conversation_id: str | None = None,
-    ) -> Retrieval:
-        """The passages for a question, best first, without a model.
+    def describe(self, owner: str, scope: Scope) -> str:
+        """What is searched, for people: “12 documents in “Contracts””."""
+        number = sum(self.ready(owner, collection) for collection in scope.collections)
+        names = ", ".join(f"“{name}”" for name in scope.names)
+        described = f"{number} document{'' if number == 1 else 's'} in {names}"
+        return f"{described} and the files of this chat" if scope.attached else described
+
+    def ready(self, owner: str, collection: CollectionRecord) -> int:
+        """How many documents of a collection can be searched."""
+        return self._library.count(owner, collection.id, DocumentState.READY)
+
+    def retriever(
+        self, owner: str, scope: Scope, options: AnswerOptions, history: Sequence[str] = (), rewritten: str = ""
+    ) -> BaseRetriever:
+        """The retriever for one question.
 
         Args:
             owner: who asks.
-            question: what is asked.
-            history: earlier questions, oldest first.
-            k: how many passages; the setting where it is not given.
-            collections: names of those that are searched; all where there are none.
-            rewritten: the question as a model put it, so that it stands for itself; searched beside it.
-            options: the steps of retrieval; the setting where they are not given.
-            conversation_id: a conversation whose attached files are searched too.
+            scope: what is searched.
+            options: `k` and the steps of retrieval.
+            history: the user's earlier questions, oldest first.
+            rewritten: the question as a model rewrote it to stand on its own; searched in addition.
 
         Raises:
-            ConfigurationError: there is no such collection.
-            StoreError: the index cannot be read.
+            StoreError, ConfigurationError: an index or its embedding model is not available.
         """
-        searched = self.named(owner, collections, conversation_id)
-        return self._search.retrieve(
-            owner,
-            question,
-            [found.id for found in searched if self._ready(owner, found)],
-            k=k or self._settings.passages,
-            history=history,
-            rewritten=rewritten,
-            options=options or self.options,
-        )
+        every = [*scope.collections, *([scope.attached] if scope.attached else [])]
+        ids = [collection.id for collection in every if self.ready(owner, collection)]
+        if self._open_retriever:
+            return self._open_retriever(owner, ids, options)
+        return self._search.retriever(owner, ids, options.retrieval, k=options.k, history=history, rewritten=rewritten)
 
-    def diagnose(
-        self,
-        owner: str,
-        question: str,
-        expected: str,
-        *,
-        k: int | None = None,
-        collections: Sequence[str] = (DEFAULT_COLLECTION,),
-        options: RetrievalOptions | None = None,
-        model: tuple[str, str] | None = None,
-    ) -> Diagnosis:
-        """Why a text that a person expected was not found, or was not shown to the model.
+    def retrieve(self, owner: str, question: str, options: AnswerOptions, *, history: Sequence[str] = ()) -> Retrieval:
+        """The passages for a question, best first; raises like `scope` and `retriever`."""
+        return retrieval_of(self.retriever(owner, self.scope(owner, options), options, history).invoke(question))
+
+    def diagnose(self, owner: str, question: str, expected: str, options: AnswerOptions) -> Diagnosis:
+        """Why an expected text was not retrieved, or not shown to the model.
 
         Args:
             owner: who asks.
             question: what was asked.
             expected: words as they stand in a document.
-            k: how many passages are shown to the model.
-            collections: names of those that are searched; all where there are none.
-            options: the steps of retrieval.
-            model: backend and model whose window the passages have to fit; the defaults where they are not given.
+            options: how it was asked; the passages have to fit the window of `options.model`.
 
         Raises:
-            ConfigurationError: there is no such collection.
+            ConfigurationError: none of the collections exists.
             StoreError: the index cannot be read.
         """
-        k = k or self._settings.passages
-        ids = [found.id for found in self.named(owner, collections) if self._ready(owner, found)]
-        retrievers = self._search.retrievers(owner, ids, options or self.options)
-        diagnosis = diagnose(retrievers, question, expected, k=k)
+        ids = [each.id for each in self.scope(owner, options).collections if self.ready(owner, each)]
+        hybrids = self._search.hybrids(owner, ids, options.retrieval)
+        diagnosis = diagnose(hybrids, question, expected, k=options.k)
         if diagnosis.lost or not diagnosis.found:
             return diagnosis
-        passages = self._search.retrieve(owner, question, ids, k=k, options=options or self.options).passages
-        budget = self._budget(question, passages, diagnosis.found, model or (self._settings.backend, ""))
+        passages = self.retrieve(owner, question, options).passages
+        budget = self._budget(question, passages, diagnosis.found, options)
         return replace(diagnosis, findings=(*diagnosis.findings, budget))
 
-    def _budget(self, question: str, passages: Sequence[Passage], wanted: Passage, model: tuple[str, str]) -> Finding:
-        """Whether a passage that was found fits the window of a model with those that are better."""
-        room = self._models.room(*model)
-        if not room:
-            return Finding(
-                Stage.BUDGET, True, "Not looked at: the model is not loaded, so that its window is not known."
-            )
+    def _budget(
+        self, question: str, passages: Sequence[Passage], wanted: Passage, options: AnswerOptions
+    ) -> StageReport:
+        """Whether a retrieved passage fits the window of the model, after all better ones."""
+        window = self._models.window(options.backend, options.model)
+        if not window:
+            return StageReport(Stage.BUDGET, True, "Not checked: the model is not loaded, so its window is unknown.")
+        prompt = choose(passages, small=window.small)
         try:
-            fitted = fit(choose(passages, small=room.small), question, (), passages, room)
+            fitted = fit(prompt, question, (), passages, window, options.generation.max_new_tokens)
         except ContextTooLong as error:
-            return Finding(Stage.BUDGET, False, error.message, error.hint)
+            return StageReport(Stage.BUDGET, False, error.message, error.hint)
         shown = sum(share.part is Part.PASSAGE and share.kept for share in fitted.ledger.shares)
         ids = [passage.chunk_id for passage in passages[:shown]]
         if wanted.chunk_id in ids:
-            return Finding(Stage.BUDGET, True, "It fits the model's window, with all that are better.")
-        return Finding(
+            return StageReport(Stage.BUDGET, True, "It fits the model's window, with all better ones.")
+        return StageReport(
             Stage.BUDGET,
             False,
             f"The model is shown {shown} of the {len(passages)} passages: more do not fit.",
-            "Choose a model with a larger window, lower the longest answer, or begin a new chat.",
+            "Choose a model with a larger window, lower the longest answer, or start a new chat.",
         )
-
-    def named(self, owner: str, names: Sequence[str], conversation_id: str | None = None) -> list[CollectionRecord]:
-        """The collections of those names, all where there are none, and that of the files of a conversation.
-
-        The default collection is made where it is missing.
-
-        Raises:
-            ConfigurationError: there is no such collection.
-        """
-        found = [self._library.collection(owner, name, create=name == DEFAULT_COLLECTION) for name in names]
-        attached = self._library.attached(owner, conversation_id) if conversation_id else None
-        return [*(found or self._library.collections(owner)), *([attached] if attached else [])]
-
-    def _ready(self, owner: str, collection: CollectionRecord) -> bool:
-        return self._library.count(owner, collection.id, DocumentState.READY) > 0

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from backends.base import Backend
+from options import AnswerOptions
+from rag.chat.turn import Question
+from rag.chat.turns import Turn
 from rag.documents.loaders import load
 from rag.schema import LOCAL_OWNER, DocumentRecord, DocumentState
 from services import Services
@@ -21,20 +25,23 @@ PIER = b"# The pier\n\nThe pier at Gannet Holm is 62 metres long. Leo Marsh repa
 class FakeServices(Services):
     """The services with a scripted backend; `script` is what its model says next."""
 
-    def __init__(self, data_dir: Path) -> None:
-        settings = Settings(data_dir=data_dir, backend="scripted")
+    def __init__(self, data_dir: Path, **options: Any) -> None:
+        settings = Settings(data_dir=data_dir, answer=AnswerOptions(**{"backend": "scripted"} | options))
         self.script = ScriptedChatModel()
         self.backend = ScriptedBackend(settings, model=self.script, models=("parrot", "owl"))
         self.spare = ScriptedBackend(settings, name="spare", models=("wren",), cannot={"top_k": "It takes none."})
-        super().__init__(settings, [self.backend, self.spare])
-        self.embeddings = self.words = WordEmbeddings()
-        self.read = load  # in this process: the parsers' own tests start processes
+        self.words = WordEmbeddings()
+        super().__init__(
+            settings,
+            [self.backend, self.spare],
+            open_embeddings=lambda settings: self.words,
+            read=load,  # in this process: the parsers' own tests start processes
+        )
 
-    def configure(self, **settings: object) -> None:
-        """Other settings than those that it was opened with."""
-        self.settings = self.settings.model_copy(update=settings)
-        for room in (self.models, self.searching, self.asking, self.documents):
-            room._settings = self.settings
+    def ask(self, text: str, conversation_id: str | None = None, instead_of: str | None = None, **options: Any) -> Turn:
+        """Ask with the default options, some of them replaced."""
+        asked = Question(text, self.settings.answer.replace(**options), conversation_id, instead_of)
+        return self.asking.ask(LOCAL_OWNER, asked)[1]
 
     def add_backend(self, backend: Backend) -> None:
         """One more that can answer."""

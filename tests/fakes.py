@@ -20,7 +20,8 @@ from langchain_core.messages.ai import UsageMetadata
 from langchain_core.outputs import ChatGenerationChunk, ChatResult
 from pydantic import PrivateAttr
 
-from backends.base import Backend, Capabilities, GenerationOptions, Loaded, ModelInfo, Progress, Released, Report
+from backends.base import Backend, Capabilities, Loaded, ModelInfo, Progress, Released, Report
+from options import GenerationOptions
 from settings import Settings
 
 Step = str | float | Event | BaseException

@@ -15,6 +15,8 @@ from typing import Any
 from sqlalchemy import delete, func, select, update
 from sqlalchemy.orm import Session
 
+from errors import AppError
+from options import AnswerOptions
 from rag.chat.message_rows import columns, message_of
 from rag.chat.tree import Tree
 from rag.db import ConversationRow, Database, MessageRow, now
@@ -97,15 +99,16 @@ class Conversations:
         """Keep it at the head of the list, or no longer."""
         self._update(owner, conversation_id, pinned=pinned)
 
-    def choices(self, owner: str, conversation_id: str) -> dict[str, Any]:
-        """What its last question was asked with."""
-        query = select(ConversationRow.options).filter_by(owner=owner, id=conversation_id)
+    def options(self, owner: str, conversation_id: str) -> tuple[AnswerOptions, str | None] | None:
+        """The options of its last question, and the preset they came from; None if nothing was asked yet."""
+        query = select(ConversationRow.options, ConversationRow.preset).filter_by(owner=owner, id=conversation_id)
         with self.database.session() as session:
-            return session.scalar(query) or {}
+            found = session.execute(query).first()
+        return (AnswerOptions.read(found.options), found.preset) if found and found.options else None
 
-    def save_choices(self, owner: str, conversation_id: str, choices: Mapping[str, Any]) -> None:
-        """Keep what a question is asked with."""
-        self._update(owner, conversation_id, options=dict(choices))
+    def save_options(self, owner: str, conversation_id: str, options: AnswerOptions, preset: str | None = None) -> None:
+        """Save the options of a question."""
+        self._update(owner, conversation_id, options=options.model_dump(mode="json"), preset=preset)
 
     def hide(self, owner: str, conversation_id: str) -> None:
         """Delete it, so that `restore` can undo that for a day."""
@@ -130,7 +133,7 @@ class Conversations:
 
     def _update(self, owner: str, conversation_id: str, **values: Any) -> None:
         with self.database.session() as session:
-            session.execute(update(ConversationRow).filter_by(owner=owner, id=conversation_id).values(**values))
+            session.execute(update(ConversationRow).filter_by(owner=owner, id=conversation_id).values(values))
 
     # --- messages ---
 
@@ -215,10 +218,19 @@ class Conversations:
             conversation.leaf_id, conversation.updated = row.id, now()
             return _read(session, [row.id], _tree(session, owner, conversation_id))[0]
 
-    def save(self, owner: str, message: Message) -> None:
-        """Store `message` over the row that has its id."""
+    def save(self, owner: str, message: Message, record: Mapping[str, Any] | None = None) -> None:
+        """Store a message in its row, with the record of what made it."""
+        values = columns(message) | ({"record": dict(record)} if record else {})
         with self.database.session() as session:
-            session.execute(update(MessageRow).filter_by(owner=owner, id=message.id).values(**columns(message)))
+            session.execute(update(MessageRow).filter_by(owner=owner, id=message.id).values(**values))
+
+    def fail(self, owner: str, message_id: str, error: AppError) -> None:
+        """Mark a message as failed; its text stays as it was stored last."""
+        values = {"type": type(error).__name__, "message": error.message, "hint": error.hint}
+        with self.database.session() as session:
+            session.execute(
+                update(MessageRow).filter_by(owner=owner, id=message_id).values(finish=Finish.FAILED, error=values)
+            )
 
     def rate(self, owner: str, message_id: str, feedback: Feedback | None) -> None:
         """Keep what a person thinks of an answer; None takes it back."""
@@ -230,11 +242,6 @@ class Conversations:
         """What made an answer; empty where nothing was kept."""
         with self.database.session() as session:
             return session.scalar(select(MessageRow.record).filter_by(owner=owner, id=message_id)) or {}
-
-    def save_record(self, owner: str, message_id: str, record: Mapping[str, Any]) -> None:
-        """Keep what made an answer."""
-        with self.database.session() as session:
-            session.execute(update(MessageRow).filter_by(owner=owner, id=message_id).values(record=dict(record)))
 
     def last_model(self, owner: str, backend: str) -> str | None:
         """The model of a backend that answered last, or None where none did."""

@@ -6,10 +6,12 @@ Retrieved text is quoted data: the prompt says so, and nothing in a passage is e
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import pairwise
+from typing import Any
 
+from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage
 from langchain_core.prompts import ChatPromptTemplate, MessagesPlaceholder
 
@@ -33,25 +35,25 @@ FOR_OTHERS = (
 )
 
 
-def _from_documents(instructions: str) -> ChatPromptTemplate:
+def _from_documents(system: str) -> ChatPromptTemplate:
     return ChatPromptTemplate.from_messages(
         [
-            ("system", f"{instructions}{{wishes}}"),
+            ("system", f"{system}{{instructions}}"),
             MessagesPlaceholder("history"),
             ("human", "Passages:\n\n{passages}\n\nQuestion: {question}"),
         ]
-    ).partial(wishes="")
+    ).partial(instructions="")
 
 
 FROM_DOCUMENTS = _from_documents(FOR_OTHERS)
 FROM_DOCUMENTS_SMALL = _from_documents(FOR_SMALL)
 FROM_THE_MODEL = ChatPromptTemplate.from_messages(
     [
-        ("system", "You are a helpful assistant. Say so where you do not know.{wishes}"),
+        ("system", "You are a helpful assistant. Say so where you do not know.{instructions}"),
         MessagesPlaceholder("history"),
         ("human", "{question}"),
     ]
-).partial(wishes="")
+).partial(instructions="")
 FOR_CONDENSING = (
     "Rewrite the last question so that a reader who does not know the conversation understands it: put names in the "
     "place of pronouns, add what it leaves out. Do not answer it. Write the question alone, in its own language."
@@ -66,15 +68,15 @@ MESSAGE_OVERHEAD = 8
 """Tokens that a chat template puts around one message, at most."""
 
 
-def choose(passages: Sequence[Passage], *, small: bool, wishes: str = "") -> ChatPromptTemplate:
+def choose(passages: Sequence[Passage], *, small: bool, instructions: str = "") -> ChatPromptTemplate:
     """The prompt for an answer from `passages` by a model that is small or not; without passages, by itself.
 
-    `wishes` are a person's own instructions: they come after ours, which hold the answer to the documents.
+    `instructions` are a person's own instructions: they come after ours, which hold the answer to the documents.
     """
     prompt = FROM_THE_MODEL
     if passages:
         prompt = FROM_DOCUMENTS_SMALL if small else FROM_DOCUMENTS
-    return prompt.partial(wishes=f"\n\n{wishes.strip()}") if wishes.strip() else prompt
+    return prompt.partial(instructions=f"\n\n{instructions.strip()}") if instructions.strip() else prompt
 
 
 def condense(question: str, history: Sequence[Message]) -> list[BaseMessage]:
@@ -149,42 +151,46 @@ class Prompt:
 
 
 @dataclass(frozen=True, slots=True)
-class Room:
-    """How much a model's window holds, and who counts."""
+class Window:
+    """How much of a prompt a model takes, and what counts its tokens."""
 
     count: Callable[[str], int]
     """Tokens of a text."""
     exact: bool = False
-    """`count` is no estimate."""
-    window: int | None = None
-    """Tokens that prompt and answer may take together; None where nobody knows."""
+    """`count` is not an estimate."""
+    size: int | None = None
+    """Tokens that prompt and answer may take together; None if unknown."""
     prompt_limit: int | None = None
-    """Tokens of the longest prompt that the model answers well from; None where only the window limits it."""
-    answer: int = 0
-    """Tokens that the answer may take; it keeps at most a quarter of the window."""
+    """Tokens of the longest prompt that the model answers well from; None if only the window limits it."""
     small: bool = False
-    """The model loses its way in long passages: it is shown the chunks that were found, without what was joined."""
+    """The model gets lost in long prompts: short instructions, and passages without their neighbours."""
 
-    @property
-    def reserve(self) -> int:
-        """Tokens that are kept free for the answer."""
-        return min(self.answer, self.window // 4) if self.window else self.answer
+    def reserve(self, answer: int) -> int:
+        """Tokens kept free for an answer of at most `answer` tokens; at most a quarter of the window."""
+        return min(answer, self.size // 4) if self.size else answer
 
-    @property
-    def at_most(self) -> int:
-        """Tokens that the prompt may take."""
-        return self.window - self.reserve if self.window else 10**9
 
-    @property
-    def at_best(self) -> int:
-        """Tokens that the prompt should take at most."""
-        return min(self.prompt_limit or self.at_most, self.at_most)
+@dataclass(frozen=True, slots=True)
+class LeasedModel:
+    """A chat model that is ready for the length of one answer."""
+
+    backend: str
+    model: str
+    chat: BaseChatModel
+    window: Window
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    """For the record of an answer: revision, device, dtype, generation options."""
 
 
 def fit(
-    prompt: ChatPromptTemplate, question: str, history: Sequence[Message], passages: Sequence[Passage], room: Room
+    prompt: ChatPromptTemplate,
+    question: str,
+    history: Sequence[Message],
+    passages: Sequence[Passage],
+    window: Window,
+    answer: int,
 ) -> Prompt:
-    """Fill `prompt` with as much as there is room for.
+    """Fill `prompt` with as much as fits the window beside an answer of at most `answer` tokens.
 
     The oldest question and its answer go first, then the lowest passage; at least one passage stays. The best passage
     stands last, next to the question: small models lose what stands farther away.
@@ -192,25 +198,28 @@ def fit(
     Raises:
         ContextTooLong: the question with its best passage alone is too long.
     """
+    reserve = window.reserve(answer)
+    at_most = window.size - reserve if window.size else 10**9
+    at_best = min(window.prompt_limit or at_most, at_most)
     turns = [(HumanMessage if m.role is Role.USER else AIMessage)(m.text) for m in answered(history)]
-    quotes = [quote(number, passage, short=room.small) for number, passage in enumerate(passages, 1)]
-    sizes = [room.count(message.text) + MESSAGE_OVERHEAD for message in turns]
-    quote_sizes = [room.count(text) + 2 for text in quotes]
+    quotes = [quote(number, passage, short=window.small) for number, passage in enumerate(passages, 1)]
+    sizes = [window.count(message.text) + MESSAGE_OVERHEAD for message in turns]
+    quote_sizes = [window.count(text) + 2 for text in quotes]
     system, *rest = prompt.format_messages(question=question, passages="", history=[])
-    system_size = room.count(system.text) + MESSAGE_OVERHEAD
-    question_size = sum(room.count(message.text) + MESSAGE_OVERHEAD for message in rest) + MESSAGE_OVERHEAD
+    system_size = window.count(system.text) + MESSAGE_OVERHEAD
+    question_size = sum(window.count(message.text) + MESSAGE_OVERHEAD for message in rest) + MESSAGE_OVERHEAD
 
     kept_quotes, first_turn = len(quotes), 0
     used = system_size + question_size + sum(sizes) + sum(quote_sizes)
-    while first_turn < len(turns) and used > room.at_best:
+    while first_turn < len(turns) and used > at_best:
         used -= sizes[first_turn] + sizes[first_turn + 1]
         first_turn += 2
-    while kept_quotes > 1 and used > room.at_best:
+    while kept_quotes > 1 and used > at_best:
         kept_quotes -= 1
         used -= quote_sizes[kept_quotes]
-    if used > room.at_most:
+    if used > at_most:
         raise ContextTooLong(
-            f"The question with its best passage takes {used} tokens; the model has room for {room.at_most} "
+            f"The question with its best passage takes {used} tokens; the model has room for {at_most} "
             "beside its answer.",
             "Ask a shorter question, lower the answer's token limit, or choose a model with a larger window.",
         )
@@ -229,10 +238,10 @@ def fit(
         Share(Part.PASSAGE, size, number <= kept_quotes, f"[{number}] {passages[number - 1].place}")
         for number, size in enumerate(quote_sizes, 1)
     ]
-    shares += [Share(Part.QUESTION, question_size), Share(Part.ANSWER, room.reserve)]
+    shares += [Share(Part.QUESTION, question_size), Share(Part.ANSWER, reserve)]
     messages = prompt.format_messages(
         question=question,
         passages="\n\n".join(reversed(quotes[:kept_quotes])),
         history=turns[first_turn:],
     )
-    return Prompt(messages, Ledger(tuple(shares), room.window, room.exact), used, tuple(notes))
+    return Prompt(messages, Ledger(tuple(shares), window.size, window.exact), used, tuple(notes))

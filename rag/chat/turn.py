@@ -1,26 +1,31 @@
-"""One turn: a question in, events out.
+"""One turn: a question in, events out (`rag.schema.Event`). Nothing is stored here.
 
     Retrieved   the sources, before the model speaks, so that a model that is down still leaves the passages
-    Delta ...   the answer as it comes
-    Checked ... its sentences so far, held against the passages, whenever another one is finished
-    Finished    the message as it is stored: complete, stopped or failed
+    Prompted    what was sent to the model
+    Delta ...   the answer as it streams, with Checked whenever another of its sentences was checked
+    Ended       complete, stopped or failed
 
-Cancelling the task that runs it, or closing the generator, ends the backend's work, also before the first token.
-It knows LangChain's types only: what answers is handed in as a context manager over a chat model.
+Cancelling the task that runs it, or closing the generator, ends the backend's work, even before the first token.
+What retrieves and what answers are LangChain retrievers and chat models that the caller hands in; callbacks see both as
+parts of one run.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing, suppress
 from dataclasses import dataclass, field
-from functools import partial
 from itertools import zip_longest
-from typing import Any
+from typing import Any, TypeVar, cast
 
+from langchain_core.callbacks import AsyncCallbackManager, AsyncCallbackManagerForChainRun, BaseCallbackHandler
 from langchain_core.messages import AIMessageChunk
+from langchain_core.messages.ai import UsageMetadata, add_usage
+from langchain_core.retrievers import BaseRetriever
+from langchain_core.runnables import RunnableConfig
 
 from errors import (
     AppError,
@@ -31,182 +36,347 @@ from errors import (
     ConfigurationError,
     ModelNotFound,
 )
+from options import AnswerOptions
 from rag.chat import prompts
-from rag.chat.citations import Embed, Entails
-from rag.chat.conversations import Conversations
-from rag.chat.writer import LeasedModel, Writer
-from rag.db import new_id
-from rag.schema import Delta, Event, Finish, Finished, Message, Passage, Retrieval, Retrieved, Role
+from rag.chat.answer import Answer, fold
+from rag.chat.citations import Checker, Embed, Entails
+from rag.chat.prompts import LeasedModel, Prompt
+from rag.db import new_id, now
+from rag.index.passages import retrieval_of
+from rag.index.sentences import sentences
+from rag.schema import (
+    Checked,
+    Counted,
+    Cut,
+    Delta,
+    Ended,
+    Event,
+    Finish,
+    Message,
+    Noted,
+    Passage,
+    Prompted,
+    Retrieved,
+    Retrying,
+    Role,
+    Usage,
+)
 
 log = logging.getLogger(__name__)
+T = TypeVar("T")
 
-CANNOT_BEGIN = BackendUnavailable, BackendBusy, AuthenticationFailed, ModelNotFound, ConfigurationError
-"""What another backend may do better. What is wrong with the question itself is not among these."""
+CANNOT_START = BackendUnavailable, BackendBusy, AuthenticationFailed, ModelNotFound, ConfigurationError
+"""Errors after which another backend may do better; what is wrong with the question itself is not among them."""
+SENTENCE_ENDS = frozenset(".!?:\n。！？")
+CHARACTERS_PER_TOKEN = 4
+"""An answer is cut at this many characters for each of its `max_new_tokens`, whatever the server sends."""
 
 
 @dataclass(frozen=True, slots=True)
-class Answerer:
+class AnswerProvider:
     """A backend that may answer."""
 
     label: str
-    """As a person knows it."""
     lease: Callable[[], AbstractAsyncContextManager[LeasedModel]]
-    """Leases its chat model; loads it first where that is needed, and translates its exceptions."""
+    """Lease its chat model, loading it first if need be; other libraries' exceptions are translated."""
 
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What was asked, of whom, and how it is to be answered."""
+    """What is asked, and how it is to be answered."""
 
-    owner: str
-    conversation_id: str | None
-    """None begins a new conversation."""
     text: str
-    searched: str
-    """What is looked through, as a person reads it: “12 documents in My documents”."""
-    retrieve: Callable[[str, Sequence[str], str], Retrieval]
-    """`(question, earlier questions, the question as the model put it)` -> passages. Blocks."""
-    answerers: Sequence[Answerer]
-    """The one that was chosen, then those that answer where it cannot begin to."""
-    max_new_tokens: int
-    backend: str
-    model: str
-    """Of the first answerer."""
+    options: AnswerOptions = field(default_factory=AnswerOptions)
+    conversation_id: str | None = None
+    """None starts a new conversation."""
     instead_of: str | None = None
-    """A message of the conversation in whose place this comes: a question that was put otherwise, or an answer that
-    is given again, to the same question."""
-    strict: bool = True
-    """Answer from the documents only."""
-    wishes: str = ""
-    """A person's own instructions to the model."""
-    asked_with: Mapping[str, Any] = field(default_factory=dict)
-    """What else made the answer, for its record: settings, steps of retrieval, collections."""
-    condense: bool = False
-    """Let the model put a follow-up so that it stands for itself; both are searched. Small models are not asked."""
+    """A message of the conversation to replace on a new branch: a question, or an answer to be given again."""
     title: str | None = None
-    """Of a new conversation; the question's own words where it is not given."""
+    """Of a new conversation; by default the question's own words."""
+    preset: str | None = None
+    """Name of the preset that the options came from."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pipeline:
+    """What answers a question."""
+
+    retriever: Callable[[Sequence[str], str], BaseRetriever]
+    """`(earlier questions, rewritten question or "")` -> a retriever for this question."""
+    providers: Sequence[AnswerProvider]
+    """The backend that was chosen, then those that answer if it cannot start to."""
+    searched: str
+    """What is searched, for people: “12 documents in My documents”."""
+    ready: Callable[[], Awaitable[None]] | None = None
+    """Waits for attached files to be read."""
     embed: Embed | None = None
-    """Texts -> unit vectors of the embedded model, for the check of the answer; words alone decide without."""
+    """Texts -> unit vectors, for the sentence check; words alone decide without it."""
     entails: Entails | None = None
-    """A model that judges what follows from what, for the check of the answer, where there is one."""
+    """An NLI model for the sentence check."""
+    callbacks: Sequence[BaseCallbackHandler] = ()
+    seconds: float = 600.0
+    """How long a model may go on writing."""
+    record: Mapping[str, Any] = field(default_factory=dict)
+    """What else the record of the answer should say."""
+
+
+async def answer(question: Question, pipeline: Pipeline) -> Message:
+    """The answer to a question outside of any conversation."""
+    answer = new_answer(question, pipeline, Message("", "", Role.ASSISTANT, "", now(), Finish.RUNNING))
+    async for event in run(question, pipeline):
+        answer = fold(answer, event)
+    return answer.message
+
+
+def new_answer(question: Question, pipeline: Pipeline, message: Message) -> Answer:
+    """The answer before the first event."""
+    options = question.options.model_dump(mode="json", exclude={"collection_ids"})
+    return Answer(message, record={"question": question.text, **options, **pipeline.record})
 
 
 async def run(
-    question: Question, answer: Message, history: Sequence[Message], conversations: Conversations
+    question: Question,
+    pipeline: Pipeline,
+    history: Sequence[Message] = (),
+    stopped: Callable[[], bool] = lambda: False,
 ) -> AsyncGenerator[Event]:
-    """Answer `question` into the stored, still empty message `answer`; `history` is what came before both.
+    """Answer a question; whatever goes wrong, the last event says how it ended.
 
-    Never raises for what goes wrong on the way: the last event says how it ended.
+    Args:
+        question: what is asked.
+        pipeline: what answers it.
+        history: the messages before it.
+        stopped: looked at for every piece of the answer: a cancelled task goes on if a library swallows the
+            cancellation, as `asyncio.wait_for` of Python 3.11 does when a piece is ready at that moment.
     """
-    writer = Writer(question.owner, answer, question.text, conversations, question.embed, question.entails)
-    writer.remember(**question.asked_with, strict=question.strict, wishes=question.wishes, question=question.text)
+    turn = _Run(question, pipeline, history, stopped)
     finish, error = Finish.COMPLETE, None
     try:
-        asked = [message.text for message in history if message.role is Role.USER]
-        rewritten = await _condense(question, history) if question.condense and asked else ""
-        writer.remember(earlier_questions=asked, rewritten=rewritten)
-        retrieval = await asyncio.to_thread(question.retrieve, question.text, asked, rewritten)
-        writer.retrieved(retrieval)
-        yield Retrieved(retrieval)
-        # Beside the model, which reads its prompt meanwhile.
-        check = asyncio.create_task(asyncio.to_thread(writer.prepare))
-        async with aclosing(_speak(question, history, retrieval, writer)) as speech:
-            async for text in speech:
-                writer.write(text)
-                yield Delta(text)
-                if check.done():
-                    if (checked := check.result()) and writer.take(checked):
-                        yield checked
-                    if writer.sentence_ended():
-                        check = asyncio.create_task(asyncio.to_thread(writer.check))
+        async with aclosing(turn.events()) as events:
+            async for event in events:
+                yield event
     except AppError as caught:
         finish, error = Finish.FAILED, caught
-    except (asyncio.CancelledError, GeneratorExit) as end:
+    except asyncio.CancelledError:
         finish = Finish.STOPPED
-        if isinstance(end, GeneratorExit):
-            raise
     except Exception:
         reference = new_id()[:8]
         log.exception("Turn failed, reference %s", reference)
         error = AppError("Something went wrong inside Gestalt.", f"Try again; the log has it under {reference}.")
         finish = Finish.FAILED
-    finally:
-        await _undisturbed(partial(writer.finish, finish, error))
-        writer.save()
-    yield Finished(writer.message, error)
+    for event in turn.counted():
+        yield event
+    yield await undisturbed(asyncio.to_thread(turn.final_check))
+    await undisturbed(turn.trace_end(error))
+    yield Ended(finish, error, turn.elapsed())
 
 
-async def _condense(question: Question, history: Sequence[Message]) -> str:
-    """The question as its model puts it; empty where it cannot, which costs nothing but that."""
-    try:
-        async with question.answerers[0].lease() as model:
-            if model.small:
-                return ""
-            said = await model.chat.ainvoke(prompts.condense(question.text, history))
-    except AppError as error:
-        # Who answers says it again, and may be another.
-        log.info("The question could not be condensed: %s", error.message)
-        return ""
-    return prompts.first_line(said.text)
-
-
-async def _undisturbed(work: Callable[[], None]) -> None:
-    """Do what blocks in a thread, to its end, however often this task is cancelled meanwhile."""
-    task = asyncio.ensure_future(asyncio.to_thread(work))
+async def undisturbed(work: Awaitable[T]) -> T:
+    """Wait for `work` to its end, however often this task is cancelled meanwhile."""
+    task = asyncio.ensure_future(work)
     while not task.done():
         with suppress(asyncio.CancelledError):
             await asyncio.shield(task)
-    task.result()
+    return task.result()
 
 
-async def _speak(
-    question: Question, history: Sequence[Message], retrieval: Retrieval, writer: Writer
-) -> AsyncGenerator[str]:
-    if retrieval.abstained and question.strict:
-        yield prompts.not_found(question.searched, retrieval.passages)
-        return
-    if retrieval.abstained:
-        writer.note("Your documents do not answer this: the answer comes from the model alone.")
-    passages = () if retrieval.abstained else retrieval.passages
-    for answerer, other in zip_longest(question.answerers, question.answerers[1:]):
+class _Run:
+    """One run of a turn: what its steps share."""
+
+    def __init__(
+        self, question: Question, pipeline: Pipeline, history: Sequence[Message], stopped: Callable[[], bool]
+    ) -> None:
+        self.question, self.pipeline, self.history, self.stopped = question, pipeline, history, stopped
+        self.text = ""
+        self.config: RunnableConfig = {}
+        self._trace: AsyncCallbackManagerForChainRun | None = None
+        self._checker: Checker | None = None
+        self._checks = 0
+        self._sent: tuple[LeasedModel, Prompt] | None = None
+        self._usage: UsageMetadata | None = None
+        self._started = time.perf_counter()
+
+    def elapsed(self) -> float:
+        return round(time.perf_counter() - self._started, 3)
+
+    async def events(self) -> AsyncGenerator[Event]:
+        options, asked = self.question.options, [m.text for m in self.history if m.role is Role.USER]
+        await self._trace_start()
+        if self.pipeline.ready:
+            await self.pipeline.ready()
+        rewritten = await self._condense() if options.condense and asked else ""
+        found = await self.pipeline.retriever(asked, rewritten).ainvoke(self.question.text, self.config)
+        retrieval = retrieval_of(found)
+        yield Retrieved(retrieval, self.elapsed(), tuple(asked), rewritten)
+        if retrieval.abstained and options.strict:
+            yield self._said(prompts.not_found(self.pipeline.searched, retrieval.passages))
+            return
+        if retrieval.abstained:
+            yield Noted("Your documents do not answer this: the answer comes from the model alone.")
+            speech = self._speak(())
+        else:
+            if retrieval.passages:
+                self._checker = Checker(
+                    retrieval.passages, self.question.text, self.pipeline.embed, self.pipeline.entails
+                )
+            speech = self._checked(self._speak(retrieval.passages))
+        async with aclosing(speech):
+            async for event in speech:
+                yield event
+
+    async def _condense(self) -> str:
+        """The question as its model rewrites it; empty if it cannot, which costs nothing else."""
+        # Errors are reported by whoever answers, which may be another backend.
+        with suppress(AppError):
+            async with self.pipeline.providers[0].lease() as model:
+                if not model.window.small:
+                    messages = prompts.condense(self.question.text, self.history)
+                    return prompts.first_line((await model.chat.ainvoke(messages, self.config)).text)
+        return ""
+
+    def _said(self, text: str) -> Delta:
+        self.text += text
+        return Delta(text, self.elapsed())
+
+    # --- the model ---
+
+    async def _speak(self, passages: Sequence[Passage]) -> AsyncGenerator[Event]:
+        """The answer of the first provider that starts one."""
+        providers = self.pipeline.providers
+        for provider, other in zip_longest(providers, providers[1:]):
+            try:
+                async with aclosing(self._answer(provider, passages)) as events:
+                    async for event in events:
+                        yield event
+                return
+            except CANNOT_START as error:
+                # Never two models in one text.
+                if other is None or self.text:
+                    raise
+                self._sent = self._usage = None
+                yield Retrying(f"{provider.label} could not answer: {error.message} {other.label} answered instead.")
+
+    async def _answer(self, provider: AnswerProvider, passages: Sequence[Passage]) -> AsyncGenerator[Event]:
+        options = self.question.options
+        async with provider.lease() as model:
+            template = prompts.choose(passages, small=model.window.small, instructions=options.instructions)
+            limit = options.generation.max_new_tokens
+            prompt = await asyncio.to_thread(
+                prompts.fit, template, self.question.text, self.history, passages, model.window, limit
+            )
+            self._sent = model, prompt
+            sent = [{"role": message.type, "text": message.text} for message in prompt.messages]
+            facts = {"prompt": sent, **model.facts}
+            yield Prompted(model.backend, model.model, prompt.ledger, prompt.notes, facts)
+            stream = cast("AsyncGenerator[AIMessageChunk]", model.chat.astream(prompt.messages, self.config))
+            async with aclosing(stream), aclosing(self._bounded(stream, limit)) as events:
+                async for event in events:
+                    yield event
+        if not self.text.strip():
+            raise BackendError("The model returned an empty answer.", "Ask again, or choose another model.")
+
+    async def _bounded(self, stream: AsyncIterator[AIMessageChunk], max_new_tokens: int) -> AsyncGenerator[Event]:
+        """The pieces of an answer, as many as it may have, however long the server goes on."""
+        limit, deadline = CHARACTERS_PER_TOKEN * max_new_tokens, time.perf_counter() + self.pipeline.seconds
+        async for chunk in stream:
+            if self.stopped():
+                raise asyncio.CancelledError
+            if usage := getattr(chunk, "usage_metadata", None):
+                self._usage = add_usage(self._usage, usage)
+            if chunk.text:
+                yield self._said(chunk.text)
+            match chunk.response_metadata.get("finish_reason"):
+                case "length":
+                    yield Noted("The answer reached its limit of tokens and was cut there.")
+                case "repetition":
+                    yield self._cut(without_loop(self.text), "The model began to repeat itself; the answer ends there.")
+            if len(self.text) > limit:
+                yield self._cut(
+                    self.text[:limit], f"The answer was longer than {limit:,} characters and was cut there."
+                )
+                return
+            if time.perf_counter() > deadline:
+                yield Noted(f"The model wrote for more than {self.pipeline.seconds:,.0f} seconds and was stopped.")
+                return
+
+    def _cut(self, text: str, note: str) -> Cut:
+        self.text = text
+        return Cut(text, note)
+
+    def counted(self) -> Iterator[Event]:
+        """The usage as the backend reported it, or counted here, and whether the prompt was cut."""
+        if not self._sent:
+            return
+        model, prompt = self._sent
+        if self._usage:
+            usage = Usage(self._usage["input_tokens"], self._usage["output_tokens"])
+            yield Counted(usage)
+            if prompt.was_cut(usage.input_tokens):
+                yield Noted(
+                    f"The server read {usage.input_tokens} tokens of about {prompt.input_tokens}: it cut the prompt. "
+                    "Give it a larger context window, or ask for fewer passages."
+                )
+        elif self.text:
+            with suppress(AppError):  # the model may be gone
+                yield Counted(Usage(prompt.input_tokens, model.window.count(self.text), estimated=True))
+
+    # --- the check of its sentences, in threads while the model writes ---
+
+    async def _checked(self, speech: AsyncGenerator[Event]) -> AsyncGenerator[Event]:
+        check, sentence_ended = asyncio.create_task(asyncio.to_thread(self._check, prepare=True)), False
+        async with aclosing(speech):
+            async for event in speech:
+                yield event
+                if not isinstance(event, Delta):
+                    continue
+                sentence_ended |= not SENTENCE_ENDS.isdisjoint(event.text)
+                if check.done():
+                    if checked := check.result():
+                        yield checked
+                    if sentence_ended:
+                        check, sentence_ended = asyncio.create_task(asyncio.to_thread(self._check)), False
+
+    def _check(self, *, prepare: bool = False) -> Checked | None:
+        """Check the sentences so far, or only read the passages; None if there is nothing new."""
+        checked = self._guarded(lambda checker: checker.prepare() if prepare else checker.check(self.text, ended=False))
+        if checked is None or len(checked.checks) <= self._checks:
+            return None
+        self._checks = len(checked.checks)
+        return checked
+
+    def final_check(self) -> Checked:
+        """All sentences of the answer, checked."""
+        return self._guarded(lambda checker: checker.check(self.text)) or Checked("")
+
+    def _guarded(self, work: Callable[[Checker], Checked | None]) -> Checked | None:
+        """Whatever goes wrong with a check, the answer stays."""
         try:
-            async with aclosing(_answer(answerer, question, history, passages, writer)) as answer:
-                async for text in answer:
-                    yield text
-            break
-        except CANNOT_BEGIN as error:
-            # Never two models in one text.
-            if other is None or writer.text:
-                raise
-            writer.begin_again(f"{answerer.label} could not answer: {error.message} {other.label} answered instead.")
+            return work(self._checker) if self._checker else None
+        except Exception:
+            log.exception("The answer could not be checked")
+            self._checker = None
+            return None
+
+    # --- tracing ---
+
+    async def _trace_start(self) -> None:
+        manager = AsyncCallbackManager.configure(inheritable_callbacks=list(self.pipeline.callbacks))
+        self._trace = await manager.on_chain_start({}, {"question": self.question.text}, name="answer")
+        self.config = {"callbacks": self._trace.get_child()}
+
+    async def trace_end(self, error: BaseException | None) -> None:
+        """Tell callbacks how the run ended."""
+        if self._trace and error:
+            await self._trace.on_chain_error(error)
+        elif self._trace:
+            await self._trace.on_chain_end({"answer": self.text})
 
 
-async def _answer(
-    answerer: Answerer,
-    question: Question,
-    history: Sequence[Message],
-    passages: Sequence[Passage],
-    writer: Writer,
-) -> AsyncGenerator[str]:
-    async with answerer.lease() as model:
-        room = prompts.Room(
-            count=model.count_tokens,
-            exact=model.exact,
-            window=model.window,
-            prompt_limit=model.prompt_limit,
-            answer=question.max_new_tokens,
-            small=model.small,
-        )
-        prompt = prompts.choose(passages, small=model.small, wishes=question.wishes)
-        fitted = await asyncio.to_thread(prompts.fit, prompt, question.text, history, passages, room)
-        writer.begin(model, fitted)
-        try:
-            async for chunk in model.chat.astream(fitted.messages):
-                if isinstance(chunk, AIMessageChunk):
-                    writer.account(chunk)
-                if chunk.text:
-                    yield chunk.text
-        finally:
-            writer.count()
-    if not writer.text.strip():
-        raise BackendError("The model returned an empty answer.", "Ask again, or choose another model.")
+def without_loop(answer: str) -> str:
+    """`answer` up to the first sentence that repeats an earlier one."""
+    seen: set[str] = set()
+    for start, end in sentences(answer):
+        if answer[start:end] in seen:
+            return answer[:start].rstrip()
+        seen.add(answer[start:end])
+    return answer

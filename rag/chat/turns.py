@@ -1,7 +1,8 @@
-"""The turns now running: an answer belongs to the server, not to the page that asked.
+"""The running turns: an answer belongs to the server, not to the page that asked.
 
-All turns run on one event loop in a thread of its own. A page (or the command line) looks at a running turn, may go
-away and come back; when the turn is over, its message is in the database and the turn is gone from here.
+All turns run on one event loop in its own thread; what they produce is stored on another one, so that a busy database
+never holds up an answer. A page (or the command line) follows a running turn, may go away and come back; when the turn
+is over, its message is in the database and the turn is gone from here.
 """
 
 from __future__ import annotations
@@ -9,35 +10,46 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
+import time
 from collections.abc import Coroutine, Iterator
-from concurrent.futures import Future
-from contextlib import suppress
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import Any, TypeVar
 
 from errors import RequestRejected, StoreError
+from rag.chat.answer import Answer, fold
 from rag.chat.conversations import Conversations
 from rag.chat.statements import strip_citations
-from rag.chat.turn import Question, run
-from rag.schema import Checked, Delta, Event, Finish, Finished, Message, Retrieval, Retrieved, Role
+from rag.chat.turn import Pipeline, Question, new_answer, run, undisturbed
+from rag.schema import Checked, Event, Finish, Finished, Message, Retrieval, Retrieved, Role
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
+
+SAVE_EVERY_S = 1.0
+"""Between two saves of a running answer: what a kill can cost."""
 
 
 class Turn:
     """A running turn as others see it; safe to read from any thread."""
 
-    def __init__(self, owner: str, conversation_id: str) -> None:
-        self.owner = owner
-        self.conversation_id = conversation_id
+    def __init__(self, owner: str, answer: Answer) -> None:
+        self.owner, self.answer = owner, answer
+        self.stopped = False
         self.task: asyncio.Task[None] | None = None
         self._events: list[Event] = []
         self._changed = threading.Condition()
 
+    @property
+    def conversation_id(self) -> str:
+        """The conversation it belongs to."""
+        return self.answer.message.conversation_id
+
     def publish(self, event: Event) -> None:
-        """Add an event and wake those who follow."""
+        """Add an event and wake the followers."""
         with self._changed:
+            self.answer = fold(self.answer, event)
             self._events.append(event)
             self._changed.notify_all()
 
@@ -49,13 +61,12 @@ class Turn:
     @property
     def text(self) -> str:
         """The answer so far, without the model's own citation numbers."""
-        return strip_citations("".join(event.text for event in self._events[:] if isinstance(event, Delta))).text
+        return strip_citations(self.answer.raw).text
 
     @property
     def checked(self) -> Checked:
-        """The sentences of `text` that were held against the passages so far, and what they are cited with."""
-        found = (event for event in reversed(self._events[:]) if isinstance(event, Checked))
-        return next(found, Checked(""))
+        """The sentences of `text` checked so far, with their citations."""
+        return next((event for event in reversed(self._events[:]) if isinstance(event, Checked)), Checked(""))
 
     def follow(self) -> Iterator[Event]:
         """All events from the first to `Finished`, waiting for those to come."""
@@ -71,84 +82,114 @@ class Turn:
 
 
 class Turns:
-    """Starts, shows and cancels turns."""
+    """Starts, shows, stores and cancels turns."""
 
     def __init__(self, conversations: Conversations) -> None:
         self._conversations = conversations
         self._turns: dict[str, Turn] = {}
+        self._starting: set[str] = set()
         self._lock = threading.Lock()
+        self._persister = ThreadPoolExecutor(1, "persister")
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="turns", daemon=True)
         self._thread.start()
 
-    def start(self, question: Question) -> tuple[Message, Turn]:
-        """Store the question, begin its answer, and return the answer's still empty message.
+    def start(self, owner: str, question: Question, pipeline: Pipeline) -> tuple[Message, Turn]:
+        """Store the question, start its answer, and return the answer's still empty message.
 
         Raises:
             RequestRejected: the question is empty, its conversation is gone, or is still being answered.
         """
-        owner, conversation_id = question.owner, question.conversation_id
-        if conversation_id is not None and self._conversations.get(owner, conversation_id) is None:
-            raise RequestRejected("There is no such conversation.", "Begin a new one.")
-        replaced = self._replaced(question)
-        again = replaced if replaced and replaced.role is Role.USER and question.instead_of != replaced.id else None
+        conversations, conversation_id = self._conversations, question.conversation_id
+        if conversation_id is not None and conversations.get(owner, conversation_id) is None:
+            raise RequestRejected("There is no such conversation.", "Start a new one.")
+        replaced = self._replaced(owner, question)
+        again = replaced if replaced and replaced.id != question.instead_of else None
         question = replace(question, text=again.text if again else question.text.strip())
         if not question.text:
             raise RequestRejected("The question is empty.", "Type a question about your documents.")
-        with self._lock:
-            if any(turn.conversation_id == conversation_id for turn in self._turns.values()):
-                raise RequestRejected(
-                    "This conversation is still being answered.", "Wait for the answer, or stop it first."
-                )
-            conversation_id = conversation_id or self._conversations.create(owner, question.title or question.text)
-            asked = again or self._ask(question, conversation_id, replaced)
-            history = self._conversations.up_to(owner, asked.parent_id)
-            who = {"backend": question.backend, "model": question.model, "parent_id": asked.id}
-            answer = self._conversations.add(owner, conversation_id, Role.ASSISTANT, "", Finish.RUNNING, **who)
-            turn = self._turns[answer.id] = Turn(owner, conversation_id)
+        with self._reserved(conversation_id):
+            conversation_id = conversation_id or conversations.create(owner, question.title or question.text)
+            before = {"parent_id": replaced.parent_id} if replaced else {}
+            asked = again or conversations.add(
+                owner, conversation_id, Role.USER, question.text, Finish.COMPLETE, **before
+            )
+            history = conversations.up_to(owner, asked.parent_id)
+            who = {"backend": question.options.backend, "model": question.options.model, "parent_id": asked.id}
+            answer = conversations.add(owner, conversation_id, Role.ASSISTANT, "", Finish.RUNNING, **who)
+            turn = self._turns[answer.id] = Turn(owner, new_answer(question, pipeline, answer))
 
         def begin() -> None:
-            turn.task = self._loop.create_task(self._run(question, answer, history, turn))
+            turn.task = self._loop.create_task(self._run(question, pipeline, history, turn))
 
         self._loop.call_soon_threadsafe(begin)
         return answer, turn
 
-    def _replaced(self, question: Question) -> Message | None:
-        """The question in whose place this one comes, or that is to be answered again."""
+    @contextmanager
+    def _reserved(self, conversation_id: str | None) -> Iterator[None]:
+        """Only one answer at a time in a conversation; the lock is not held while the database is written."""
+        with self._lock:
+            busy = self._starting | {turn.conversation_id for turn in self._turns.values()}
+            if conversation_id in busy:
+                raise RequestRejected(
+                    "This conversation is still being answered.", "Wait for the answer, or stop it first."
+                )
+            self._starting |= {conversation_id} if conversation_id else set()
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._starting.discard(conversation_id or "")
+
+    def _replaced(self, owner: str, question: Question) -> Message | None:
+        """The question that this one replaces, or that is to be answered again."""
         if question.instead_of is None:
             return None
-        found = self._conversations.message(question.owner, question.instead_of)
+        found = self._conversations.message(owner, question.instead_of)
         if found and found.role is Role.ASSISTANT and found.parent_id:
-            found = self._conversations.message(question.owner, found.parent_id)
+            found = self._conversations.message(owner, found.parent_id)
         if found is None or found.role is not Role.USER or found.conversation_id != question.conversation_id:
-            raise RequestRejected("This message is not in the conversation any more.", "Ask the question again.")
+            raise RequestRejected("This message is no longer in the conversation.", "Ask the question again.")
         return found
 
-    def _ask(self, question: Question, conversation_id: str, replaced: Message | None) -> Message:
-        before = {"parent_id": replaced.parent_id} if replaced else {}
-        return self._conversations.add(
-            question.owner, conversation_id, Role.USER, question.text, Finish.COMPLETE, **before
-        )
-
-    async def _run(self, question: Question, answer: Message, history: tuple[Message, ...], turn: Turn) -> None:
-        lost = StoreError("The answer could not be stored.", "Check that the data folder is writable and not full.")
-        end = Finished(replace(answer, finish=Finish.FAILED), lost)
+    async def _run(self, question: Question, pipeline: Pipeline, history: tuple[Message, ...], turn: Turn) -> None:
+        saved, saving = time.monotonic(), Future[None]()
+        saving.set_result(None)
         try:
-            async for event in run(question, answer, history, self._conversations):
-                if isinstance(event, Finished):
-                    end = event
-                else:
-                    turn.publish(event)
+            async for event in run(question, pipeline, history, lambda: turn.stopped):
+                turn.publish(event)
+                if time.monotonic() - saved > SAVE_EVERY_S and saving.done():
+                    saving, saved = self._persister.submit(self._save, turn), time.monotonic()
+        finally:
+            await undisturbed(self._loop.run_in_executor(self._persister, self._finish, turn))
+
+    # --- on the persister's thread ---
+
+    def _save(self, turn: Turn) -> None:
+        # What goes wrong now is reported when the turn ends.
+        with suppress(StoreError):
+            self._conversations.save(turn.owner, turn.answer.stored)
+
+    def _finish(self, turn: Turn) -> None:
+        """Store how a turn ended, and tell its followers."""
+        answer = turn.answer
+        end = Finished(answer.message, answer.error)
+        try:
+            self._conversations.save(turn.owner, answer.message, answer.record)
         except Exception:
             log.exception("A turn could not be stored")
+            lost = StoreError("The answer could not be stored.", "Check that the data folder is writable and not full.")
+            end = Finished(replace(answer.message, text="", passages=(), finish=Finish.FAILED), lost)
             with suppress(Exception):
-                # The whole message may be what could not be stored: at least it shall not stay “running”.
-                self._conversations.save(question.owner, end.message)
+                # The whole message may be what could not be stored: at least it should not stay “running”.
+                self._conversations.fail(turn.owner, answer.message.id, lost)
         finally:
-            # Out of the table before the last event: who sees the end may start the next turn at once.
+            # Removed before the last event: whoever sees the end may start the next turn at once.
             with self._lock:
-                del self._turns[answer.id]
+                del self._turns[answer.message.id]
             turn.publish(end)
+
+    # --- for everyone ---
 
     def call(self, work: Coroutine[Any, Any, T]) -> Future[T]:
         """Run what asks a model outside of a turn: providers keep connections that belong to one loop."""
@@ -169,16 +210,20 @@ class Turns:
             self._cancel(turn)
 
     def cancel_all(self, owner: str, conversation_id: str) -> None:
-        """Stop what answers in a conversation."""
-        for turn in list(self._turns.values()):
-            if (turn.owner, turn.conversation_id) == (owner, conversation_id):
-                self._cancel(turn)
+        """Stop every turn of a conversation."""
+        for turn in self._of(owner, conversation_id):
+            self._cancel(turn)
 
     def running(self, owner: str, conversation_id: str) -> bool:
-        """Whether something answers in a conversation."""
-        return any((t.owner, t.conversation_id) == (owner, conversation_id) for t in list(self._turns.values()))
+        """Whether a conversation is being answered."""
+        return bool(self._of(owner, conversation_id))
+
+    def _of(self, owner: str, conversation_id: str) -> list[Turn]:
+        turns = list(self._turns.values())
+        return [turn for turn in turns if (turn.owner, turn.conversation_id) == (owner, conversation_id)]
 
     def _cancel(self, turn: Turn) -> None:
+        turn.stopped = True
         # A task that is cancelled before its first step never runs its `finally`: one more round of the loop
         # lets it take that step.
         self._loop.call_soon_threadsafe(self._loop.call_soon, lambda: turn.task and turn.task.cancel())
@@ -195,9 +240,10 @@ class Turns:
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
+        self._persister.shutdown()
 
 
 async def _others() -> None:
-    """Wait a moment for tasks that are none of ours: providers' clients close themselves when they are collected."""
+    """Wait a moment for tasks of other libraries: providers' clients close themselves when they are collected."""
     if tasks := asyncio.all_tasks() - {asyncio.current_task()}:
         await asyncio.wait(tasks, timeout=1)

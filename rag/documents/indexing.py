@@ -13,12 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from errors import ConfigurationError, EmbeddingMismatch, EmptyDocument
+from errors import ConfigurationError, EmptyDocument
 from rag.documents.library import Library
 from rag.documents.loaders import Reading
 from rag.documents.originals import Originals
 from rag.documents.splitter import VERSION, split
 from rag.index.collection import CollectionIndex
+from rag.index.embedding_models import EmbeddingModels
 from rag.index.embeddings import EmbeddingModel
 from rag.index.indexes import Indexes, IndexRecord
 from rag.schema import Chunk, CollectionRecord, DocumentRecord
@@ -69,7 +70,7 @@ class Indexing:
         originals: Originals,
         indexes: Indexes,
         open_index: Callable[[str, str], CollectionIndex],
-        models: Callable[[str], EmbeddingModel],
+        models: EmbeddingModels,
         read: Read,
         *,
         model: str,
@@ -80,28 +81,20 @@ class Indexing:
         name of the one that new collections get."""
         self.lock = threading.Lock()
         self.library, self.originals, self.indexes = library, originals, indexes
-        self._open_index, self._models, self._read = open_index, models, read
+        self._open_index, self.models, self._read = open_index, models, read
         self._model, self._tokens, self._overlap = model, chunk_tokens, chunk_overlap
         # Of indexes being built: the last chunk row that was looked at. After a start all are looked at again.
         self._done: dict[tuple[str, str], int] = {}
 
-    def model_of(self, owner: str, collection_id: str, *, claim: bool = False) -> EmbeddingModel:
-        """The embedding model that answers for a collection, or will once something is in it: now, to `claim` it.
+    def claim_model(self, owner: str, collection_id: str) -> EmbeddingModel:
+        """The embedding model of a collection; an empty collection gets the current one for good.
 
         Raises:
-            EmbeddingMismatch: the model that made the index is not the one that goes by its name now.
-            ConfigurationError: it cannot be had.
+            EmbeddingMismatch, ConfigurationError: like `EmbeddingModels.of`.
         """
-        active = self.indexes.active(owner, collection_id)
-        embeddings = self._models(active.embedding_model if active else self._model)
-        if active and active.fingerprint != embeddings.fingerprint:
-            raise EmbeddingMismatch(
-                f"The collection was indexed by another embedding model ({active.fingerprint}).",
-                "Set GESTALT_EMBEDDING_MODEL back to it, or index the collection again on the Documents page.",
-            )
-        if claim and not active:
-            identity = self._identity(embeddings)
-            self.indexes.add(owner, collection_id, embeddings.fingerprint, self._model, identity)
+        embeddings = self.models.of(owner, collection_id)
+        if not self.indexes.active(owner, collection_id):
+            self.indexes.add(owner, collection_id, embeddings.fingerprint, self._model, self._identity(embeddings))
         return embeddings
 
     # --- in ---
@@ -230,7 +223,7 @@ class Indexing:
         active = self.indexes.active(owner, collection_id)
         if active is None:
             return None
-        embeddings = self._models(model)
+        embeddings = self.models.get(model)
         if embeddings.fingerprint == active.fingerprint:
             raise ConfigurationError("This embedding model answers already.", "Choose another one.")
         self.indexes.add(owner, collection_id, embeddings.fingerprint, model, self._identity(embeddings))
@@ -246,7 +239,7 @@ class Indexing:
         """
         for owner, wanted in self.indexes.wanted():
             try:
-                embeddings = self._models(wanted.embedding_model)
+                embeddings = self.models.get(wanted.embedding_model)
                 index = self._open_index(wanted.collection_id, wanted.fingerprint)
                 key = (wanted.collection_id, wanted.fingerprint)
                 with self.lock:

@@ -260,7 +260,7 @@ class Ingest:
                 values = {"state": DocumentState.INDEXING, "reason": "", "progress": 0.0}
                 if not self.library.update(owner, document.id, only=document.state, **values):
                     raise Interrupted
-                embeddings = embeddings or self.indexing.model_of(owner, document.collection_id, claim=True)
+                embeddings = embeddings or self.indexing.claim_model(owner, document.collection_id)
                 tell, password = self._teller(owner, document.id, report), self._passwords.get(document.id)
                 drafts.append(self.indexing.draft(owner, document, embeddings, tell, password))
             seconds[document.id] = time.perf_counter() - started

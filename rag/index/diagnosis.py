@@ -10,15 +10,17 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from typing import Any
 
 from sqlalchemy import select
 
+from options import Fusion, RetrievalOptions
 from rag.db import ChunkRow, Database, DocumentRow, PageRow
 from rag.index.fusion import Candidates, ranks
 from rag.index.lexical import LexicalIndex
 from rag.index.passages import HIDDEN
 from rag.index.retriever import HybridRetriever
-from rag.schema import Fusion, Passage, RetrievalOptions, place
+from rag.schema import Passage, place
 
 LOOKED_THROUGH = 50
 """Chunks, the best by the words of the expected text, on whose pages it is looked for."""
@@ -26,12 +28,12 @@ DEEPEST = 50
 """Passages that a person can ask for at most."""
 NEARLY = 0.5
 """Share of the words of the expected text from which on a page is named as the nearest."""
-TRIALS: dict[str, dict[str, object]] = {
+TRIALS: dict[str, dict[str, Any]] = {
     "searching by words alone": {"dense": False},
-    "searching by vectors alone": {"words": False},
+    "searching by vectors alone": {"lexical": False},
     "fusing by ranks": {"fusion": Fusion.RANKS},
-    "words at their full weight": {"gate": False},
-    "not minding the names of documents": {"names": False},
+    "words at their full weight": {"lexical_gate": False},
+    "not minding the names of documents": {"filename_boost": False},
     "joining the neighbours of a found chunk": {"neighbours": 1},
 }
 """What is tried where a passage was found too low, as a person reads it."""
@@ -50,7 +52,7 @@ class Stage(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class StageReport:
     """What a stage did with the expected text."""
 
     stage: Stage
@@ -81,14 +83,14 @@ class Expected:
 class Diagnosis:
     """All stages, as far as the text came."""
 
-    findings: tuple[Finding, ...]
+    findings: tuple[StageReport, ...]
     expected: Expected | None = None
     """None where it was not read."""
     found: Passage | None = None
     """The passage that holds it, where one was found at any rank."""
 
     @property
-    def lost(self) -> Finding | None:
+    def lost(self) -> StageReport | None:
         """The stage that lost it; None where it reached the model."""
         return next((finding for finding in self.findings if not finding.kept), None)
 
@@ -158,7 +160,7 @@ def _locate(retriever: HybridRetriever, expected: str) -> Expected | None:
     return None
 
 
-def _not_read(retrievers: Sequence[HybridRetriever], expected: str) -> Finding:
+def _not_read(retrievers: Sequence[HybridRetriever], expected: str) -> StageReport:
     """No page holds it; which one comes nearest?"""
     words = set(_words(expected.casefold()))
     nearest, share = "", 0.0
@@ -170,7 +172,7 @@ def _not_read(retrievers: Sequence[HybridRetriever], expected: str) -> Finding:
     said = "No page of the documents that are searched holds this text."
     if share >= NEARLY:
         said += f" The nearest is {nearest}, which has {share:.0%} of its words."
-    return Finding(
+    return StageReport(
         Stage.READ,
         False,
         said,
@@ -180,12 +182,12 @@ def _not_read(retrievers: Sequence[HybridRetriever], expected: str) -> Finding:
 
 
 def _follow(retriever: HybridRetriever, where: Expected, question: str, k: int, history: Sequence[str]) -> Diagnosis:
-    read = Finding(Stage.READ, True, f"It stands in {where.place}.")
+    read = StageReport(Stage.READ, True, f"It stands in {where.place}.")
     chunks = _chunks(retriever, where)
     whole = [id_ for id_, start, end in chunks if start <= where.start and where.end <= end]
     found = retriever.candidates(question, history=history)
     if not whole:
-        cut = Finding(
+        cut = StageReport(
             Stage.CUT,
             False,
             f"It was cut apart: {len(chunks)} chunks hold a part of it each, none holds all of it.",
@@ -193,10 +195,10 @@ def _follow(retriever: HybridRetriever, where: Expected, question: str, k: int, 
             or "Larger chunks, or a larger overlap: GESTALT_CHUNK_TOKENS and GESTALT_CHUNK_OVERLAP, then index again.",
         )
         return Diagnosis((read, cut), where)
-    findings = [read, Finding(Stage.CUT, True, "A chunk holds all of it.")]
+    findings = [read, StageReport(Stage.CUT, True, "A chunk holds all of it.")]
     if found is None:
         said = "Nothing is found for this question: it has no words, or the collection is empty."
-        return Diagnosis((*findings, Finding(Stage.WORDS, False, said)), where)
+        return Diagnosis((*findings, StageReport(Stage.WORDS, False, said)), where)
     passages = retriever.passages(found, question, DEEPEST)
     rank = next((rank for rank, passage in enumerate(passages, 1) if where.within(passage)), 0)
     halves = _halves(found, retriever.options, whole, k)
@@ -204,7 +206,7 @@ def _follow(retriever: HybridRetriever, where: Expected, question: str, k: int, 
     remedy = "" if kept else _remedy(retriever, where, question, k, history, rank)
     # What one search loses the other may keep: only where it is lost in the end was that the stage.
     findings += [half if half.kept else replace(half, kept=kept, remedy=remedy) for half in halves]
-    findings.append(Finding(Stage.FUSION, kept, _ranked(rank, k), remedy))
+    findings.append(StageReport(Stage.FUSION, kept, _ranked(rank, k), remedy))
     if kept:
         findings.append(_threshold(retriever, question, k, history))
     return Diagnosis(tuple(findings), where, passages[rank - 1] if rank else None)
@@ -225,23 +227,25 @@ def _chunks(retriever: HybridRetriever, where: Expected) -> list[tuple[int, int,
     return [(row.id, row.start, row.end) for row in rows]
 
 
-def _halves(found: Candidates, options: RetrievalOptions, whole: Sequence[int], k: int) -> list[Finding]:
+def _halves(found: Candidates, options: RetrievalOptions, whole: Sequence[int], k: int) -> list[StageReport]:
     """Where each of the two searches has the best chunk that holds all of it."""
     findings = []
     for stage, on, scores in (
         (Stage.DENSE, options.dense, found.cosines),
-        (Stage.WORDS, options.words, found.lexical(options)),
+        (Stage.WORDS, options.lexical, found.lexical(options)),
     ):
         ranked = ranks(scores)
         rank = min((ranked[id_] for id_ in whole if id_ in ranked), default=0)
         if not on:
-            findings.append(Finding(stage, True, "This search is switched off."))
+            findings.append(StageReport(stage, True, "This search is switched off."))
         elif rank:
-            findings.append(Finding(stage, rank <= k, f"Rank {rank} of {len(ranked):,}."))
+            findings.append(StageReport(stage, rank <= k, f"Rank {rank} of {len(ranked):,}."))
         elif stage is Stage.WORDS:
-            findings.append(Finding(stage, False, "No word of the question stands in it, or only words that all have."))
+            findings.append(
+                StageReport(stage, False, "No word of the question stands in it, or only words that all have.")
+            )
         else:
-            findings.append(Finding(stage, False, f"Not among the {len(ranked):,} nearest."))
+            findings.append(StageReport(stage, False, f"Not among the {len(ranked):,} nearest."))
     return findings
 
 
@@ -265,10 +269,10 @@ def _kept_by(
     """Which of the settings of those names would have kept it."""
     keeping = []
     for name, change in TRIALS.items():
-        options = replace(retriever.options, **change)  # type: ignore[arg-type]
+        options = retriever.options.replace(**change)
         if name not in names or options == retriever.options:
             continue
-        trial = retriever.model_copy(update={"options": options})
+        trial = replace(retriever, options=options)
         found = trial.candidates(question, history=history)
         if found and any(map(where.within, trial.passages(found, question, k))):
             keeping.append(name)
@@ -277,11 +281,11 @@ def _kept_by(
     return f"It would have been kept by {' or by '.join(keeping)}."
 
 
-def _threshold(retriever: HybridRetriever, question: str, k: int, history: Sequence[str]) -> Finding:
+def _threshold(retriever: HybridRetriever, question: str, k: int, history: Sequence[str]) -> StageReport:
     found = retriever.retrieve(question, history=history, k=k)
     if not found.abstained:
-        return Finding(Stage.THRESHOLD, True, "The documents are taken to be about the question.")
-    return Finding(
+        return StageReport(Stage.THRESHOLD, True, "The documents are taken to be about the question.")
+    return StageReport(
         Stage.THRESHOLD,
         False,
         f"The question was taken to be about something else: {found.confidence:.0%} likely to be about the documents.",

@@ -6,7 +6,8 @@ Knows how models are found and what runs them; what a vector is, `embeddings.py`
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+import threading
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,9 @@ from langchain_core.embeddings import Embeddings
 from typing_extensions import override
 
 from accelerator import choose_device, load_torch
-from errors import ConfigurationError
+from errors import ConfigurationError, EmbeddingMismatch
 from rag.index.embeddings import EmbeddingModel, embedded_folder
+from rag.index.indexes import Indexes
 from settings import Settings
 
 EMBEDDED = "embedded"
@@ -53,6 +55,46 @@ class SentenceTransformerModel(EmbeddingModel):
         model: Embeddings = self._model()
         self._require_fit(map(self.count, texts))
         return [model.embed_query(text) for text in texts] if query else model.embed_documents(list(texts))
+
+
+class EmbeddingModels:
+    """The embedding models in use, each opened once, and which of them a collection is indexed by."""
+
+    def __init__(
+        self, settings: Settings, indexes: Indexes, open_model: Callable[[Settings], EmbeddingModel] | None = None
+    ) -> None:
+        self._settings, self._indexes = settings, indexes
+        self._open = open_model or open_embeddings
+        self._models: dict[str, EmbeddingModel] = {}
+        self._lock = threading.Lock()
+
+    def get(self, name: str = "") -> EmbeddingModel:
+        """A model by a value of GESTALT_EMBEDDING_MODEL, by default the current one; weights load on first use.
+
+        Raises:
+            ConfigurationError: it is not available.
+        """
+        name = name or self._settings.embedding_model
+        with self._lock:
+            if name not in self._models:
+                self._models[name] = self._open(self._settings.model_copy(update={"embedding_model": name}))
+            return self._models[name]
+
+    def of(self, owner: str, collection_id: str) -> EmbeddingModel:
+        """The model of a collection; the current one if nothing is indexed yet.
+
+        Raises:
+            EmbeddingMismatch: another model made the index than the one of that name now.
+            ConfigurationError: it is not available.
+        """
+        active = self._indexes.active(owner, collection_id)
+        embeddings = self.get(active.embedding_model if active else "")
+        if active and active.fingerprint != embeddings.fingerprint:
+            raise EmbeddingMismatch(
+                f"The collection was indexed by another embedding model ({active.fingerprint}).",
+                "Set GESTALT_EMBEDDING_MODEL back to it, or index the collection again on the Documents page.",
+            )
+        return embeddings
 
 
 def open_embeddings(settings: Settings) -> EmbeddingModel:

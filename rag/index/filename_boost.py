@@ -16,7 +16,7 @@ WEIGHT = 1.0
 """What a document's whole name is worth, in the unit of the fused score: a standard deviation of one of its halves."""
 
 
-def bonuses(question: str, names: dict[int, str]) -> dict[int, float]:
+def filename_boost(question: str, names: dict[int, str]) -> dict[int, float]:
     """For each row how much its document is named by the question, 0 to `WEIGHT`.
 
     The share of the name's words that the question holds, each weighed by how few of the names have it.

@@ -14,8 +14,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from options import Fusion, RetrievalOptions
 from rag.index.abstention import Signals
-from rag.schema import Fusion, RetrievalOptions
 
 if TYPE_CHECKING:
     import numpy as np

@@ -5,19 +5,20 @@ The module knows nothing of how the chunks were found.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from pathlib import PurePath
 from typing import Any
 
+from langchain_core.documents import Document
 from sqlalchemy import select, tuple_
 
+from options import RetrievalOptions
 from rag.db import ChunkRow, Database, DocumentRow
-from rag.schema import DocumentState, Passage, RetrievalOptions
+from rag.schema import DocumentState, Passage, Retrieval
 
+_METADATA = "chunk_id", "document_id", "document", "page", "start", "end", "score", "dense", "lexical"
 HIDDEN = (DocumentState.DELETING.value, DocumentState.FAILED.value)
-ALIKE = 0.8
-"""Share of common word triples (Jaccard) from which on two passages say nearly the same."""
 
 _COLUMNS = (
     ChunkRow.id,
@@ -64,8 +65,6 @@ class PassageReader:
             if len(picked) == k:
                 break
             one = _Picked(row)
-            if options.distinct and any(map(one.is_like, picked)):
-                continue
             if options.neighbours:
                 one.passage = self._joined(one.passage, row.position, options.neighbours)
             picked.append(one)
@@ -119,7 +118,6 @@ class _Picked:
         self.id = row.id
         self.passage = _passage(row)
         self._position, self._single = row.position, True
-        self._words: frozenset[tuple[str, ...]] | None = None
 
     def is_beside(self, row: Any) -> bool:
         """Whether a chunk stands next to this one on its page. Of three in a row the third is a passage of its own."""
@@ -129,18 +127,6 @@ class _Picked:
         """Take a chunk that stands beside it in."""
         self._single = False
         self.passage = _extended(self.passage, row)
-
-    def is_like(self, other: _Picked) -> bool:
-        """Whether both say nearly the same."""
-        here, there = self.triples(), other.triples()
-        return len(here & there) >= ALIKE * len(here | there)
-
-    def triples(self) -> frozenset[tuple[str, ...]]:
-        """The triples of neighbouring words of the chunk."""
-        if self._words is None:
-            words = re.findall(r"\w+", self.passage.text.casefold())
-            self._words = frozenset(zip(words, words[1:], words[2:], strict=False)) or frozenset([tuple(words)])
-        return self._words
 
 
 def _same_page(passage: Passage, row: Any) -> bool:
@@ -182,3 +168,51 @@ def _passage(row: Any) -> Passage:
 def _holds(passage: Passage, row: Any) -> bool:
     """A passage with its neighbours may hold another chunk that was found."""
     return _same_page(passage, row) and passage.start <= row.start and row.end <= passage.end
+
+
+# --- LangChain ---
+
+
+class Hits(list[Document]):
+    """What the library's own retriever returns: documents for LangChain, and everything else that it knows."""
+
+    def __init__(self, retrieval: Retrieval) -> None:
+        super().__init__(_document(passage) for passage in retrieval.passages)
+        self.retrieval = retrieval
+
+
+def _document(passage: Passage) -> Document:
+    return Document(
+        id=passage.chunk_id,
+        page_content=passage.text,
+        metadata={name: getattr(passage, name) for name in _METADATA},
+    )
+
+
+def retrieval_of(found: Sequence[Document]) -> Retrieval:
+    """What any LangChain retriever returned; one that is not ours is taken to abstain if it finds nothing.
+
+    `metadata` may name the `source` (or `document`), the `page` and the `score`.
+    """
+    if isinstance(found, Hits):
+        return found.retrieval
+    passages = tuple(_outside_passage(rank, document) for rank, document in enumerate(found, 1))
+    return Retrieval(passages, abstained=not passages, confidence=1.0 if passages else 0.0, seconds=0.0)
+
+
+def _outside_passage(rank: int, document: Document) -> Passage:
+    known, text = document.metadata, document.page_content
+    name = str(known.get("document") or known.get("source") or "a document")
+    page = known.get("page")
+    return Passage(
+        chunk_id=document.id or f"{name}:{rank}",
+        document_id=str(known.get("document_id", name)),
+        document=PurePath(name).name,
+        page=page if isinstance(page, int) else None,
+        text=text,
+        start=int(known.get("start", 0)),
+        end=int(known.get("end", len(text))),
+        score=float(known.get("score", 1 / rank)),
+        dense=0.0,
+        lexical=0.0,
+    )

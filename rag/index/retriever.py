@@ -16,27 +16,24 @@ import re
 import time
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from langchain_core.callbacks import CallbackManagerForRetrieverRun
-from langchain_core.documents import Document
-from langchain_core.retrievers import BaseRetriever
 from sqlalchemy import select
-from typing_extensions import override
 
 from errors import EmbeddingMismatch
+from options import RetrievalOptions
 from rag.db import CollectionRow, Database
 from rag.index.abstention import PRIOR, Calibration, Signals, matched
 from rag.index.embeddings import EmbeddingModel
-from rag.index.filename_boost import bonuses
+from rag.index.filename_boost import filename_boost
 from rag.index.fusion import Candidates, best_first, fuse, gate, ranks
 from rag.index.lexical import STOP_WORDS, LexicalHits, LexicalIndex
 from rag.index.passages import PassageReader
 from rag.index.reranker import Reranker
 from rag.index.sentence_check import best_sentence
 from rag.index.store import VectorStore
-from rag.schema import Passage, Retrieval, RetrievalOptions
+from rag.schema import Passage, Retrieval
 
 DENSE = 1000
 """Nearest vectors that are candidates: 3 ms, as long as 500 and the cosines of the best by words that those lack."""
@@ -57,8 +54,13 @@ LOOKED_AT = 4
 """Before it abstains, it looks at the sentences of so many passages."""
 
 
-class HybridRetriever(BaseRetriever):
-    """The passages of an owner's collections for a question. A LangChain retriever; threads may share it."""
+class Stopped(Exception):
+    """Nobody waits for the passages any more."""
+
+
+@dataclass(frozen=True)
+class HybridRetriever:
+    """Retrieves passages from an owner's collections, all indexed by one embedding model. Threads may share it."""
 
     owner: str
     collection_ids: tuple[str, ...]
@@ -66,16 +68,14 @@ class HybridRetriever(BaseRetriever):
     store: VectorStore
     lexical: LexicalIndex
     embeddings: EmbeddingModel
-    k: int = 4
-    """Passages that `invoke` gives."""
-    options: RetrievalOptions = RetrievalOptions()
+    options: RetrievalOptions = field(default_factory=RetrievalOptions)
     reranker: Reranker | None = None
     calibration: Callable[[str], Calibration] = lambda _: PRIOR
-    """When Gestalt abstains over a collection, by its id."""
+    """Collection id -> when to abstain."""
+    stopped: Callable[[], bool] = lambda: False
+    """Looked at between the steps: retrieval then ends with `Stopped`."""
 
-    def retrieve(
-        self, question: str, *, history: Sequence[str] = (), rewritten: str = "", k: int | None = None
-    ) -> Retrieval:
+    def retrieve(self, question: str, *, history: Sequence[str] = (), rewritten: str = "", k: int = 4) -> Retrieval:
         """At most `k` passages, best first.
 
         `Passage.dense` is the cosine of the chunk and of what was searched (with `history`, this question and the
@@ -91,12 +91,12 @@ class HybridRetriever(BaseRetriever):
             EmbeddingMismatch: a collection was indexed by another embedding model.
             StoreError: the vector index cannot be read.
             ConfigurationError: the embedding model or the reranker cannot be had.
+            Stopped: nobody waits for it any more.
         """
         started = time.perf_counter()
         found = self.candidates(question, history=history, rewritten=rewritten)
         if found is None:
             return Retrieval((), abstained=True, confidence=0.0, seconds=time.perf_counter() - started)
-        k = k or self.k
         passages = self.passages(found, rewritten or question, max(k, LOOKED_AT))
         abstained, confidence = self._abstained(found, passages)
         return Retrieval(
@@ -132,26 +132,9 @@ class HybridRetriever(BaseRetriever):
                     signals = signals.with_sentence(best_sentence(self.embeddings, found, passages, known))
                 yield signals
 
-    @override
-    def _get_relevant_documents(self, query: str, *, run_manager: CallbackManagerForRetrieverRun) -> list[Document]:
-        return [
-            Document(
-                id=passage.chunk_id,
-                page_content=passage.text,
-                metadata={
-                    "chunk_id": passage.chunk_id,
-                    "document_id": passage.document_id,
-                    "document": passage.document,
-                    "page": passage.page,
-                    "start": passage.start,
-                    "end": passage.end,
-                    "score": passage.score,
-                    "dense": passage.dense,
-                    "lexical": passage.lexical,
-                },
-            )
-            for passage in self.retrieve(query).passages
-        ]
+    def _go_on(self) -> None:
+        if self.stopped():
+            raise Stopped
 
     def _collections(self) -> list[str]:
         """Those of the collections that the owner has."""
@@ -194,7 +177,8 @@ class HybridRetriever(BaseRetriever):
         readable = not (self.embeddings.latin_only and _is_other_script(question))
         texts = _texts(question, asked, rewritten)
         for id_ in collections:
-            hits = self.lexical.search(id_, texts) if self.options.words else LexicalHits({}, {}, (0.0,))
+            self._go_on()
+            hits = self.lexical.search(id_, texts) if self.options.lexical else LexicalHits({}, {}, (0.0,))
             near = self._cosines(id_, vector, hits.words) if self.options.dense else {}
             words |= hits.words
             phrases |= hits.phrases
@@ -206,7 +190,7 @@ class HybridRetriever(BaseRetriever):
         if not words and not cosines:
             return None
         # Vectors of another language are worth less than they seem: the gate would let them decide.
-        gated = self.options.gate and readable and not asked and not rewritten
+        gated = self.options.lexical_gate and readable and not asked and not rewritten
         gated = gated and not (self.embeddings.latin_only and _is_other_language(question))
         weight = gate(covered) if gated else 1.0
         return Candidates(
@@ -220,6 +204,7 @@ class HybridRetriever(BaseRetriever):
             texts.append(f"{asked[0]} {question}")
         if rewritten:
             texts.append(rewritten)
+        self._go_on()
         vectors = [self.embeddings.embed_query(text) for text in texts]
         return [sum(components) for components in zip(*vectors, strict=True)]
 
@@ -253,12 +238,13 @@ class HybridRetriever(BaseRetriever):
         Raises:
             ConfigurationError: the reranker cannot be had.
         """
+        self._go_on()
         scores = fuse(found, self.options)
         dense, lexical = ranks(found.cosines), ranks(found.lexical(self.options))
         reader = PassageReader(self.database, self.owner)
         best = best_first(scores)
-        if self.options.names:
-            for row, bonus in bonuses(question, reader.names(best[:NAMED])).items():
+        if self.options.filename_boost:
+            for row, bonus in filename_boost(question, reader.names(best[:NAMED])).items():
                 scores[row] += bonus
             best[:NAMED] = sorted(best[:NAMED], key=scores.__getitem__, reverse=True)
         picked = reader.passages(best, max(k, RERANKED) if self.reranker else k, self.options)

@@ -1,58 +1,80 @@
-"""A question over an owner's collections, whichever embedding model each of them is indexed by.
-
-The one way from a question to passages: pages, command line and evaluation come through here. Knows nothing of
-documents on their way in, nor of who answers.
-"""
+"""From an owner's collections to the retriever for a question, whichever embedding models indexed them."""
 
 from __future__ import annotations
 
+import asyncio
+import os
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import fields
+from concurrent.futures import Executor, ThreadPoolExecutor
+from dataclasses import replace
 from functools import partial
 from itertools import takewhile
-from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
+from langchain_core.callbacks import AsyncCallbackManagerForRetrieverRun, CallbackManagerForRetrieverRun
+from langchain_core.documents import Document
+from langchain_core.retrievers import BaseRetriever
+from typing_extensions import override
 
-from errors import ConfigurationError
+from options import RetrievalOptions
 from rag.db import Database
 from rag.index.abstention import Signals, calibrate
 from rag.index.calibrations import Calibrations
 from rag.index.embeddings import EmbeddingModel
 from rag.index.lexical import LexicalIndex
+from rag.index.passages import Hits
 from rag.index.reranker import Reranker
 from rag.index.retriever import HybridRetriever
 from rag.index.store import VectorStore
-from rag.schema import Retrieval, RetrievalOptions
+from rag.schema import Retrieval
 
 
-def read_options(values: dict[str, Any]) -> RetrievalOptions:
-    """The options that `values` name, the others at their defaults.
+class LibraryRetriever(BaseRetriever):
+    """A LangChain retriever for one question over an owner's collections; returns `Hits`."""
 
-    Raises:
-        ConfigurationError: there is no such option, or its value cannot be used.
-    """
-    known = [field.name for field in fields(RetrievalOptions)]
-    if unknown := [name for name in values if name not in known]:
-        raise ConfigurationError(f"There is no step of retrieval “{unknown[0]}”.", f"There are: {', '.join(known)}.")
-    try:
-        options = TypeAdapter(RetrievalOptions).validate_python(values)
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise ConfigurationError(
-            f"The step of retrieval “{first['loc'][0]}” cannot be used: {first['msg'].lower()}.",
-            "Correct it where it is set: GESTALT_RETRIEVAL, or the configuration of an evaluation.",
-        ) from None
-    if not (options.words or options.dense):
-        raise ConfigurationError(
-            "Neither words nor vectors are to be searched.", "Switch one of the two on: words or dense."
+    hybrids: tuple[HybridRetriever, ...]
+    """One for each embedding model."""
+    pool: Executor
+    k: int
+    history: tuple[str, ...] = ()
+    """The earlier questions, oldest first."""
+    rewritten: str = ""
+
+    @override
+    def _get_relevant_documents(self, query: str, *, run_manager: CallbackManagerForRetrieverRun) -> list[Document]:
+        return self._hits(query, lambda: False)
+
+    @override
+    async def _aget_relevant_documents(
+        self, query: str, *, run_manager: AsyncCallbackManagerForRetrieverRun
+    ) -> list[Document]:
+        # Not in the loop's own pool: many questions at once would hold up the prompts and checks of those before.
+        stop = threading.Event()
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self.pool, self._hits, query, stop.is_set)
+        finally:
+            stop.set()
+
+    def _hits(self, query: str, stopped: Callable[[], bool]) -> Hits:
+        found = [
+            replace(hybrid, stopped=stopped).retrieve(query, history=self.history, rewritten=self.rewritten, k=self.k)
+            for hybrid in self.hybrids
+        ]
+        if len(found) == 1:
+            return Hits(found[0])
+        passages = sorted((p for each in found for p in each.passages), key=lambda p: p.score, reverse=True)
+        return Hits(
+            Retrieval(
+                passages=tuple(passages[: self.k]),
+                abstained=all(each.abstained for each in found),
+                confidence=max((each.confidence for each in found), default=0.0),
+                seconds=sum(each.seconds for each in found),
+            )
         )
-    return options
 
 
 class Search:
-    """Retrievers for the collections of an owner."""
+    """Makes retrievers, and calibrates when they abstain."""
 
     def __init__(
         self,
@@ -62,19 +84,35 @@ class Search:
         model_of: Callable[[str, str], EmbeddingModel],
         device: str,
     ) -> None:
-        """`model_of(owner, collection_id)` gives the embedding model that answers for a collection."""
+        """`model_of(owner, collection_id)` is the embedding model of a collection."""
         self.calibrations = Calibrations(database)
         self._database, self._store, self._lexical = database, store, lexical
         self._model_of, self._device = model_of, device
         self._rerankers: dict[str, Reranker] = {}
         self._lock = threading.Lock()
+        self._pool = ThreadPoolExecutor(max(2, os.cpu_count() or 2), "retrieval")
 
-    def retrievers(self, owner: str, collection_ids: Sequence[str], options: RetrievalOptions) -> list[HybridRetriever]:
-        """A retriever for each embedding model that one of the collections is indexed by.
+    def retriever(
+        self,
+        owner: str,
+        collection_ids: Sequence[str],
+        options: RetrievalOptions,
+        *,
+        k: int,
+        history: Sequence[str] = (),
+        rewritten: str = "",
+    ) -> LibraryRetriever:
+        """The retriever for one question.
 
         Raises:
-            ConfigurationError: an embedding model cannot be had.
+            EmbeddingMismatch: a collection was indexed by another model than the one of that name now.
+            ConfigurationError: an embedding model or the reranker is not available.
         """
+        hybrids = tuple(self.hybrids(owner, collection_ids, options))
+        return LibraryRetriever(hybrids=hybrids, pool=self._pool, k=k, history=tuple(history), rewritten=rewritten)
+
+    def hybrids(self, owner: str, collection_ids: Sequence[str], options: RetrievalOptions) -> list[HybridRetriever]:
+        """A retriever for each embedding model among the collections; raises like `retriever`."""
         by_model: dict[EmbeddingModel, list[str]] = {}
         for id_ in collection_ids:
             by_model.setdefault(self._model_of(owner, id_), []).append(id_)
@@ -93,46 +131,22 @@ class Search:
             for embeddings, ids in by_model.items()
         ]
 
-    def retrieve(
-        self,
-        owner: str,
-        question: str,
-        collection_ids: Sequence[str],
-        *,
-        k: int,
-        history: Sequence[str] = (),
-        rewritten: str = "",
-        options: RetrievalOptions,
-    ) -> Retrieval:
-        """The passages for a question, best first; see `HybridRetriever.retrieve`.
-
-        Raises:
-            EmbeddingMismatch: a collection was indexed by another model than the one that answers for it.
-            StoreError: the index cannot be read.
-            ConfigurationError: an embedding model or the reranker cannot be had.
-        """
-        retrievals = [
-            retriever.retrieve(question, history=history, rewritten=rewritten, k=k)
-            for retriever in self.retrievers(owner, collection_ids, options)
-        ]
-        return _merged(retrievals, k)
-
     def calibrate(self, interrupted: Callable[[], bool] = lambda: False) -> bool:
-        """Measure anew when Gestalt abstains, where a collection has changed much; whether that came to its end.
+        """Calibrate the collections that changed much; False if it was interrupted.
 
-        Some seconds of computing for each collection that changed, whatever its size.
+        Takes some seconds of computing for each of them, whatever its size.
 
         Args:
-            interrupted: asked between two questions; where it is true the rest is left for another time.
+            interrupted: asked between two questions; if true, the rest is left for another time.
 
         Raises:
-            StoreError, ConfigurationError: as retrieval does.
+            StoreError, ConfigurationError: like retrieval.
         """
         for owner, collection_id, fingerprint in self.calibrations.all_stale():
-            (retriever,) = self.retrievers(owner, [collection_id], RetrievalOptions())
+            (hybrid,) = self.hybrids(owner, [collection_id], RetrievalOptions())
 
-            def measure(questions: Sequence[str], retriever: HybridRetriever = retriever) -> list[Signals]:
-                return list(takewhile(lambda _: not interrupted(), retriever.measure(questions)))
+            def measure(questions: Sequence[str], hybrid: HybridRetriever = hybrid) -> list[Signals]:
+                return list(takewhile(lambda _: not interrupted(), hybrid.measure(questions)))
 
             calibration = calibrate(self.calibrations.sample(owner, collection_id), measure)
             if interrupted():
@@ -144,20 +158,11 @@ class Search:
         if not name:
             return None
         with self._lock:
-            # One at a time: a person who tries several does not want all of them in memory.
+            # One at a time: whoever tries several does not want all of them in memory.
             if name not in self._rerankers:
                 self._rerankers = {name: Reranker(name, self._device)}
             return self._rerankers[name]
 
-
-def _merged(retrievals: Sequence[Retrieval], k: int) -> Retrieval:
-    """The best passages of searches by different embedding models, whose scores are those of one question each."""
-    if len(retrievals) == 1:
-        return retrievals[0]
-    passages = sorted((p for found in retrievals for p in found.passages), key=lambda p: p.score, reverse=True)
-    return Retrieval(
-        passages=tuple(passages[:k]),
-        abstained=all(found.abstained for found in retrievals),
-        confidence=max((found.confidence for found in retrievals), default=0.0),
-        seconds=sum(found.seconds for found in retrievals),
-    )
+    def close(self) -> None:
+        """End the threads."""
+        self._pool.shutdown()

@@ -12,10 +12,11 @@ import pytest
 from langchain_core.messages import AIMessageChunk, HumanMessage
 
 from backends import BACKENDS, embedded_model
-from backends.base import Backend, GenerationOptions
+from backends.base import Backend
 from backends.huggingface import HuggingFaceBackend
 from backends.translate import translate
 from errors import AppError, ModelNotFound
+from options import GenerationOptions
 from settings import ROOT, Settings
 from tests.stubs.connect import MODELS, STUBS, connect
 from tests.stubs.wire import WireStub, eventually

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import pytest
 from langchain_core.messages import HumanMessage
 
-from backends.base import GenerationOptions, State
+from backends.base import State
 from backends.manager import ModelManager
 from backends.server import ServerBackend
 from backends.translate import translate
@@ -28,6 +28,7 @@ from errors import (
     ModelNotFound,
     RequestRejected,
 )
+from options import GenerationOptions
 from settings import Settings
 from tests.stubs import gemini_server, ollama_server, openai_server
 from tests.stubs.connect import MODELS, STUBS, connect

@@ -6,8 +6,9 @@ import asyncio
 import re
 from types import ModuleType
 
-from backends.base import Backend, GenerationOptions, State
+from backends.base import Backend, State
 from backends.manager import ModelManager
+from options import GenerationOptions
 from settings import ROOT, Settings
 
 

@@ -24,8 +24,9 @@ from typing import Any
 import pytest
 from langchain_core.messages import HumanMessage
 
-from backends.base import Backend, GenerationOptions, State
+from backends.base import Backend, State
 from errors import ContextTooLong
+from options import GenerationOptions
 from rag.index.embedding_models import open_embeddings
 from rag.index.embeddings import EmbeddingModel
 from rag.schema import LOCAL_OWNER, Finish, Finished, Message

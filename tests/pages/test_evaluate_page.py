@@ -14,7 +14,8 @@ import ui.app
 from errors import BackendUnavailable
 from evaluation.questions import GoldQuestion
 from evaluation.runs import Configuration
-from rag.schema import LOCAL_OWNER, Feedback, Finished, RetrievalOptions
+from options import RetrievalOptions
+from rag.schema import LOCAL_OWNER, Feedback, Finished
 from services.asking import Ask
 from settings import ROOT
 from tests.conftest import FakeServices

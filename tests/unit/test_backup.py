@@ -343,5 +343,5 @@ def test_what_an_earlier_restore_left_half_unpacked_goes(file: Path, tmp_path: P
 
 
 def test_settling_where_nothing_was_restored_does_nothing(full: FakeServices) -> None:
-    backup.settle(DataFolder(full.folder.path, full.folder.lock))
+    backup.finish_restore(DataFolder(full.folder.path, full.folder.lock))
     assert full.counts().documents == 2

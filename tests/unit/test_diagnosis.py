@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 from typing_extensions import override
 
+from options import Fusion, RetrievalOptions
 from rag.index.abstention import PRIOR
 from rag.index.diagnosis import Diagnosis, Stage, diagnose
 from rag.index.fusion import Candidates
 from rag.index.retriever import HybridRetriever
-from rag.schema import Fusion, RetrievalOptions
 from tests.small_library import FIRE, PUFFIN, TEXTS, SmallLibrary, small_library
 
 

@@ -15,7 +15,8 @@ from evaluation.questions import GoldQuestion
 from evaluation.runs import Configuration
 from evaluation.thumbs import from_thumbs
 from evaluation.writing import parse, sample, write_questions
-from rag.schema import LOCAL_OWNER, Feedback, Finished, Message, RetrievalOptions
+from options import RetrievalOptions
+from rag.schema import LOCAL_OWNER, Feedback, Finished, Message
 from services.asking import Ask
 from tests.conftest import FakeServices
 

@@ -12,17 +12,8 @@ from evaluation.figures import MEASURES, compare, figures
 from evaluation.metrics import Difference, Figure
 from evaluation.questions import GoldQuestion
 from evaluation.runs import Cancelled, Configuration, Result, evaluate
-from rag.schema import (
-    Check,
-    Finish,
-    Fusion,
-    Message,
-    Passage,
-    Retrieval,
-    RetrievalOptions,
-    Role,
-    Verdict,
-)
+from options import Fusion, RetrievalOptions
+from rag.schema import Check, Finish, Message, Passage, Retrieval, Role, Verdict
 
 PIER = GoldQuestion("How long is the pier?", ("62 metres",), ("pier.md",))
 MOON = GoldQuestion("What about the moon?", documents=("moon.txt",))

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 
+from options import Fusion, RetrievalOptions
 from rag.index.fusion import Candidates, best_first, fuse, gate, ranks
-from rag.schema import Fusion, RetrievalOptions
 
 FOUND = Candidates(
     words={1: 9.0, 2: 5.0, 3: 1.0},

@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 
 from backends import embedded_model, hub, quantization
-from backends.base import GenerationOptions, Progress
+from backends.base import Progress
 from backends.huggingface import HuggingFaceBackend
 from errors import BackendUnavailable, ConfigurationError, ModelNotFound
+from options import GenerationOptions
 from settings import Settings
 from tests.tiny_model import save
 

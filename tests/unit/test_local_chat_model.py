@@ -3,7 +3,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Iterator
-from dataclasses import asdict
 from typing import Any
 
 import pytest
@@ -299,5 +298,5 @@ def test_packed_attention_equals_transformers_own() -> None:
 
 
 def test_what_identifies_the_model_leaves_the_weights_out(tiny: LocalChatModel) -> None:
-    assert tiny._identifying_params == {"model_name": "tiny", **asdict(tiny.options)}
+    assert tiny._identifying_params == {"model_name": "tiny", **tiny.options.model_dump()}
     assert "runtime" not in repr(tiny)

@@ -8,9 +8,10 @@ from threading import Event
 import pytest
 
 from backends import BACKENDS
-from backends.base import GenerationOptions, State
+from backends.base import State
 from backends.manager import ModelManager
 from errors import BackendBusy, BackendError, BackendUnavailable, ConfigurationError
+from options import GenerationOptions
 from settings import Settings
 from tests.fakes import ScriptedBackend, ScriptedChatModel
 

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from rag.schema import Passage, RetrievalOptions
+from options import RetrievalOptions
+from rag.schema import Passage
 from tests.small_library import PUFFIN, TEXTS, SmallLibrary, small_library
 
 PAGE = "The harbour opens at six. Puffins breed on the cliffs.\n\nThe code word is marigold. The rent is due in May."

@@ -16,11 +16,12 @@ import pytest
 from langchain_core.messages import HumanMessage
 
 import settings
-from backends.base import GenerationOptions, Progress
+from backends.base import Progress
 from backends.instructlab import InstructLabBackend, InstructLabSettings
 from backends.ollama import CACHE_BYTES, SMALLEST_WINDOW, UNKNOWN_WINDOW, OllamaBackend, fitting_window
 from backends.translate import translate
 from errors import ConfigurationError, ModelNotFound
+from options import GenerationOptions
 from settings import Settings
 from tests.stubs.connect import GGUF, MODELS, STUBS, connect
 from tests.stubs.gemini_server import GeminiStub

@@ -12,19 +12,11 @@ import pytest
 
 from backends.base import Loaded, ModelInfo
 from errors import BackendUnavailable, ConfigurationError, LibraryLocked, RequestRejected, StoreError
+from options import Fusion, RetrievalOptions
 from rag.documents.library import DEFAULT_COLLECTION
 from rag.index.diagnosis import Diagnosis, Stage
 from rag.index.search import read_options
-from rag.schema import (
-    LOCAL_OWNER,
-    DocumentState,
-    Finish,
-    Finished,
-    Fusion,
-    Message,
-    Retrieval,
-    RetrievalOptions,
-)
+from rag.schema import LOCAL_OWNER, DocumentState, Finish, Finished, Message, Retrieval
 from services import Services
 from services.asking import Ask
 from services.documents import SAMPLE_QUESTIONS, sample_files

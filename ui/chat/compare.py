@@ -65,7 +65,7 @@ def _ask(services: Services, question: str, picked: list[tuple[Backend, str | No
         st.session_state["compare_error"] = AppError("A model is missing.", "Choose one on both sides.")
         return
     try:
-        started = services.asking.compare(owner(), choices.ask(question, None), both)
+        started = services.asking.compare(owner(), choices.question(question, None), both)
     except AppError as error:
         st.session_state["compare_error"] = error
         return

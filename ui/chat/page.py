@@ -35,7 +35,7 @@ def conversation_id() -> str | None:
 def ask(services: Services, question: str, conversation: str | None) -> None:
     """Start a turn and show it; the address then names its conversation."""
     try:
-        message, _ = services.asking.ask(owner(), choices.ask(question, conversation))
+        message, _ = services.asking.ask(owner(), choices.question(question, conversation))
     except AppError as error:
         # What was typed goes back into the box.
         st.session_state["chat_error"], st.session_state["asked_again"] = error, question

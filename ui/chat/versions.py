@@ -83,7 +83,7 @@ def _ask(message: Message, question: str, model: tuple[str, str] | None = None) 
     """Ask in the place of a message; a page that was drawn before is drawn anew."""
     with errors.error_boundary():
         values = {"backend": model[0], "model": model[1], "fallback": ""} if model else {}
-        asked = choices.ask(question, message.conversation_id, instead_of=message.id, **values)
+        asked = choices.question(question, message.conversation_id, message.id, **values)
         try:
             app.services().asking.ask(owner(), asked)
         except AppError as error:

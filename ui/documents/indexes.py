@@ -77,7 +77,7 @@ def _facts(index: IndexRecord, vectors: int) -> str:
 
 def _again(services: Services, collection: CollectionRecord, found: list[IndexRecord]) -> None:
     """The way to the embedding model of the settings, where another one answers."""
-    usual = services.embeddings
+    usual = services.embeddings.get()
     name = text.literal(usual.name)
     if not any(index.active for index in found):
         st.caption(f"Nothing is indexed yet. The first document will be, by {name}.")

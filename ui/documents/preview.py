@@ -114,7 +114,7 @@ def _name(page: Page) -> str:
 def _counter(services: Services, document: DocumentRecord) -> Callable[[str], int] | None:
     """What counts tokens as the index does; None where its model cannot be had."""
     try:
-        return services.indexing.model_of(owner(), document.collection_id).count
+        return services.embeddings.of(owner(), document.collection_id).count
     except AppError as error:
         errors.show(error.message, error.hint)
         return None

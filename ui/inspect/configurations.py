@@ -24,19 +24,24 @@ MOST_MISSING = 5
 
 def draw(services: Services, chosen: QuestionSet) -> None:
     """Both sides and the buttons; documents that are missing are told of."""
-    usual = Configuration("", (), services.settings.passages, services.searching.options, services.settings.strict)
+    usual = Configuration("", services.settings.answer)
+    names = {each.id: each.name for each in collections.every(services)}
     found, tops = [], []
     for side, column in zip(SIDES, st.columns(2), strict=True):
         with column, st.container(border=True):
             tops.append(st.container())
-            found.append(_configure(services, side, usual))
-    _show_differences(tops, found)
+            found.append(_configure(services, side, usual, names))
+    _show_differences(tops, found, names)
     waiting = _wait_for_documents(services)
     missing = services.evaluations.missing_documents(owner(), chosen.used)
     if missing and not waiting:
-        names = ", ".join(f"“{name}”" for name in missing[:MOST_MISSING])
+        listed = ", ".join(f"“{name}”" for name in missing[:MOST_MISSING])
         more = f" and {len(missing) - MOST_MISSING:,} more" if len(missing) > MOST_MISSING else ""
-        st.warning(text.literal(f"Questions name documents that are not there: {names}{more}. They will not be found."))
+        st.warning(
+            text.literal(
+                f"Questions name documents that are not in any collection: {listed}{more}. They will not be found."
+            )
+        )
     _buttons(services, chosen, found)
 
 
@@ -63,48 +68,53 @@ def _buttons(services: Services, chosen: QuestionSet, found: list[Configuration]
             st.caption("There is no question in use yet.")
         elif same:
             st.caption("A and B are the same.")
-        elif any(each.backend for each in found):
+        elif any(each.answers for each in found):
             st.caption(f"{number:,} questions, each answered by the model: this may take long. You can leave the page.")
 
 
-def _configure(services: Services, side: str, usual: Configuration) -> Configuration:
-    """What one side is to be; B begins as a search by words alone, so that there is something to compare."""
+def _configure(services: Services, side: str, usual: Configuration, names: dict[str, str]) -> Configuration:
+    """One side; B starts as lexical search alone, so that there is something to compare."""
 
     def key(name: str) -> str:
         return f"evaluate_{side}_{name}"
 
     keep: dict[str, Any] = {"persist_state": "session"}
-    typed = st.empty()
-    every = [each.name for each in collections.every(services)]
-    searched = st.multiselect("Search in", every, key=key("in"), placeholder="All collections", **keep)
-    most = max(12, usual.k)
-    k = st.slider("Passages", 1, most, usual.k, key=key("k"), help="Passages that the model gets.", **keep)
+    typed, options = st.empty(), usual.options
+    searched = st.multiselect(
+        "Search in", names, key=key("in"), format_func=names.__getitem__, placeholder="All collections", **keep
+    )
+    k = st.slider(
+        "Passages", 1, max(12, options.k), options.k, key=key("k"), help="Passages that the model gets.", **keep
+    )
     with st.expander("Steps of the search", icon=":material/tune:"):
-        options = steps.draw(f"evaluate_{side}", replace(usual.options, dense=usual.options.dense and side == SIDES[0]))
+        retrieval = options.retrieval.replace(dense=options.retrieval.dense and side == SIDES[0])
+        retrieval = steps.draw(f"evaluate_{side}", retrieval)
+    options = options.replace(collection_ids=tuple(searched) or None, k=k, retrieval=retrieval)
     answers = st.toggle(
         "Generate answers",
         key=key("answers"),
-        help="Measures the answers too, one call of the model a question.",
+        help="Measure the answers too: one call of the model for each question.",
         **keep,
     )
-    backend, model, strict = "", "", usual.strict
     if answers:
-        strict = st.toggle("Only from the documents", usual.strict, key=key("strict"), **keep)
-        picked = pickers.pick_backend(services, key("backend"))
-        model = pickers.pick_model(services, picked, key("model")) or ""
-        backend = picked.name if model else ""
-    made = Configuration("", tuple(searched), k, options, strict, backend, model)
-    name = typed.text_input("Name", key=key("name"), placeholder=made.described(usual), max_chars=60, **keep)
-    return replace(made, name=" ".join(name.split()) or made.described(usual))
+        strict = st.toggle("Only from the documents", options.strict, key=key("strict"), **keep)
+        backend = pickers.pick_backend(services, key("backend")).name
+        model = pickers.pick_model(services, services.manager.backend(backend), key("model")) or ""
+        options = options.replace(strict=strict, backend=backend, model=model)
+        answers = bool(model)
+    made = Configuration("", options, answers)
+    described = made.described(usual, names)
+    name = typed.text_input("Name", key=key("name"), placeholder=described, max_chars=60, **keep)
+    return replace(made, name=" ".join(name.split()) or described)
 
 
-def _show_differences(tops: list[Any], found: list[Configuration]) -> None:
-    """The choices of each side that the other has not, at its top."""
-    a, b = (each.choices for each in found)
+def _show_differences(tops: list[Any], found: list[Configuration], names: dict[str, str]) -> None:
+    """The choices that differ, at the top of each side."""
+    a, b = (each.choices(names) for each in found)
     differing = [name for name in a if a[name] != b[name]]
     for side, top, choices in zip(SIDES, tops, (a, b), strict=True):
-        told = [text.literal(f"{name}: {choices[name]}") for name in differing]
-        top.markdown(" ".join(f":{COLORS[side]}-badge[{each}]" for each in [f"**{side}**", *told]))
+        badges = [f"**{side}**", *(text.literal(f"{name}: {choices[name]}") for name in differing)]
+        top.markdown(" ".join(f":{COLORS[side]}-badge[{each}]" for each in badges))
 
 
 def _wait_for_documents(services: Services) -> bool:

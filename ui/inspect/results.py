@@ -71,7 +71,7 @@ def _called(run: Run) -> str:
 
 
 def _compared(services: Services, a: Run, b: Run) -> Comparison:
-    return _compute(services, owner(), a.id, b.id, (a.configuration.k, b.configuration.k))
+    return _compute(services, owner(), a.id, b.id, (a.configuration.options.k, b.configuration.options.k))
 
 
 @st.cache_resource(max_entries=20, show_spinner=False)

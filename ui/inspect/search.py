@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import streamlit as st
 
-from rag.index.diagnosis import Diagnosis, Finding
+from options import AnswerOptions
+from rag.index.diagnosis import Diagnosis, StageReport
 from rag.index.lexical import question_terms
-from rag.schema import Passage, Retrieval, RetrievalOptions
+from rag.schema import Passage, Retrieval
 from services import Services
 from ui import navigation
 from ui.app import owner
 from ui.inspect import steps, threshold
-from ui.sidebar import collections
+from ui.sidebar import choices, collections
 from ui.widgets import text
 
 SHOWN = 10
@@ -33,18 +34,18 @@ def draw(services: Services) -> None:
             "Question", key="search_question", placeholder="What do you look for?", max_chars=4000
         ).strip()
         with st.popover("Steps", icon=":material/tune:"):
-            options = steps.draw("search", services.searching.options)
+            retrieval = steps.draw("search", services.settings.answer.retrieval)
     if not question:
         st.query_params.pop("q", None)
         _nothing_asked(services)
         return
     st.query_params["q"] = question
-    names = state["searched_names"]
+    options = choices.current().replace(retrieval=retrieval)
     with st.spinner("Searching …", show_time=False):
-        found = services.searching.retrieve(owner(), question, k=SHOWN, collections=names, options=options)
+        found = services.searching.retrieve(owner(), question, options.replace(k=SHOWN))
     _verdict(services, found)
     for number, passage in enumerate(found.passages, 1):
-        _passage(number, passage, question, shown=number <= state["passages"])
+        _passage(number, passage, question, shown=number <= options.k)
     st.divider()
     _why(services, question, options)
     threshold.draw(services)
@@ -113,7 +114,7 @@ def _expect(expected: str) -> None:
     st.session_state["expected"] = text.short(expected, LONGEST).removesuffix("…")
 
 
-def _why(services: Services, question: str, options: RetrievalOptions) -> None:
+def _why(services: Services, question: str, options: AnswerOptions) -> None:
     st.subheader("Why was it not found?")
     expected = st.text_area(
         "Paste a sentence that you expected, as it stands in the document",
@@ -123,17 +124,8 @@ def _why(services: Services, question: str, options: RetrievalOptions) -> None:
     ).strip()
     if not expected:
         return
-    state = st.session_state
     with st.spinner("Following it through every stage …"):
-        diagnosis = services.searching.diagnose(
-            owner(),
-            question,
-            expected,
-            k=state["passages"],
-            collections=state["searched_names"],
-            options=options,
-            model=(state["backend"], state["model"] or ""),
-        )
+        diagnosis = services.searching.diagnose(owner(), question, expected, options)
     _stages(diagnosis)
 
 
@@ -149,6 +141,6 @@ def _stages(diagnosis: Diagnosis) -> None:
         _stage(finding)
 
 
-def _stage(finding: Finding) -> None:
+def _stage(finding: StageReport) -> None:
     icon = ":green[:material/check_circle:]" if finding.kept else ":red[:material/cancel:]"
     st.markdown(f"{icon} **{finding.stage}** — {text.literal(finding.said)}")

@@ -20,9 +20,10 @@ PATIENCE_S = 0.3
 
 def pick_backend(services: Services, key: str, label: str = "Backend") -> Backend:
     """A choice of backends; `key` holds the name."""
-    services.manager.backend(services.settings.backend)  # a wrong name in the settings is said, not replaced
+    default = services.settings.answer.backend
+    services.manager.backend(default)  # a wrong name in the settings is reported, not replaced
     backends = {backend.name: backend for backend in services.manager.backends()}
-    st.session_state.setdefault(key, services.settings.backend)
+    st.session_state.setdefault(key, default)
     name = st.selectbox(label, backends, key=key, format_func=lambda name: backends[name].label)
     return backends[name]
 

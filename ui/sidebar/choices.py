@@ -1,121 +1,110 @@
-"""What is chosen in the sidebar, for a question, for a conversation that is opened again, and for presets.
+"""The answer options chosen in the sidebar: for a question, for a chat that is opened, and for presets.
 
-The choices stand in the session's state under their own names; here they are gathered, kept within their bounds, and
-put back.
+A widget has the name of its option as key. Options without a widget keep the value that they came with.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import streamlit as st
 
-from backends.base import GenerationOptions
+from options import AnswerOptions
+from rag.chat.turn import Question
 from services import Services
-from services.asking import Ask
 from ui.app import owner
 from ui.sidebar import collections
 
-OPTIONS = "temperature", "top_p", "top_k", "max_new_tokens"
-"""What a model generates with."""
-LONGEST_ANSWER, MOST_PASSAGES = 2048, 12
+GENERATION = "temperature", "top_p", "top_k", "max_new_tokens"
+WIDGETS = "backend", "model", "fallback", "k", "strict", "condense", "instructions"
+MOST_PASSAGES = 12
 RANGES: dict[str, tuple[float, float]] = {
-    "passages": (1, MOST_PASSAGES),
+    "k": (1, MOST_PASSAGES),
     "temperature": (0.0, 2.0),
     "top_p": (0.05, 1.0),
     "top_k": (1, 200),
-    "max_new_tokens": (16, LONGEST_ANSWER),
+    "max_new_tokens": (16, 2048),
 }
-"""As far as the sliders go; a setting may lie outside, they then reach to it."""
-SETTINGS = (*RANGES, "strict", "condense", "fallback", "wishes")
-_OPENED = "choices_of"
+"""The ends of the sliders; they extend to a setting that lies outside."""
+_OPTIONS, _OPENED = "answer_options", "options_of"
 
 
-def settings(services: Services) -> dict[str, Any]:
-    """The choices that the settings make."""
-    configured = services.settings
-    return {
-        "passages": configured.passages,
-        "strict": configured.strict,
-        "condense": configured.condense,
-        "fallback": configured.fallback or "",
-        "wishes": "",
-        **{name: getattr(configured, name) for name in OPTIONS},
-    }
+def _values(options: AnswerOptions) -> dict[str, Any]:
+    """The options that have a widget, by its key."""
+    generation = {name: getattr(options.generation, name) for name in GENERATION}
+    return {name: getattr(options, name) for name in WIDGETS} | generation
 
 
 def bounds(services: Services, key: str) -> tuple[float, float]:
-    """How far a slider goes."""
+    """The ends of a slider."""
     low, high = RANGES[key]
-    configured = settings(services)[key]
+    configured = _values(services.settings.answer)[key]
     return min(low, configured), max(high, configured)
 
 
-def current() -> dict[str, Any]:
-    """What is chosen now, as it is kept."""
+def current() -> AnswerOptions:
+    """What is chosen now."""
     state = st.session_state
-    chosen = {name: state[name] for name in (*SETTINGS, "backend", "model")}
-    return chosen | {"collections": list(state["searched_names"]), "preset": state.get("preset")}
-
-
-def ask(question: str, conversation_id: str | None, **values: Any) -> Ask:
-    """The question with what the sidebar says about answering it; `values` say otherwise."""
-    state = st.session_state
-    chosen = current()
-    return Ask(
-        text=question,
-        conversation_id=conversation_id,
-        collections=state["searched_names"],
-        options=GenerationOptions(**{name: chosen[name] for name in OPTIONS}),
-        choices=chosen,
-        **{name: chosen[name] for name in ("backend", "model", "passages", "condense", "strict", "fallback", "wishes")}
-        | values,
+    options: AnswerOptions = state[_OPTIONS]
+    chosen = {name: state[name] for name in WIDGETS}
+    return options.replace(
+        **chosen | {"model": chosen["model"] or ""},
+        generation=options.generation.replace(**{name: state[name] for name in GENERATION}),
+        collection_ids=collections.searched_ids(),
     )
 
 
+def question(text: str, conversation_id: str | None, instead_of: str | None = None, **options: Any) -> Question:
+    """A question with what is chosen now; `options` override it."""
+    preset = st.session_state.get("preset")
+    return Question(text, current().replace(**options), conversation_id, instead_of, preset=preset)
+
+
 def begin(services: Services) -> None:
-    """Choose what the settings say where nothing was chosen yet."""
-    for key, value in settings(services).items():
-        st.session_state.setdefault(key, value)
+    """Choose what the settings say, if nothing was chosen yet."""
+    defaults = services.settings.answer
+    st.session_state.setdefault(_OPTIONS, defaults)
+    for key, value in _values(defaults).items():
+        if key not in ("backend", "model"):  # set by their pickers
+            st.session_state.setdefault(key, value)
 
 
 def follow(services: Services, conversation_id: str | None) -> None:
-    """Take over the choices of a conversation that was opened; a new one begins with the default preset."""
+    """Take over the options of a chat that was opened; a new one starts with the default preset."""
     state = st.session_state
     begin(services)
     if _OPENED in state and state[_OPENED] == conversation_id:
         return
     state[_OPENED] = conversation_id
     if conversation_id:
-        apply(services, services.conversations.choices(owner(), conversation_id))
+        if stored := services.conversations.options(owner(), conversation_id):
+            apply(services, *stored)
     elif preset := services.presets.default(owner()):
-        apply(services, preset.values | {"preset": preset.name})
+        apply(services, preset.options, preset.name)
 
 
 def bind_conversation(conversation_id: str) -> None:
-    """What is chosen now is what this conversation was begun with."""
+    """What is chosen now belongs to this new conversation."""
     st.session_state[_OPENED] = conversation_id
 
 
-def apply(services: Services, values: Mapping[str, Any]) -> None:
-    """Choose `values`; what there is no more, or what a slider cannot show, is left as it is."""
+def apply(services: Services, options: AnswerOptions, preset: str | None = None) -> None:
+    """Choose `options`, within the bounds of the sliders; a backend or preset that is gone stays as it is."""
     state = st.session_state
-    for key in SETTINGS:
-        if key in values:
-            state[key] = values[key]
-            if key in RANGES:
-                low, high = bounds(services, key)
-                state[key] = type(settings(services)[key])(min(max(values[key], low), high))
-    if state.get("fallback") not in ("", *(backend.name for backend in services.manager.backends())):
+    backends = {backend.name for backend in services.manager.backends()}
+    state[_OPTIONS] = options
+    for key, value in _values(options).items():
+        if key in RANGES:
+            low, high = bounds(services, key)
+            state[key] = type(value)(min(max(value, low), high))
+        elif key not in ("backend", "model"):
+            state[key] = value
+    if state["fallback"] not in ("", *backends):
         state["fallback"] = ""
-    if values.get("backend") in {backend.name for backend in services.manager.backends()}:
-        state["backend"] = values["backend"]
-        if values.get("model"):
+    if options.backend in backends:
+        state["backend"] = options.backend
+        if options.model:
             # As if it had been picked there: see `pickers.pick_model`.
-            state["model-backend"], state["model"] = values["backend"], values["model"]
-    if "collections" in values:
-        collections.search_in(services, values["collections"])
-    if "preset" in values:
-        names = {preset.name for preset in services.presets.list(owner())}
-        state["preset"] = values["preset"] if values["preset"] in names else None
+            state["model-backend"], state["model"] = options.backend, options.model
+    collections.search_in(services, options.collection_ids)
+    state["preset"] = preset if preset in {each.name for each in services.presets.list(owner())} else None

@@ -33,19 +33,25 @@ def current(services: Services) -> CollectionRecord:
 
 def searched(services: Services) -> list[CollectionRecord]:
     """Those that the next question searches."""
-    wanted = st.session_state.get(SEARCHED, ())
     found = every(services)
-    return [one for one in found if one.id in wanted] or found
+    wanted = st.session_state.get(SEARCHED, [one.id for one in found])
+    return [one for one in found if one.id in wanted]
+
+
+def searched_ids() -> tuple[str, ...] | None:
+    """The ids of those that the next question searches; None for all, if there is nothing to choose from."""
+    ids: tuple[str, ...] | None = st.session_state["searched_ids"]
+    return ids
 
 
 def pick_searched(services: Services) -> None:
-    """The choice of those that questions search, where there is one."""
-    found, state = every(services), st.session_state
-    names = {one.id: one.name for one in found}
-    state["searched_names"] = ()
-    if len(found) < 2:
+    """The choice of those that questions search, if there is one."""
+    names, state = {one.id: one.name for one in every(services)}, st.session_state
+    state.setdefault(SEARCHED, [current(services).id])
+    state[SEARCHED] = [id_ for id_ in state[SEARCHED] if id_ in names]
+    state["searched_ids"] = None
+    if len(names) < 2 and state[SEARCHED]:
         return
-    state[SEARCHED] = [id_ for id_ in state.get(SEARCHED, [current(services).id]) if id_ in names]
     state["search_in"] = state[SEARCHED]
     st.multiselect(
         "Search in",
@@ -53,14 +59,14 @@ def pick_searched(services: Services) -> None:
         key="search_in",
         format_func=lambda id_: names.get(id_, ""),
         on_change=errors.with_error_boundary(_search_in),
-        placeholder="All collections",
+        placeholder="Choose a collection",
     )
-    state["searched_names"] = tuple(names[id_] for id_ in state[SEARCHED])
+    state["searched_ids"] = tuple(state[SEARCHED])
 
 
-def search_in(services: Services, names: Sequence[str]) -> None:
-    """Let questions search the collections of those names, as far as they are there."""
-    st.session_state[SEARCHED] = [one.id for one in every(services) if one.name in names]
+def search_in(services: Services, ids: Sequence[str] | None) -> None:
+    """Let questions search these collections, as far as they exist; all for None."""
+    st.session_state[SEARCHED] = [one.id for one in every(services) if ids is None or one.id in ids]
 
 
 def _search_in() -> None:

@@ -29,40 +29,40 @@ def _settings(services: Services, backend: Backend) -> None:
     cannot = backend.capabilities.cannot
     st.text_area(
         "Instructions",
-        key="wishes",
+        key="instructions",
         max_chars=2000,
         height=90,
         placeholder="Answer in French. Use bullet points.",
-        help="What the model should heed in every answer, beside what Gestalt tells it.",
+        help="What the model should observe in every answer, in addition to Gestalt's own instructions.",
     )
 
     def slide(label: str, key: str, step: float, help: str | None = None) -> None:  # noqa: A002 - Streamlit's own name
         low, high = choices.bounds(services, key)
         st.slider(label, low, high, step=step, key=key, disabled=key in cannot, help=cannot.get(key, help))
 
-    slide("Passages", "passages", 1, "How many passages are found for a question and shown to the model.")
+    slide("Passages", "k", 1, "How many passages are retrieved for a question and shown to the model.")
     st.toggle(
         "Only from the documents",
         key="strict",
-        help="Where the documents hold no answer, say so instead of letting the model answer by itself.",
+        help="If the documents hold no answer, say so instead of letting the model answer from its own knowledge.",
     )
     st.toggle(
         "Rewrite follow-ups",
         key="condense",
-        help="Let the model put a follow-up in full before the search: one more call of it. Both are searched. "
-        "Small models are not asked.",
+        help="Have the model rewrite a follow-up question so that it stands on its own, and search for both. "
+        "Takes one more call; small models are not asked.",
     )
     slide("Temperature", "temperature", 0.05, "0 always takes the likeliest word.")
     slide("Top-p", "top_p", 0.05)
     slide("Top-k", "top_k", 1)
     slide("Longest answer (tokens)", "max_new_tokens", 16)
-    if services.settings.fallback:
-        services.manager.backend(services.settings.fallback)  # a wrong name in the settings is said, not replaced
-    labels = {"": "nobody else"} | {other.name: other.label for other in services.manager.backends()}
+    if default := services.settings.answer.fallback:
+        services.manager.backend(default)  # a wrong name in the settings is reported, not replaced
+    labels = {"": "none"} | {other.name: other.label for other in services.manager.backends()}
     st.selectbox(
-        "If it cannot answer, ask",
+        "Fallback",
         labels,
         key="fallback",
         format_func=lambda name: labels.get(name, name),
-        help="Another backend answers where the chosen one is down, busy or refuses the key. The answer says so.",
+        help="Another backend answers if the chosen one is down, busy or rejects the key. The answer says so.",
     )

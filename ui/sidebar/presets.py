@@ -64,13 +64,13 @@ def _take(services: Services) -> None:
     name = st.session_state["preset"]
     preset = next((preset for preset in services.presets.list(owner()) if preset.name == name), None)
     if preset:
-        choices.apply(services, preset.values)
+        choices.apply(services, preset.options, preset.name)
 
 
 def _save(services: Services, default: bool) -> None:
     state = st.session_state
     name = " ".join(state["preset_name"].split())
-    services.presets.save(owner(), name, {key: value for key, value in choices.current().items() if key != "preset"})
+    services.presets.save(owner(), name, choices.current())
     if default:
         services.presets.make_default(owner(), name)
     state["preset"], state["preset_name"], state["preset_default"] = name, "", False

@@ -54,8 +54,9 @@ def excerpt(text: str, words: Collection[str], length: int) -> str:
 
 
 def answer(text: str) -> str:
-    """A model's answer: its Markdown is drawn, but a dollar before a digit is money and no formula.
+    """A model's answer: its Markdown is drawn, but a dollar before a digit is money and not a formula.
 
-    Pictures stay text: a document may have talked the model into one, and to fetch it would tell its server.
+    Images stay text: a document may have talked the model into one, and fetching it would tell its server. The bracket
+    is escaped and not the exclamation mark, which may have a backslash of the model's own before it.
     """
-    return _PRICE.sub(r"\\$", text).replace("![", r"\![")
+    return _PRICE.sub(r"\\$", text).replace("![", r"!\[")

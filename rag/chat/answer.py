@@ -1,0 +1,109 @@
+"""An answer, built from the events of its turn by a pure function."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from hashlib import sha256
+from typing import Any
+
+from errors import AppError
+from rag.chat.statements import strip_citations
+from rag.schema import (
+    Checked,
+    Counted,
+    Cut,
+    Delta,
+    Ended,
+    Event,
+    Finished,
+    Ledger,
+    Message,
+    Noted,
+    Prompted,
+    Retrieved,
+    Retrying,
+    Verdict,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The message of a turn so far. `message.text` is set by `stored` and when the turn ends."""
+
+    message: Message
+    raw: str = ""
+    """The text as the model writes it, with its own citation numbers."""
+    record: Mapping[str, Any] = field(default_factory=dict)
+    """What made the answer."""
+    error: AppError | None = None
+    prompt_notes: tuple[str, ...] = ()
+
+    @property
+    def stored(self) -> Message:
+        """The message with its text so far, without the model's own citation numbers."""
+        return replace(self.message, text=strip_citations(self.raw).text)
+
+
+def fold(answer: Answer, event: Event) -> Answer:  # noqa: C901 - a case for each event
+    """The answer after an event."""
+    message = answer.message
+    match event:
+        case Delta():
+            if not answer.raw:
+                message = replace(message, timings=replace(message.timings, first_token_s=event.seconds))
+            return replace(answer, message=message, raw=answer.raw + event.text)
+        case Retrieved():
+            return _retrieved(answer, event)
+        case Prompted():
+            message = replace(message, backend=event.backend, model=event.model, ledger=event.ledger)
+            record = {**answer.record, "backend": event.backend, "model": event.model, **event.facts}
+            answer = replace(answer, record=record, prompt_notes=event.notes)
+            return replace(answer, message=replace(message, notes=(*message.notes, *event.notes)))
+        case Retrying():
+            kept = tuple(note for note in message.notes if note not in answer.prompt_notes)
+            return replace(answer, message=replace(message, notes=(*kept, event.note), ledger=Ledger()))
+        case Cut():
+            return replace(answer, raw=event.text, message=replace(message, notes=(*message.notes, event.note)))
+        case Noted():
+            return replace(answer, message=replace(message, notes=(*message.notes, event.note)))
+        case Counted():
+            return replace(answer, message=replace(message, usage=event.usage))
+        case Checked():
+            return replace(answer, message=replace(message, citations=event.citations, checks=event.checks))
+        case Ended():
+            return _ended(answer, event)
+        case Finished():
+            return answer
+
+
+def _retrieved(answer: Answer, event: Retrieved) -> Answer:
+    found, message = event.retrieval, answer.message
+    timings = replace(message.timings, retrieve_s=event.seconds)
+    message = replace(message, passages=found.passages, abstained=found.abstained, timings=timings)
+    hashes = [{"passage": p.place, "id": p.chunk_id, "sha256": _hash(p.text)} for p in found.passages]
+    record = {
+        "earlier_questions": list(event.earlier_questions),
+        "rewritten": event.rewritten,
+        "passages": hashes,
+        "confidence": round(found.confidence, 4),
+        "abstained": found.abstained,
+    }
+    return replace(answer, message=message, record={**answer.record, **record})
+
+
+def _ended(answer: Answer, event: Ended) -> Answer:
+    message, error = answer.stored, event.error
+    notes = message.notes
+    if message.citations and not any(citation.answer_end for citation in message.citations):
+        claims = any(check.verdict is Verdict.UNSUPPORTED for check in message.checks)
+        why = "No passage supports this answer" if claims else "This answer says nothing that could be checked"
+        notes = (*notes, f"{why}; the place that fits the question best is cited.")
+    described = {"type": type(error).__name__, "message": error.message, "hint": error.hint} if error else None
+    timings = replace(message.timings, total_s=event.seconds)
+    message = replace(message, finish=event.finish, error=described, timings=timings, notes=notes)
+    return replace(answer, message=message, error=error)
+
+
+def _hash(text: str) -> str:
+    return sha256(text.encode("utf-8", "replace")).hexdigest()
