@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,14 +25,16 @@ PIER = b"# The pier\n\nThe pier at Gannet Holm is 62 metres long. Leo Marsh repa
 class FakeServices(Services):
     """The services with a scripted backend; `script` is what its model says next."""
 
-    def __init__(self, data_dir: Path, **options: Any) -> None:
-        settings = Settings(data_dir=data_dir, answer=AnswerOptions(**{"backend": "scripted"} | options))
+    def __init__(self, data_dir: Path, *, settings: Mapping[str, Any] | None = None, **options: Any) -> None:
+        """`settings` and answer `options` that are not the defaults."""
+        answer = AnswerOptions(**{"backend": "scripted"} | options)
+        configured = Settings(data_dir=data_dir, answer=answer, **settings or {})
         self.script = ScriptedChatModel()
-        self.backend = ScriptedBackend(settings, model=self.script, models=("parrot", "owl"))
-        self.spare = ScriptedBackend(settings, name="spare", models=("wren",), cannot={"top_k": "It takes none."})
+        self.backend = ScriptedBackend(configured, model=self.script, models=("parrot", "owl"))
+        self.spare = ScriptedBackend(configured, name="spare", models=("wren",), cannot={"top_k": "It takes none."})
         self.words = WordEmbeddings()
         super().__init__(
-            settings,
+            configured,
             [self.backend, self.spare],
             open_embeddings=lambda settings: self.words,
             read=load,  # in this process: the parsers' own tests start processes

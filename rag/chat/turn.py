@@ -323,6 +323,7 @@ class _Run:
     # --- the check of its sentences, in threads while the model writes ---
 
     async def _checked(self, speech: AsyncGenerator[Event]) -> AsyncGenerator[Event]:
+        check: asyncio.Task[Checked | None] | None
         check, sentence_ended = asyncio.create_task(asyncio.to_thread(self._check, prepare=True)), False
         async with aclosing(speech):
             async for event in speech:
@@ -330,11 +331,12 @@ class _Run:
                 if not isinstance(event, Delta):
                     continue
                 sentence_ended |= not SENTENCE_ENDS.isdisjoint(event.text)
-                if check.done():
+                if check is not None and check.done():
                     if checked := check.result():
                         yield checked
-                    if sentence_ended:
-                        check, sentence_ended = asyncio.create_task(asyncio.to_thread(self._check)), False
+                    check = None
+                if sentence_ended and check is None:
+                    check, sentence_ended = asyncio.create_task(asyncio.to_thread(self._check)), False
 
     def _check(self, *, prepare: bool = False) -> Checked | None:
         """Check the sentences so far, or only read the passages; None if there is nothing new."""

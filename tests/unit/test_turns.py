@@ -4,23 +4,32 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import sqlite3
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import replace
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, closing
+from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Event
+from typing import Any
 
 import pytest
+from langchain_core.callbacks import BaseCallbackHandler
+from langchain_core.documents import Document
 from langchain_core.language_models import BaseChatModel
+from langchain_core.messages import AIMessageChunk
+from langchain_core.outputs import ChatGenerationChunk
+from langchain_core.retrievers import BaseRetriever
 
 from errors import AnswerBlocked, BackendBusy, BackendError, BackendUnavailable, RequestRejected, StoreError
-from rag.chat import writer as writer_module
+from options import AnswerOptions, GenerationOptions
+from rag.chat import turns as turns_module
 from rag.chat.conversations import Conversations
-from rag.chat.turn import Answerer, Question, run
-from rag.chat.turns import Turns
-from rag.chat.writer import LeasedModel
+from rag.chat.prompts import LeasedModel, Window
+from rag.chat.turn import AnswerProvider, Pipeline, Question, answer, run
+from rag.chat.turns import Turn, Turns
 from rag.db import Database
+from rag.index.passages import Hits
 from rag.schema import Checked, Delta, Finish, Finished, Message, Passage, Retrieval, Retrieved, Role, Verdict
 from tests.fakes import ScriptedChatModel, Step
 
@@ -29,11 +38,47 @@ FOUND = Retrieval((PASSAGE,), abstained=False, confidence=0.9, seconds=0.01)
 OUT_OF_SCOPE = Retrieval((PASSAGE,), abstained=True, confidence=0.1, seconds=0.01)
 
 
+class Finds(BaseRetriever):
+    """A retriever that finds what it is told to, or fails."""
+
+    found: Any
+
+    def _get_relevant_documents(self, query: str, *, run_manager: Any) -> list[Document]:
+        if isinstance(self.found, Exception):
+            raise self.found
+        return Hits(self.found)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A question of Ann's and what answers it."""
+
+    question: Question
+    pipeline: Pipeline
+
+    def put(self, **values: Any) -> Asked:
+        return replace(self, question=replace(self.question, **values))
+
+    def by(self, **values: Any) -> Asked:
+        return replace(self, pipeline=replace(self.pipeline, **values))
+
+    def options(self, **values: Any) -> Asked:
+        return self.put(options=self.question.options.replace(**values))
+
+    def start(self, turns: Turns, owner: str = "ann") -> tuple[Message, Turn]:
+        return turns.start(owner, self.question, self.pipeline)
+
+
 @pytest.fixture
-def conversations(tmp_path: Path) -> Iterator[Conversations]:
+def database(tmp_path: Path) -> Iterator[Database]:
     database = Database(tmp_path / "test.db")
-    yield Conversations(database)
+    yield database
     database.close()
+
+
+@pytest.fixture
+def conversations(database: Database) -> Conversations:
+    return Conversations(database)
 
 
 @pytest.fixture
@@ -43,7 +88,7 @@ def turns(conversations: Conversations) -> Iterator[Turns]:
     turns.close()
 
 
-Ask = Callable[..., Question]
+Ask = Callable[..., Asked]
 
 
 @pytest.fixture
@@ -55,44 +100,36 @@ def ask(conversations: Conversations) -> Ask:
         model: BaseChatModel | None = None,
         other: BaseChatModel | None = None,
         exact: bool = True,
-    ) -> Question:
+    ) -> Asked:
+        window = Window(lambda text: len(text.split()), exact, 4000)
+
         def lease(chat: BaseChatModel, name: str) -> AbstractAsyncContextManager[LeasedModel]:
             @asynccontextmanager
             async def answering() -> AsyncIterator[LeasedModel]:
                 if failure and chat is not other:
                     raise failure
-                yield LeasedModel("scripted", name, chat, 4000, None, lambda text: len(text.split()), exact)
+                yield LeasedModel("scripted", name, chat, window)
 
             return answering()
 
         first = model or ScriptedChatModel().enqueue(*steps)
-        answerers = [Answerer("Scripted", lambda: lease(first, "parrot"))]
+        providers = [AnswerProvider("Scripted", lambda: lease(first, "parrot"))]
         if other:
-            answerers.append(Answerer("Spare", lambda: lease(other, "wren")))
-
-        def retrieve(question: str, history: Sequence[str], rewritten: str) -> Retrieval:
-            if isinstance(found, Exception):
-                raise found
-            return found
-
-        return Question(
-            owner="ann",
-            conversation_id=conversations.create("ann", "How long is the pier?"),
-            text="How long is the pier?",
-            searched="1 document",
-            retrieve=retrieve,
-            answerers=answerers,
-            backend="scripted",
-            model="parrot",
-            max_new_tokens=100,
+            providers.append(AnswerProvider("Spare", lambda: lease(other, "wren")))
+        options = AnswerOptions(backend="scripted", model="parrot", generation=GenerationOptions(max_new_tokens=100))
+        return Asked(
+            Question(
+                "How long is the pier?", options, conversation_id=conversations.create("ann", "How long is the pier?")
+            ),
+            Pipeline(lambda history, rewritten: Finds(found=found), providers, "1 document"),
         )
 
     return make
 
 
-def stored(conversations: Conversations, question: Question) -> Message:
-    assert question.conversation_id
-    messages = conversations.messages("ann", question.conversation_id)
+def stored(conversations: Conversations, asked: Asked) -> Message:
+    assert asked.question.conversation_id
+    messages = conversations.messages("ann", asked.question.conversation_id)
     assert [m.role for m in messages[:2]] == [Role.USER, Role.ASSISTANT]
     return messages[-1]
 
@@ -108,9 +145,10 @@ def test_sources_come_before_the_first_word_and_the_end_is_what_is_stored(
     conversations: Conversations, turns: Turns, ask: Ask
 ) -> None:
     question = ask("The pier is ", "62 metres long [1]. It is [9] old.")
-    _, turn = turns.start(question)
+    _, turn = question.start(turns)
     events = list(turn.follow())
-    assert [type(event) for event in events] == [Retrieved, Delta, Delta, Finished]
+    kinds = [type(event) for event in events if isinstance(event, Retrieved | Delta | Finished)]
+    assert kinds == [Retrieved, Delta, Delta, Finished]
     message = stored(conversations, question)
     assert isinstance(events[-1], Finished)
     assert events[-1].message == message
@@ -132,10 +170,10 @@ def test_finished_sentences_are_checked_while_the_next_ones_come(
 ) -> None:
     gates = [Event() for _ in range(4)]
     question = ask("The pier is 62 metres long [1].", gates[0], " It", gates[1], " is", gates[2], " new", gates[3], ".")
-    _, turn = turns.start(question)
+    _, turn = question.start(turns)
     wait_for(lambda: turn.text == "The pier is 62 metres long.")
     assert turn.checked == Checked("")
-    # A check that is done is told with the next word; the first of these only begins one.
+    # A finished check is reported with the next word; the first of these only starts one.
     for gate in gates[:3]:
         gate.set()
         time.sleep(0.1)
@@ -150,7 +188,7 @@ def test_finished_sentences_are_checked_while_the_next_ones_come(
     message = stored(conversations, question)
     assert message.text == "The pier is 62 metres long. It is new."
     assert [check.verdict for check in message.checks] == [Verdict.SUPPORTED, Verdict.UNSUPPORTED]
-    assert [type(event) for event in events].count(Checked) == 1
+    assert [type(event) for event in events].count(Checked) == 2, "one while it was written, one at the end"
 
 
 def test_the_passages_are_embedded_beside_the_model_and_stop_does_not_wait_for_it_to_speak(
@@ -162,8 +200,8 @@ def test_the_passages_are_embedded_beside_the_model_and_stop_does_not_wait_for_i
         embedded.set()
         return [[1.0, 0.0]] * len(texts)
 
-    question = replace(ask("The pier is 62 metres", speaks, " long."), embed=embed)
-    answer, turn = turns.start(question)
+    question = ask("The pier is 62 metres", speaks, " long.").by(embed=embed)
+    answer, turn = question.start(turns)
     wait_for(embedded.is_set)
     wait_for(lambda: turn.text != "")
     turns.cancel("ann", answer.id)
@@ -186,8 +224,8 @@ def test_a_check_that_fails_never_harms_the_answer(
             raise RuntimeError("out of memory")
         return [[1.0, 0.0]] * len(texts)
 
-    question = replace(ask("The pier is 62 metres long [1]. ", "It is old."), embed=embed)
-    list(turns.start(question)[1].follow())
+    question = ask("The pier is 62 metres long [1]. ", "It is old.").by(embed=embed)
+    list(question.start(turns)[1].follow())
     message = stored(conversations, question)
     assert (message.text, message.finish) == ("The pier is 62 metres long. It is old.", Finish.COMPLETE)
     assert (message.checks, message.citations, message.error) == ((), (), None)
@@ -197,18 +235,18 @@ def test_a_check_that_fails_never_harms_the_answer(
 def test_an_answer_without_support_says_so(conversations: Conversations, turns: Turns, ask: Ask) -> None:
     for said, why in (("It is 900 metres long.", "No passage supports"), ("I do not know.", "says nothing")):
         question = ask(said)
-        list(turns.start(question)[1].follow())
+        list(question.start(turns)[1].follow())
         message = stored(conversations, question)
         assert why in message.notes[0]
         assert [citation.answer_end for citation in message.citations] == [0]
 
 
-def test_a_foreign_question_is_refused_without_asking_the_model(
+def test_an_out_of_scope_question_is_answered_without_the_model(
     conversations: Conversations, turns: Turns, ask: Ask
 ) -> None:
     model = ScriptedChatModel()
     question = ask(found=OUT_OF_SCOPE, model=model)
-    list(turns.start(question)[1].follow())
+    list(question.start(turns)[1].follow())
     message = stored(conversations, question)
     assert "could not find this" in message.text
     assert "1 document" in message.text
@@ -219,9 +257,8 @@ def test_a_foreign_question_is_refused_without_asking_the_model(
 
 
 def test_an_open_answer_is_marked_as_the_models_own(conversations: Conversations, turns: Turns, ask: Ask) -> None:
-    question = replace(ask("Paris."), strict=False)
-    question = replace(question, retrieve=lambda text, history, rewritten: OUT_OF_SCOPE)
-    list(turns.start(question)[1].follow())
+    question = ask("Paris.", found=OUT_OF_SCOPE).options(strict=False)
+    list(question.start(turns)[1].follow())
     message = stored(conversations, question)
     assert message.text == "Paris."
     assert (message.citations, message.checks) == ((), ())
@@ -236,7 +273,7 @@ def test_a_model_that_fails_in_mid_answer_leaves_what_came(
     conversations: Conversations, turns: Turns, ask: Ask, error: Exception, kind: str
 ) -> None:
     question = ask("The pier is", error)
-    list(turns.start(question)[1].follow())
+    list(question.start(turns)[1].follow())
     message = stored(conversations, question)
     assert (message.text, message.finish) == ("The pier is", Finish.FAILED)
     assert message.error
@@ -249,8 +286,9 @@ def test_a_model_that_cannot_be_had_still_leaves_the_sources(
     conversations: Conversations, turns: Turns, ask: Ask
 ) -> None:
     question = ask(failure=BackendUnavailable("It is down.", "Start it."))
-    events = list(turns.start(question)[1].follow())
-    assert [type(event) for event in events] == [Retrieved, Finished]
+    events = list(question.start(turns)[1].follow())
+    assert isinstance(events[0], Retrieved)
+    assert not any(isinstance(event, Delta) for event in events)
     assert stored(conversations, question).passages == (PASSAGE,)
 
 
@@ -260,7 +298,7 @@ def test_another_backend_answers_where_the_first_cannot_begin(
     question = ask(
         failure=BackendUnavailable("It is down.", "Start it."), other=ScriptedChatModel().enqueue("62 metres")
     )
-    list(turns.start(question)[1].follow())
+    list(question.start(turns)[1].follow())
     message = stored(conversations, question)
     assert (message.text, message.finish, message.model) == ("62 metres", Finish.COMPLETE, "wren")
     assert message.notes[0] == "Scripted could not answer: It is down. Spare answered instead."
@@ -270,7 +308,7 @@ def test_a_backend_that_fails_before_its_first_word_hands_over_too(
     conversations: Conversations, turns: Turns, ask: Ask
 ) -> None:
     question = ask(BackendBusy("It is busy.", "Wait."), other=ScriptedChatModel().enqueue("62 metres"))
-    list(turns.start(question)[1].follow())
+    list(question.start(turns)[1].follow())
     message = stored(conversations, question)
     assert (message.text, message.model, len(message.notes)) == ("62 metres", "wren", 1)
 
@@ -283,7 +321,7 @@ def test_no_other_backend_goes_on_with_a_text_or_round_a_filter(
 ) -> None:
     other = ScriptedChatModel()
     question = ask(*steps, other=other)
-    list(turns.start(question)[1].follow())
+    list(question.start(turns)[1].follow())
     message = stored(conversations, question)
     assert (message.finish, message.model, other.prompts) == (Finish.FAILED, "parrot", [])
     assert message.text == "".join(step for step in steps if isinstance(step, str)).strip()
@@ -293,7 +331,7 @@ def test_tokens_are_estimated_where_the_backend_says_nothing(
     conversations: Conversations, turns: Turns, ask: Ask
 ) -> None:
     question = ask("Sixty two metres.", BackendUnavailable("It broke off.", "Ask again."))
-    list(turns.start(question)[1].follow())
+    list(question.start(turns)[1].follow())
     usage = stored(conversations, question).usage
     assert usage.estimated
     assert usage.output_tokens == 3
@@ -307,7 +345,7 @@ def test_a_prompt_that_the_server_cut_is_noted(
     conversations: Conversations, turns: Turns, ask: Ask, read: float, exact: bool, cut: bool
 ) -> None:
     question = ask(model=ScriptedChatModel(reads=read).enqueue("62 metres"), exact=exact)
-    list(turns.start(question)[1].follow())
+    list(question.start(turns)[1].follow())
     message = stored(conversations, question)
     assert any("cut the prompt" in note for note in message.notes) is cut
     assert not message.usage.estimated
@@ -315,7 +353,7 @@ def test_a_prompt_that_the_server_cut_is_noted(
 
 def test_an_empty_answer_is_not_an_answer(conversations: Conversations, turns: Turns, ask: Ask) -> None:
     question = ask(" ", "\n")
-    event = list(turns.start(question)[1].follow())[-1]
+    event = list(question.start(turns)[1].follow())[-1]
     assert isinstance(event, Finished)
     assert isinstance(event.error, BackendError)
     assert stored(conversations, question).finish is Finish.FAILED
@@ -323,7 +361,7 @@ def test_an_empty_answer_is_not_an_answer(conversations: Conversations, turns: T
 
 def test_retrieval_that_fails_is_told(conversations: Conversations, turns: Turns, ask: Ask) -> None:
     question = ask(found=RuntimeError("bug"))
-    list(turns.start(question)[1].follow())
+    list(question.start(turns)[1].follow())
     message = stored(conversations, question)
     assert message.finish is Finish.FAILED
     assert message.error
@@ -332,7 +370,7 @@ def test_retrieval_that_fails_is_told(conversations: Conversations, turns: Turns
 
 def test_a_cut_answer_says_so(conversations: Conversations, turns: Turns, ask: Ask) -> None:
     question = ask(model=ScriptedChatModel(finish_reason="length").enqueue("The pier"))
-    list(turns.start(question)[1].follow())
+    list(question.start(turns)[1].follow())
     assert "limit of tokens" in stored(conversations, question).notes[0]
 
 
@@ -341,7 +379,7 @@ def test_an_answer_that_goes_round_in_circles_ends_where_it_began_to(
 ) -> None:
     model = ScriptedChatModel(finish_reason="repetition").enqueue("It is 62 metres. ", *["It is old. "] * 9)
     question = ask(model=model)
-    list(turns.start(question)[1].follow())
+    list(question.start(turns)[1].follow())
     message = stored(conversations, question)
     assert message.text == "It is 62 metres. It is old."
     assert "repeat itself" in message.notes[0]
@@ -353,7 +391,7 @@ def test_stop_ends_the_models_work_and_keeps_what_came(
 ) -> None:
     model = ScriptedChatModel().enqueue(*before, Event(), "never")
     question = ask(model=model)
-    answer, turn = turns.start(question)
+    answer, turn = question.start(turns)
     wait_for(lambda: len(model.prompts) == 1 and turn.text == "".join(before))
     turns.cancel("bob", answer.id)
     assert turns.get("bob", answer.id) is None
@@ -370,80 +408,174 @@ def test_stop_ends_the_models_work_and_keeps_what_came(
 def test_a_turn_that_is_cancelled_at_once_is_still_stored(conversations: Conversations, turns: Turns, ask: Ask) -> None:
     for _ in range(20):
         question = ask("text")
-        answer, turn = turns.start(question)
+        answer, turn = question.start(turns)
         turns.cancel("ann", answer.id)
         list(turn.follow())
         assert stored(conversations, question).finish in (Finish.STOPPED, Finish.COMPLETE)
 
 
-def test_closing_the_generator_stops_and_stores(conversations: Conversations, ask: Ask) -> None:
+def test_closing_the_generator_ends_the_models_work(ask: Ask) -> None:
     model = ScriptedChatModel().enqueue("The pier is", Event())
-    question = ask(model=model)
-    assert question.conversation_id
-    conversations.add("ann", question.conversation_id, Role.USER, question.text, Finish.COMPLETE)
-    answer = conversations.add("ann", question.conversation_id, Role.ASSISTANT, "", Finish.RUNNING)
+    asked = ask(model=model)
 
     async def leave() -> None:
-        events = run(question, answer, (), conversations)
-        assert isinstance(await anext(events), Retrieved)
-        assert isinstance(await anext(events), Delta)
+        events = run(asked.question, asked.pipeline)
+        async for event in events:
+            if isinstance(event, Delta):
+                break
         await events.aclose()
 
     asyncio.run(leave())
-    assert (stored(conversations, question).text, model.closed) == ("The pier is", 1)
-    assert stored(conversations, question).finish is Finish.STOPPED
+    assert model.closed == 1
+
+
+def test_an_answer_outside_of_conversations_is_stored_nowhere(conversations: Conversations, ask: Ask) -> None:
+    asked = ask("The pier is 62 metres long.").put(conversation_id=None)
+    before = conversations.list("ann")
+    message = asyncio.run(answer(asked.question, asked.pipeline))
+    assert (message.text, message.finish) == ("The pier is 62 metres long.", Finish.COMPLETE)
+    assert message.checks
+    assert conversations.list("ann") == before
 
 
 def test_a_running_answer_is_saved_now_and_then(
     conversations: Conversations, turns: Turns, ask: Ask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(writer_module, "SAVE_EVERY", 0.0)
+    monkeypatch.setattr(turns_module, "SAVE_EVERY_S", 0.0)
     more = Event()
     question = ask("The pier is", more, " long.")
-    _, turn = turns.start(question)
+    _, turn = question.start(turns)
     wait_for(lambda: stored(conversations, question).text == "The pier is")
     assert stored(conversations, question).finish is Finish.RUNNING
     more.set()
     list(turn.follow())
 
 
+def test_a_busy_database_holds_up_no_answer(
+    conversations: Conversations, turns: Turns, ask: Ask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(turns_module, "SAVE_EVERY_S", 0.0)
+    gate = Event()
+    questions = [ask("The pier", gate, " is", " 62", " metres long.") for _ in range(2)]
+    running = [question.start(turns)[1] for question in questions]
+    wait_for(lambda: all(turn.text == "The pier" for turn in running))
+    with closing(sqlite3.connect(tmp_path / "test.db", isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        gate.set()
+        wait_for(lambda: all(turn.text == "The pier is 62 metres long." for turn in running))
+        other.execute("ROLLBACK")
+    for question, turn in zip(questions, running, strict=True):
+        list(turn.follow())
+        assert stored(conversations, question).text == "The pier is 62 metres long."
+
+
+class Endless(ScriptedChatModel):
+    """Goes on for ever, whatever its limit; like `asyncio.wait_for` of Python 3.11 it may lose a cancellation."""
+
+    piece: str = "word "
+    deaf: int = 0
+    """Cancellations that it loses."""
+
+    async def _astream(self, *args: Any, **kwargs: Any) -> AsyncIterator[ChatGenerationChunk]:
+        deaf = self.deaf
+        while True:
+            try:
+                await asyncio.sleep(0.001)
+            except asyncio.CancelledError:
+                if deaf <= 0:
+                    raise
+                deaf -= 1
+            yield ChatGenerationChunk(message=AIMessageChunk(content=self.piece))
+
+
+def test_one_stop_ends_an_answer_though_a_library_loses_the_cancellation(
+    conversations: Conversations, turns: Turns, ask: Ask
+) -> None:
+    question = ask(model=Endless(deaf=1)).options(generation={"max_new_tokens": 10**6})
+    message, turn = question.start(turns)
+    wait_for(lambda: turn.text != "")
+    turns.cancel("ann", message.id)
+    wait_for(lambda: turns.get("ann", message.id) is None)
+    assert stored(conversations, question).finish is Finish.STOPPED
+
+
+@pytest.mark.parametrize(
+    ("piece", "seconds", "said"),
+    [("word ", 600.0, "longer than 200 characters"), ("x" * 10**6, 600.0, "longer"), ("w", 0.02, "0 seconds")],
+)
+def test_an_answer_is_cut_at_a_limit_of_characters_and_of_seconds(
+    conversations: Conversations, turns: Turns, ask: Ask, piece: str, seconds: float, said: str
+) -> None:
+    question = ask(model=Endless(piece=piece)).options(generation={"max_new_tokens": 50}).by(seconds=seconds)
+    list(question.start(turns)[1].follow())
+    message = stored(conversations, question)
+    assert message.finish is Finish.COMPLETE
+    assert 0 < len(message.text) <= 200
+    assert any(said in note for note in message.notes)
+
+
+def test_callbacks_see_retrieval_and_answer_as_one_run(turns: Turns, ask: Ask) -> None:
+    class Trace(BaseCallbackHandler):
+        def __init__(self) -> None:
+            self.seen: list[tuple[str, Any]] = []
+
+        def on_chain_start(self, *args: Any, run_id: Any, **kwargs: Any) -> None:
+            self.seen.append(("answer", run_id))
+
+        def on_retriever_start(self, *args: Any, parent_run_id: Any = None, **kwargs: Any) -> None:
+            self.seen.append(("retrieval", parent_run_id))
+
+        def on_chat_model_start(self, *args: Any, parent_run_id: Any = None, **kwargs: Any) -> None:
+            self.seen.append(("model", parent_run_id))
+
+        def on_chain_end(self, outputs: Any, **kwargs: Any) -> None:
+            self.seen.append(("end", outputs))
+
+    trace = Trace()
+    list(ask("It is old.").by(callbacks=[trace]).start(turns)[1].follow())
+    kinds, details = zip(*trace.seen, strict=True)
+    assert kinds == ("answer", "retrieval", "model", "end")
+    assert details[1] == details[2] == details[0]
+    assert details[3] == {"answer": "It is old."}
+
+
 def test_one_answer_at_a_time_in_a_conversation(conversations: Conversations, turns: Turns, ask: Ask) -> None:
     more = Event()
     question = ask("a", more)
-    _, turn = turns.start(question)
+    _, turn = question.start(turns)
     with pytest.raises(RequestRejected, match="still being answered"):
-        turns.start(question)
-    assert question.conversation_id
-    assert len(conversations.messages("ann", question.conversation_id)) == 2
+        question.start(turns)
+    assert question.question.conversation_id
+    assert len(conversations.messages("ann", question.question.conversation_id)) == 2
     more.set()
     list(turn.follow())
-    turns.start(replace(question, text="And now?"))
+    list(question.put(text="And now?").start(turns)[1].follow())
 
 
-def test_an_empty_question_is_abstained_before_anything_is_stored(
+def test_an_empty_question_is_rejected_before_anything_is_stored(
     conversations: Conversations, turns: Turns, ask: Ask
 ) -> None:
     question = ask()
     with pytest.raises(RequestRejected, match="empty"):
-        turns.start(replace(question, text=" \n ", conversation_id=None))
+        question.put(text=" \n ", conversation_id=None).start(turns)
     with pytest.raises(RequestRejected, match="no such conversation"):
-        turns.start(replace(question, owner="bob"))
+        question.start(turns, "bob")
     [only] = conversations.list("ann")
     assert conversations.messages("ann", only.id) == ()
 
 
 def test_a_question_without_a_conversation_begins_one(conversations: Conversations, turns: Turns, ask: Ask) -> None:
-    question = replace(ask("text"), conversation_id=None)
-    answer, turn = turns.start(question)
+    question = ask("text").put(conversation_id=None)
+    answer, turn = question.start(turns)
     list(turn.follow())
     found = conversations.get("ann", answer.conversation_id)
     assert found
-    assert found.title == question.text
+    assert found.title == question.question.text
 
 
 def test_two_who_follow_see_the_same(turns: Turns, ask: Ask) -> None:
     more = Event()
-    answer, turn = turns.start(ask("one", more, "two"))
+    answer, turn = ask("one", more, "two").start(turns)
     wait_for(lambda: turn.text == "one")
     again = turns.get("ann", answer.id)
     assert again
@@ -456,14 +588,14 @@ def test_an_answer_that_cannot_be_stored_still_ends(
 ) -> None:
     save = conversations.save
 
-    def full(owner: str, message: Message) -> None:
+    def full(owner: str, message: Message, record: Any = None) -> None:
         if message.text:
             raise StoreError("disk full")
-        save(owner, message)
+        save(owner, message, record)
 
     question = ask("text")
     monkeypatch.setattr(conversations, "save", full)
-    event = list(turns.start(question)[1].follow())[-1]
+    event = list(question.start(turns)[1].follow())[-1]
     assert isinstance(event, Finished)
     assert event.error
     assert "could not be stored" in event.error.message
@@ -473,7 +605,7 @@ def test_an_answer_that_cannot_be_stored_still_ends(
 def test_closing_the_server_stops_and_stores_what_runs(conversations: Conversations, ask: Ask) -> None:
     turns = Turns(conversations)
     question = ask("The pier is", Event())
-    _, turn = turns.start(question)
+    _, turn = question.start(turns)
     wait_for(lambda: turn.text != "")
     turns.close()
     assert stored(conversations, question).finish is Finish.STOPPED
@@ -482,8 +614,8 @@ def test_closing_the_server_stops_and_stores_what_runs(conversations: Conversati
 # --- versions ---
 
 
-def finished(turns: Turns, question: Question) -> Message:
-    *_, end = turns.start(question)[1].follow()
+def finished(turns: Turns, question: Asked) -> Message:
+    *_, end = question.start(turns)[1].follow()
     assert isinstance(end, Finished)
     return end.message
 
@@ -491,7 +623,7 @@ def finished(turns: Turns, question: Question) -> Message:
 def test_an_answer_is_given_again_beside_the_first(conversations: Conversations, turns: Turns, ask: Ask) -> None:
     question = ask("It is 62 metres long.")
     first = finished(turns, question)
-    again = replace(ask("It is old."), conversation_id=question.conversation_id, text="", instead_of=first.id)
+    again = ask("It is old.").put(conversation_id=question.question.conversation_id, text="", instead_of=first.id)
     second = finished(turns, again)
     assert second.parent_id == first.parent_id
     assert second.versions == (first.id, second.id)
@@ -506,17 +638,16 @@ def test_a_question_that_was_put_otherwise_begins_a_branch(
     question = ask("It is 62 metres long.")
     first = finished(turns, question)
     asked = first.parent_id
-    here = question.conversation_id
-    finished(turns, replace(ask("Yes."), conversation_id=here, text="Is that long?"))
+    here = question.question.conversation_id
+    finished(turns, ask("Yes.").put(conversation_id=here, text="Is that long?"))
     seen: list[Sequence[str]] = []
 
-    def retrieve(question: str, history: Sequence[str], rewritten: str) -> Retrieval:
+    def retriever(history: Sequence[str], rewritten: str) -> BaseRetriever:
         seen.append(history)
-        return FOUND
+        return Finds(found=FOUND)
 
-    finished(
-        turns, replace(ask("Old."), conversation_id=here, text="How old is it?", instead_of=asked, retrieve=retrieve)
-    )
+    again = ask("Old.").put(conversation_id=here, text="How old is it?", instead_of=asked).by(retriever=retriever)
+    finished(turns, again)
     assert seen == [[]], "what followed the first wording is none of its history"
     shown = [m.text for m in conversations.messages("ann", first.conversation_id)]
     assert shown == ["How old is it?", "Old."]
@@ -527,20 +658,22 @@ def test_a_question_that_was_put_otherwise_begins_a_branch(
 
 def test_only_a_message_of_the_conversation_has_another_in_its_place(turns: Turns, ask: Ask) -> None:
     first = finished(turns, ask("It is 62 metres long."))
-    with pytest.raises(RequestRejected, match="not in the conversation"):
-        turns.start(replace(ask("It is old."), instead_of=first.id))
-    with pytest.raises(RequestRejected, match="not in the conversation"):
-        turns.start(replace(ask("It is old."), instead_of="nothing"))
+    with pytest.raises(RequestRejected, match="no longer in the conversation"):
+        ask("It is old.").put(instead_of=first.id).start(turns)
+    with pytest.raises(RequestRejected, match="no longer in the conversation"):
+        ask("It is old.").put(instead_of="nothing").start(turns)
 
 
 def test_the_record_says_what_made_an_answer(conversations: Conversations, turns: Turns, ask: Ask) -> None:
-    question = replace(ask("It is 62 metres long."), wishes="Answer in rhymes.", asked_with={"passages_wanted": 4})
+    question = (
+        ask("It is 62 metres long.").options(instructions="Answer in rhymes.").by(record={"collections": ["Mine"]})
+    )
     message = finished(turns, question)
     record = conversations.record("ann", message.id)
     assert record["question"] == "How long is the pier?"
     assert record["model"] == "parrot"
-    assert record["passages_wanted"] == 4
-    assert record["strict"] is True
+    assert record["collections"] == ["Mine"]
+    assert (record["k"], record["strict"], record["retrieval"]["lexical"]) == (4, True, True)
     assert record["passages"] == [
         {"passage": "report.pdf, page 4", "id": "d:0", "sha256": hashlib.sha256(PASSAGE.text.encode()).hexdigest()}
     ]
@@ -561,7 +694,7 @@ def test_everything_that_answers_in_a_conversation_is_stopped(
     conversations: Conversations, turns: Turns, ask: Ask
 ) -> None:
     question = ask("It is ", Event())
-    message, turn = turns.start(question)
+    message, turn = question.start(turns)
     assert turns.running("ann", message.conversation_id)
     assert len(turns) == 1
     turns.cancel_all("bob", message.conversation_id)
