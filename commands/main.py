@@ -24,7 +24,7 @@ from rich.table import Table
 from commands import evaluate, files, library, upkeep
 from commands.terminal import AsJson, as_dict, emit, err, handle_errors, open_services, out, print_error, searched
 from errors import AppError, ConfigurationError
-from rag.chat.turn import Question
+from rag.chat.question import Question
 from rag.schema import LOCAL_OWNER, Citation, Delta, Event, Finish, Finished, Message, Passage
 from services import Services
 from settings import get_settings

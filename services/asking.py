@@ -21,7 +21,7 @@ from errors import BackendError, ConfigurationError
 from rag.chat.citations import Embed
 from rag.chat.conversations import Conversations
 from rag.chat.entailment import Entailment
-from rag.chat.turn import AnswerProvider, Pipeline, Question
+from rag.chat.question import AnswerProvider, Pipeline, Question
 from rag.chat.turns import Turn, Turns
 from rag.documents.library import Library
 from rag.index.embedding_models import EMBEDDED, EmbeddingModels

@@ -13,7 +13,8 @@ from evaluation.files import read as read_questions
 from evaluation.questions import GoldQuestion
 from evaluation.runs import DEPTH, Cancelled, Configuration
 from options import GenerationOptions
-from rag.chat.turn import Question, answer
+from rag.chat.question import Question
+from rag.chat.turn import answer
 from rag.chat.turns import Turns
 from rag.schema import Message, Retrieval
 from services.asking import Asking

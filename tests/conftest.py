@@ -10,7 +10,7 @@ import pytest
 
 from backends.base import Backend
 from options import AnswerOptions
-from rag.chat.turn import Question
+from rag.chat.question import Question
 from rag.chat.turns import Turn
 from rag.documents.loaders import load
 from rag.schema import LOCAL_OWNER, DocumentRecord, DocumentState

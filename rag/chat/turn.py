@@ -15,16 +15,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, aclosing, suppress
-from dataclasses import dataclass, field
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import aclosing, suppress
 from itertools import zip_longest
-from typing import Any, TypeVar, cast
+from typing import TypeVar, cast
 
-from langchain_core.callbacks import AsyncCallbackManager, AsyncCallbackManagerForChainRun, BaseCallbackHandler
+from langchain_core.callbacks import AsyncCallbackManager, AsyncCallbackManagerForChainRun
 from langchain_core.messages import AIMessageChunk
 from langchain_core.messages.ai import UsageMetadata, add_usage
-from langchain_core.retrievers import BaseRetriever
 from langchain_core.runnables import RunnableConfig
 
 from errors import (
@@ -36,11 +34,11 @@ from errors import (
     ConfigurationError,
     ModelNotFound,
 )
-from options import AnswerOptions
 from rag.chat import prompts
 from rag.chat.answer import Answer, fold
-from rag.chat.citations import Checker, Embed, Entails
+from rag.chat.citations import Checker
 from rag.chat.prompts import LeasedModel, Prompt
+from rag.chat.question import AnswerProvider, Pipeline, Question
 from rag.db import new_id, now
 from rag.index.passages import retrieval_of
 from rag.index.sentences import sentences
@@ -70,54 +68,6 @@ CANNOT_START = BackendUnavailable, BackendBusy, AuthenticationFailed, ModelNotFo
 SENTENCE_ENDS = frozenset(".!?:\n。！？")
 CHARACTERS_PER_TOKEN = 4
 """An answer is cut at this many characters for each of its `max_new_tokens`, whatever the server sends."""
-
-
-@dataclass(frozen=True, slots=True)
-class AnswerProvider:
-    """A backend that may answer."""
-
-    label: str
-    lease: Callable[[], AbstractAsyncContextManager[LeasedModel]]
-    """Lease its chat model, loading it first if need be; other libraries' exceptions are translated."""
-
-
-@dataclass(frozen=True, slots=True)
-class Question:
-    """What is asked, and how it is to be answered."""
-
-    text: str
-    options: AnswerOptions = field(default_factory=AnswerOptions)
-    conversation_id: str | None = None
-    """None starts a new conversation."""
-    instead_of: str | None = None
-    """A message of the conversation to replace on a new branch: a question, or an answer to be given again."""
-    title: str | None = None
-    """Of a new conversation; by default the question's own words."""
-    preset: str | None = None
-    """Name of the preset that the options came from."""
-
-
-@dataclass(frozen=True, slots=True)
-class Pipeline:
-    """What answers a question."""
-
-    retriever: Callable[[Sequence[str], str], BaseRetriever]
-    """`(earlier questions, rewritten question or "")` -> a retriever for this question."""
-    providers: Sequence[AnswerProvider]
-    """The backend that was chosen, then those that answer if it cannot start to."""
-    searched: str
-    """What is searched, for people: “12 documents in My documents”."""
-    ready: Callable[[], Awaitable[None]] | None = None
-    """Waits for attached files to be read."""
-    embed: Embed | None = None
-    """Texts -> unit vectors, for the sentence check; words alone decide without it."""
-    entails: Entails | None = None
-    """An NLI model for the sentence check."""
-    callbacks: Sequence[BaseCallbackHandler] = ()
-    seconds: float = 600.0
-    """How long a model may go on writing."""
-    record: Mapping[str, Any] = field(default_factory=dict)
-    """What else the record of the answer should say."""
 
 
 async def answer(question: Question, pipeline: Pipeline) -> Message:
@@ -283,25 +233,21 @@ class _Run:
                 raise asyncio.CancelledError
             if usage := getattr(chunk, "usage_metadata", None):
                 self._usage = add_usage(self._usage, usage)
-            if chunk.text:
-                yield self._said(chunk.text)
+            piece = chunk.text[: limit - len(self.text)]
+            if piece:
+                yield self._said(piece)
             match chunk.response_metadata.get("finish_reason"):
                 case "length":
                     yield Noted("The answer reached its limit of tokens and was cut there.")
                 case "repetition":
-                    yield self._cut(without_loop(self.text), "The model began to repeat itself; the answer ends there.")
-            if len(self.text) > limit:
-                yield self._cut(
-                    self.text[:limit], f"The answer was longer than {limit:,} characters and was cut there."
-                )
+                    self.text = without_loop(self.text)
+                    yield Cut(self.text, "The model began to repeat itself; the answer ends there.")
+            if len(piece) < len(chunk.text):
+                yield Noted(f"The answer was longer than {limit:,} characters and was cut there.")
                 return
             if time.perf_counter() > deadline:
                 yield Noted(f"The model wrote for more than {self.pipeline.seconds:,.0f} seconds and was stopped.")
                 return
-
-    def _cut(self, text: str, note: str) -> Cut:
-        self.text = text
-        return Cut(text, note)
 
     def counted(self) -> Iterator[Event]:
         """The usage as the backend reported it, or counted here, and whether the prompt was cut."""

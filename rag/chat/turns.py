@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import queue
 import threading
 import time
 from collections.abc import Coroutine, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import Any, TypeVar
@@ -20,8 +21,9 @@ from typing import Any, TypeVar
 from errors import RequestRejected, StoreError
 from rag.chat.answer import Answer, fold
 from rag.chat.conversations import Conversations
+from rag.chat.question import Pipeline, Question
 from rag.chat.statements import strip_citations
-from rag.chat.turn import Pipeline, Question, new_answer, run, undisturbed
+from rag.chat.turn import new_answer, run
 from rag.schema import Checked, Event, Finish, Finished, Message, Retrieval, Retrieved, Role
 
 log = logging.getLogger(__name__)
@@ -36,6 +38,7 @@ class Turn:
 
     def __init__(self, owner: str, answer: Answer) -> None:
         self.owner, self.answer = owner, answer
+        self.saved = answer
         self.stopped = False
         self.task: asyncio.Task[None] | None = None
         self._events: list[Event] = []
@@ -89,7 +92,9 @@ class Turns:
         self._turns: dict[str, Turn] = {}
         self._starting: set[str] = set()
         self._lock = threading.Lock()
-        self._persister = ThreadPoolExecutor(1, "persister")
+        self._ended = queue.SimpleQueue[Turn | None]()
+        self._persister = threading.Thread(target=self._persist, name="persister", daemon=True)
+        self._persister.start()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="turns", daemon=True)
         self._thread.start()
@@ -153,22 +158,35 @@ class Turns:
         return found
 
     async def _run(self, question: Question, pipeline: Pipeline, history: tuple[Message, ...], turn: Turn) -> None:
-        saved, saving = time.monotonic(), Future[None]()
-        saving.set_result(None)
         try:
             async for event in run(question, pipeline, history, lambda: turn.stopped):
                 turn.publish(event)
-                if time.monotonic() - saved > SAVE_EVERY_S and saving.done():
-                    saving, saved = self._persister.submit(self._save, turn), time.monotonic()
         finally:
-            await undisturbed(self._loop.run_in_executor(self._persister, self._finish, turn))
+            self._ended.put(turn)
 
     # --- on the persister's thread ---
 
+    def _persist(self) -> None:
+        """Store turns when they end, and the running ones every now and then."""
+        due = time.monotonic()
+        while True:
+            with suppress(queue.Empty):
+                turn = self._ended.get(timeout=max(0.0, due - time.monotonic()))
+                if turn is None:
+                    return
+                self._finish(turn)
+            if time.monotonic() >= due:
+                for turn in list(self._turns.values()):
+                    self._save(turn)
+                due = time.monotonic() + SAVE_EVERY_S
+
     def _save(self, turn: Turn) -> None:
-        # What goes wrong now is reported when the turn ends.
-        with suppress(StoreError):
-            self._conversations.save(turn.owner, turn.answer.stored)
+        answer = turn.answer
+        if answer is not turn.saved:
+            # What goes wrong now is reported when the turn ends.
+            with suppress(StoreError):
+                self._conversations.save(turn.owner, answer.stored)
+                turn.saved = answer
 
     def _finish(self, turn: Turn) -> None:
         """Store how a turn ended, and tell its followers."""
@@ -240,7 +258,8 @@ class Turns:
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
-        self._persister.shutdown()
+        self._ended.put(None)
+        self._persister.join()
 
 
 async def _others() -> None:

@@ -13,7 +13,7 @@ import pytest
 from backends.base import Loaded, ModelInfo
 from errors import BackendUnavailable, ConfigurationError, LibraryLocked, RequestRejected, StoreError
 from options import AnswerOptions
-from rag.chat.turn import Question
+from rag.chat.question import Question
 from rag.chat.turns import Turn
 from rag.documents.library import DEFAULT_COLLECTION
 from rag.index.diagnosis import Diagnosis, Stage

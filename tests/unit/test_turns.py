@@ -26,7 +26,8 @@ from options import AnswerOptions, GenerationOptions
 from rag.chat import turns as turns_module
 from rag.chat.conversations import Conversations
 from rag.chat.prompts import LeasedModel, Window
-from rag.chat.turn import AnswerProvider, Pipeline, Question, answer, run
+from rag.chat.question import AnswerProvider, Pipeline, Question
+from rag.chat.turn import answer, run
 from rag.chat.turns import Turn, Turns
 from rag.db import Database
 from rag.index.passages import Hits
@@ -441,7 +442,7 @@ def test_an_answer_outside_of_conversations_is_stored_nowhere(conversations: Con
 def test_a_running_answer_is_saved_now_and_then(
     conversations: Conversations, turns: Turns, ask: Ask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(turns_module, "SAVE_EVERY_S", 0.0)
+    monkeypatch.setattr(turns_module, "SAVE_EVERY_S", 0.01)
     more = Event()
     question = ask("The pier is", more, " long.")
     _, turn = question.start(turns)
@@ -454,7 +455,7 @@ def test_a_running_answer_is_saved_now_and_then(
 def test_a_busy_database_holds_up_no_answer(
     conversations: Conversations, turns: Turns, ask: Ask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(turns_module, "SAVE_EVERY_S", 0.0)
+    monkeypatch.setattr(turns_module, "SAVE_EVERY_S", 0.01)
     gate = Event()
     questions = [ask("The pier", gate, " is", " 62", " metres long.") for _ in range(2)]
     running = [question.start(turns)[1] for question in questions]

@@ -10,7 +10,7 @@ from typing import Any
 import streamlit as st
 
 from options import AnswerOptions
-from rag.chat.turn import Question
+from rag.chat.question import Question
 from services import Services
 from ui.app import owner
 from ui.sidebar import collections
