@@ -1,4 +1,4 @@
-"""The command that measures: how well the documents are found, and answered, for questions whose answers are known."""
+"""The command that measures retrieval and answers with questions whose answers are known."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ def evaluate(
     ] = None,
     answers: Annotated[bool, typer.Option("--answers", help="Generate answers, and measure them too.")] = False,
     strict: Annotated[bool | None, typer.Option("--strict/--no-strict", help="Answer from the documents only.")] = None,
-    backend: Annotated[str | None, typer.Option(help="Who answers.")] = None,
+    backend: Annotated[str | None, typer.Option(help="The backend.")] = None,
     model: Annotated[str | None, typer.Option(help="Model name or path.")] = None,
-    save: Annotated[str | None, typer.Option(help="Keep questions and figures under this name.")] = None,
+    save: Annotated[str | None, typer.Option(help="Save questions and figures under this name.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Measure how well the documents are found for the questions of a file; exit 1 if it could not be measured."""
+    """Measure how well documents are found for the questions of a file; exit 1 if that fails."""
     with open_services(as_json) as services:
         brought = _read(file)
         for problem in brought.problems if not as_json else ():

@@ -71,9 +71,9 @@ def ask(
     question: str,
     collection: Collections = None,
     everywhere: Everywhere = False,
-    backend: Annotated[str | None, typer.Option(help="Who answers.")] = None,
+    backend: Annotated[str | None, typer.Option(help="The backend.")] = None,
     model: Annotated[str | None, typer.Option(help="Model name or path.")] = None,
-    fallback: Annotated[str | None, typer.Option(help="Who answers where the first cannot begin to.")] = None,
+    fallback: Annotated[str | None, typer.Option(help="The backend that answers if the first cannot.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Answer a question from the documents; exit 1 unless the answer is complete."""
@@ -105,7 +105,7 @@ def ask(
 
 @contextmanager
 def _waiting(services: Services, backend: str, model: str) -> Iterator[None]:
-    """Say on the terminal what is being waited for: a first question may have to load the model."""
+    """Show on the terminal what the command waits for: a first question may load the model."""
     done = threading.Event()
 
     def watch() -> None:
@@ -178,7 +178,7 @@ def retrieve(
                 continue
             out.print(f"{item['question']}", style="bold", markup=False)
             if found.abstained:
-                out.print("Nothing close enough: the documents seem not to answer this.", style="yellow")
+                out.print("The documents do not seem to answer this.", style="yellow")
             for number, passage in enumerate(found.passages, 1):
                 out.print(f"[{number}] {_place(passage)}  score {passage.score:.2f}", style="cyan", markup=False)
                 out.print(" ".join(passage.text.split()) + "\n", markup=False)
@@ -204,7 +204,7 @@ def _read_questions(question: str | None, questions: Path | None) -> Iterator[di
 
 
 def _earlier_questions(history: Any) -> list[str]:
-    """What the person asked before, from a list of questions or of chat messages."""
+    """The earlier questions, from a list of questions or of chat messages."""
     asked = []
     for entry in history if isinstance(history, list) else [history] if history else []:
         if isinstance(entry, dict) and entry.get("role") in ("user", "human"):
@@ -221,7 +221,7 @@ def _earlier_questions(history: Any) -> list[str]:
 
 @app.command()
 def backends(as_json: AsJson = False) -> None:
-    """Check all backends side by side, three seconds each at most; the library is not touched."""
+    """Check all backends, for three seconds at most; the library is not opened."""
     from backends.manager import ModelManager
 
     with handle_errors(as_json):

@@ -1,7 +1,6 @@
-"""The composition root: the one place where the library and the backends meet.
+"""The composition root: the only place where the library and the backends meet.
 
-Pages, the command line and tests use the same `Services`. Opening them is quick: models, Chroma and torch are loaded
-when they are first needed.
+Opening it is quick: models, Chroma and torch are loaded on first use.
 """
 
 from __future__ import annotations
@@ -47,7 +46,7 @@ log = logging.getLogger(__name__)
 
 
 class Services:
-    """Everything that the application can do, for one data folder."""
+    """Everything the application can do with one data folder."""
 
     def __init__(
         self,
@@ -128,19 +127,19 @@ class Services:
         self._warmed = False
 
     def make_sample_set(self, owner: str) -> QuestionSet:
-        """A question set about the sample documents, which are put into the queue where they are missing."""
+        """Create a question set about the sample documents, and queue those that are missing."""
         self.documents.add_samples(owner)
         return self.evaluations.sets.create(owner, "Sample questions", sample_questions())
 
     # --- conversations ---
 
     def delete_conversation(self, owner: str, conversation_id: str) -> None:
-        """Stop what answers in a conversation and hide it; `conversations.restore` undoes that for a day."""
+        """Stop a conversation's answers and hide it; `conversations.restore` undoes that for a day."""
         self.turns.cancel_all(owner, conversation_id)
         self.conversations.hide(owner, conversation_id)
 
     def purge(self) -> None:
-        """Remove the conversations for good that were deleted a day ago or earlier, with their files."""
+        """Remove for good the conversations that were deleted at least a day ago, with their files."""
         for owner, conversation_id in self.conversations.hidden():
             if attached := self.library.attached(owner, conversation_id):
                 self.documents.delete_collection(owner, attached.id)
@@ -149,7 +148,7 @@ class Services:
     # --- the data folder ---
 
     def check(self) -> Iterator[Finding]:
-        """Where database, vectors, words and originals disagree. Not while the ingest worker runs.
+        """Find where database, vectors, full text and originals disagree. Not while the ingest worker runs.
 
         Raises:
             StoreError: one of them cannot be read.
@@ -157,11 +156,11 @@ class Services:
         return Integrity(self.database, self.store, self.lexical, self.ingest).check()
 
     def counts(self) -> Counts:
-        """How much is in the data folder, as a backup notes it."""
+        """How much is in the data folder."""
         return count(self.database, self.store)
 
     def backup(self, file: Path, report: Callable[[float], None]) -> Manifest:
-        """Write everything into one file. Not while the ingest worker runs.
+        """Back up everything into one file. Not while the ingest worker runs.
 
         Raises:
             ConfigurationError: there is such a file already.
@@ -170,8 +169,7 @@ class Services:
         return write(self.folder, self.database, self.store, file, report)
 
     def warm_up(self, owner: str) -> None:
-        """Load the default models in the background, once, so that the first question need not wait for them."""
-
+        """Load the default models in the background, once, before the first question needs them."""
         if self._warmed:
             return
         self._warmed = True
@@ -187,7 +185,7 @@ class Services:
         threading.Thread(target=load, name="warm-up", daemon=True).start()
 
     def close(self) -> None:
-        """Stop turns and ingest, give back the models, and let another process have the data folder."""
+        """Stop turns and ingestion, unload the models, and release the data folder."""
         self.evaluations.close()
         self.turns.close()
         self.documents.close()
@@ -201,7 +199,7 @@ class Services:
 
 
 def restore(settings: Settings, file: Path, report: Callable[[float], None], *, force: bool = False) -> Manifest:
-    """Make the data folder from a backup, before there are services; see `rag.backup.restore`."""
+    """Restore the data folder from a backup; see `rag.backup.restore`."""
     folder = DataFolder.open(settings.data_dir)
     try:
         return restore_backup(folder, file, report, force=force)

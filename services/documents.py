@@ -1,7 +1,4 @@
-"""The documents of an owner on their way in and out, and what they look like.
-
-Many at once go on in the background, so that no person waits for them.
-"""
+"""What pages and commands do with documents. Work on many at once continues in the background."""
 
 from __future__ import annotations
 
@@ -33,14 +30,14 @@ SAMPLE_QUESTIONS = (
     "Where is the spare key to Shed 3 kept?",
     "How high is the lighthouse on Gannet Holm?",
 )
-"""Questions to try, each answered by another of the samples."""
+"""Questions to try, each about another sample."""
 
 AT_ONCE = 20
-"""Documents that something is done with while a person waits; more of them go on in the background."""
+"""More documents than this are handled in the background."""
 DRAWING_SECONDS = 15.0
-"""What the picture of a page may take."""
+"""Time limit for the picture of a page."""
 PACE = 20
-"""The last documents that were read, by which the time is estimated that the others will take."""
+"""The last documents read, from which the remaining time is estimated."""
 
 
 def sample_files() -> list[Path]:
@@ -50,19 +47,19 @@ def sample_files() -> list[Path]:
 
 @dataclass(frozen=True, slots=True)
 class Queue:
-    """What is being read of a collection, and what waits."""
+    """What is being read, and what waits."""
 
     reading: tuple[DocumentRecord, ...]
     next: tuple[DocumentRecord, ...]
-    """The first of those that wait, in their turn."""
+    """The first waiting ones, in order."""
     waiting: int
     deleting: int
     seconds_left: float | None
-    """Until everything is read, what waits in other collections too; None while too little is known to say."""
+    """Until everything is read, in other collections too; None if not enough is known."""
 
 
 class Documents:
-    """What pages and the command line do with documents, beside what `Library` and `Ingest` offer."""
+    """What pages and commands do with documents, in addition to `Library` and `Ingest`."""
 
     def __init__(
         self,
@@ -73,7 +70,7 @@ class Documents:
         indexing: Indexing,
         ingest: Ingest,
     ) -> None:
-        # A person waits for a picture, and shall not wait for a document that is being read.
+        # Apart from the other parsers: a picture should not wait for a document that is being read.
         self.drawing = Parsers(seconds=DRAWING_SECONDS)
         self._settings, self._library, self._indexes, self._store = settings, library, indexes, store
         self._indexing, self._ingest = indexing, ingest
@@ -81,14 +78,14 @@ class Documents:
         self._background_tasks: list[threading.Thread] = []
 
     def add_samples(self, owner: str, collection_id: str | None = None) -> None:
-        """Put the sample documents into a collection's queue; the default one's where none is named."""
+        """Queue the sample documents, by default in the default collection."""
         collection_id = collection_id or self._library.collection(owner, create=True).id
         for path in sample_files():
             self._ingest.submit(owner, collection_id, path.name, path)
         self._ingest.wake()
 
     def queue(self, owner: str, collection_id: str) -> Queue:
-        """What is being read of a collection, what waits, and for how long."""
+        """The state of a collection's queue."""
         counts = {found.id: self._library.counts(owner, found.id) for found in self._library.collections(owner)}
         mine = counts.get(collection_id, {})
         find = partial(self._library.find, owner, collection_id)
@@ -106,12 +103,12 @@ class Documents:
         )
 
     def each(self, verb: Callable[[str, str], object], owner: str, document_ids: Sequence[str]) -> None:
-        """Call `verb(owner, id)` for each document; many of them in the background."""
+        """Call `verb(owner, id)` for each document, for many of them in the background."""
         work = partial(self._go_through, verb, owner, document_ids)
         self._in_background(work) if len(document_ids) > AT_ONCE else work()
 
     def delete(self, owner: str, document_ids: Sequence[str]) -> None:
-        """Remove documents, many of them in the background; what a kill leaves, the next start finishes.
+        """Delete documents, many of them in the background; a start after a kill finishes that.
 
         Raises:
             StoreError: an index could not be written; the next start tries again.
@@ -121,7 +118,7 @@ class Documents:
         self.each(self._ingest.delete, owner, document_ids)
 
     def delete_collection(self, owner: str, collection_id: str) -> None:
-        """Remove a collection with its documents, in the background; nobody sees it any more."""
+        """Delete a collection with its documents in the background; it is hidden at once."""
         self._library.mark_collection(owner, collection_id)
 
         def work() -> None:
@@ -143,10 +140,10 @@ class Documents:
             try:
                 work()
             except Exception:
-                log.exception("What was begun in the background could not be finished")
+                log.exception("A background task failed")
 
         self._background_tasks = [task for task in self._background_tasks if task.is_alive()]
-        self._background_tasks.append(threading.Thread(target=run, name="task", daemon=True))
+        self._background_tasks.append(threading.Thread(target=run, name="background", daemon=True))
         self._background_tasks[-1].start()
 
     def indexes_of(self, owner: str, collection_id: str) -> list[tuple[IndexRecord, int]]:
@@ -159,20 +156,20 @@ class Documents:
         return [(index, self._store.count(collection_id, index.fingerprint)) for index in found]
 
     def index_again(self, owner: str, collection_id: str) -> None:
-        """Begin to index a collection by the embedding model of the settings, beside the index that answers.
+        """Start to index a collection with the embedding model of the settings, next to its active index.
 
         Raises:
-            ConfigurationError: the model cannot be had, or it is the one that answers.
+            ConfigurationError: the model is not available, or it is the active one.
         """
         self._indexing.rebuild(owner, collection_id, self._settings.embedding_model)
         self._ingest.wake()
 
     def ready(self, owner: str, collection_id: str) -> int:
-        """How many documents of a collection can be asked."""
+        """How many documents of a collection are ready."""
         return self._library.count(owner, collection_id, DocumentState.READY)
 
     def page_picture(self, owner: str, document_id: str, number: int, spans: Sequence[Span]) -> PageImage | None:
-        """A page of a PDF as a picture, with places of its text marked; None where the document is no PDF, or gone.
+        """A page of a PDF as a picture with places of its text marked; None if it is not a PDF, or gone.
 
         Args:
             owner: whose document.
@@ -195,11 +192,11 @@ class Documents:
         return None
 
     def sync(self, owner: str, folder: Path, collection_id: str, *, adopt: bool = False) -> Sync:
-        """A folder on disk and the collection that is to be like it; see `Sync`."""
+        """Mirror a folder on disk in a collection; see `Sync`."""
         return Sync(self._ingest, owner, collection_id, folder, adopt=adopt)
 
     def close(self) -> None:
-        """Let what goes on in the background end where it is; the next start goes on with it."""
+        """End background tasks where they are; the next start resumes them."""
         self._closing.set()
         for task in self._background_tasks:
             task.join()

@@ -1,7 +1,7 @@
 """Conversations and their messages in the database. Every call takes the owner.
 
-A conversation is a tree: each message knows the one before it, and messages with the same one before them are versions
-of each other. One branch is shown; a question goes on from its last message, its leaf.
+A conversation is a tree: each message has a parent, and messages with the same parent are versions of each other. One
+branch is shown; a new question follows its last message, the leaf.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from rag.schema import ConversationRecord, Feedback, Finish, Message, Role
 
 TITLE_LENGTH = 60
 SNIPPET = 40
-"""Characters before and after what was searched."""
+"""Characters of context on each side of a match."""
 KEPT_DELETED = timedelta(days=1)
-"""How long a deleted conversation can be brought back."""
+"""How long a deleted conversation can be restored."""
 
 
 def title_of(question: str) -> str:
-    """A title from the question's own words, at most 60 characters."""
+    """A title of at most 60 characters from the question's own words."""
     words = " ".join(question.split())
     return words if len(words) <= TITLE_LENGTH else words[:TITLE_LENGTH].rsplit(" ", 1)[0] + " …"
 
@@ -40,7 +40,7 @@ def _record(row: ConversationRow, found: str = "") -> ConversationRecord:
 
 
 class Conversations:
-    """What was asked and answered."""
+    """An owner's conversations."""
 
     def __init__(self, database: Database) -> None:
         self.database = database
@@ -48,7 +48,7 @@ class Conversations:
     # --- conversations ---
 
     def create(self, owner: str, question: str) -> str:
-        """A new conversation, titled by its first question; its id."""
+        """Create a conversation, titled by its first question; return its id."""
         with self.database.session() as session:
             row = ConversationRow(owner=owner, title=title_of(question))
             session.add(row)
@@ -56,14 +56,14 @@ class Conversations:
             return row.id
 
     def list(self, owner: str, limit: int = 30) -> list[ConversationRecord]:
-        """The pinned conversations, then the newest; the last one used first."""
+        """Pinned conversations first, then by last use."""
         query = select(ConversationRow).filter_by(owner=owner, deleted=None)
         query = query.order_by(ConversationRow.pinned.desc(), ConversationRow.updated.desc()).limit(limit)
         with self.database.session() as session:
             return [_record(row) for row in session.scalars(query)]
 
     def find(self, owner: str, text: str, limit: int = 30) -> builtins.list[ConversationRecord]:
-        """The conversations with a text in their title or in one of their messages, whatever its case; newest first."""
+        """Conversations with `text` in their title or in a message, ignoring case; newest first."""
         needle = " ".join(text.split()).casefold()
         matching = (
             select(MessageRow.conversation_id, MessageRow.text, func.max(MessageRow.position))
@@ -85,18 +85,18 @@ class Conversations:
             return [_record(row, _around(said or "", needle)) for row, said in session.execute(query)]
 
     def get(self, owner: str, conversation_id: str) -> ConversationRecord | None:
-        """One conversation, or None where the owner has no such one."""
+        """A conversation, or None if the owner has none of that id."""
         with self.database.session() as session:
             row = session.scalar(select(ConversationRow).filter_by(owner=owner, id=conversation_id, deleted=None))
             return _record(row) if row else None
 
     def rename(self, owner: str, conversation_id: str, title: str) -> None:
-        """Give it another title; an empty one changes nothing."""
+        """Change the title; an empty one is ignored."""
         if title := title_of(title):
             self._update(owner, conversation_id, title=title)
 
     def pin(self, owner: str, conversation_id: str, pinned: bool) -> None:
-        """Keep it at the head of the list, or no longer."""
+        """Pin or unpin it."""
         self._update(owner, conversation_id, pinned=pinned)
 
     def options(self, owner: str, conversation_id: str) -> tuple[AnswerOptions, str | None] | None:
@@ -111,7 +111,7 @@ class Conversations:
         self._update(owner, conversation_id, options=options.model_dump(mode="json"), preset=preset)
 
     def hide(self, owner: str, conversation_id: str) -> None:
-        """Delete it, so that `restore` can undo that for a day."""
+        """Delete it; `restore` can undo that for a day."""
         self._update(owner, conversation_id, deleted=now())
 
     def restore(self, owner: str, conversation_id: str) -> None:
@@ -125,7 +125,7 @@ class Conversations:
             session.execute(delete(ConversationRow).filter_by(owner=owner, id=conversation_id))
 
     def hidden(self, before: datetime | None = None) -> builtins.list[tuple[str, str]]:
-        """Owner and id of those that were deleted before a moment: a day ago, where none is given."""
+        """Owner and id of those deleted before a time, by default a day ago."""
         query = select(ConversationRow.owner, ConversationRow.id)
         query = query.where(ConversationRow.deleted < (before or now() - KEPT_DELETED))
         with self.database.session() as session:
@@ -138,19 +138,19 @@ class Conversations:
     # --- messages ---
 
     def messages(self, owner: str, conversation_id: str, last: int | None = None) -> tuple[Message, ...]:
-        """The messages of the branch that is shown, oldest first; the last ones only, where a number is given."""
+        """The messages of the shown branch, oldest first; only the `last` ones if given."""
         with self.database.session() as session:
             tree = _tree(session, owner, conversation_id)
             path = tree.path(_leaf(session, owner, conversation_id))
             return _read(session, path if last is None else path[-last:], tree)
 
     def length(self, owner: str, conversation_id: str) -> int:
-        """How many messages the branch has that is shown."""
+        """How many messages the shown branch has."""
         with self.database.session() as session:
             return len(_tree(session, owner, conversation_id).path(_leaf(session, owner, conversation_id)))
 
     def message(self, owner: str, message_id: str) -> Message | None:
-        """A message of any branch, or None where the owner has no such one."""
+        """A message of any branch, or None if the owner has none of that id."""
         with self.database.session() as session:
             row = session.scalar(select(MessageRow).filter_by(owner=owner, id=message_id))
             if row is None:
@@ -158,7 +158,7 @@ class Conversations:
             return _read(session, [row.id], _tree(session, owner, row.conversation_id))[0]
 
     def up_to(self, owner: str, message_id: str | None) -> tuple[Message, ...]:
-        """The messages from the first of a conversation to this one; none where there is none."""
+        """The messages from the first of a conversation to this one; none for None."""
         with self.database.session() as session:
             row = session.scalar(select(MessageRow).filter_by(owner=owner, id=message_id))
             if row is None:
@@ -167,7 +167,7 @@ class Conversations:
             return _read(session, tree.path(row.id), tree)
 
     def show(self, owner: str, message_id: str) -> None:
-        """Show the branch of a message: the newest one that goes on from it."""
+        """Show the branch of a message: the newest one that continues it."""
         with self.database.session() as session:
             row = session.scalar(select(MessageRow).filter_by(owner=owner, id=message_id))
             if row is None:
@@ -188,14 +188,7 @@ class Conversations:
     ) -> Message:
         """Add a message, which becomes the leaf.
 
-        Args:
-            owner: whose conversation.
-            conversation_id: its id.
-            role: who says it.
-            text: what is said.
-            finish: how it ended, or that it runs.
-            parent_id: the message before it; the leaf where it is not given, None for the first of a conversation.
-            values: further columns.
+        `parent_id` is by default the current leaf, None for the first message; `values` are further columns.
         """
         with self.database.session() as session:
             conversation = session.scalars(select(ConversationRow).filter_by(owner=owner, id=conversation_id)).one()
@@ -233,18 +226,18 @@ class Conversations:
             )
 
     def rate(self, owner: str, message_id: str, feedback: Feedback | None) -> None:
-        """Keep what a person thinks of an answer; None takes it back."""
+        """Save a user's feedback on an answer; None removes it."""
         stored = asdict(feedback) if feedback else None
         with self.database.session() as session:
             session.execute(update(MessageRow).filter_by(owner=owner, id=message_id).values(feedback=stored))
 
     def record(self, owner: str, message_id: str) -> dict[str, Any]:
-        """What made an answer; empty where nothing was kept."""
+        """What made an answer; empty if nothing was stored."""
         with self.database.session() as session:
             return session.scalar(select(MessageRow.record).filter_by(owner=owner, id=message_id)) or {}
 
     def last_model(self, owner: str, backend: str) -> str | None:
-        """The model of a backend that answered last, or None where none did."""
+        """The model of a backend that answered last, or None."""
         query = (
             select(MessageRow.model)
             .filter_by(owner=owner, backend=backend, finish=Finish.COMPLETE)
@@ -255,11 +248,11 @@ class Conversations:
             return session.scalar(query)
 
     def recover(self) -> int:
-        """Mark answers that a killed process left running as failed, their text kept; how many there were."""
+        """Mark answers that a killed process left running as failed, keeping their text; return how many."""
         error = {
             "type": "Interrupted",
-            "message": "Gestalt was ended while this answer was being written.",
-            "hint": "Answer it again to get the whole answer.",
+            "message": "Gestalt was stopped while it was writing this answer.",
+            "hint": "Answer again to get the whole answer.",
         }
         with self.database.session() as session:
             rows = session.scalars(select(MessageRow).filter_by(finish=Finish.RUNNING)).all()
@@ -283,7 +276,7 @@ def _read(session: Session, ids: Sequence[str], tree: Tree) -> tuple[Message, ..
 
 
 def _around(text: str, needle: str) -> str:
-    """Some words of `text` around where it has `needle`."""
+    """Some words of `text` around `needle`."""
     text = " ".join(text.split())
     at = text.casefold().find(needle)
     if at < 0:

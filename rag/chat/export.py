@@ -14,7 +14,7 @@ _ENDS = {Finish.STOPPED: "stopped", Finish.FAILED: "failed", Finish.RUNNING: "st
 
 
 def markdown(conversation: ConversationRecord, messages: Sequence[Message]) -> str:
-    """The branch that is shown: questions as headings, answers with their sources."""
+    """The shown branch: questions as headings, answers with their sources."""
     return "\n\n".join([f"# {conversation.title}", *(part for message in messages for part in _parts(message))]) + "\n"
 
 
@@ -34,7 +34,7 @@ def _parts(message: Message) -> Iterator[str]:
 
 
 def as_json(conversation: ConversationRecord, messages: Sequence[Message]) -> str:
-    """The branch that is shown, with everything that is kept of its messages."""
+    """The shown branch with everything stored about its messages."""
     whole: dict[str, Any] = {
         "id": conversation.id,
         "title": conversation.title,

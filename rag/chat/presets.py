@@ -22,7 +22,7 @@ class Presets:
         self._database = database
 
     def list(self, owner: str) -> list[Preset]:
-        """All of them, by name."""
+        """All presets, by name."""
         query = select(PresetRow).filter_by(owner=owner)
         with self._database.session() as session:
             found = [

@@ -1,4 +1,4 @@
-"""Two records of answers beside each other: what made them differ."""
+"""What differs between the records of two answers."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 NOT_COMPARED = ("prompt", "confidence")
-"""The one says what the other fields say, the other made nothing."""
+"""The prompt repeats the other fields; the confidence is a result."""
 
 SHORT = 12
-"""Characters of a commit or digest, as people compare them."""
+"""Characters of a commit or digest that people compare."""
 
 
 def differences(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[tuple[str, str, str]]:
-    """`(name, in one, in the other)` of what is not the same; a dash where one lacks it."""
+    """`(name, value in one, value in the other)` of what differs; “-” for a missing value."""
     first, second = dict(_flat(one)), dict(_flat(other))
     names = dict.fromkeys([*first, *second])
     return [
