@@ -3,6 +3,8 @@ PYTHON ?= python3
 PORT ?= 8501
 VENV := .venv
 BIN := $(VENV)/bin
+# Two workers, each with whole files: fixtures of a module are made once.
+TESTS := $(BIN)/python -m pytest -n 2 --dist loadfile
 
 .DEFAULT_GOAL := help
 .PHONY: help run setup setup-dev test check format e2e integration bench eval corpus samples
@@ -32,14 +34,14 @@ $(VENV)/.ready-dev: $(VENV)/.ready requirements-dev.txt
 	@touch $@
 
 test: setup-dev ## Set up and run the tests
-	$(BIN)/python -m pytest
+	$(TESTS)
 
 check: setup-dev ## What CI runs: format, lint, types, the walls of the house, tests
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python -m pytest
+	$(TESTS) --cov --cov-report=term
 
 format: setup-dev ## Format the code and mend what ruff can mend
 	$(BIN)/ruff format .
