@@ -100,7 +100,7 @@ class BackendContract:
         stream = backend.chat_model(model, GenerationOptions(max_new_tokens=400)).stream(QUESTION)
         next(stream)
         stream.close()  # type: ignore[attr-defined]
-        assert next(backend.chat_model(model, GenerationOptions()).stream(QUESTION))
+        next(backend.chat_model(model, GenerationOptions()).stream(QUESTION))
 
     def test_it_answers_again_after_a_cancellation_before_the_first_token(self, backend: Backend, model: str) -> None:
         chat_model = backend.chat_model(model, GenerationOptions(max_new_tokens=400))
