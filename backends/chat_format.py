@@ -5,19 +5,10 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-from errors import BackendUnavailable, ContextTooLong, RequestRejected
+from errors import ContextTooLong, RequestRejected
 
 MIN_ANSWER_TOKENS = 32
 """A prompt that leaves less room than this (or than was requested) is rejected."""
-
-
-def check_chat_template(model: str, tokenizer: Any) -> None:
-    """Raise BackendUnavailable if the tokenizer has no chat template: such a model only completes text."""
-    if not tokenizer.chat_template:
-        raise BackendUnavailable(
-            f"{model} has no chat template: it was not trained for conversation.",
-            "Choose a model whose name ends in Instruct or Chat.",
-        )
 
 
 def encode(tokenizer: Any, messages: list[dict[str, str]]) -> Any:

@@ -1,13 +1,5 @@
 """The local backend: a model in this process's memory, on one GPU or several, or on the CPU.
 
-    embedded_model.py    the model that ships with Gestalt
-    hub.py               other models: a folder, the Hugging Face cache, a download
-    quantization.py      loading a model in 8 or 4 bits
-    load_progress.py     progress of transformers, and cleanup after a failed load
-    memory.py            memory that a model uses, and releasing it
-    generation.py        generation in one thread, which can be cancelled
-    local_chat_model.py  the LangChain interface
-
 torch and transformers are imported when a model is loaded.
 """
 
@@ -23,7 +15,6 @@ from pydantic import Field, SecretStr
 from accelerator import choose_device, choose_dtype, load_torch
 from backends import cpu_attention, embedded_model, hub, load_progress, quantization
 from backends.base import Backend, Capabilities, GenerationOptions, Loaded, ModelInfo, Progress, Released, Report
-from backends.chat_format import check_chat_template
 from backends.generation import Runtime
 from backends.local_chat_model import LocalChatModel
 from backends.memory import devices, memory_in_use, release_memory
@@ -147,10 +138,14 @@ class HuggingFaceBackend(Backend):
         dtype = choose_dtype(device) if self.local.dtype == "auto" else getattr(torch, self.local.dtype)
         try:
             config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-            if variant:
-                quantization.check_full_precision(name, variant, config)
+            if variant and getattr(config, "quantization_config", None):
+                raise ConfigurationError(f"{name} is quantized already.", f"Choose it without @{variant}.")
             tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-            check_chat_template(model, tokenizer)
+            if not tokenizer.chat_template:
+                raise BackendUnavailable(
+                    f"{model} has no chat template: it was not trained for conversation.",
+                    "Choose a model whose name ends in Instruct or Chat.",
+                )
             with load_progress.intercept_bars(lambda done: show(share * done)):
                 weights = AutoModelForCausalLM.from_pretrained(
                     folder,

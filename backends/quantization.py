@@ -31,12 +31,6 @@ def check_supported(name: str, variant: str, device: str) -> None:
         )
 
 
-def check_full_precision(name: str, variant: str, config: Any) -> None:
-    """Raise ConfigurationError if a model's files are quantized already."""
-    if getattr(config, "quantization_config", None):
-        raise ConfigurationError(f"{name} is quantized already.", f"Choose it without @{variant}.")
-
-
 def make_config(variant: str, dtype: Any) -> Any:
     """Return the `quantization_config` for transformers; 4-bit weights are computed in `dtype`."""
     from transformers import BitsAndBytesConfig

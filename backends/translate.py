@@ -61,19 +61,9 @@ _BAD_FILES: _Row = (
     "The model's files cannot be read.",
     "Check their permissions, or delete them and load the model again.",
 )
-_GATED: _Row = (
-    AuthenticationFailed,
-    "This model needs an account with access to it.",
-    "Accept its terms and set HUGGING_FACE_HUB_TOKEN.",
-)
-_OFFLINE: _Row = (
-    BackendUnavailable,
-    "The Hugging Face Hub cannot be reached.",
-    "Connect to the internet, or choose a downloaded model.",
-)
 _DISK: _Row = BackendUnavailable, "The disk is full.", "Free some space, then try again."
 
-_FINAL = _TOO_LONG, _NO_FILES, _GATED, _OFFLINE
+_FINAL = _TOO_LONG, _NO_FILES
 """Rows that a status or a server's words cannot make more precise."""
 
 TYPES: dict[type[Exception], _Row] = {
@@ -122,13 +112,6 @@ NAMES: dict[str, _Row] = {
     "google.genai.errors.UnknownApiResponseError": _DROPPED,
     "torch.OutOfMemoryError": _MEMORY,
     "safetensors._safetensors_rust.SafetensorError": _BAD_FILES,
-    "huggingface_hub.errors.GatedRepoError": _GATED,
-    "huggingface_hub.errors.RepositoryNotFoundError": _NO_FILES,
-    "huggingface_hub.errors.RevisionNotFoundError": _NO_FILES,
-    "huggingface_hub.errors.EntryNotFoundError": _NO_FILES,
-    "huggingface_hub.errors.HFValidationError": _NO_FILES,
-    "huggingface_hub.errors.OfflineModeIsEnabled": _OFFLINE,
-    "huggingface_hub.errors.HfHubHTTPError": _OFFLINE,
 }
 """Like TYPES, but by qualified name, for libraries that take seconds to import."""
 

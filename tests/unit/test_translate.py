@@ -7,7 +7,6 @@ import sys
 import httpx
 import pytest
 import torch
-from huggingface_hub import errors as hub
 from langchain_core import exceptions as langchain
 from safetensors import SafetensorError
 
@@ -79,10 +78,6 @@ def test_every_name_is_an_existing_class() -> None:
         (OSError("no file named model.safetensors found"), ModelNotFound),
         (FileNotFoundError(errno.ENOENT, "gone"), ModelNotFound),
         (SafetensorError("header too large"), BackendUnavailable),
-        (hub.LocalEntryNotFoundError("no"), ModelNotFound),
-        (hub.OfflineModeIsEnabled("no"), BackendUnavailable),
-        (hub.RepositoryNotFoundError("no", response=httpx.Response(404, request=REQUEST)), ModelNotFound),
-        (hub.GatedRepoError("no", response=httpx.Response(403, request=REQUEST)), AuthenticationFailed),
     ],
     ids=lambda value: value.__name__ if isinstance(value, type) else type(value).__name__,
 )
@@ -173,14 +168,6 @@ def test_the_cause_of_a_failed_connection_is_used(handling: bool) -> None:
         translated = translate(raised_from(langchain.ModelConnectionError("no"), cause, handling=handling))
         assert translated
         assert message in translated.message
-
-
-def test_precise_errors_of_the_hub_are_kept() -> None:
-    gated = hub.GatedRepoError("no", response=httpx.Response(403, request=REQUEST))
-    missing = hub.LocalEntryNotFoundError("no")
-    missing.__cause__ = httpx.ConnectError("no", request=REQUEST)
-    assert "Accept its terms" in str(translate(gated))
-    assert "files cannot be found" in str(translate(missing))
 
 
 def test_an_empty_stream_is_not_a_bug() -> None:
