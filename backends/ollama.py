@@ -18,8 +18,6 @@ from pydantic import Field
 
 from backends.base import Capabilities, GenerationOptions, Loaded, ModelInfo, Progress, Released, Report
 from backends.server import (
-    CLOSE_CONNECTION,
-    CONNECT_TIMEOUT_S,
     LIST_TIMEOUT_S,
     Address,
     ServerBackend,
@@ -88,7 +86,7 @@ class OllamaBackend(ServerBackend):
 
     def check(self) -> None:
         """Return if the server responds."""
-        httpx.get(f"{self.url}/api/version", **self._connection(LIST_TIMEOUT_S)).raise_for_status()
+        httpx.get(f"{self.url}/api/version", **self.http_options(LIST_TIMEOUT_S)).raise_for_status()
 
     def load(self, model: str, report: Report) -> Loaded:
         """Make the server load a model, with the window that the answers will use."""
@@ -155,7 +153,7 @@ class OllamaBackend(ServerBackend):
             stop=list(options.stop) or None,
             seed=options.seed,
             keep_alive=self.server.keep_alive,
-            client_kwargs=self._connection(self.server.timeout),
+            client_kwargs=self.http_options(self.server.timeout),
             sync_client_kwargs={"transport": httpx.HTTPTransport(retries=retries, verify=tls())},
             async_client_kwargs={"transport": httpx.AsyncHTTPTransport(retries=retries, verify=tls())},
         )
@@ -163,15 +161,7 @@ class OllamaBackend(ServerBackend):
     def _client(self, timeout: float = LIST_TIMEOUT_S) -> Client:
         from ollama import Client
 
-        return Client(self.url, **self._connection(timeout))
-
-    def _connection(self, timeout: float) -> dict[str, Any]:
-        return {
-            "timeout": httpx.Timeout(timeout, connect=CONNECT_TIMEOUT_S),
-            "headers": CLOSE_CONNECTION,
-            "auth": self.auth,
-            "verify": tls(),
-        }
+        return Client(self.url, **self.http_options(timeout))
 
     def _window(self, name: str) -> int:
         if self.server.num_ctx:

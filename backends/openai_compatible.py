@@ -31,10 +31,7 @@ class OpenAICompatibleBackend(ServerBackend):
 
     def list_models(self) -> list[ModelInfo]:
         """Return the models of `/v1/models`, in the server's order."""
-        timeout = httpx.Timeout(LIST_TIMEOUT_S, connect=CONNECT_TIMEOUT_S)
-        response = httpx.get(
-            f"{self.url}/v1/models", auth=self.auth, headers=CLOSE_CONNECTION, timeout=timeout, verify=tls()
-        )
+        response = httpx.get(f"{self.url}/v1/models", **self.http_options(LIST_TIMEOUT_S))
         response.raise_for_status()
         with self.reading_response():
             return [self._info(model) for model in response.json()["data"]]

@@ -9,7 +9,7 @@ import ssl
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 from urllib.parse import unquote, urlsplit
 
 import httpx
@@ -99,6 +99,15 @@ class ServerBackend(Backend):
         if self.login:
             return httpx.BasicAuth(*self.login)
         return _KeyAuth(self.server.api_key) if self.server.api_key else None
+
+    def http_options(self, timeout: float) -> dict[str, Any]:
+        """Return the arguments for a request or a client of httpx."""
+        return {
+            "timeout": httpx.Timeout(timeout, connect=CONNECT_TIMEOUT_S),
+            "headers": CLOSE_CONNECTION,
+            "auth": self.auth,
+            "verify": tls(),
+        }
 
     @property
     def location(self) -> str:

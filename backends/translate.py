@@ -210,12 +210,8 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
 
 def _status(error: BaseException) -> int | None:
     """Return the HTTP status of an exception, if it has one; 500 for an error within a stream."""
-    response = getattr(error, "response", None)
-    for code in (
-        getattr(error, "status_code", None),
-        getattr(error, "code", None),
-        getattr(response, "status_code", 0),
-    ):
+    response_code = getattr(getattr(error, "response", None), "status_code", None)
+    for code in (getattr(error, "status_code", None), getattr(error, "code", None), response_code):
         if isinstance(code, int) and not isinstance(code, bool):
             return code if 400 <= code < 600 else 500 if code == -1 else None
     return None

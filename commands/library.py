@@ -213,15 +213,15 @@ def index(
 
 
 def _build(services: Services, collection: CollectionRecord, model: str, as_json: bool) -> None:
-    wanted = services.indexing.rebuild(LOCAL_OWNER, collection.id, model)
-    if wanted is None:
+    target = services.indexing.rebuild(LOCAL_OWNER, collection.id, model)
+    if target is None:
         raise ConfigurationError(f"“{collection.name}” is empty.", "Add a document to it first.")
     chunks = sum(document.chunks for document in services.library.documents(LOCAL_OWNER, collection.id))
     with progress_bars(quiet=as_json) as progress, progress_bar(progress, model) as advance:
         while services.indexing.rebuild_step():
-            advance(services.store.count(collection.id, wanted.fingerprint) / max(1, chunks))
+            advance(services.store.count(collection.id, target.fingerprint) / max(1, chunks))
     active = services.indexes.active(LOCAL_OWNER, collection.id)
-    if active is None or active.fingerprint != wanted.fingerprint:
+    if active is None or active.fingerprint != target.fingerprint:
         raise ConfigurationError(f"“{collection.name}” could not be indexed with {model}.", "The log has the reason.")
     services.search.calibrate()
 

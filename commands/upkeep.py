@@ -18,7 +18,8 @@ app = typer.Typer()
 
 @app.command()
 def check(
-    repair: Annotated[bool, typer.Option("--repair", help="Repair what is found.")] = False, as_json: AsJson = False
+    repair: Annotated[bool, typer.Option("--repair", help="Repair the problems found.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Check that database, vectors, words and originals agree; exit 1 if something is wrong and was not repaired.
 
@@ -67,7 +68,7 @@ def backup(file: Annotated[Path, typer.Argument(help="The ZIP file to write.")],
 @app.command()
 def restore(
     file: Annotated[Path, typer.Argument(help="A file that `backup` wrote.")],
-    force: Annotated[bool, typer.Option("--force", help="Replace what is in the data folder.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace the contents of the data folder.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Restore the data folder from a backup, after verifying all of the file.

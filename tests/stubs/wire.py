@@ -90,8 +90,8 @@ def count_tokens(texts: Iterable[str]) -> int:
 
 
 def eventually(true: Callable[[], bool]) -> bool:
-    """Whether it becomes true within two seconds."""
-    deadline = time.monotonic() + 2
+    """Whether it becomes true within ten seconds."""
+    deadline = time.monotonic() + 10
     while not true() and time.monotonic() < deadline:
         time.sleep(0.005)
     return true()

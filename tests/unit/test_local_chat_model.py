@@ -185,7 +185,8 @@ def test_cancelling_before_the_first_token_stops_the_prefill(tiny: LocalChatMode
 
     async def cancel_early() -> None:
         task = asyncio.create_task(tiny.ainvoke(QUESTION))
-        await asyncio.sleep(0.15)
+        while not passes.count:  # noqa: ASYNC110 - set by the model's thread
+            await asyncio.sleep(0.005)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
@@ -217,7 +218,8 @@ def test_generations_are_queued_and_a_queued_one_can_be_cancelled(tiny: LocalCha
         first = asyncio.create_task(tiny.ainvoke(QUESTION))
         second = asyncio.create_task(tiny.ainvoke(QUESTION))
         third = asyncio.create_task(tiny.ainvoke(QUESTION, max_new_tokens=2))
-        await asyncio.sleep(0.05)
+        while not passes.count:  # noqa: ASYNC110 - set by the model's thread
+            await asyncio.sleep(0.005)
         second.cancel()
         return list(await asyncio.gather(first, second, third, return_exceptions=True))
 
