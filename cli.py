@@ -1,4 +1,4 @@
-"""The command line: `python cli.py --help`. The same as the console script `gestalt`."""
+"""The command line: `python cli.py --help`. Also installed as `gestalt`."""
 
 from commands.main import main
 

@@ -1,34 +1,15 @@
-"""The errors that a person may see, and nothing else.
-
-AppError(message, hint)
-├── ConfigurationError       a missing key, package or value
-├── BackendError             who answers
-│   ├── BackendUnavailable     the server is down, or the model cannot be loaded here
-│   ├── BackendBusy            it asks to wait
-│   ├── AuthenticationFailed   a wrong or missing key
-│   ├── ModelNotFound          no such model there
-│   ├── RequestRejected        it refused the request
-│   │   └── ContextTooLong       the prompt does not fit the model's window
-│   └── AnswerBlocked          a safety filter held the answer back
-├── DocumentError            what was uploaded
-│   ├── UnsupportedDocument    a type that no loader reads
-│   ├── UnreadableDocument     broken, or not what its name says
-│   │   └── PasswordRequired       only a password opens it
-│   ├── EmptyDocument          no text inside
-│   └── DocumentTooLarge       over the limit
-└── StoreError               what is known
-    ├── EmbeddingMismatch      the index was made by another embedding model
-    └── LibraryLocked          another process has the data folder open
-
-`message` is one sentence that says what happened; `hint` is one that says what to do next.
-Neither ever holds a key. Any other exception is a bug: it is logged, and a person sees a reference number only.
-"""
+"""The errors that a person may see. Others are bugs: they are logged, and only a reference number is shown."""
 
 from __future__ import annotations
 
 
 class AppError(Exception):
-    """Something went wrong that a person can understand and act on."""
+    """A problem that a person can understand and act on.
+
+    Args:
+        message: one sentence that says what happened. Never contains a key.
+        hint: one sentence that says what to do next.
+    """
 
     def __init__(self, message: str, hint: str = "") -> None:
         super().__init__(message)
@@ -52,7 +33,7 @@ class BackendUnavailable(BackendError):
 
 
 class BackendBusy(BackendError):
-    """The backend asks to wait."""
+    """The backend is overloaded or limits requests: try again later."""
 
 
 class AuthenticationFailed(BackendError):
@@ -64,7 +45,7 @@ class ModelNotFound(BackendError):
 
 
 class RequestRejected(BackendError):
-    """The backend refused the request."""
+    """The backend rejected the request."""
 
 
 class ContextTooLong(RequestRejected):
@@ -72,11 +53,11 @@ class ContextTooLong(RequestRejected):
 
 
 class AnswerBlocked(BackendError):
-    """A safety filter held the answer back."""
+    """A safety filter blocked the question or the answer."""
 
 
 class DocumentError(AppError):
-    """A document could not be taken in."""
+    """A document could not be read."""
 
 
 class UnsupportedDocument(DocumentError):
@@ -84,27 +65,27 @@ class UnsupportedDocument(DocumentError):
 
 
 class UnreadableDocument(DocumentError):
-    """The file is broken, or not what its name says."""
+    """The file is damaged, or does not match its extension."""
 
 
 class PasswordRequired(UnreadableDocument):
-    """Only a password opens the file: none was given, or a wrong one."""
+    """The file needs a password: none was given, or a wrong one."""
 
 
 class EmptyDocument(DocumentError):
-    """The file holds no text."""
+    """The file contains no text."""
 
 
 class DocumentTooLarge(DocumentError):
-    """The file is over the limit."""
+    """The file exceeds the size limit."""
 
 
 class StoreError(AppError):
-    """The index or the database could not do what was asked."""
+    """The index or the database failed."""
 
 
 class EmbeddingMismatch(StoreError):
-    """The index was made by another embedding model."""
+    """The index was built with another embedding model."""
 
 
 class LibraryLocked(StoreError):

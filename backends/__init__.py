@@ -1,7 +1,6 @@
 """The table of backends: the one place where a backend is registered.
 
-A name that settings, the command line and the pages use, and the class behind it. The class is imported when it is
-asked for: importing this package costs nothing, and a person who uses one backend does not pay for the others.
+A backend's class is imported when it is asked for, so importing this package is cheap.
 """
 
 from __future__ import annotations
@@ -21,19 +20,19 @@ BACKENDS: dict[str, str] = {
     "instructlab": "backends.instructlab:InstructLabBackend",
     "gemini": "backends.gemini:GeminiBackend",
 }
-"""name -> module:class, in the order in which they are shown."""
+"""name -> module:class, in display order."""
 
 
 def backend_class(name: str) -> type[Backend]:
-    """The class behind a name of the table.
+    """Return the class of a backend.
 
     Raises:
-        ConfigurationError: no such backend; names those there are.
+        ConfigurationError: no such backend; lists the existing ones.
     """
     if name not in BACKENDS:
         raise ConfigurationError(
             f"There is no backend {name!r}.", f"Choose one of {', '.join(BACKENDS)} (LLM_BACKEND_TYPE)."
         )
     module, _, attribute = BACKENDS[name].partition(":")
-    found: type[Backend] = getattr(import_module(module), attribute)
-    return found
+    backend: type[Backend] = getattr(import_module(module), attribute)
+    return backend

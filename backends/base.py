@@ -1,27 +1,15 @@
-"""The contract of a backend: who answers.
+"""The contract of a backend, which answers questions with a language model.
 
-A backend is one class in one file. It owns its settings (with an environment prefix of its own), lists its models,
-says how it is, and hands out a LangChain chat model. It knows nothing of documents, of conversations or of Streamlit.
-
-    name, label        its key in the table, and what a person reads
-    capabilities       what the pages draw from: no page knows a backend by name
-    start_hint         the command that a person types when it is down
-    list_models()      what can be chosen; quick, never loads weights
-    check()            raises a BackendError when it cannot be used; quick, never loads weights
-    load(model, ...)   makes the model ready: loads weights, or checks server, key and model
-    unload(model)      gives back what `load` took
-    pull(model, ...)   fetches a model that is missing, where it can
-    chat_model(...)    a BaseChatModel whose stream ends its work when the stream is closed
-    count_tokens(...)  in the model's own tokens
-
-Whatever a method or the chat model raises is translated at one border, `backends/translate.py`.
+A backend is one class in one file. It owns its settings (with its own environment prefix), lists its models and hands
+out a LangChain chat model. Exceptions from its methods and its chat model are translated in `backends/translate.py`.
+Does not import documents, conversations or Streamlit.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import ClassVar
 
@@ -31,9 +19,12 @@ from errors import AppError, ModelNotFound
 from options import GenerationOptions
 from settings import Settings
 
+SMALL_MODEL_PARAMETERS = 1_000_000_000
+"""Models with fewer parameters cannot follow instructions longer than a few sentences."""
+
 
 class State(StrEnum):
-    """Where a model of a backend is; the same for all backends."""
+    """The state of a model, the same for all backends."""
 
     UNLOADED = "unloaded"
     LOADING = "loading"
@@ -43,123 +34,126 @@ class State(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Capabilities:
-    """What a backend can do; the pages draw from this."""
+    """What a backend can do. Pages check these instead of backend names."""
 
     loads_weights: bool = False
-    """Its models take this process's memory: one is resident at a time."""
+    """Models use this process's memory, so only one is resident at a time."""
     unloads: bool = False
-    """`unload` gives memory back, here or in its server."""
+    """`unload` frees memory, here or on the server."""
     pulls: bool = False
-    """`pull` fetches a model that is missing."""
+    """`pull` downloads a missing model."""
     lists_models: bool = True
     free_model_name: bool = False
-    """A model that is not in the list may be typed."""
+    """Models that are not in the list can be entered by name."""
     variants: tuple[str, ...] = ()
-    """Ways to load a model that its name may end in: `name@variant`."""
+    """Suffixes for loading a model in another way: `name@variant`."""
     counts_tokens: bool = False
-    """`count_tokens` is the model's own count, no estimate."""
+    """`count_tokens` is exact, not an estimate."""
     reports_usage: bool = True
     cannot: Mapping[str, str] = field(default_factory=dict)
-    """Fields of GenerationOptions that it does not honour, each with the reason."""
+    """Fields of GenerationOptions that it ignores, each with the reason."""
 
     @property
     def options(self) -> frozenset[str]:
-        """Fields of GenerationOptions that it honours."""
-        return frozenset(option.name for option in fields(GenerationOptions)) - frozenset(self.cannot)
+        """The fields of GenerationOptions that it supports."""
+        return frozenset(GenerationOptions.model_fields) - frozenset(self.cannot)
 
 
 @dataclass(frozen=True, slots=True)
 class ModelInfo:
-    """A model that can be chosen."""
+    """A model in a backend's list."""
 
     name: str
-    """What `load` and `chat_model` take."""
+    """The name for `load` and `chat_model`."""
     label: str
     note: str = ""
-    """One sentence that a person should know before choosing it."""
+    """One sentence to show before the model is chosen."""
     context_window: int | None = None
     size_bytes: int | None = None
     family: str = ""
-    """Architecture and size as its backend names them: “llama 8.0B Q4_0”."""
+    """Architecture and size as the backend names them: “llama 8.0B Q4_0”."""
     in_memory: bool = False
-    """Its server holds it in memory now."""
-
-
-SMALL = 1_000_000_000
-"""Parameters. Models below it lose their way in instructions of more than a few sentences."""
+    """Its server has it in memory now."""
 
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """Facts of a model that is ready; None where the backend cannot say."""
+    """Facts about a model that is ready; None if the backend does not know."""
 
     context_window: int | None = None
     prompt_limit: int | None = None
-    """Tokens of the longest prompt that it answers well from, where that was measured and is less than its window."""
+    """Tokens in the longest prompt that it answers well, if that was measured and is less than its window."""
     device: str | None = None
     dtype: str | None = None
     quantization: str | None = None
     size_bytes: int | None = None
     parameters: int | None = None
     revision: str | None = None
-    """Which weights these are: a commit or a digest."""
+    """Identifies the weights: a commit or a digest."""
 
     @property
     def is_small(self) -> bool:
-        """It wants the shortest instructions; a model of unknown size does not."""
-        return self.parameters is not None and self.parameters < SMALL
+        """Whether it needs the shortest instructions; False if its size is unknown."""
+        return self.parameters is not None and self.parameters < SMALL_MODEL_PARAMETERS
 
 
 @dataclass(frozen=True, slots=True)
 class Released:
-    """What unloading gave back, as measured on the device afterwards."""
+    """Memory freed by unloading, as measured on the device afterwards."""
 
     device: str
     size_bytes: int
-    """What the model took."""
+    """What the model used."""
     freed_bytes: int
     """How much less is in use now."""
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a load has come."""
+    """Progress of a load."""
 
     text: str
     fraction: float | None = None
-    """0 to 1, or None where it cannot be known."""
+    """0 to 1; None if unknown."""
 
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """The state of one model of one backend."""
+    """State of one model of one backend."""
 
     state: State
     progress: Progress | None = None
     error: AppError | None = None
     loaded: Loaded | None = None
     released: Released | None = None
-    """Of the last unloading, until the next load."""
+    """From the last unload, until the next load."""
+
+
+class LoadCancelledError(BaseException):
+    """Raised by a Report to cancel the load. Not an Exception, because the libraries between catch those."""
 
 
 Report = Callable[[Progress], None]
-"""Takes the progress of a load. It may raise to end the load."""
+"""Receives the progress of a load. May raise LoadCancelledError."""
 
 
 class Backend(ABC):
-    """One way to answer. Subclasses are registered in the table of `backends/__init__.py`."""
+    """One source of answers. Register subclasses in `backends/__init__.py`."""
 
     name: ClassVar[str]
+    """Key in the table of backends."""
     label: ClassVar[str]
+    """Name shown to people."""
     capabilities: ClassVar[Capabilities]
     start_hint: ClassVar[str]
+    """What to do when it is down: the command that starts it."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
 
     @abstractmethod
     def list_models(self) -> list[ModelInfo]:
-        """Models that can be chosen, the default first.
+        """Return the models to choose from, the default first. Quick: never loads weights.
 
         Raises:
             BackendError: the backend cannot be reached.
@@ -167,49 +161,48 @@ class Backend(ABC):
 
     @abstractmethod
     def check(self) -> None:
-        """Return when the backend can be used, within ten seconds and without loading weights.
+        """Return if the backend can be used, within ten seconds and without loading weights.
 
         Raises:
-            BackendError, ConfigurationError: it cannot; with the way out.
+            BackendError, ConfigurationError: it cannot be used; the hint says what to do.
         """
 
     @abstractmethod
     def load(self, model: str, report: Report) -> Loaded:
-        """Make `model` ready for `chat_model`.
+        """Make `model` ready: load its weights, or check server, key and model.
 
         Raises:
             BackendError: it cannot be made ready.
         """
 
     @property
-    def place(self) -> str:
-        """Who is talked to, as the subject of a sentence: “vLLM at http://localhost:8000”."""
+    def location(self) -> str:
+        """The backend as the subject of a sentence: “vLLM at http://localhost:8000”."""
         return self.label
 
     def unload(self, model: str) -> Released | None:
-        """Give back what `load` took; None where nothing here can measure it.
+        """Free what `load` allocated; None if that cannot be measured.
 
         Raises:
-            BackendError: the server did not do it.
+            BackendError: the server did not unload it.
         """
         return None
 
     def pull(self, model: str, report: Report) -> None:
-        """Fetch a model that is missing, where the capabilities say that it can.
+        """Download a missing model, if `capabilities.pulls`.
 
         Raises:
-            BackendError: it cannot be fetched.
+            BackendError: it cannot be downloaded.
         """
-        raise ModelNotFound(f"{self.label} cannot fetch a model.", "Choose one that it lists.")
+        raise ModelNotFound(f"{self.label} cannot download models.", "Choose one that it lists.")
 
     @abstractmethod
     def chat_model(self, model: str, options: GenerationOptions) -> BaseChatModel:
-        """A chat model for a model that is ready. Closing or cancelling its stream ends the backend's work."""
+        """Return a chat model for a model that is ready. Closing or cancelling its stream stops the backend's work."""
 
     def count_tokens(self, model: str, text: str) -> int:
-        """Tokens of `text`; where the backend has no tokenizer, an estimate that is rather too high than too low.
+        """Return the tokens of `text`. By default an estimate that errs high: three and a half bytes per token.
 
-        Three and a half bytes a token. Bytes, not characters: scripts that take three bytes a character take about a
-        token for one.
+        Bytes rather than characters: scripts with three bytes per character use about one token for each.
         """
         return (2 * len(text.encode()) + 6) // 7

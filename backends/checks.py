@@ -1,7 +1,7 @@
-"""Looks at backends: which answer, how fast, with which models.
+"""Checks of backends: which respond, how fast, with which models.
 
-Never raises and never waits longer than it was told: what goes wrong is a finding. `check_all` looks at all side by
-side and waits; `Checks` looks in the background and remembers, for pages that must not wait. Knows no backend by name.
+`check_all` checks all of them in parallel and waits. `Checks` checks in the background and caches the results, for
+pages that must not wait. Neither raises when a check fails: the error is part of the result.
 """
 
 from __future__ import annotations
@@ -19,129 +19,127 @@ from errors import AppError, BackendError, BackendUnavailable
 
 logger = logging.getLogger(__name__)
 
-PATIENCE = 3.0
-"""Seconds after which a look counts as failed; it is kept all the same when it comes."""
-FRESH = 30.0
-FRESH_ERROR = 5.0
-"""Seconds for which a finding is taken as it is."""
 
-
-class Checked(NamedTuple):
-    """What a look at a backend found."""
+class BackendCheck(NamedTuple):
+    """Result of checking a backend."""
 
     backend: Backend
     models: list[ModelInfo]
     error: AppError | None
     seconds: float
-    """How long the answer took: the round trip of the check, without the list of models."""
+    """Round-trip time of the check, without the list of models."""
     at: float
-    """When it was taken, in seconds of `time.monotonic`."""
+    """When it finished, by `time.monotonic`."""
 
 
-def check_all(backends: Iterable[Backend], timeout: float) -> list[Checked]:
-    """One finding for each of `backends`, in that order; never raises.
-
-    Args:
-        backends: those to look at, each in a thread of its own.
-        timeout: seconds that each may take.
-    """
-    looks = [(backend, _look_at(backend)) for backend in backends]
-    wait([found for _, found in looks], timeout)
-    return [found.result() if found.done() else _late(backend, timeout) for backend, found in looks]
+def check_all(backends: Iterable[Backend], timeout: float) -> list[BackendCheck]:
+    """Check `backends` in parallel, each for at most `timeout` seconds; return the results in order."""
+    checks = [(backend, _start(backend)) for backend in backends]
+    wait([check for _, check in checks], timeout)
+    return [check.result() if check.done() else _timed_out(backend, timeout) for backend, check in checks]
 
 
 class Checks:
-    """The last finding of each backend. Looks again in the background when it has grown old.
+    """The latest check of each backend, renewed in the background when it is old.
 
     Args:
-        backend: gives a backend by its name.
+        backend: returns a backend by name.
+        timeout: seconds after which a check counts as failed; a late result is used once it arrives.
+        max_age: seconds for which a result is used.
+        max_error_age: the same for a failed check.
     """
 
-    def __init__(self, backend: Callable[[str], Backend]) -> None:
-        self._backend = backend
-        self._found: dict[str, Checked] = {}
-        self._looks: dict[str, tuple[float, Future[Checked]]] = {}
+    def __init__(
+        self,
+        backend: Callable[[str], Backend],
+        *,
+        timeout: float = 3.0,
+        max_age: float = 30.0,
+        max_error_age: float = 5.0,
+    ) -> None:
+        self._backend, self._timeout = backend, timeout
+        self._max_age, self._max_error_age = max_age, max_error_age
+        self._results: dict[str, BackendCheck] = {}
+        self._running: dict[str, tuple[float, Future[BackendCheck]]] = {}
         self._lock = Lock()
 
-    def last(self, name: str, patience: float = 0.0) -> Checked | None:
-        """The newest finding, also an old one while a newer look is under way; None before the first.
+    def latest(self, name: str, wait_s: float = 0.0) -> BackendCheck | None:
+        """Return the latest result of a backend, even an old one while a new check runs; None before the first.
 
         Args:
             name: of the backend.
-            patience: seconds to wait where there is nothing to show yet.
+            wait_s: seconds to wait if there is no result yet.
 
         Raises:
-            ConfigurationError: no such backend, or its settings cannot be used.
+            ConfigurationError: no such backend, or its settings are invalid.
         """
         backend = self._backend(name)
         with self._lock:
-            found = self._found.get(name)
-            fresh = found and time.monotonic() - found.at < (FRESH_ERROR if found.error else FRESH)
-            if not fresh and name not in self._looks:
-                self._begin(backend)
-            began, look = self._looks.get(name, (0.0, None))
-        if found or look is None:
-            return found
-        wait([look], patience)
-        if look.done():
-            return look.result()
-        return _late(backend, PATIENCE) if time.monotonic() - began > PATIENCE else None
+            result = self._results.get(name)
+            max_age = self._max_error_age if result and result.error else self._max_age
+            if result is None or time.monotonic() - result.at >= max_age:
+                self._check(backend)
+            started, check = self._running.get(name, (0.0, None))
+        if result or check is None:
+            return result
+        wait([check], wait_s)
+        if check.done():
+            return check.result()
+        return _timed_out(backend, self._timeout) if time.monotonic() - started > self._timeout else None
 
-    def looking(self, name: str) -> bool:
-        """Whether a look is under way that has not taken too long."""
+    def is_checking(self, name: str) -> bool:
+        """Whether a check is running that has not timed out."""
         with self._lock:
-            began, _ = self._looks.get(name, (float("-inf"), None))
-        return time.monotonic() - began < PATIENCE
+            started, _ = self._running.get(name, (float("-inf"), None))
+        return time.monotonic() - started < self._timeout
 
     def refresh(self, name: str) -> None:
-        """Look again now, and forget the last finding."""
+        """Discard the latest result and check again."""
+        backend = self._backend(name)
         with self._lock:
-            self._found.pop(name, None)
-            if name not in self._looks:
-                self._begin(self._backend(name))
+            self._results.pop(name, None)
+            self._check(backend)
 
-    def _begin(self, backend: Backend) -> None:
-        look: Future[Checked] = Future()
-        self._looks[backend.name] = (time.monotonic(), look)
-
-        def run() -> None:
-            checked = _look(backend)
+    def _check(self, backend: Backend) -> None:
+        def store(result: BackendCheck) -> None:
             with self._lock:
-                self._found[backend.name] = checked
-                del self._looks[backend.name]
-            look.set_result(checked)
+                self._results[backend.name] = result
+                del self._running[backend.name]
 
-        _in_background(run, backend)
+        if backend.name not in self._running:
+            self._running[backend.name] = (time.monotonic(), _start(backend, store))
 
 
-def _in_background(run: Callable[[], None], backend: Backend) -> None:
-    # A daemon, so that a server that never answers does not keep the process alive.
+def _start(backend: Backend, store: Callable[[BackendCheck], None] = lambda result: None) -> Future[BackendCheck]:
+    future: Future[BackendCheck] = Future()
+
+    def run() -> None:
+        result = _check(backend)
+        store(result)
+        future.set_result(result)
+
+    # A daemon, so that a server that never responds does not keep the process alive.
     Thread(target=run, name=f"check {backend.name}", daemon=True).start()
+    return future
 
 
-def _look_at(backend: Backend) -> Future[Checked]:
-    found: Future[Checked] = Future()
-    _in_background(lambda: found.set_result(_look(backend)), backend)
-    return found
+def _timed_out(backend: Backend, timeout: float) -> BackendCheck:
+    error = BackendUnavailable(f"{backend.location} did not answer within {timeout:g} seconds.", backend.start_hint)
+    return BackendCheck(backend, [], error, timeout, time.monotonic())
 
 
-def _late(backend: Backend, timeout: float) -> Checked:
-    error = BackendUnavailable(f"{backend.place} did not answer within {timeout:g} seconds.", backend.start_hint)
-    return Checked(backend, [], error, timeout, time.monotonic())
-
-
-def _look(backend: Backend) -> Checked:
-    began = time.monotonic()
+def _check(backend: Backend) -> BackendCheck:
+    start = time.monotonic()
     models: list[ModelInfo] = []
     shown: AppError | None = None
     seconds = 0.0
     try:
         backend.check()
-        seconds = time.monotonic() - began
+        seconds = time.monotonic() - start
         models = backend.list_models()
     except Exception as error:
-        shown = translate(error, backend.place, backend.start_hint)
+        shown = translate(error, backend.location, backend.start_hint)
         if shown is None:
             logger.exception("Checking the backend %s failed", backend.name)
-            shown = BackendError(f"{backend.label} could not be checked.", "The log says why.")
-    return Checked(backend, models, shown, seconds, time.monotonic())
+            shown = BackendError(f"{backend.label} could not be checked.", "The log has the reason.")
+    return BackendCheck(backend, models, shown, seconds, time.monotonic())

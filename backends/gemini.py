@@ -1,7 +1,4 @@
-"""Google Gemini, by langchain-google-genai, with a key of one's own.
-
-google-genai and langchain-google-genai are imported when they are needed.
-"""
+"""Google Gemini through langchain-google-genai, which is imported when needed, with the user's own key."""
 
 from __future__ import annotations
 
@@ -11,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from langchain_core.language_models import BaseChatModel
 
 from backends.base import Capabilities, Loaded, ModelInfo, Progress, Report
-from backends.server import LOOK_S, ONE_REQUEST, Address, ServerBackend, ServerSettings, tls
+from backends.server import CLOSE_CONNECTION, LIST_TIMEOUT_S, Address, ServerBackend, ServerSettings, tls
 from errors import ConfigurationError
 from options import GenerationOptions
 from settings import prefixed
@@ -20,7 +17,7 @@ if TYPE_CHECKING:
     from google.genai import Client
 
 NOT_FOR_CHAT = re.compile(r"embedding|image|imagen|veo|tts|audio|live|aqa|robotics|computer-use")
-"""In the names of models that take prompts, but do not answer them with text alone."""
+"""Names of models that accept prompts, but do not answer with text alone."""
 
 
 class GeminiSettings(ServerSettings):
@@ -29,7 +26,6 @@ class GeminiSettings(ServerSettings):
     model_config = prefixed("GOOGLE")
 
     base_url: Address = "https://generativelanguage.googleapis.com"
-    """Another one for a proxy."""
 
 
 class GeminiBackend(ServerBackend):
@@ -39,10 +35,10 @@ class GeminiBackend(ServerBackend):
     label: ClassVar[str] = "Google Gemini"
     capabilities: ClassVar[Capabilities] = Capabilities(free_model_name=True)
     start_hint: ClassVar[str] = "Connect to the internet, or correct GOOGLE_BASE_URL."
-    kind = GeminiSettings
+    settings_class = GeminiSettings
 
     def list_models(self) -> list[ModelInfo]:
-        """Models that answer with text, those of Gemini first; none where a proxy lists none.
+        """Return the models that answer with text, Gemini's first; none if a proxy has no list.
 
         Raises:
             ConfigurationError: there is no key.
@@ -51,7 +47,7 @@ class GeminiBackend(ServerBackend):
         from google.genai.errors import ClientError
 
         try:
-            with self.understood():
+            with self.reading_response():
                 listed = list(client.models.list(config={"page_size": 1000}))
         except ClientError as error:
             if error.code == 404 and "base_url" in self.server.model_fields_set:
@@ -59,23 +55,23 @@ class GeminiBackend(ServerBackend):
             raise
         finally:
             client.close()
-        found = []
+        models = []
         for model in listed:
             name = (model.name or "").removeprefix("models/")
             if "generateContent" in (model.supported_actions or []) and not NOT_FOR_CHAT.search(name):
-                found.append(ModelInfo(name, model.display_name or name, context_window=model.input_token_limit))
-        return sorted(found, key=lambda info: not info.name.startswith("gemini"))
+                models.append(ModelInfo(name, model.display_name or name, context_window=model.input_token_limit))
+        return sorted(models, key=lambda info: not info.name.startswith("gemini"))
 
     def load(self, model: str, report: Report) -> Loaded:
-        """Check key and model; a proxy that lists no models is believed."""
-        report(Progress(f"Asking {self.place}"))
-        return Loaded(context_window=self.find(model).context_window) if self.list_models() else Loaded()
+        """Check key and model; only the key if a proxy lists no models."""
+        report(Progress(f"Asking {self.location}"))
+        return Loaded(context_window=self.model_info(model).context_window) if self.list_models() else Loaded()
 
     def chat_model(self, model: str, options: GenerationOptions) -> BaseChatModel:
-        """A ChatGoogleGenerativeAI that raises AnswerBlocked where Google holds an answer back."""
+        """Return a ChatGoogleGenerativeAI that raises AnswerBlocked if Google blocks an answer."""
         from backends.gemini_chat_model import GeminiChatModel
 
-        # By the names of the fields: their aliases are what the type checker would want.
+        # A dictionary, because the type checker wants the aliases of these fields.
         fields: dict[str, Any] = {
             "model": model,
             "google_api_key": self._key(),
@@ -87,7 +83,7 @@ class GeminiBackend(ServerBackend):
             "stop": list(options.stop) or None,
             "seed": options.seed,
             "timeout": self.server.timeout,
-            # It counts tries, not retries.
+            # It counts attempts, not retries.
             "max_retries": self.server.max_retries + 1,
             "client_args": {"verify": tls()},
         }
@@ -102,17 +98,17 @@ class GeminiBackend(ServerBackend):
         from google.genai.types import HttpOptions, HttpRetryOptions
 
         return Client(
-            # Whatever GOOGLE_GENAI_USE_VERTEXAI says: that is another API, which takes no such key.
+            # Overrides GOOGLE_GENAI_USE_VERTEXAI: that is another API, with other keys.
             vertexai=False,
             api_key=key,
             http_options=HttpOptions(
                 base_url=self.url,
-                headers=ONE_REQUEST,
-                # In milliseconds. A chat model gives its own with each request.
-                timeout=int(LOOK_S * 1000),
+                headers=CLOSE_CONNECTION,
+                # In milliseconds. A chat model sets its own with each request.
+                timeout=int(LIST_TIMEOUT_S * 1000),
                 retry_options=HttpRetryOptions(attempts=1),
                 client_args={"auth": self.login, "verify": tls()},
-                # Without a transport it would take aiohttp where that is installed, which fails in other words.
+                # Without a transport it uses aiohttp if installed, which raises other exceptions.
                 async_client_args={"auth": self.login, "transport": httpx.AsyncHTTPTransport(verify=tls())},
             ),
         )
@@ -121,6 +117,6 @@ class GeminiBackend(ServerBackend):
         if not self.server.key:
             raise ConfigurationError(
                 "GOOGLE_API_KEY is not set.",
-                "Put it into the environment, .env or .streamlit/secrets.toml, then start Gestalt again.",
+                "Set it in the environment, .env or .streamlit/secrets.toml, then restart Gestalt.",
             )
         return self.server.key

@@ -1,7 +1,4 @@
-"""A ChatGoogleGenerativeAI that says where an answer was blocked, which Google tells with an empty one.
-
-Imported when a chat model is made.
-"""
+"""A ChatGoogleGenerativeAI that reports blocked answers, for which Google sends an empty one."""
 
 from __future__ import annotations
 
@@ -17,62 +14,64 @@ from errors import AnswerBlocked, BackendUnavailable
 
 LENGTH = "MAX_TOKENS"
 ENDED = {"STOP", LENGTH, "FINISH_REASON_UNSPECIFIED"}
-"""Finish reasons of the API that are no blocking."""
+"""Finish reasons of the API that do not mean a blocked answer."""
 
 
 class GeminiChatModel(ChatGoogleGenerativeAI):
-    """A ChatGoogleGenerativeAI that tells its `finish_reason` as other chat models do.
+    """A ChatGoogleGenerativeAI with the `finish_reason` of other chat models.
 
     Raises while streaming:
-        AnswerBlocked: a filter held back the question or the answer.
+        AnswerBlocked: a filter blocked the question or the answer.
     """
 
     def _stream(self, *args: Any, **kwargs: Any) -> Iterator[ChatGenerationChunk]:
-        with _understood():
+        with _catch_bad_error_code():
             for chunk in super()._stream(*args, **kwargs):
-                yield _checked(chunk)
+                yield _normalise(chunk)
 
     async def _astream(self, *args: Any, **kwargs: Any) -> AsyncIterator[ChatGenerationChunk]:
-        with _understood():
+        with _catch_bad_error_code():
             async for chunk in super()._astream(*args, **kwargs):
-                yield _checked(chunk)
+                yield _normalise(chunk)
 
 
 @contextmanager
-def _understood() -> Iterator[None]:
-    """google-genai compares the code of an error that comes within a stream; proxies give it as text."""
+def _catch_bad_error_code() -> Iterator[None]:
+    """Catch google-genai's TypeError for an error within a stream whose code is text, as proxies send it."""
     try:
         yield
     except TypeError as error:
         *_, (frame, _) = traceback.walk_tb(error.__traceback__)
         if not frame.f_code.co_name.startswith("raise_error"):
             raise
-        raise BackendUnavailable("The server failed in the middle.", "Ask again; its own log says why.") from error
+        raise BackendUnavailable(
+            "The server failed in the middle.", "Ask again; its own log has the reason."
+        ) from error
 
 
-def _checked(chunk: ChatGenerationChunk) -> ChatGenerationChunk:
-    """`chunk` with its text as a string and its finish reason in the field's usual words.
+def _normalise(chunk: ChatGenerationChunk) -> ChatGenerationChunk:
+    """Set the text of `chunk` as a string, and its finish reason to stop or length.
 
     Raises:
-        AnswerBlocked: a filter held back the prompt (`promptFeedback.blockReason`) or the answer (`finishReason`).
+        AnswerBlocked: a filter blocked the prompt (`promptFeedback.blockReason`) or the answer (`finishReason`).
     """
     message = chunk.message
     message.content = message.text
-    told = {**(chunk.generation_info or {}), **message.response_metadata}
-    feedback = told.get("prompt_feedback") or {}
+    metadata = {**(chunk.generation_info or {}), **message.response_metadata}
+    feedback = metadata.get("prompt_feedback") or {}
     if reason := feedback.get("block_reason"):
         raise AnswerBlocked(
-            f"Google Gemini blocked the question ({_plain(reason)}).", "Ask it in other words, or choose another model."
+            f"Google Gemini blocked the question ({_words(reason)}).", "Ask it in other words, or choose another model."
         )
-    if reason := told.get("finish_reason"):
+    if reason := metadata.get("finish_reason"):
         if reason not in ENDED:
             raise AnswerBlocked(
-                f"Google Gemini ended the answer ({_plain(reason)}).", "Ask in other words, or choose another model."
+                f"Google Gemini ended the answer ({_words(reason)}).", "Ask in other words, or choose another model."
             )
         message.response_metadata["finish_reason"] = "length" if reason == LENGTH else "stop"
     return chunk
 
 
-def _plain(reason: Any) -> str:
-    """A reason of the API as words: `PROHIBITED_CONTENT` -> prohibited content."""
+def _words(reason: Any) -> str:
+    """Return a reason as words: `PROHIBITED_CONTENT` -> prohibited content."""
     return str(getattr(reason, "name", reason)).replace("_", " ").lower()

@@ -1,8 +1,7 @@
-"""One generation after another with a model in memory, each of which can be ended at any moment.
+"""Generation with a model in memory, one at a time, each of which can be cancelled at any moment.
 
-A `Runtime` is a loaded model with the one thread that computes with it: jobs wait their turn in a queue, in the order
-in which they came. A `Generation` is one job: it turns a prompt into pieces of text and an `End`, or an exception,
-which it hands to `emit` from that thread. Knows transformers; nothing of LangChain, of its consumer or of asyncio.
+A `Runtime` is a loaded model and the single thread that computes with it; jobs queue in order. A `Generation` is one
+job: it turns a prompt into pieces of text and an `End`, or an exception, and passes them to `emit` from that thread.
 """
 
 from __future__ import annotations
@@ -30,27 +29,27 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 LOOKUP_TOKENS = 10
-"""Tokens drafted from the prompt at a time: an answer that quotes its passages comes up to three times as fast."""
+"""Tokens drafted from the prompt at a time: answers that quote their passages are up to three times as fast."""
 
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """The last thing that a generation emits."""
+    """The last event of a generation."""
 
     finish_reason: str
-    """stop: the model ended or a stop sequence came; length: max_new_tokens or the window is full; repetition: it went
-    round in circles."""
+    """stop: the model finished or generated a stop sequence; length: max_new_tokens or the window is used up;
+    repetition: the answer was stuck in a loop."""
     input_tokens: int
     output_tokens: int
 
 
 Event = str | End | BaseException
-"""A piece of text; then an End, or an exception in its place."""
+"""A piece of text; finally an End or an exception."""
 Emit = Callable[[Event], None]
 
 
 class Runtime:
-    """A model and its tokenizer in memory, and the thread that computes with them."""
+    """A model and its tokenizer in memory, with the thread that computes with them."""
 
     def __init__(self, name: str, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
         self.name = name
@@ -59,12 +58,12 @@ class Runtime:
         self.context_window = int(getattr(model.config.get_text_config(), "max_position_embeddings", 0)) or None
         self._queue: SimpleQueue[Generation | None] = SimpleQueue()
         self.closing = Flag()
-        # One thread for all generations: OpenMP keeps a team of threads for every thread that ever computed.
+        # One thread for all generations: OpenMP keeps a thread team for every thread that has ever computed.
         self._thread = Thread(target=self._work, name=f"generate {name}", daemon=True)
         self._thread.start()
 
     def submit(self, generation: Generation) -> None:
-        """Run `generation` when those before it are done.
+        """Queue `generation`.
 
         Raises:
             BackendUnavailable: the model was unloaded.
@@ -74,33 +73,33 @@ class Runtime:
         self._queue.put(generation)
 
     def count_tokens(self, text: str) -> int:
-        """Tokens of `text`, without those that a chat template adds."""
+        """Return the tokens of `text`, without those that a chat template adds."""
         return len(self.tokenizer.encode(text, add_special_tokens=False))
 
     def close(self) -> None:
-        """End what runs and what waits, then drop the model, also for a chat model that still points here."""
+        """Cancel all generations, then drop the model, even if a chat model still refers to this runtime."""
         self.closing.set()
         self._queue.put(None)
         self._thread.join()
         while not self._queue.empty():
-            if late := self._queue.get():
-                late.run(self)
+            if waiting := self._queue.get():
+                waiting.run(self)
         self.model = self.tokenizer = None
 
     def _work(self) -> None:
         while generation := self._queue.get():
             generation.run(self)
-            # Else this frame keeps the last answer's tensors alive until the next question.
+            # Otherwise this frame keeps the last answer's tensors alive until the next question.
             del generation
 
 
 class Generation:
-    """One answer in the making; submit it to a Runtime.
+    """One answer; submit it to a Runtime.
 
     Args:
         messages: of the form {"role": ..., "content": ...}.
         options: how to generate.
-        emit: takes the pieces of text and then an End, or an exception in its place. Called in the runtime's thread.
+        emit: receives the events, in the runtime's thread.
     """
 
     def __init__(self, messages: list[dict[str, str]], options: GenerationOptions, emit: Emit) -> None:
@@ -108,28 +107,28 @@ class Generation:
         self._cancelled = Flag()
 
     def cancel(self) -> None:
-        """End it: before its turn, within a layer of the prompt's forward pass, or within a token. Idempotent."""
+        """Stop it: before its turn, between two layers of a forward pass, or between two tokens. Idempotent."""
         self._cancelled.set()
 
     def run(self, runtime: Runtime) -> None:
-        """Generate. Whatever goes wrong is emitted, never raised: the thread has other generations to run."""
+        """Generate. Emits every error instead of raising it, because the thread has other generations to run."""
         try:
             self._emit_last(self._generate(runtime))
-        except BaseException as error:  # noqa: BLE001 - relayed: the consumer would wait for ever
+        except BaseException as error:  # noqa: BLE001 - emitted; otherwise the consumer would wait forever
             self._emit_last(error)
 
     def _emit_last(self, event: End | BaseException) -> None:
         try:
             self.emit(event)
-        except RuntimeError:  # the consumer's event loop is closed: nobody is left to tell
-            logger.debug("nobody listens", exc_info=True)
+        except RuntimeError:  # the consumer's event loop is closed
+            logger.debug("The consumer is gone", exc_info=True)
 
     def _generate(self, runtime: Runtime) -> End:
         from transformers import StoppingCriteriaList
 
         def check(*_: object) -> None:
             if self._cancelled.is_set() or runtime.closing.is_set():
-                raise BackendUnavailable("The answer was ended before it was complete.", "Ask again.")
+                raise BackendUnavailable("The answer was stopped before it was complete.", "Ask again.")
 
         check()
         model, tokenizer = runtime.model, runtime.tokenizer
@@ -146,7 +145,7 @@ class Generation:
                 eos_token_id=end_ids or None,
                 pad_token_id=end_ids[0] if end_ids else 0,
                 num_beams=1,
-                # Sampling is a logits processor with a random generator of its own: see sampling.py.
+                # Sampling is a logits processor with its own random generator: see sampling.py.
                 do_sample=False,
                 temperature=1.0,
                 top_p=1.0,
@@ -154,7 +153,7 @@ class Generation:
                 logits_processor=[Sampler(self.options)] if self.options.temperature > 0 else [],
                 stopping_criteria=StoppingCriteriaList([listener]),
                 streamer=listener,
-                # Drafting means rolling back, which a model with a recurrent state cannot.
+                # Drafting needs rollback, which a model with a recurrent state does not support.
                 prompt_lookup_num_tokens=None if getattr(model, "_is_stateful", False) else LOOKUP_TOKENS,
             )
         if rest := text.finish():
@@ -164,14 +163,14 @@ class Generation:
 
 
 class _Listener:
-    """What `generate` calls for every step: its streamer and its stopping criterion in one."""
+    """The streamer and the stopping criterion of `generate`, called at every step."""
 
     def __init__(self, text: TextStream, emit: Emit, check: Callable[[], None]) -> None:
         self.text, self.emit, self.check = text, emit, check
         self.seen_prompt = False
 
     def put(self, ids: torch.Tensor) -> None:
-        """Ids of the prompt at first, then the new ones of each step (several where a draft was right)."""
+        """Receive the ids of the prompt first, then the new ids of each step (several if a draft was right)."""
         if not self.seen_prompt:
             self.seen_prompt = True
             return
@@ -180,19 +179,18 @@ class _Listener:
             self.emit(piece)
 
     def end(self) -> None:
-        """Nothing: `Generation` says the last word."""
+        """Nothing to do: `Generation` emits the End."""
 
     def __call__(self, input_ids: torch.Tensor, scores: object, **_: object) -> bool:
-        """Whether to stop."""
+        """Return whether to stop."""
         return self.text.ended
 
 
 @contextmanager
 def _checked_layers(model: Any, check: Callable[[], None]) -> Iterator[None]:
-    """Inference mode with `check` called before every layer.
+    """Enter inference mode and call `check` before every layer.
 
-    A forward pass over a long prompt takes seconds, and nothing but an exception from inside ends it. Generations run
-    one at a time and the hooks go with theirs, so no other is touched.
+    A forward pass over a long prompt takes seconds, and only an exception from inside it can stop it.
     """
     import torch
     from transformers.modeling_layers import GradientCheckpointingLayer

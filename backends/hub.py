@@ -1,14 +1,13 @@
 """Models that are not embedded: a folder, the Hugging Face cache, or a download from the Hub.
 
-Finds the folder that a model's files are in, and never waits long for a Hub that cannot be reached. Safetensors only:
-other formats of weights can run code. Knows files; nothing of torch or of generation.
+Only safetensors are accepted: other formats of weights can run code.
 """
 
 from __future__ import annotations
 
 import json
 from concurrent.futures import CancelledError, Future, wait
-from math import prod
+from contextlib import suppress
 from pathlib import Path
 from threading import Event, Thread
 from typing import Any
@@ -19,18 +18,18 @@ from errors import AuthenticationFailed, ModelNotFound
 FILES = ["*.safetensors", "*.json", "*.jinja", "tokenizer.model", "merges.txt", "vocab.txt"]
 
 
-def find(model: str, report: Report, token: str | None = None, timeout: float = 5) -> Path:
-    """The folder of `model`: a path, or the id of a Hub repository, taken from the cache or else downloaded.
+def model_folder(model: str, report: Report, token: str | None = None, timeout: float = 5) -> Path:
+    """Return the folder of a model, downloading it if it is neither a folder nor cached.
 
     Args:
-        model: the path or the id.
-        report: takes the progress; its exception ends a download.
-        token: of an account on the Hub; None leaves it to the Hub's own look-up.
-        timeout: seconds to wait for the Hub's first answer.
+        model: path of a folder, or id of a Hub repository.
+        report: receives the progress.
+        token: of a Hub account; None lets huggingface_hub look for one.
+        timeout: seconds to wait for the Hub's first response.
 
     Raises:
         ModelNotFound: no such folder or repository, or it is not cached and the Hub cannot be reached.
-        AuthenticationFailed: the repository asks for an account with access, or the token is wrong.
+        AuthenticationFailed: the repository needs an account with access, or the token is wrong.
     """
     if (folder := Path(model).expanduser()).is_dir():
         return folder
@@ -62,7 +61,7 @@ def find(model: str, report: Report, token: str | None = None, timeout: float = 
             "Check its name; a private model needs HUGGING_FACE_HUB_TOKEN.",
         ) from error
     except Exception as error:
-        # Whatever the connection fails with: there are a dozen, from four libraries.
+        # Connections fail with a dozen exceptions from four libraries.
         if isinstance(error, HfHubHTTPError) and error.response.status_code in (401, 403):
             raise AuthenticationFailed(
                 "The Hugging Face Hub refused the token.", "Correct HUGGING_FACE_HUB_TOKEN."
@@ -74,18 +73,18 @@ def find(model: str, report: Report, token: str | None = None, timeout: float = 
 
 
 def _download(model: str, report: Report, token: str | None, timeout: float) -> Path:
-    """Fetch in a thread of its own, which nobody has to wait for: a read from the network cannot be interrupted."""
+    """Download in a separate thread, because a network read cannot be interrupted."""
     from huggingface_hub import HfApi, snapshot_download
     from huggingface_hub.utils._paths import filter_repo_objects
     from huggingface_hub.utils.tqdm import tqdm
 
-    ended = Event()
+    cancelled = Event()
     bars: list[Any] = []
     sizes: list[int] = []
     done: Future[Path] = Future()
 
     class Bar(tqdm):
-        """Counts what comes, draws nothing, and ends the download when nobody wants it any more."""
+        """Counts bytes, draws nothing, and ends a cancelled download."""
 
         def __init__(self, *args: Any, **kwargs: Any) -> None:
             super().__init__(*args, **{**kwargs, "disable": True})  # type: ignore[no-untyped-call]
@@ -93,7 +92,7 @@ def _download(model: str, report: Report, token: str | None, timeout: float) -> 
                 bars.append(self)
 
         def update(self, n: float | None = 1) -> None:
-            if ended.is_set():
+            if cancelled.is_set():
                 raise CancelledError
             self.n += n or 0
 
@@ -104,7 +103,7 @@ def _download(model: str, report: Report, token: str | None, timeout: float) -> 
             sizes.extend(file.size or 0 for file in files)
             folder = snapshot_download(model, allow_patterns=FILES, etag_timeout=timeout, token=token, tqdm_class=Bar)
             done.set_result(Path(folder))
-        except BaseException as error:  # noqa: BLE001 - raised where it is waited for
+        except BaseException as error:  # noqa: BLE001 - raised by done.result()
             done.set_exception(error)
 
     report(Progress(f"Asking the Hugging Face Hub for {model}"))
@@ -117,12 +116,12 @@ def _download(model: str, report: Report, token: str | None, timeout: float) -> 
             report(Progress(f"{what} {model}", fraction))
             wait([done], timeout=0.1)
     finally:
-        ended.set()
+        cancelled.set()
     return done.result()
 
 
 def cached_chat_models() -> list[ModelInfo]:
-    """Models in the Hugging Face cache that can hold a conversation, by name."""
+    """Return the chat models in the Hugging Face cache, by name."""
     from huggingface_hub import constants, scan_cache_dir
     from huggingface_hub.errors import CacheNotFound
 
@@ -130,19 +129,18 @@ def cached_chat_models() -> list[ModelInfo]:
         repositories = scan_cache_dir(constants.HF_HUB_CACHE).repos
     except CacheNotFound:
         return []
-    found = []
+    models = []
     for repository in sorted(repositories, key=lambda each: each.repo_id):
         newest = max(repository.revisions, key=lambda each: each.last_modified, default=None)
-        if newest and repository.repo_type == "model" and (chat := _read_config(newest.snapshot_path)):
-            window = chat.get("max_position_embeddings")
-            name, family = repository.repo_id, _family(newest.snapshot_path, chat)
-            size = repository.size_on_disk
-            found.append(ModelInfo(name, name, context_window=window, size_bytes=size, family=family))
-    return found
+        if newest and repository.repo_type == "model" and (config := _chat_config(newest.snapshot_path)):
+            name, family = repository.repo_id, _family(newest.snapshot_path, config)
+            window, size = config.get("max_position_embeddings"), repository.size_on_disk
+            models.append(ModelInfo(name, name, context_window=window, size_bytes=size, family=family))
+    return models
 
 
-def _read_config(folder: Path) -> dict[str, Any] | None:
-    """The configuration of the chat model in `folder`; None if there is no such model, whole and in safetensors."""
+def _chat_config(folder: Path) -> dict[str, Any] | None:
+    """Return the configuration of the chat model in `folder`; None if there is none, complete and in safetensors."""
     try:
         config: dict[str, Any] = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         tokenizer = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
@@ -154,20 +152,14 @@ def _read_config(folder: Path) -> dict[str, Any] | None:
 
 
 def _family(folder: Path, config: dict[str, Any]) -> str:
-    """Architecture and size, “llama 8.0B”. The size is that of the tensors that the files' headers name."""
-    architecture = str(config.get("model_type", ""))
-    # Quantized weights are packed: their shapes do not tell how many they are.
-    count = 0 if "quantization_config" in config else sum(map(_count_parameters, folder.glob("*.safetensors")))
+    """Return architecture and number of parameters, “llama 8.0B”, or only the architecture if that is all we know."""
+    from huggingface_hub import get_local_safetensors_metadata
+    from huggingface_hub.errors import NotASafetensorsRepoError, SafetensorsParsingError
+
+    count = 0
+    # Quantized weights are packed: their shapes do not give the number of parameters.
+    if "quantization_config" not in config:
+        with suppress(OSError, ValueError, NotASafetensorsRepoError, SafetensorsParsingError):
+            count = sum(get_local_safetensors_metadata(folder).parameter_count.values())
     size = f"{count / 1e9:.1f}B" if count >= 1e9 else f"{count / 1e6:.0f}M" if count >= 1e6 else ""
-    return f"{architecture} {size}".strip()
-
-
-def _count_parameters(file: Path) -> int:
-    """From the header: eight bytes of length, little end first, then JSON (safetensors' format)."""
-    try:
-        with file.open("rb") as stream:
-            # The format allows no longer header than this.
-            header = json.loads(stream.read(min(100_000_000, int.from_bytes(stream.read(8), "little"))))
-        return sum(prod(tensor["shape"]) for name, tensor in header.items() if name != "__metadata__")
-    except (OSError, ValueError, LookupError, TypeError, AttributeError):
-        return 0
+    return f"{config.get('model_type', '')} {size}".strip()

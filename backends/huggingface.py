@@ -1,14 +1,6 @@
 """The local backend: a model in this process's memory, on one GPU or several, or on the CPU.
 
-    embedded_model.py    the model that ships with Gestalt
-    hub.py               the others: a folder, the Hugging Face cache, a download
-    quantization.py      loading a model in 8 or 4 bits
-    load_progress.py     progress out of transformers, and an end in mid-load
-    memory.py            what a model takes of its devices, and giving it back
-    generation.py        one answer after another, each of which can be ended at any moment
-    local_chat_model.py  the LangChain face
-
-Knows how a model comes into memory and leaves it. torch and transformers are imported when a model is loaded.
+torch and transformers are imported when a model is loaded.
 """
 
 from __future__ import annotations
@@ -23,7 +15,6 @@ from pydantic import Field, SecretStr
 from accelerator import choose_device, choose_dtype, load_torch
 from backends import cpu_attention, embedded_model, hub, load_progress, quantization
 from backends.base import Backend, Capabilities, Loaded, ModelInfo, Progress, Released, Report
-from backends.chat_format import require_chat_template
 from backends.generation import Runtime
 from backends.local_chat_model import LocalChatModel
 from backends.memory import devices, memory_in_use, release_memory
@@ -33,21 +24,21 @@ from settings import EnvironmentSettings, Settings, read_settings
 
 
 class LocalSettings(EnvironmentSettings):
-    """Settings of the local backend; its device and threads are the application's."""
+    """Settings of the local backend; device and threads are in the application's settings."""
 
     dtype: Annotated[Literal["auto", "bfloat16", "float16", "float32"], Field(validation_alias="LOCAL_DTYPE")] = "auto"
-    """auto: bfloat16 where the device computes in it natively, float32 elsewhere."""
+    """auto: bfloat16 if the device supports it natively, else float32."""
     device_map: Annotated[Literal["", "auto", "balanced", "sequential"], Field(validation_alias="LOCAL_DEVICE_MAP")] = (
         ""
     )
-    """How accelerate spreads a model over the GPUs and the CPU; empty: the whole model on GESTALT_DEVICE."""
+    """How accelerate spreads a model over GPUs and CPU; empty for the whole model on GESTALT_DEVICE."""
     token: Annotated[SecretStr | None, Field(validation_alias="HUGGING_FACE_HUB_TOKEN")] = None
     hub_timeout: Annotated[float, Field(validation_alias="LOCAL_HUB_TIMEOUT", gt=0)] = 5
-    """Seconds to wait for the Hub's first answer."""
+    """Seconds to wait for the Hub's first response."""
 
 
 class HuggingFaceBackend(Backend):
-    """Models of the Hugging Face kind, loaded here. Its methods may be called from any thread."""
+    """Hugging Face models, loaded into this process. Thread-safe."""
 
     name: ClassVar[str] = "local"
     label: ClassVar[str] = "Local (Hugging Face)"
@@ -62,8 +53,8 @@ class HuggingFaceBackend(Backend):
         self._runtimes: dict[str, Runtime] = {}
 
     def list_models(self) -> list[ModelInfo]:
-        """The embedded model, then the chat models in the Hugging Face cache."""
-        note = "Small: it finds facts in passages, but cannot cite by itself, or refuse where they hold no answer."
+        """Return the embedded model, then the chat models in the Hugging Face cache."""
+        note = "Small: it finds facts in passages, but does not cite them, and answers even if they hold no answer."
         if embedded_model.find_gguf() is None and not embedded_model.is_complete(
             embedded_model.folder(self.settings.data_dir)
         ):
@@ -79,11 +70,7 @@ class HuggingFaceBackend(Backend):
         return [embedded, *hub.cached_chat_models()]
 
     def check(self) -> None:
-        """Whether torch and transformers are installed.
-
-        Raises:
-            ConfigurationError: one is missing.
-        """
+        """Raise ConfigurationError unless torch and transformers are installed."""
         for package in ("torch", "transformers"):
             if importlib.util.find_spec(package) is None:
                 raise ConfigurationError(
@@ -91,37 +78,35 @@ class HuggingFaceBackend(Backend):
                 )
 
     def load(self, model: str, report: Report) -> Loaded:
-        """Load the embedded model, a folder, or a model of the Hugging Face Hub by its id, downloading it if need be.
+        """Load the embedded model, a folder, or a Hub model, which is downloaded if it is not cached.
 
-        An exception of `report` ends the load at once and comes out as it is. A load that ends early leaves nothing
-        in memory.
+        A load that fails or is cancelled leaves nothing in memory.
 
         Raises:
             ModelNotFound: no such folder, cached model or repository, or the Hub cannot be reached.
-            AuthenticationFailed: the Hub gives the model to accounts with access only.
-            BackendUnavailable: its files cannot be used: they need code of their own, or have no chat template.
-            ConfigurationError: the embedded model or the device is not there, or the variant cannot be had.
+            AuthenticationFailed: the model needs an account with access to it.
+            BackendUnavailable: its files cannot be used: they need their own code, or have no chat template.
+            ConfigurationError: the embedded model, the device or the variant is not available.
         """
-        with load_progress.passing(report) as report:
-            report(Progress("Starting torch"))
-            load_torch()
-            device = choose_device(self.settings.device)
-            name, variant = quantization.split(model)
-            if variant:
-                quantization.require(name, variant, device)
-            if name == embedded_model.NAME:
-                folder = embedded_model.ensure(self.settings.data_dir, report)
-            else:
-                token = self.local.token.get_secret_value() if self.local.token else None
-                folder = hub.find(name, report, token, self.local.hub_timeout)
-            try:
-                runtime = self._read(model, folder, device, report)
-            except BaseException as error:
-                load_progress.forget(error)
-                raise
-            finally:
-                # Reading and quantizing leave a lot behind.
-                release_memory()
+        report(Progress("Starting torch"))
+        load_torch()
+        device = choose_device(self.settings.device)
+        name, variant = quantization.split(model)
+        if variant:
+            quantization.check_supported(name, variant, device)
+        if name == embedded_model.NAME:
+            folder = embedded_model.ensure(self.settings.data_dir, report)
+        else:
+            token = self.local.token.get_secret_value() if self.local.token else None
+            folder = hub.model_folder(name, report, token, self.local.hub_timeout)
+        try:
+            runtime = self._read(model, folder, device, report)
+        except BaseException as error:
+            load_progress.clear_frames(error)
+            raise
+        finally:
+            # Reading and quantizing leave much garbage.
+            release_memory()
         self._runtimes[model] = runtime
         weights = runtime.model
         on_disk = getattr(weights.config, "quantization_config", None)
@@ -133,7 +118,7 @@ class HuggingFaceBackend(Backend):
             quantization=variant or (str(on_disk.quant_method.value) if on_disk else None),
             size_bytes=weights.get_memory_footprint(),
             parameters=weights.num_parameters(),
-            # The cache of the Hub names folders by commits.
+            # The Hub's cache names folders by commit.
             revision=folder.name if folder.parent.name == "snapshots" else None,
         )
 
@@ -143,22 +128,26 @@ class HuggingFaceBackend(Backend):
         from transformers.utils.logging import disable_progress_bar
 
         disable_progress_bar()
-        # On the CPU weights are first mapped, then read.
+        # On the CPU, weights are first mapped, then read.
         share = 0.5 if device == "cpu" else 1.0
 
-        def tell(fraction: float) -> None:
+        def show(fraction: float) -> None:
             report(Progress(f"Loading {model}", fraction))
 
-        tell(0)
+        show(0)
         name, variant = quantization.split(model)
         dtype = choose_dtype(device) if self.local.dtype == "auto" else getattr(torch, self.local.dtype)
         try:
             config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-            if variant:
-                quantization.require_full_precision(name, variant, config)
+            if variant and getattr(config, "quantization_config", None):
+                raise ConfigurationError(f"{name} is quantized already.", f"Choose it without @{variant}.")
             tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-            require_chat_template(model, tokenizer)
-            with load_progress.bars(lambda done: tell(share * done)):
+            if not tokenizer.chat_template:
+                raise BackendUnavailable(
+                    f"{model} has no chat template: it was not trained for conversation.",
+                    "Choose a model whose name ends in Instruct or Chat.",
+                )
+            with load_progress.intercept_bars(lambda done: show(share * done)):
                 weights = AutoModelForCausalLM.from_pretrained(
                     folder,
                     dtype=dtype,
@@ -175,11 +164,11 @@ class HuggingFaceBackend(Backend):
             raise BackendUnavailable(f"{model} cannot be loaded: {reason}", "Choose another model.") from error
         weights.eval()
         if devices(weights) == ["cpu"]:
-            for parameter in load_progress.stepping(
-                list(weights.parameters()), lambda done: tell(share + (1 - share) * done)
+            for parameter in load_progress.track(
+                list(weights.parameters()), lambda done: show(share + (1 - share) * done)
             ):
-                # Still mapped from its file, else: the first answer would wait for the disk, what the model takes
-                # could not be told, and a quantized one would keep the pages that it was made from.
+                # Copy it out of the mapped file. Otherwise the first answer waits for the disk, the model's memory
+                # cannot be measured, and a quantized model keeps the pages of its original weights.
                 if type(parameter) is torch.nn.Parameter:
                     parameter.data = parameter.data.clone()
             quantization.avoid_packing(weights)
@@ -188,36 +177,24 @@ class HuggingFaceBackend(Backend):
         return Runtime(model, weights, tokenizer)
 
     def unload(self, model: str) -> Released | None:
-        """End its generations and give its memory back to the system. Nothing where it is not loaded.
-
-        Returns:
-            What it took and how much less its devices hold now, as they report it themselves.
-        """
+        """Stop its generations and release its memory; None if it is not loaded."""
         runtime = self._runtimes.pop(model, None)
         if runtime is None:
             return None
-        places, size = devices(runtime.model), runtime.model.get_memory_footprint()
-        # Else what its last answer left behind counts as the model's.
+        used, size = devices(runtime.model), runtime.model.get_memory_footprint()
+        # Otherwise garbage of the last answer counts as the model's memory.
         release_memory()
-        before = memory_in_use(places)
+        before = memory_in_use(used)
         runtime.close()
         release_memory()
-        return Released(", ".join(places), size, max(0, before - memory_in_use(places)))
+        return Released(", ".join(used), size, max(0, before - memory_in_use(used)))
 
     def chat_model(self, model: str, options: GenerationOptions) -> BaseChatModel:
-        """A chat model for a loaded model.
-
-        Raises:
-            BackendUnavailable: it is not loaded.
-        """
+        """Return a chat model for a loaded model, else raise BackendUnavailable."""
         return LocalChatModel(model_name=model, options=options, runtime=self._runtime(model))
 
     def count_tokens(self, model: str, text: str) -> int:
-        """In the model's own tokens.
-
-        Raises:
-            BackendUnavailable: it is not loaded.
-        """
+        """Return the exact count for a loaded model, else raise BackendUnavailable."""
         return self._runtime(model).count_tokens(text)
 
     def _runtime(self, model: str) -> Runtime:

@@ -1,7 +1,7 @@
-"""InstructLab: `ilab model serve`, by OpenAI's protocol.
+"""InstructLab (`ilab model serve`) through OpenAI's protocol.
 
-Its llama.cpp server reports no usage while it streams, refuses a second request while it answers one, so that it has
-to wait here, and says nothing of a wrong key or of a model that it does not have: the name is checked against its list.
+Its llama.cpp server reports no usage while streaming and rejects a second request while it answers one, so requests
+wait here. It accepts any key and any model name, so names are checked against its list.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class InstructLabSettings(OpenAISettings):
 
     base_url: Address = "http://localhost:8000"
     context_window: int | None = 4096
-    """The default of `ilab model serve --max-ctx-size`; its server does not tell."""
+    """Default of `ilab model serve --max-ctx-size`; its server does not report it."""
 
 
 class InstructLabBackend(OpenAICompatibleBackend):
@@ -32,7 +32,7 @@ class InstructLabBackend(OpenAICompatibleBackend):
     label: ClassVar[str] = "InstructLab"
     capabilities: ClassVar[Capabilities] = Capabilities(reports_usage=False)
     start_hint: ClassVar[str] = "Start it with: ilab model serve, or correct INSTRUCTLAB_BASE_URL."
-    kind = InstructLabSettings
+    settings_class = InstructLabSettings
 
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings)

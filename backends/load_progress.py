@@ -1,7 +1,4 @@
-"""Progress out of libraries that draw theirs, and exceptions that end a load and leave nothing behind.
-
-transformers is imported where its bars are taken over.
-"""
+"""Progress from transformers' own progress bars, and cleanup after a failed load."""
 
 from __future__ import annotations
 
@@ -11,61 +8,36 @@ from contextlib import contextmanager
 from threading import get_ident
 from typing import Any
 
-from backends.base import Progress, Report
-
-
-class _EndedError(BaseException):
-    """Carries an exception of `report` past every `except` on the way."""
-
 
 @contextmanager
-def passing(report: Report) -> Iterator[Report]:
-    """A report whose exceptions leave the block as they are, whatever the libraries between catch."""
-
-    def told(progress: Progress) -> None:
-        try:
-            report(progress)
-        except BaseException as error:  # noqa: BLE001 - raised again at the end of the block
-            raise _EndedError(error) from None
-
-    error: BaseException | None = None
-    try:
-        yield told
-    except _EndedError as ended:
-        error = ended.args[0]
-    if error:
-        raise error
-
-
-@contextmanager
-def bars(step: Callable[[float], None]) -> Iterator[None]:
-    """Transformers' progress bars of this thread call `step` with 0 to 1 instead of being drawn."""
+def intercept_bars(step: Callable[[float], None]) -> Iterator[None]:
+    """Make transformers' progress bars of this thread call `step` with 0 to 1 instead of drawing."""
     from transformers.utils.logging import set_tqdm_hook
 
     thread = get_ident()
 
     def hook(factory: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        # The embedding model may be loading in another thread: what ends this load must not end that one.
+        # The embedding model may be loading in another thread: cancelling this load must not end that one.
         if get_ident() == thread and args:
-            return stepping(args[0], step)
-        return before(factory, args, kwargs) if before else factory(*args, **kwargs)
+            return track(args[0], step)
+        return previous(factory, args, kwargs) if previous else factory(*args, **kwargs)
 
-    before = set_tqdm_hook(hook)
+    previous = set_tqdm_hook(hook)
     try:
         yield
     finally:
-        set_tqdm_hook(before)
+        set_tqdm_hook(previous)
 
 
-def stepping(items: Collection[Any], step: Callable[[float], None]) -> Iterator[Any]:
-    """`items`, with `step` called before each with how many of them are done, 0 to 1."""
+def track(items: Collection[Any], step: Callable[[float], None]) -> Iterator[Any]:
+    """Yield `items`; before each, call `step` with the fraction that is done, 0 to 1."""
     for done, item in enumerate(items):
         step(done / len(items))
         yield item
 
 
-def forget(error: BaseException) -> None:
-    """Drop what the frames of an exception hold: half a model, where a load failed."""
+def clear_frames(error: BaseException) -> None:
+    """Clear the locals that an exception and its causes keep alive, such as a half-loaded model."""
     seen: list[BaseException] = []
     link: BaseException | None = error
     while link and link not in seen:

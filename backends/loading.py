@@ -1,17 +1,13 @@
-"""One model of one backend: its state, the load under way, and who uses it.
-
-What `manager.py` keeps of each model and guards by its lock. Knows nothing of threads, or of other models.
-"""
+"""One model of one backend: its state, its current load, and its users. `manager.py` guards these by its lock."""
 
 from __future__ import annotations
 
 import logging
-import traceback
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from threading import Event, main_thread
 
-from backends.base import Backend, State, Status
+from backends.base import Backend, LoadCancelledError, State, Status
 from backends.translate import translate
 from errors import AppError, BackendError
 
@@ -20,22 +16,18 @@ logger = logging.getLogger(__name__)
 UNLOADED = Status(State.UNLOADED)
 
 
-class LoadCancelledError(Exception):
-    """Ends a load from inside."""
-
-
 @dataclass(eq=False)
 class Load:
     """One attempt to make a model ready."""
 
     pull: bool
-    """Fetch the model first."""
+    """Download the model first."""
     done: Future[None] = field(default_factory=Future)
     cancelled: Event = field(default_factory=Event)
     waiters: int = 0
-    """Uses that get a lease the moment it is ready."""
+    """Uses that get a lease as soon as it is ready."""
     leased: bool = False
-    """They got it."""
+    """They have got it."""
 
     def check(self) -> None:
         """Raise LoadCancelledError if it was cancelled."""
@@ -44,7 +36,7 @@ class Load:
 
 
 @dataclass(eq=False)
-class Entry:
+class ModelEntry:
     """One model of one backend."""
 
     backend: Backend
@@ -53,26 +45,21 @@ class Entry:
     loading: Load | None = None
     leases: int = 0
     resident: bool = False
-    """It takes this process's memory, also while it is being evicted."""
+    """It uses this process's memory, even while it is being evicted."""
 
     def translate(self, error: Exception) -> AppError | None:
-        """`error` as one of the application's own, in the words of the backend; None where it is a bug."""
-        return translate(error, self.backend.place, self.backend.start_hint)
+        """Return `error` as an AppError about this backend; None if it is a bug."""
+        return translate(error, self.backend.location, self.backend.start_hint)
 
-    def explain(self, error: BaseException) -> tuple[BaseException, AppError]:
-        """What to raise and what to show of a failed load: the translation as both, or a bug and a sentence of it."""
-        what = f"{self.model} could not be loaded."
+    def load_failure(self, error: BaseException) -> tuple[BaseException, AppError]:
+        """Return what to raise and what to show for a failed load: a bug is raised as it is and logged."""
         translated = self.translate(error) if isinstance(error, Exception) else None
-        # A process that ends while a model loads takes its thread pools away from under the load: no bug.
-        if translated is None and main_thread().is_alive() and not isinstance(error, LoadCancelledError):
+        if translated:
+            if translated is not error:
+                translated.__cause__ = error
+            return translated, translated
+        what = f"{self.model} could not be loaded."
+        # If the process ends during a load, the load fails because its thread pools are gone: not a bug.
+        if main_thread().is_alive() and not isinstance(error, LoadCancelledError):
             logger.error(what, exc_info=error)
-        # The status keeps the error, whose frames keep what was half loaded.
-        link: BaseException | None = error
-        while link:
-            traceback.clear_frames(link.__traceback__)
-            link = link.__cause__
-        if translated is None:
-            return error, BackendError(what, "The log says why.")
-        if translated is not error:
-            translated.__cause__ = error
-        return translated, translated
+        return error, BackendError(what, "The log has the reason.")

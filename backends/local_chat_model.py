@@ -1,8 +1,7 @@
 """A LangChain chat model over a model in this process's memory.
 
-Streaming, asynchronous and whole answers share one path: a Generation that runs in the model's thread and a queue
-between. Leaving the stream in any way (close, cancel, an error in the consumer) ends the generation, also before its
-first token. Knows LangChain and generation.py; nothing of how a model is loaded.
+Streaming, async and whole answers share one path: a Generation in the model's thread and a queue. Leaving the stream in
+any way (close, cancel, an error in the consumer) ends the generation, even before its first token.
 """
 
 from __future__ import annotations
@@ -12,7 +11,6 @@ from collections.abc import AsyncIterator, Iterator
 from queue import SimpleQueue
 from typing import Any
 
-from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
 from langchain_core.language_models import BaseChatModel
 from langchain_core.language_models.chat_models import agenerate_from_stream, generate_from_stream
 from langchain_core.messages import AIMessageChunk, BaseMessage, convert_to_openai_messages
@@ -25,38 +23,33 @@ from options import GenerationOptions
 
 
 class LocalChatModel(BaseChatModel):
-    """A chat model whose answers come from `runtime`.
+    """A chat model that answers with `runtime`.
 
-    The fields of GenerationOptions may be given for one call (`model.stream(messages, temperature=0.7)`); another name
-    is a TypeError. The last chunk has `usage_metadata`, and in `response_metadata` a `finish_reason`: stop, length or
-    repetition.
+    Fields of GenerationOptions can be overridden for one call (`model.stream(messages, temperature=0.7)`); any other
+    name is a TypeError. The last chunk has `usage_metadata` and a `finish_reason` in its `response_metadata`: stop,
+    length or repetition.
 
     Raises while streaming:
         ContextTooLong: the prompt leaves too little room for an answer.
         BackendUnavailable: the model was unloaded.
-        Whatever torch raises (out of memory, for one): `backends/translate.py` knows it.
+        Exceptions of torch, such as out of memory, which `backends/translate.py` translates.
     """
 
     model_name: str
     options: GenerationOptions = GenerationOptions()
     runtime: Any = Field(exclude=True, repr=False)
-    """A Runtime; not dumped, not printed."""
+    """A Runtime; neither dumped nor printed."""
 
     @property
     def _llm_type(self) -> str:
         return "local"
-
-    @property
-    def _identifying_params(self) -> dict[str, Any]:
-        return {"model_name": self.model_name, **self.options.model_dump()}
 
     def _start(
         self, messages: list[BaseMessage], stop: list[str] | None, kwargs: dict[str, Any], emit: Emit
     ) -> Generation:
         options = self.options.replace(**kwargs)
         options = options.replace(stop=(*options.stop, *(stop or ())))
-        turns = convert_to_openai_messages(messages, text_format="string")
-        generation = Generation(turns, options, emit)
+        generation = Generation(convert_to_openai_messages(messages, text_format="string"), options, emit)
         runtime: Runtime = self.runtime
         runtime.submit(generation)
         return generation
@@ -80,11 +73,7 @@ class LocalChatModel(BaseChatModel):
         return ChatGenerationChunk(message=last)
 
     def _stream(
-        self,
-        messages: list[BaseMessage],
-        stop: list[str] | None = None,
-        run_manager: CallbackManagerForLLMRun | None = None,
-        **kwargs: Any,
+        self, messages: list[BaseMessage], stop: list[str] | None = None, run_manager: Any = None, **kwargs: Any
     ) -> Iterator[ChatGenerationChunk]:
         events: SimpleQueue[Event] = SimpleQueue()
         generation = self._start(messages, stop, kwargs, events.put)
@@ -97,11 +86,7 @@ class LocalChatModel(BaseChatModel):
             generation.cancel()
 
     async def _astream(
-        self,
-        messages: list[BaseMessage],
-        stop: list[str] | None = None,
-        run_manager: AsyncCallbackManagerForLLMRun | None = None,
-        **kwargs: Any,
+        self, messages: list[BaseMessage], stop: list[str] | None = None, run_manager: Any = None, **kwargs: Any
     ) -> AsyncIterator[ChatGenerationChunk]:
         events: asyncio.Queue[Event] = asyncio.Queue()
         loop = asyncio.get_running_loop()
@@ -119,23 +104,15 @@ class LocalChatModel(BaseChatModel):
             generation.cancel()
 
     def _generate(
-        self,
-        messages: list[BaseMessage],
-        stop: list[str] | None = None,
-        run_manager: CallbackManagerForLLMRun | None = None,
-        **kwargs: Any,
+        self, messages: list[BaseMessage], stop: list[str] | None = None, run_manager: Any = None, **kwargs: Any
     ) -> ChatResult:
         return generate_from_stream(self._stream(messages, stop, **kwargs))
 
     async def _agenerate(
-        self,
-        messages: list[BaseMessage],
-        stop: list[str] | None = None,
-        run_manager: AsyncCallbackManagerForLLMRun | None = None,
-        **kwargs: Any,
+        self, messages: list[BaseMessage], stop: list[str] | None = None, run_manager: Any = None, **kwargs: Any
     ) -> ChatResult:
         return await agenerate_from_stream(self._astream(messages, stop, **kwargs))
 
     def get_num_tokens(self, text: str) -> int:
-        """Tokens of `text` in the model's own tokenizer."""
+        """Return the tokens of `text` in the model's own tokenizer."""
         return int(self.runtime.count_tokens(text))

@@ -1,7 +1,7 @@
-"""Ollama: a server that keeps models and brings them into memory when they are asked for.
+"""Ollama: a server that stores models and loads them into memory on demand.
 
-Tells the server how large a window to make, for it cuts a longer prompt in silence; loads, unloads and pulls through
-its own protocol. The ollama package and langchain-ollama are imported when they are needed.
+The window is always sent, because Ollama silently truncates longer prompts. The ollama package and langchain-ollama are
+imported when needed.
 """
 
 from __future__ import annotations
@@ -17,23 +17,29 @@ from langchain_core.language_models import BaseChatModel
 from pydantic import Field
 
 from backends.base import Capabilities, Loaded, ModelInfo, Progress, Released, Report
-from backends.server import CONNECT_S, LOOK_S, ONE_REQUEST, Address, ServerBackend, ServerSettings, tls
+from backends.server import (
+    LIST_TIMEOUT_S,
+    Address,
+    ServerBackend,
+    ServerSettings,
+    tls,
+)
 from options import GenerationOptions
 from settings import Settings, prefixed
 
 if TYPE_CHECKING:
     from ollama import Client, ListResponse
 
-LOAD_S = 600.0
-"""Seconds that a server may take to read a model from its disk."""
-UNLOAD_S = 10.0
-LENGTHS_S = 1.0
-"""Seconds that a list may spend on asking for context lengths; the next list knows the others."""
-CACHE_BYTES = 2 * 2**30
-"""What the cache of a window may take where nobody knows the server's memory."""
-SMALLEST_WINDOW = 2048
-UNKNOWN_WINDOW = 4096
-"""Tokens of the window where the model does not tell its own."""
+LOAD_TIMEOUT_S = 600.0
+"""For reading a model from the server's disk."""
+UNLOAD_TIMEOUT_S = 10.0
+CONTEXT_LENGTHS_TIMEOUT_S = 1.0
+"""For requesting context lengths while listing models; the next list has the rest."""
+MAX_CACHE_BYTES = 2 * 2**30
+"""Largest cache of a window, because the server's memory is unknown."""
+MIN_WINDOW = 2048
+DEFAULT_WINDOW = 4096
+"""Tokens of the window if the model's own is unknown."""
 
 
 class OllamaSettings(ServerSettings):
@@ -43,57 +49,59 @@ class OllamaSettings(ServerSettings):
 
     base_url: Address = "http://localhost:11434"
     num_ctx: Annotated[int | None, Field(ge=256)] = None
-    """Tokens of the window; the model's own, as far as memory allows, where it is not set."""
+    """Tokens of the window; by default the model's own, as far as memory allows."""
     keep_alive: str | None = None
-    """How long a model stays in memory after an answer (`10m`, `-1` for ever); the server's default if not set."""
+    """How long a model stays in memory after an answer (`10m`, `-1` for ever); by default the server's setting."""
 
 
 class OllamaBackend(ServerBackend):
-    """The models of an Ollama server. Its methods may be called from any thread."""
+    """The models of an Ollama server. Thread-safe."""
 
     name: ClassVar[str] = "ollama"
     label: ClassVar[str] = "Ollama"
     capabilities: ClassVar[Capabilities] = Capabilities(unloads=True, pulls=True, free_model_name=True)
     start_hint: ClassVar[str] = "Start it with: ollama serve, or correct OLLAMA_BASE_URL."
-    kind = OllamaSettings
+    settings_class = OllamaSettings
     server: OllamaSettings
 
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings)
         self._windows: dict[str, int] = {}
-        # By digest: to ask for it is a request for each model.
-        self._lengths: dict[str, int | None] = {}
+        # Cached by digest, because each takes a request.
+        self._context_lengths: dict[str, int | None] = {}
 
     def list_models(self) -> list[ModelInfo]:
-        """The installed models, those in memory first."""
+        """Return the installed models, those in memory first."""
         client = self._client()
-        deadline = time.monotonic() + LENGTHS_S
-        with self.understood():
+        deadline = time.monotonic() + CONTEXT_LENGTHS_TIMEOUT_S
+        with self.reading_response():
             resident = {model.model for model in client.ps().models}
             models = client.list().models
             for model in models:
-                if model.digest and model.digest not in self._lengths and time.monotonic() < deadline:
-                    self._lengths[model.digest] = _context_length(client.show(model.model or "").modelinfo or {})
-        found = [_info(model, self._lengths.get(model.digest or ""), resident) for model in models]
-        return sorted(found, key=lambda info: not info.in_memory)
+                if model.digest and model.digest not in self._context_lengths and time.monotonic() < deadline:
+                    self._context_lengths[model.digest] = _context_length(
+                        client.show(model.model or "").modelinfo or {}
+                    )
+        infos = [_info(model, self._context_lengths.get(model.digest or ""), resident) for model in models]
+        return sorted(infos, key=lambda info: not info.in_memory)
 
     def check(self) -> None:
-        """Whether the server is there."""
-        httpx.get(f"{self.url}/api/version", **self._connection(LOOK_S)).raise_for_status()
+        """Return if the server responds."""
+        httpx.get(f"{self.url}/api/version", **self.http_options(LIST_TIMEOUT_S)).raise_for_status()
 
     def load(self, model: str, report: Report) -> Loaded:
-        """Have the server bring a model into its memory, with the window that the answers will use."""
-        report(Progress(f"Asking {self.place}"))
-        name = _tagged(model)
-        with self.understood():
+        """Make the server load a model, with the window that the answers will use."""
+        report(Progress(f"Asking {self.location}"))
+        name = _full_name(model)
+        with self.reading_response():
             names = [each.model or "" for each in self._client().list().models]
         if name not in names:
-            raise self.missing(name, names)
+            raise self.model_not_found(name, names)
         window = self._window(name)
         report(Progress(f"Ollama is loading {model}"))
-        # Without a prompt it answers nothing; a server that only speaks Ollama's protocol may, so one token.
+        # Ollama generates nothing without a prompt. Other servers with its protocol might, hence the limit.
         options = {"num_ctx": window, "num_predict": 1}
-        self._client(LOAD_S).generate(name, options=options, keep_alive=self.server.keep_alive)
+        self._client(LOAD_TIMEOUT_S).generate(name, options=options, keep_alive=self.server.keep_alive)
         self._windows[model] = window
         return self._loaded(name, window)
 
@@ -112,26 +120,26 @@ class OllamaBackend(ServerBackend):
         )
 
     def unload(self, model: str) -> Released | None:
-        """Have the server take a model out of its memory (`keep_alive=0`), and look whether it did."""
-        name = _tagged(model)
+        """Make the server unload a model (`keep_alive=0`), and measure whether it did."""
+        name = _full_name(model)
         client = self._client()
         before = _sizes(client).get(name, 0)
         client.generate(name, keep_alive=0, options={"num_predict": 1})
-        deadline = time.monotonic() + UNLOAD_S
+        deadline = time.monotonic() + UNLOAD_TIMEOUT_S
         while (left := _sizes(client).get(name, 0)) and time.monotonic() < deadline:
             time.sleep(0.1)
         self._windows.pop(model, None)
         return Released("Ollama", before, before - left) if before else None
 
     def pull(self, model: str, report: Report) -> None:
-        """Have the server fetch a model from Ollama's library. A download that was ended goes on where it was."""
+        """Make the server download a model from Ollama's library. A cancelled download resumes next time."""
         for step in self._client(self.server.timeout).pull(model, stream=True):
             fraction = step.completed / step.total if step.completed and step.total else None
             size = f" of {step.total / 1e9:.1f} GB" if step.total else ""
             report(Progress(f"Pulling {model}{size}: {step.status}", fraction))
 
     def chat_model(self, model: str, options: GenerationOptions) -> BaseChatModel:
-        """A ChatOllama that says how an answer ended as the others do."""
+        """Return a ChatOllama for `model`."""
         from backends.ollama_chat_model import OllamaChatModel
 
         retries = self.server.max_retries
@@ -142,35 +150,27 @@ class OllamaBackend(ServerBackend):
             top_p=options.top_p,
             top_k=options.top_k,
             num_predict=options.max_new_tokens,
-            num_ctx=self._windows.get(model) or self._window(_tagged(model)),
+            num_ctx=self._windows.get(model) or self._window(_full_name(model)),
             stop=list(options.stop) or None,
             seed=options.seed,
             keep_alive=self.server.keep_alive,
-            client_kwargs=self._connection(self.server.timeout),
+            client_kwargs=self.http_options(self.server.timeout),
             sync_client_kwargs={"transport": httpx.HTTPTransport(retries=retries, verify=tls())},
             async_client_kwargs={"transport": httpx.AsyncHTTPTransport(retries=retries, verify=tls())},
         )
 
-    def _client(self, timeout: float = LOOK_S) -> Client:
+    def _client(self, timeout: float = LIST_TIMEOUT_S) -> Client:
         from ollama import Client
 
-        return Client(self.url, **self._connection(timeout))
-
-    def _connection(self, timeout: float) -> dict[str, Any]:
-        return {
-            "timeout": httpx.Timeout(timeout, connect=CONNECT_S),
-            "headers": ONE_REQUEST,
-            "auth": self.auth,
-            "verify": tls(),
-        }
+        return Client(self.url, **self.http_options(timeout))
 
     def _window(self, name: str) -> int:
         if self.server.num_ctx:
             return self.server.num_ctx
-        budget = CACHE_BYTES
+        budget = MAX_CACHE_BYTES
         if urlsplit(self.url).hostname in ("localhost", "127.0.0.1", "::1"):
             budget = min(budget, psutil.virtual_memory().available // 4)
-        return fitting_window(self._client().show(name).modelinfo or {}, budget)
+        return largest_window(self._client().show(name).modelinfo or {}, budget)
 
 
 def _info(model: ListResponse.Model, window: int | None, resident: Collection[str | None]) -> ModelInfo:
@@ -186,28 +186,28 @@ def _info(model: ListResponse.Model, window: int | None, resident: Collection[st
     )
 
 
-def fitting_window(facts: Mapping[str, Any], budget: int) -> int:
-    """Tokens of the largest window of a model whose cache of keys and values takes `budget` bytes at most.
+def largest_window(model_info: Mapping[str, Any], budget: int) -> int:
+    """Return the tokens of the largest window whose cache of keys and values fits into `budget` bytes.
 
     Args:
-        facts: `model_info` of Ollama's `/api/show`, keys as in GGUF.
-        budget: bytes. The cache holds a key and a value a head and layer for each token, two bytes a number.
+        model_info: from Ollama's `/api/show`, with the keys of GGUF.
+        budget: bytes. Per token, the cache has a key and a value for each head and layer, two bytes per number.
 
     Returns:
         A multiple of 1024, at least 2048, unless the model's own window is smaller.
     """
-    longest = _context_length(facts)
-    if longest is None:
-        return UNKNOWN_WINDOW
-    arch = facts.get("general.architecture", "")
-    layers, heads, width, kv_heads, key, value = (facts.get(f"{arch}.{name}") for name in _SHAPE)
+    own_window = _context_length(model_info)
+    if own_window is None:
+        return DEFAULT_WINDOW
+    arch = model_info.get("general.architecture", "")
+    layers, heads, width, kv_heads, key, value = (model_info.get(f"{arch}.{name}") for name in _SHAPE)
     if not (layers and heads and width):
-        return min(longest, UNKNOWN_WINDOW)
-    # Some models tell the heads of each layer.
-    heads, kv_heads = (max(told) if isinstance(told, list) else told for told in (heads, kv_heads or heads))
+        return min(own_window, DEFAULT_WINDOW)
+    # Some models list the heads of each layer.
+    heads, kv_heads = (max(count) if isinstance(count, list) else count for count in (heads, kv_heads or heads))
     bytes_per_token = 2 * layers * kv_heads * ((key or width // heads) + (value or width // heads))
     affordable = budget // bytes_per_token // 1024 * 1024
-    return int(min(longest, max(affordable, SMALLEST_WINDOW)))
+    return int(min(own_window, max(affordable, MIN_WINDOW)))
 
 
 _SHAPE = (
@@ -220,16 +220,16 @@ _SHAPE = (
 )
 
 
-def _context_length(facts: Mapping[str, Any]) -> int | None:
-    found = facts.get(f"{facts.get('general.architecture', '')}.context_length")
-    return found if isinstance(found, int) else None
+def _context_length(model_info: Mapping[str, Any]) -> int | None:
+    length = model_info.get(f"{model_info.get('general.architecture', '')}.context_length")
+    return length if isinstance(length, int) else None
 
 
-def _tagged(model: str) -> str:
-    """The name as the server lists it."""
+def _full_name(model: str) -> str:
+    """Return the name as the server lists it, with a tag."""
     return model if ":" in model.rpartition("/")[2] else f"{model}:latest"
 
 
 def _sizes(client: Client) -> dict[str, int]:
-    """Bytes of each model in the server's memory."""
+    """Return the bytes of each model in the server's memory."""
     return {model.model or "": int(model.size or 0) for model in client.ps().models}

@@ -1,4 +1,4 @@
-"""A ChatOllama that says how an answer ended as the others do. Imported when a chat model is made."""
+"""A ChatOllama that reports how an answer ended as other chat models do."""
 
 from __future__ import annotations
 
@@ -12,21 +12,23 @@ from errors import BackendUnavailable
 
 
 class OllamaChatModel(ChatOllama):
-    """A ChatOllama whose last chunk tells its `finish_reason`, as other chat models' do."""
+    """A ChatOllama whose last chunk has a `finish_reason`."""
 
     def _stream(self, *args: Any, **kwargs: Any) -> Iterator[ChatGenerationChunk]:
         for chunk in super()._stream(*args, **kwargs):
-            yield _finished(chunk)
+            yield _normalise(chunk)
 
     async def _astream(self, *args: Any, **kwargs: Any) -> AsyncIterator[ChatGenerationChunk]:
         async for chunk in super()._astream(*args, **kwargs):
-            yield _finished(chunk)
+            yield _normalise(chunk)
 
 
-def _finished(chunk: ChatGenerationChunk) -> ChatGenerationChunk:
+def _normalise(chunk: ChatGenerationChunk) -> ChatGenerationChunk:
     info = chunk.generation_info or {}
     if info.get("done_reason") == "error":
-        raise BackendUnavailable("The server failed in the middle of the answer.", "Ask again; its own log says why.")
+        raise BackendUnavailable(
+            "The server failed in the middle of the answer.", "Ask again; its own log has the reason."
+        )
     if reason := info.pop("done_reason", None):
         info["finish_reason"] = reason
     return chunk

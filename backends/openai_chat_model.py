@@ -1,7 +1,4 @@
-"""A ChatOpenAI for servers that answer one request at a time, or end a prompt that is too long without a word.
-
-Imported when a chat model is made.
-"""
+"""A ChatOpenAI for servers that answer one request at a time, or send nothing at all if a prompt is too long."""
 
 from __future__ import annotations
 
@@ -18,25 +15,25 @@ from pydantic import Field
 from errors import ContextTooLong
 
 POLL_S = 0.05
-"""Seconds between two looks whether it is one's turn: a lock of threads cannot be awaited."""
+"""Interval for polling the gate: a threading.Lock cannot be awaited."""
 
 
 class OpenAIChatModel(ChatOpenAI):
-    """A ChatOpenAI that waits its turn, where it has a gate.
+    """A ChatOpenAI that waits for its gate, if it has one.
 
     Raises while streaming:
-        ContextTooLong: the server ended the stream before it began.
+        ContextTooLong: the server sent an empty stream.
     """
 
     gate: Any = Field(default=None, exclude=True, repr=False)
-    """A Lock, shared by those who ask the same server; None where it answers several at once."""
+    """A Lock shared by all chat models of a server; None if the server answers several requests at once."""
 
     def _stream(self, *args: Any, **kwargs: Any) -> Iterator[ChatGenerationChunk]:
         chunk = None
         with self.gate or nullcontext():
             for chunk in super()._stream(*args, **kwargs):
                 yield chunk
-        _require(chunk)
+        _check_not_empty(chunk)
 
     async def _astream(self, *args: Any, **kwargs: Any) -> AsyncIterator[ChatGenerationChunk]:
         chunk = None
@@ -48,12 +45,12 @@ class OpenAIChatModel(ChatOpenAI):
                 yield chunk
         finally:
             gate.release()
-        _require(chunk)
+        _check_not_empty(chunk)
 
 
-def _require(chunk: ChatGenerationChunk | None) -> None:
+def _check_not_empty(chunk: ChatGenerationChunk | None) -> None:
     if chunk is None:
         raise ContextTooLong(
-            "The server ended without a word: the prompt may not fit its context window.",
+            "The server ended without an answer: the prompt may not fit its context window.",
             "Use fewer or shorter passages, or start it with a larger window.",
         )

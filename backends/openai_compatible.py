@@ -1,8 +1,5 @@
-"""What vLLM and InstructLab share: a server that speaks OpenAI's protocol.
-
-Models from `/v1/models`, answers from `/v1/chat/completions`, streamed with their usage. Knows the protocol's fields,
-among them those that vLLM and llama.cpp add to it; langchain-openai is imported when a chat model is made.
-"""
+"""Common base of vLLM and InstructLab: a server that speaks OpenAI's protocol, including the fields that vLLM and
+llama.cpp add to it. langchain-openai is imported when a chat model is created."""
 
 from __future__ import annotations
 
@@ -15,7 +12,7 @@ from langchain_core.language_models import BaseChatModel
 from pydantic import Field, SecretStr
 
 from backends.base import ModelInfo
-from backends.server import CONNECT_S, LOOK_S, ONE_REQUEST, ServerBackend, ServerSettings, tls
+from backends.server import CLOSE_CONNECTION, CONNECT_TIMEOUT_S, LIST_TIMEOUT_S, ServerBackend, ServerSettings, tls
 from options import GenerationOptions
 
 
@@ -23,7 +20,7 @@ class OpenAISettings(ServerSettings):
     """Settings of a server that speaks OpenAI's protocol."""
 
     context_window: Annotated[int | None, Field(ge=256)] = None
-    """Tokens that prompt and answer may take together, where the server does not tell."""
+    """Tokens of prompt and answer together, if the server does not report them."""
 
 
 class OpenAICompatibleBackend(ServerBackend):
@@ -31,26 +28,25 @@ class OpenAICompatibleBackend(ServerBackend):
 
     server: OpenAISettings
     gate: Lock | None = None
-    """Held while the server answers, where it answers one request at a time."""
+    """Held while the server answers, if it can only answer one request at a time."""
 
     def list_models(self) -> list[ModelInfo]:
-        """What `/v1/models` lists, in the server's order."""
-        timeout = httpx.Timeout(LOOK_S, connect=CONNECT_S)
-        answer = httpx.get(f"{self.url}/v1/models", auth=self.auth, headers=ONE_REQUEST, timeout=timeout, verify=tls())
-        answer.raise_for_status()
-        with self.understood():
-            return [self._info(model) for model in answer.json()["data"]]
+        """Return the models of `/v1/models`, in the server's order."""
+        response = httpx.get(f"{self.url}/v1/models", **self.http_options(LIST_TIMEOUT_S))
+        response.raise_for_status()
+        with self.reading_response():
+            return [self._info(model) for model in response.json()["data"]]
 
     def _info(self, model: dict[str, Any]) -> ModelInfo:
         name = model["id"]
         meta = model.get("meta") or {}
         window = model.get("max_model_len") or meta.get("n_ctx") or self.server.context_window
-        # InstructLab names a model by the path of its file, on any system.
+        # InstructLab names models by the path of their file, on any operating system.
         label = PureWindowsPath(name).name if name.startswith(("/", "~", ".")) or "\\" in name else name
         return ModelInfo(name, label, context_window=window, size_bytes=meta.get("size"), in_memory=True)
 
     def chat_model(self, model: str, options: GenerationOptions) -> BaseChatModel:
-        """A ChatOpenAI. What OpenAI's protocol has no field for goes as vLLM and llama.cpp name it."""
+        """Return a ChatOpenAI. Options that OpenAI's protocol lacks are sent under vLLM's and llama.cpp's names."""
         from openai import DefaultAsyncHttpxClient, DefaultHttpxClient, Timeout
 
         from backends.openai_chat_model import OpenAIChatModel
@@ -58,22 +54,22 @@ class OpenAICompatibleBackend(ServerBackend):
         return OpenAIChatModel(
             model=model,
             base_url=f"{self.url}/v1",
-            # The client wants a key, also for a server that asks for none.
+            # The client requires a key even if the server does not.
             api_key=self.server.api_key or SecretStr("none"),
-            default_headers=ONE_REQUEST,
+            default_headers=CLOSE_CONNECTION,
             http_client=DefaultHttpxClient(auth=self.login, verify=tls()),
             http_async_client=DefaultAsyncHttpxClient(auth=self.login, verify=tls()),
             temperature=options.temperature,
             top_p=options.top_p,
-            # llama.cpp's Python server knows only the older name of `max_completion_tokens`.
+            # llama.cpp's Python server only knows the old name of `max_completion_tokens`.
             extra_body={"top_k": options.top_k, "max_tokens": options.max_new_tokens},
             stop_sequences=list(options.stop) or None,
             seed=options.seed,
-            timeout=Timeout(self.server.timeout, connect=CONNECT_S),
+            timeout=Timeout(self.server.timeout, connect=CONNECT_TIMEOUT_S),
             stream_chunk_timeout=self.server.timeout,
             max_retries=self.server.max_retries,
             stream_usage=True,
-            # So that a whole answer comes by the same path.
+            # So that whole answers take the same path.
             streaming=True,
             use_responses_api=False,
             gate=self.gate,

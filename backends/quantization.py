@@ -1,7 +1,4 @@
-"""Variants of a model: quantized by bitsandbytes while it is loaded, where its name ends in `@8-bit` or `@4-bit`.
-
-Knows names, devices and bitsandbytes, which is imported when such a model is loaded; nothing of files or of generation.
-"""
+"""Variants of a model: quantized by bitsandbytes while loading, if its name ends in `@8-bit` or `@4-bit`."""
 
 from __future__ import annotations
 
@@ -15,17 +12,13 @@ VARIANTS = "8-bit", "4-bit"
 
 
 def split(model: str) -> tuple[str, str | None]:
-    """A model's name as name and variant; None where it names no variant."""
+    """Split a model's name into name and variant; the variant is None if there is none."""
     name, _, variant = model.rpartition("@")
     return (name, variant) if name and variant in VARIANTS else (model, None)
 
 
-def require(name: str, variant: str, device: str) -> None:
-    """Return where a model can be quantized on `device`.
-
-    Raises:
-        ConfigurationError: it cannot, or bitsandbytes is missing.
-    """
+def check_supported(name: str, variant: str, device: str) -> None:
+    """Raise ConfigurationError if models cannot be quantized on `device`, or bitsandbytes is missing."""
     if device.split(":")[0] not in ("cuda", "cpu"):
         raise ConfigurationError(
             f"A model cannot be loaded in {variant} on {device}.",
@@ -33,26 +26,16 @@ def require(name: str, variant: str, device: str) -> None:
         )
     if importlib.util.find_spec("bitsandbytes") is None:
         raise ConfigurationError(
-            f"Loading a model in {variant} takes the package bitsandbytes, which is not installed.",
+            f"Loading a model in {variant} needs the package bitsandbytes, which is not installed.",
             f"Run: pip install bitsandbytes, or choose {name} without @{variant}.",
         )
 
 
-def require_full_precision(name: str, variant: str, config: Any) -> None:
-    """Return where a model's files hold weights that are not quantized yet.
-
-    Raises:
-        ConfigurationError: they are quantized.
-    """
-    if getattr(config, "quantization_config", None):
-        raise ConfigurationError(f"{name} is quantized already.", f"Choose it without @{variant}.")
-
-
 def make_config(variant: str, dtype: Any) -> Any:
-    """What transformers takes as `quantization_config`; `dtype` is the one that 4-bit weights are computed in."""
+    """Return the `quantization_config` for transformers; 4-bit weights are computed in `dtype`."""
     from transformers import BitsAndBytesConfig
 
-    # It logs a line for every matrix of every token.
+    # It logs a line per matrix and token.
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     if variant == "8-bit":
         return BitsAndBytesConfig(load_in_8bit=True)
@@ -65,7 +48,7 @@ def make_config(variant: str, dtype: Any) -> Any:
 
 
 def avoid_packing(model: Any) -> None:
-    """Keep bitsandbytes from a layout of 4-bit weights for CPUs, where it would fail on a matrix of this shape."""
+    """Disable bitsandbytes' CPU layout of 4-bit weights for matrices whose shape it does not support."""
     for module in model.modules():
         if getattr(module, "support_avx512bf16_for_cpu", False) and (
             module.in_features % 64 or module.out_features % 32

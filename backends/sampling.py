@@ -1,9 +1,8 @@
-"""Sampling for the local model, as a logits processor with a random generator of its own.
+"""Sampling for the local model, as a logits processor with its own random generator.
 
-`generate` samples from torch's global generator: a seed would have to be set for the whole process, and another
-thread's draw would change the answer. Greedy decoding over scores with Gumbel noise picks every token with the very
-probability that sampling would (the Gumbel-max trick, https://arxiv.org/abs/1611.01144), so the noise comes from here
-and the global generator is never touched. Knows tensors only.
+`generate` samples from torch's global generator: a seed would affect the whole process, and draws of other threads
+would change the answer. Greedy decoding over scores with Gumbel noise picks every token with the same probability as
+sampling (the Gumbel-max trick, https://arxiv.org/abs/1611.01144), so the noise is drawn here.
 """
 
 from __future__ import annotations
@@ -16,19 +15,19 @@ if TYPE_CHECKING:
     import torch
 
 NEVER = -1e30
-"""The score of a token that top_k or top_p rules out. Finite, because drafting from the prompt tries its tokens on
-made-up scores and takes an infinite one for a forbidden token."""
+"""Score of tokens excluded by top_k or top_p. Finite, because drafting from the prompt treats tokens with an infinite
+score as forbidden."""
 
 
 class Sampler:
-    """Temperature, top_k, top_p and a draw: the token that it picks has the highest score."""
+    """Applies temperature, top_k and top_p, and draws: the drawn token gets the highest score."""
 
     def __init__(self, options: GenerationOptions) -> None:
         self.options = options
         self._random: torch.Generator | None = None
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
-        """Scores (1, vocabulary) -> scores of the same shape, ruled out or with noise."""
+        """Return scores (1, vocabulary), excluded or with noise."""
         import torch
 
         if self._random is None:
@@ -40,7 +39,7 @@ class Sampler:
         size = min(self.options.top_k or scores.shape[-1], scores.shape[-1])
         best, ids = (scores.float() / self.options.temperature).topk(size)
         probabilities = best.softmax(-1)
-        # A token stays while those before it have not reached top_p: the first one always does.
+        # A token is kept while those before it have not reached top_p, so the first one always is.
         beyond = probabilities.cumsum(-1) - probabilities >= self.options.top_p
         noise = -torch.empty_like(best).exponential_(generator=self._random).log()
         return torch.full_like(scores, NEVER).scatter(

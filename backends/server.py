@@ -1,6 +1,6 @@
-"""What all backends share whose models run in a server: an address, a key, time-outs, and the check of all three.
+"""Common base of the backends that talk to a server: address, key, time-outs, and a check of all three.
 
-Knows no protocol: a subclass lists the models and makes the chat model.
+Independent of the protocol: subclasses list the models and create the chat model.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import ssl
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 from urllib.parse import unquote, urlsplit
 
 import httpx
@@ -19,31 +19,26 @@ from backends.base import Backend, Loaded, ModelInfo, Progress, Report
 from errors import BackendUnavailable, ModelNotFound
 from settings import EnvironmentSettings, Settings, read_settings
 
-CONNECT_S = 3.0
-"""Seconds to wait for a connection: a server that is there takes milliseconds."""
-LOOK_S = 10.0
-"""Seconds to wait for a list of models: a busy proxy takes some. No page waits so long: see `checks.py`."""
-ONE_REQUEST = {"Connection": "close"}
-"""Headers of a request. A client lives for one answer, and nobody would close the connections that it keeps."""
+CONNECT_TIMEOUT_S = 3.0
+LIST_TIMEOUT_S = 10.0
+"""For a list of models, because a busy proxy takes seconds. Pages do not wait that long: see `checks.py`."""
+CLOSE_CONNECTION = {"Connection": "close"}
+"""Headers of every request. A client is used for one answer, and nothing would close the connections that it keeps."""
 
 
 @cache
 def tls() -> ssl.SSLContext:
-    """What certificates are checked against. Made once: it takes 30 ms of CPU, and every client would make its own."""
+    """Return the context that verifies certificates. Shared, because creating one takes 30 ms of CPU."""
     return httpx.create_ssl_context()
 
 
 def _address(url: str) -> str:
-    """`url` with a scheme, without a slash at its end and without `/v1`.
-
-    Raises:
-        ValueError: it is none.
-    """
+    """Add a missing scheme to `url`, and remove a trailing slash and `/v1`; raise ValueError if it is invalid."""
     url = url.strip()
     url = (url if "://" in url else f"http://{url}").rstrip("/").removesuffix("/v1").rstrip("/")
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.port == 0:
-        raise ValueError("it is no address of the form http://host:port")
+        raise ValueError("it is not an address of the form http://host:port")
     return url
 
 
@@ -51,23 +46,23 @@ Address = Annotated[str, AfterValidator(_address)]
 
 
 class ServerSettings(EnvironmentSettings):
-    """Settings of a server; a subclass gives them names by `prefixed` and the address a default."""
+    """Settings of a server. Subclasses name them with `prefixed` and set a default address."""
 
     base_url: Address
     api_key: SecretStr | None = None
     timeout: Annotated[float, Field(gt=0)] = 120.0
-    """Seconds to wait for the next piece of an answer, the first one too."""
+    """Seconds to wait for each piece of an answer, including the first."""
     max_retries: Annotated[int, Field(ge=0, le=10)] = 0
-    """Further tries where the server refuses or cannot be reached; each may take the whole time-out."""
+    """Retries if the server rejects a request or cannot be reached; each may take the whole time-out."""
 
     @property
     def key(self) -> str | None:
-        """The key in clear, for the one who sends it."""
+        """The key in plain text, for sending it."""
         return self.api_key.get_secret_value() if self.api_key else None
 
 
 class _KeyAuth(httpx.Auth):
-    """Sends a key, and shows it to nobody who prints the client that holds it."""
+    """Sends a key, and does not show it if the client is printed."""
 
     def __init__(self, key: SecretStr) -> None:
         self._key = key
@@ -78,73 +73,79 @@ class _KeyAuth(httpx.Auth):
 
 
 class ServerBackend(Backend):
-    """A backend whose models run elsewhere. Its methods may be called from any thread."""
+    """A backend whose models run on a server. Thread-safe."""
 
-    kind: ClassVar[type[ServerSettings]]
-    """Its settings."""
+    settings_class: ClassVar[type[ServerSettings]]
 
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings)
-        self.server = read_settings(self.kind)
+        self.server = read_settings(self.settings_class)
 
     @property
     def url(self) -> str:
-        """Its address, without the name and password that may stand in it: clients log it."""
+        """The address without user name and password, because clients log it."""
         parts = urlsplit(self.server.base_url)
         return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
 
     @property
     def login(self) -> tuple[str, str] | None:
-        """The name and password that stand in its address."""
+        """User name and password from the address."""
         parts = urlsplit(self.server.base_url)
         return (unquote(parts.username), unquote(parts.password or "")) if parts.username else None
 
     @property
     def auth(self) -> httpx.Auth | None:
-        """The login, else the key, for a client of httpx."""
+        """The login, else the key, for httpx clients."""
         if self.login:
             return httpx.BasicAuth(*self.login)
         return _KeyAuth(self.server.api_key) if self.server.api_key else None
 
+    def http_options(self, timeout: float) -> dict[str, Any]:
+        """Return the arguments for a request or a client of httpx."""
+        return {
+            "timeout": httpx.Timeout(timeout, connect=CONNECT_TIMEOUT_S),
+            "headers": CLOSE_CONNECTION,
+            "auth": self.auth,
+            "verify": tls(),
+        }
+
     @property
-    def place(self) -> str:
-        """Its label and address."""
+    def location(self) -> str:
+        """Label and address."""
         return f"{self.label} at {self.url}"
 
     @contextmanager
-    def understood(self) -> Iterator[None]:
-        """Where a response is read.
-
-        Raises:
-            BackendUnavailable: it is not as the protocol has it, so another kind of server is there.
-        """
+    def reading_response(self) -> Iterator[None]:
+        """Raise BackendUnavailable if a response does not follow the protocol: it is another kind of server."""
         try:
             yield
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise BackendUnavailable(f"{self.place} answers, but not as expected.", "Correct its address.") from error
+            raise BackendUnavailable(
+                f"{self.location} answers, but not as expected.", "Correct its address."
+            ) from error
 
     def check(self) -> None:
-        """Whether it lists its models."""
+        """Return if the server lists its models."""
         self.list_models()
 
     def load(self, model: str, report: Report) -> Loaded:
-        """Check server, key and model."""
-        report(Progress(f"Asking {self.place}"))
-        return Loaded(context_window=self.find(model).context_window)
+        """Check server, key and model; nothing is loaded."""
+        report(Progress(f"Asking {self.location}"))
+        return Loaded(context_window=self.model_info(model).context_window)
 
-    def find(self, model: str) -> ModelInfo:
-        """What its list says of `model`.
+    def model_info(self, model: str) -> ModelInfo:
+        """Return a model from the server's list.
 
         Raises:
-            ModelNotFound: it has no such model; names those it has.
+            ModelNotFound: no such model; lists the existing ones.
         """
         models = {info.name: info for info in self.list_models()}
         if model not in models:
-            raise self.missing(model, list(models))
+            raise self.model_not_found(model, list(models))
         return models[model]
 
-    def missing(self, model: str, names: Sequence[str]) -> ModelNotFound:
-        """The error for a model that is not among `names`."""
+    def model_not_found(self, model: str, names: Sequence[str]) -> ModelNotFound:
+        """Return the error for a model that is not in `names`."""
         some = ", ".join(names[:5]) + (" …" if len(names) > 5 else "")
         hint = f"Choose one that it has: {some}." if some else "Add one to it."
         return ModelNotFound(

@@ -1,7 +1,6 @@
-"""Token ids -> text, as they come: whole characters only, and never a piece of a stop sequence.
+"""Token ids -> text as it is generated: whole characters only, and no part of a stop sequence.
 
-A character may take several tokens, and a stop sequence may span tokens, so both hold text back until it is sure.
-Knows a `decode` function and nothing else of models.
+A character may take several tokens, and a stop sequence may span tokens, so both delay text until it is certain.
 """
 
 from __future__ import annotations
@@ -9,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable, Set
 
 LOOP_TOKENS, LOOP_TIMES, LOOP_PERIODS = 40, 3, range(4, 65)
-"""An answer whose last 40 tokens or more are the same 4 to 64 tokens, three times or more, will not end by itself."""
+"""An answer is in a loop if its last 40 or more tokens repeat the same 4 to 64 tokens at least three times."""
 REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
-"""What a tokenizer decodes the first bytes of an unfinished character to."""
+"""What a tokenizer makes of the first bytes of an incomplete character."""
 
 
 class TextStream:
@@ -19,8 +18,8 @@ class TextStream:
 
     Args:
         decode: ids -> text, without special tokens.
-        stop: the answer ends before the first of these; they are not part of it.
-        end_ids: tokens with which the model says that it has finished.
+        stop: the answer ends before the first of these.
+        end_ids: tokens with which the model ends an answer.
     """
 
     def __init__(self, decode: Callable[[list[int]], str], stop: tuple[str, ...], end_ids: Set[int]) -> None:
@@ -28,19 +27,19 @@ class TextStream:
         self._stop = tuple(text for text in stop if text)
         self._end_ids = end_ids
         self._ids: list[int] = []
-        # Ids before `_read` are decoded; those from `_context` on are decoded again with each new one, because a
-        # token's text depends on its left neighbour (a leading space).
+        # Ids before `_read` are decoded. Those from `_context` on are decoded again with each new one, because the text
+        # of a token depends on its left neighbour (a leading space).
         self._context = self._read = 0
         self._held = ""
         self.tokens = 0
-        """Tokens taken, the model's end token included; those after the end are not counted."""
+        """Tokens received, including the end token but none after it."""
         self.ended = False
-        """The model finished, a stop sequence came, or the answer goes round in circles."""
+        """The model finished, a stop sequence was generated, or the answer is in a loop."""
         self.looped = False
-        """It ended because it went round in circles, as small models do."""
+        """It ended because of a loop, as happens with small models."""
 
     def push(self, token: int) -> str:
-        """Take one token; return the text that is now sure, often none. Tokens after the end are ignored."""
+        """Receive a token; return the text that is now certain, often none. Tokens after the end are ignored."""
         if self.ended:
             return ""
         self.tokens += 1
@@ -57,13 +56,13 @@ class TextStream:
         def repeats(period: int) -> bool:
             length = period * max(LOOP_TIMES, -(-LOOP_TOKENS // period))
             tail = self._ids[-length:]
-            # A sequence has this period exactly if it equals itself moved by it.
+            # A sequence has this period if and only if it equals itself shifted by it.
             return len(tail) == length and tail[period:] == tail[:-period]
 
         return any(self._ids[-1] == self._ids[-1 - p] and repeats(p) for p in LOOP_PERIODS if p < len(self._ids))
 
     def finish(self) -> str:
-        """What was held back and turned out to be text. An unfinished character is dropped."""
+        """Return the text held back so far, without an incomplete character."""
         if self.ended and not self._held and self._read == len(self._ids):
             return ""
         text = self._release(self._new_text(final=True).rstrip(REPLACEMENT))
@@ -80,17 +79,17 @@ class TextStream:
 
     def _release(self, text: str) -> str:
         text = self._held + text
-        found = [at for at in (text.find(stop) for stop in self._stop) if at >= 0]
-        if found:
+        positions = [at for at in (text.find(stop) for stop in self._stop) if at >= 0]
+        if positions:
             self.ended, self._held = True, ""
             self._context = self._read = len(self._ids)
-            return text[: min(found)]
+            return text[: min(positions)]
         keep = max((_overlap(text, stop) for stop in self._stop), default=0)
         self._held = text[len(text) - keep :]
         return text[: len(text) - keep]
 
 
 def _overlap(text: str, stop: str) -> int:
-    """Length of the longest end of `text` that `stop` begins with."""
+    """Return the length of the longest suffix of `text` that is a prefix of `stop`."""
     longest = min(len(text), len(stop) - 1)
     return next((size for size in range(longest, 0, -1) if text.endswith(stop[:size])), 0)

@@ -1,9 +1,7 @@
-"""Other libraries' exceptions -> the family in `errors.py`, in one table.
+"""Exceptions of other libraries -> those in `errors.py`.
 
-The border between the backends' libraries and the application: what passes it is an AppError, or a bug that stays
-what it is. Libraries that are slow to import are recognised by the name of their class, answers of a server by their
-status and by a few words that servers are known to use. Knows no backend by name; messages never repeat an exception's
-own text, which could hold a key or a URL.
+Classes that are slow to import are recognised by name, responses of a server by their status and by words that servers
+are known to use. A message never repeats an exception's own text, which could contain a key or a URL.
 """
 
 from __future__ import annotations
@@ -27,24 +25,24 @@ from errors import (
 )
 
 _Row = tuple[type[BackendError], str, str]
-"""Class, message and hint; `{who}` is the server as the subject of a sentence, `{start}` how it is started."""
+"""Class, message and hint; `{who}` is the server as the subject of a sentence, `{start}` how to start it."""
 
 _UNREACHABLE: _Row = BackendUnavailable, "{who} cannot be reached.", "{start}"
 _TOO_SLOW: _Row = BackendUnavailable, "{who} did not answer in time.", "Try again, or raise its time-out."
-_BROKEN: _Row = BackendUnavailable, "{who} failed.", "Try again; its own log says why."
-_DROPPED: _Row = BackendUnavailable, "{who} broke off in the middle.", "Ask again; its own log may say why."
+_BROKEN: _Row = BackendUnavailable, "{who} failed.", "Try again; its own log has the reason."
+_DROPPED: _Row = BackendUnavailable, "{who} broke off in the middle.", "Ask again; its own log may have the reason."
 _KEY: _Row = (
     AuthenticationFailed,
     "{who} refused the key.",
-    "Correct the key in the environment, .env or .streamlit/secrets.toml, then start Gestalt again.",
+    "Correct the key in the environment, .env or .streamlit/secrets.toml, then restart Gestalt.",
 )
-_BUSY: _Row = BackendBusy, "{who} has too much to do.", "Wait a moment, then ask again."
+_BUSY: _Row = BackendBusy, "{who} is overloaded.", "Wait a moment, then ask again."
 _MISSING: _Row = ModelNotFound, "{who} has no such model.", "Choose a model that it lists."
 _ELSEWHERE: _Row = BackendUnavailable, "{who} answers, but not as expected.", "Correct its address."
 _EMPTY: _Row = (
     BackendUnavailable,
     "{who} gave no answer.",
-    "Ask again with fewer or shorter passages; its own log may say why.",
+    "Ask again with fewer or shorter passages; its own log may have the reason.",
 )
 _REFUSED: _Row = RequestRejected, "{who} refused the request.", "Change the options or the question."
 _TOO_LONG: _Row = (
@@ -52,27 +50,21 @@ _TOO_LONG: _Row = (
     "The prompt does not fit the model's context window.",
     "Use fewer or shorter passages, or a model with a larger window.",
 )
-_MEMORY: _Row = BackendUnavailable, "The device has not enough memory.", "Choose a smaller model or a shorter answer."
+_MEMORY: _Row = (
+    BackendUnavailable,
+    "The device does not have enough memory.",
+    "Choose a smaller model or a shorter answer.",
+)
 _NO_FILES: _Row = ModelNotFound, "The model's files cannot be found.", "Check its name, or choose another model."
 _BAD_FILES: _Row = (
     BackendUnavailable,
     "The model's files cannot be read.",
     "Check their permissions, or delete them and load the model again.",
 )
-_GATED: _Row = (
-    AuthenticationFailed,
-    "This model asks for an account with access to it.",
-    "Accept its terms and set HUGGING_FACE_HUB_TOKEN.",
-)
-_OFFLINE: _Row = (
-    BackendUnavailable,
-    "The Hugging Face Hub cannot be reached.",
-    "Connect, or choose a model that is here.",
-)
 _DISK: _Row = BackendUnavailable, "The disk is full.", "Free some space, then try again."
 
-_PRECISE = _TOO_LONG, _NO_FILES, _GATED, _OFFLINE
-"""No status and no words say more than these."""
+_FINAL = _TOO_LONG, _NO_FILES
+"""Rows that a status or a server's words cannot make more precise."""
 
 TYPES: dict[type[Exception], _Row] = {
     langchain.ModelAuthenticationError: _KEY,
@@ -92,24 +84,22 @@ TYPES: dict[type[Exception], _Row] = {
     FileNotFoundError: _NO_FILES,
     PermissionError: _BAD_FILES,
 }
-"""An exception is what the nearest of its base classes is here."""
+"""Looked up by the exception's class, then its base classes."""
 
 _TRANSPORT: dict[str, _Row] = {
-    # The providers' clients bring a library for HTTP each.
-    **{
-        f"{library}.{name}": row
-        for library in ("httpx", "httpx2")
-        for name, row in {
-            "ConnectError": _UNREACHABLE,
-            "ConnectTimeout": _UNREACHABLE,
-            "TimeoutException": _TOO_SLOW,
-            "TransportError": _DROPPED,
-            "UnsupportedProtocol": _UNREACHABLE,
-            "InvalidURL": _UNREACHABLE,
-        }.items()
-    },
+    # The providers' clients use different HTTP libraries.
+    f"{library}.{name}": row
+    for library in ("httpx", "httpx2")
+    for name, row in {
+        "ConnectError": _UNREACHABLE,
+        "ConnectTimeout": _UNREACHABLE,
+        "TimeoutException": _TOO_SLOW,
+        "TransportError": _DROPPED,
+        "UnsupportedProtocol": _UNREACHABLE,
+        "InvalidURL": _UNREACHABLE,
+    }.items()
 }
-"""How a connection failed, by qualified name; said by the innermost exception of a chain."""
+"""Failed connections, by qualified name. The innermost exception of a chain is the most precise."""
 
 NAMES: dict[str, _Row] = {
     **_TRANSPORT,
@@ -122,15 +112,8 @@ NAMES: dict[str, _Row] = {
     "google.genai.errors.UnknownApiResponseError": _DROPPED,
     "torch.OutOfMemoryError": _MEMORY,
     "safetensors._safetensors_rust.SafetensorError": _BAD_FILES,
-    "huggingface_hub.errors.GatedRepoError": _GATED,
-    "huggingface_hub.errors.RepositoryNotFoundError": _NO_FILES,
-    "huggingface_hub.errors.RevisionNotFoundError": _NO_FILES,
-    "huggingface_hub.errors.EntryNotFoundError": _NO_FILES,
-    "huggingface_hub.errors.HFValidationError": _NO_FILES,
-    "huggingface_hub.errors.OfflineModeIsEnabled": _OFFLINE,
-    "huggingface_hub.errors.HfHubHTTPError": _OFFLINE,
 }
-"""The same by qualified name, for libraries that take seconds to import."""
+"""Like TYPES, but by qualified name, for libraries that take seconds to import."""
 
 STATUS: dict[int, _Row] = {
     400: _REFUSED,
@@ -153,33 +136,33 @@ WORDS: tuple[tuple[str, set[int], _Row], ...] = (
     ),
     (r"api[ _]key", {400}, _KEY),
     (r"model .*not found|file does not exist|invalid model name", {400, 500}, _MISSING),
-    # A 404 that does not speak of a model comes from another kind of server, or from another path.
+    # A 404 that does not mention a model comes from another kind of server, or from a wrong path.
     (r"^(?!.*model)", {404}, _ELSEWHERE),
 )
-"""What a server's words say beyond their status: a pattern, the statuses it holds for, the error."""
+"""Responses that are more precise than their status: a pattern, the statuses it applies to, the error."""
 
 
 def translate(
     error: Exception, who: str = "The model's server", start: str = "Start it, or correct its address."
 ) -> AppError | None:
-    """`error` as one of the application's own; an AppError as it is; None where it is a bug.
+    """Return `error` as an AppError, unchanged if it is one; None if it is a bug.
 
-    The caller raises the result `from error`, so that the log keeps the cause.
+    Raise the result `from error`, so that the log has the cause.
 
     Args:
-        error: what was raised.
+        error: the exception.
         who: the server, as the subject of a sentence.
-        start: how it is started.
+        start: how to start it.
     """
     if isinstance(error, AppError):
         return error
     row = _row_of(error)
     if row is None:
         return None
-    kind, message, hint = row
-    if kind is BackendBusy and (seconds := _retry_after(error)):
+    error_class, message, hint = row
+    if error_class is BackendBusy and (seconds := _retry_after(error)):
         hint = f"Wait {seconds} second{'' if seconds == 1 else 's'}, then ask again."
-    return kind(message.format(who=who), hint.format(start=start))
+    return error_class(message.format(who=who), hint.format(start=start))
 
 
 def _row_of(error: Exception) -> _Row | None:
@@ -187,23 +170,24 @@ def _row_of(error: Exception) -> _Row | None:
         return _DISK
     row = _by_class(error, TYPES, NAMES)
     if row is None:
-        return _bare(error)
-    if row in _PRECISE:
+        return _by_text(error)
+    if row in _FINAL:
         return row
     chain = list(_chain(error))
     for each in chain:
         if status := _status(each):
-            words = _words(each)
-            return next((r for p, codes, r in WORDS if status in codes and re.search(p, words)), _of_status(status))
+            text = _response_text(each)
+            by_words = (row for words, statuses, row in WORDS if status in statuses and re.search(words, text))
+            return next(by_words, STATUS.get(status, _BROKEN if status >= 500 else _REFUSED))
     return next((found for each in reversed(chain) if (found := _by_class(each, {}, _TRANSPORT))), row)
 
 
-def _bare(error: Exception) -> _Row | None:
-    """What is told by a class that tells nothing."""
-    # transformers found no weights or no tokenizer in a folder.
+def _by_text(error: Exception) -> _Row | None:
+    """Return the row of an exception whose class is too general."""
+    # transformers did not find weights or a tokenizer in a folder.
     if type(error) is OSError and error.errno is None:
         return _NO_FILES
-    # langchain's word for a stream that ended with nothing in it.
+    # LangChain received an empty stream.
     if type(error) is ValueError and str(error) == "No generation chunks were returned":
         return _EMPTY
     return None
@@ -217,7 +201,7 @@ def _by_class(error: BaseException, types: Mapping[type[Exception], _Row], names
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
-    """`error` and what led to it, the outermost first."""
+    """Yield `error` and its causes, the outermost first."""
     link: BaseException | None = error
     while link:
         yield link
@@ -225,34 +209,26 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
 
 
 def _status(error: BaseException) -> int | None:
-    """The HTTP status that an exception carries; 500 for an error that came within a stream."""
-    response = getattr(error, "response", None)
-    for code in (
-        getattr(error, "status_code", None),
-        getattr(error, "code", None),
-        getattr(response, "status_code", 0),
-    ):
+    """Return the HTTP status of an exception, if it has one; 500 for an error within a stream."""
+    response_code = getattr(getattr(error, "response", None), "status_code", None)
+    for code in (getattr(error, "status_code", None), getattr(error, "code", None), response_code):
         if isinstance(code, int) and not isinstance(code, bool):
             return code if 400 <= code < 600 else 500 if code == -1 else None
     return None
 
 
-def _words(error: BaseException) -> str:
-    """What the server said, in lower case and one line."""
-    if isinstance(error, httpx.HTTPStatusError):  # its text is the address
-        return " ".join(error.response.text.lower().split())
-    return " ".join(str(error).lower().split())
-
-
-def _of_status(code: int) -> _Row:
-    return STATUS.get(code, _BROKEN if code >= 500 else _REFUSED)
+def _response_text(error: BaseException) -> str:
+    """Return the server's words, in lower case and on one line."""
+    # The text of an HTTPStatusError is only the address.
+    text = error.response.text if isinstance(error, httpx.HTTPStatusError) else str(error)
+    return " ".join(text.lower().split())
 
 
 def _retry_after(error: BaseException) -> int | None:
-    """Seconds that the server asks to wait: the header of RFC 9110, or google.rpc.RetryInfo in the body."""
+    """Return the seconds after which to retry: the header of RFC 9110, or google.rpc.RetryInfo in the body."""
     for each in _chain(error):
         headers = getattr(getattr(each, "response", None), "headers", {})
-        asked = str(headers.get("retry-after", "")) or "".join(re.findall(r"retryDelay\W+(\d+)", str(each))[:1])
-        if asked.isdigit():
-            return int(asked)
+        seconds = str(headers.get("retry-after", "")) or "".join(re.findall(r"retryDelay\W+(\d+)", str(each))[:1])
+        if seconds.isdigit():
+            return int(seconds)
     return None

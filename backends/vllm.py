@@ -1,4 +1,4 @@
-"""vLLM: a server for models on GPUs, by OpenAI's protocol."""
+"""vLLM, a server for models on GPUs, through OpenAI's protocol."""
 
 from __future__ import annotations
 
@@ -25,4 +25,4 @@ class VllmBackend(OpenAICompatibleBackend):
     label: ClassVar[str] = "vLLM"
     capabilities: ClassVar[Capabilities] = Capabilities()
     start_hint: ClassVar[str] = "Start it with: vllm serve MODEL --port 8000, or correct VLLM_BASE_URL."
-    kind = VllmSettings
+    settings_class = VllmSettings

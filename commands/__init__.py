@@ -1,1 +1,1 @@
-"""The commands of the shell, over the same services as the pages."""
+"""The command line, over the same services as the pages."""

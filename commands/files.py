@@ -1,4 +1,4 @@
-"""The commands that bring files in: ingest and sync."""
+"""Commands that add files: ingest and sync."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def _print_line(status: str, name: str, detail: str, warnings: tuple[str, ...]) 
         out.print(f"{'':11}{warning}", style="yellow", markup=False)
 
 
-def _has(document: DocumentRecord) -> str:
+def _size(document: DocumentRecord) -> str:
     pages = f"{document.pages} page{'' if document.pages == 1 else 's'}"
     return f"{pages}, {document.chunks} chunk{'' if document.chunks == 1 else 's'}"
 
@@ -46,20 +46,20 @@ def _has(document: DocumentRecord) -> str:
 @app.command()
 def ingest(
     paths: Annotated[
-        list[Path] | None, typer.Argument(help="Files and folders. Without any, what waits in the queue is read.")
+        list[Path] | None, typer.Argument(help="Files and folders. Default: read the queued documents.")
     ] = None,
     collection: Collection = DEFAULT_COLLECTION,
     replace: Annotated[
-        bool, typer.Option(help="A new version of a known path takes the place of the old one.")
+        bool, typer.Option(help="Replace the old version of a known path instead of keeping both.")
     ] = False,
-    password: Annotated[str | None, typer.Option(help="Opens files that are protected.")] = None,
+    password: Annotated[str | None, typer.Option(help="For protected files.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Put files into the library; exit 1 if any of them failed."""
+    """Add files to the library; exit 1 if any of them failed."""
     failed = False
     with open_services(as_json) as services, progress_bars(quiet=as_json) as progress:
         reader = _Reader(services, progress, password, may_ask=not as_json)
-        for result in reader.all(paths, collection, replace) if paths else reader.waiting():
+        for result in reader.paths(paths, collection, replace) if paths else reader.queued():
             failed |= result.status == "failed"
             if as_json:
                 emit(result.as_dict())
@@ -97,27 +97,27 @@ class _Result:
     def detail(self, replaced: bool) -> str:
         if self.reason or self.document is None:
             return self.reason
-        version = ", in place of the older version" if replaced else f", version {self.document.version} of this path"
-        return _has(self.document) + (version if self.outcome is Submitted.VERSION else "")
+        version = ", replacing the older version" if replaced else f", version {self.document.version} of this path"
+        return _size(self.document) + (version if self.outcome is Submitted.VERSION else "")
 
 
 @dataclass(frozen=True, slots=True)
 class _Reader:
-    """Takes files through to ready or failed, with a bar each."""
+    """Reads files until they are ready or failed, with a progress bar each."""
 
     services: Services
     progress: Progress
     password: str | None
     may_ask: bool
 
-    def waiting(self) -> Iterator[_Result]:
-        """What a kill, a repair or a page left in the queue."""
+    def queued(self) -> Iterator[_Result]:
+        """Read the documents left in the queue by a killed process, a repair or a page."""
         self.services.ingest.recover()
         for owner, document in self.services.library.due():
             yield self._read(owner, document.path or document.name, document, None)
 
-    def all(self, paths: list[Path], collection: str, replace: bool) -> Iterator[_Result]:
-        """Files, each called by its path relative to what was named, and the files of folders."""
+    def paths(self, paths: list[Path], collection: str, replace: bool) -> Iterator[_Result]:
+        """Read files and folders. Files are named by their path relative to the argument."""
         target = self.services.library.collection(LOCAL_OWNER, collection, create=True)
         for path in paths:
             for name, file in walk(path) if path.is_dir() else [(path.name, path)]:
@@ -137,17 +137,17 @@ class _Reader:
         )
         if outcome is Submitted.DUPLICATE and document.state is DocumentState.READY:
             return _Result(name, "duplicate", document, outcome, "This content is already in the collection.")
-        # A duplicate that a killed process left in the queue is taken through as well.
+        # A duplicate that a killed process left in the queue is read as well.
         return self._read(LOCAL_OWNER, name, document, outcome)
 
     def _read(self, owner: str, name: str, document: DocumentRecord, outcome: Submitted | None) -> _Result:
         ingest = self.services.ingest
         with progress_bar(self.progress, name) as advance:
             done = ingest.process(owner, document.id, advance) or document
-            while needs_password(done) and (typed := self._ask_password(name)):
-                ingest.retry(owner, document.id, typed)
+            while needs_password(done) and (password := self._ask_password(name)):
+                ingest.retry(owner, document.id, password)
                 done = ingest.process(owner, document.id, advance) or document
-        # One that is tried again later failed for now.
+        # One that will be retried counts as failed.
         status = "ready" if done.state is DocumentState.READY else "failed"
         return _Result(name, status, done, outcome, done.reason)
 
@@ -155,26 +155,25 @@ class _Reader:
         if not (self.may_ask and sys.stdin.isatty()):
             return ""
         self.progress.stop()
-        typed: str = typer.prompt(f"Password of {name}", default="", hide_input=True, show_default=False, err=True)
+        password: str = typer.prompt(f"Password of {name}", default="", hide_input=True, show_default=False, err=True)
         self.progress.start()
-        return typed
+        return password
 
 
 @app.command()
 def sync(
-    folder: Annotated[Path, typer.Argument(help="The folder that is to be mirrored.")],
-    collection: Annotated[str | None, typer.Option(help="Its collection; else one of the folder's name.")] = None,
+    folder: Annotated[Path, typer.Argument(help="The folder to mirror.")],
+    collection: Annotated[str | None, typer.Option(help="The collection; default: the folder's name.")] = None,
     adopt: Annotated[
-        bool, typer.Option("--adopt", help="Take all documents of the collection for the folder's, also uploaded ones.")
+        bool, typer.Option("--adopt", help="Treat all documents of the collection as the folder's, even uploaded ones.")
     ] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would be done.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would change.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Keep a collection like a folder: new and changed files come in, what is gone from the folder is deleted.
+    """Mirror a folder in a collection: add new and changed files, delete the documents of removed ones.
 
-    A document belongs to the folder whose whole path it carries; what was uploaded or came from elsewhere is left
-    alone. A folder that was moved is another folder: --adopt gives it the documents of the old place. Hidden files and
-    links to folders are left out. Exit 1 if a file failed.
+    Only documents with the full path of this folder are touched, not uploads or those from elsewhere. After moving the
+    folder, --adopt assigns the old documents to it. Ignores hidden files and links to folders. Exit 1 if a file failed.
     """
     counts = dict.fromkeys(Action, 0)
     with open_services(as_json) as services, progress_bars(quiet=as_json) as progress:
@@ -201,8 +200,8 @@ def sync(
         if as_json:
             emit({"collection": name, "dry_run": dry_run, **summary})
         else:
-            told = ", ".join(f"{number} {action}" for action, number in summary.items() if number)
-            out.print(f"“{name}”: {told or 'nothing to do'}{' (dry run)' if dry_run else ''}.", markup=False)
+            changes = ", ".join(f"{number} {action}" for action, number in summary.items() if number)
+            out.print(f"“{name}”: {changes or 'nothing to do'}{' (dry run)' if dry_run else ''}.", markup=False)
     raise typer.Exit(1 if counts[Action.FAILED] else 0)
 
 
@@ -212,5 +211,5 @@ def _print_step(step: Step, as_json: bool) -> None:
         warnings = list(document.warnings) if document else []
         emit({"file": step.path, "action": step.action, "reason": step.reason, "warnings": warnings})
     elif step.action not in (Action.UNCHANGED, Action.DUPLICATE):
-        came = step.action in (Action.ADDED, Action.CHANGED) and document
-        _print_line(step.action, step.path, step.reason or (_has(came) if came else ""), came.warnings if came else ())
+        read = step.action in (Action.ADDED, Action.CHANGED) and document
+        _print_line(step.action, step.path, step.reason or (_size(read) if read else ""), read.warnings if read else ())

@@ -1,4 +1,4 @@
-"""The commands about what is in the library: collections, documents and indexes."""
+"""Commands for the library: collections, documents and indexes."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ AnyCollection = Annotated[str | None, typer.Option("--collection", help="Only in
 Document = Annotated[str, typer.Argument(help="Its id, its name, or the end of its path.")]
 
 
-def _done(value: dict[str, Any], sentence: str, as_json: bool) -> None:
+def _print_result(value: dict[str, Any], sentence: str, as_json: bool) -> None:
     if as_json:
         emit(value)
     else:
@@ -59,19 +59,19 @@ def list_collections(as_json: AsJson = False) -> None:
 
 @collections.command()
 def create(name: str, as_json: AsJson = False) -> None:
-    """Make a collection; one of that name that is there already is left as it is."""
+    """Create a collection, unless there is one of that name."""
     with open_services(as_json) as services:
         found = services.library.collection(LOCAL_OWNER, name, create=True)
-        _done({"id": found.id, "name": found.name}, f"“{found.name}” is there.", as_json)
+        _print_result({"id": found.id, "name": found.name}, f"“{found.name}” exists.", as_json)
 
 
 @collections.command()
 def rename(old: str, new: str, as_json: AsJson = False) -> None:
-    """Give a collection another name."""
+    """Rename a collection."""
     with open_services(as_json) as services:
         found = services.library.collection(LOCAL_OWNER, old)
         services.library.rename(LOCAL_OWNER, found.id, new)
-        _done({"id": found.id, "name": new}, f"“{old}” is called “{new}” now.", as_json)
+        _print_result({"id": found.id, "name": new}, f"“{old}” is now called “{new}”.", as_json)
 
 
 @collections.command("delete")
@@ -87,33 +87,33 @@ def delete_collection(
         if not sure and number:
             typer.confirm(f"Delete “{found.name}” with {number} documents?", abort=True, err=True)
         services.ingest.delete_collection(LOCAL_OWNER, found.id)
-        _done({"id": found.id, "name": found.name, "documents": number}, f"“{found.name}” is deleted.", as_json)
+        _print_result({"id": found.id, "name": found.name, "documents": number}, f"“{found.name}” is deleted.", as_json)
 
 
 # --- documents ---
 
 
-def _named(services: Services, collection: str | None) -> list[CollectionRecord]:
+def _selected(services: Services, collection: str | None) -> list[CollectionRecord]:
     if collection is None:
         return services.library.collections(LOCAL_OWNER)
     return [services.library.collection(LOCAL_OWNER, collection)]
 
 
 def _document(services: Services, key: str, collection: str | None) -> DocumentRecord:
-    """The one document that is meant."""
+    """Return the document with that id, name or end of a path."""
     if document := services.library.document(LOCAL_OWNER, key):
         return document
     found = [
         document
-        for where in _named(services, collection)
-        for document in services.library.documents(LOCAL_OWNER, where.id)
+        for record in _selected(services, collection)
+        for document in services.library.documents(LOCAL_OWNER, record.id)
         if f"/{document.path or document.name}".endswith(f"/{key}")
     ]
     if not found:
         raise ConfigurationError(f"There is no document “{key}”.", "See: python cli.py documents")
     if len(found) > 1:
         ids = ", ".join(document.id for document in found[:5])
-        raise ConfigurationError(f"“{key}” may be any of {len(found)} documents.", f"Name one by its id: {ids}.")
+        raise ConfigurationError(f"“{key}” matches {len(found)} documents.", f"Name one by its id: {ids}.")
     return found[0]
 
 
@@ -123,19 +123,19 @@ def documents(
     state: Annotated[DocumentState | None, typer.Option(help="Only in this state.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show the documents, by name, of one collection or of all."""
-    # The id is for other commands: never cut.
+    """Show the documents of one collection or of all, by name."""
+    # Never truncate the id, which other commands need.
     name, id_ = Column("document", overflow="fold"), Column("id", min_width=32)
     table = Table(name, "collection", "state", "pages", "chunks", id_, box=None)
     with open_services(as_json) as services:
-        for where in _named(services, collection):
-            found = services.library.documents(LOCAL_OWNER, where.id)
+        for record in _selected(services, collection):
+            found = services.library.documents(LOCAL_OWNER, record.id)
             for document in sorted(found, key=lambda d: (d.name.lower(), d.version)):
                 if state not in (None, document.state):
                     continue
                 if as_json:
                     emit(
-                        {"id": document.id, "collection": where.name, "name": document.name, "path": document.path,
+                        {"id": document.id, "collection": record.name, "name": document.name, "path": document.path,
                          "version": document.version, "state": document.state, "pages": document.pages,
                          "chunks": document.chunks, "size": document.size, "sha256": document.sha256,
                          "reason": document.reason, "warnings": list(document.warnings),
@@ -143,7 +143,7 @@ def documents(
                     )  # fmt: skip
                     continue
                 numbers = (str(document.pages), str(document.chunks))
-                table.add_row(escape(document.title), escape(where.name), document.state, *numbers, document.id)
+                table.add_row(escape(document.title), escape(record.name), document.state, *numbers, document.id)
                 for sentence in (document.reason, *document.warnings):
                     if sentence:
                         table.add_row(f"[yellow]  {escape(sentence)}[/]")
@@ -153,21 +153,21 @@ def documents(
 
 @app.command()
 def delete(document: Document, collection: AnyCollection = None, as_json: AsJson = False) -> None:
-    """Delete a document with everything that was made of it."""
+    """Delete a document and everything derived from it."""
     with open_services(as_json) as services:
         found = _document(services, document, collection)
         services.ingest.delete(LOCAL_OWNER, found.id)
-        _done({"id": found.id, "name": found.name}, f"“{found.title}” is deleted.", as_json)
+        _print_result({"id": found.id, "name": found.name}, f"“{found.title}” is deleted.", as_json)
 
 
 @app.command()
 def move(
     document: Document,
-    target: Annotated[str, typer.Argument(help="The collection it goes to; made where it is missing.")],
+    target: Annotated[str, typer.Argument(help="The target collection; created if it does not exist.")],
     collection: AnyCollection = None,
     as_json: AsJson = False,
 ) -> None:
-    """Put a document into another collection; exit 1 if it cannot be read there: then it stays where it is."""
+    """Move a document to another collection. If it cannot be read there, it stays where it is, with exit 1."""
     with open_services(as_json) as services, progress_bars(quiet=as_json) as progress:
         found = _document(services, document, collection)
         to = services.library.collection(LOCAL_OWNER, target, create=True)
@@ -180,7 +180,7 @@ def move(
                         done = services.ingest.process(LOCAL_OWNER, waiting.id, advance)
                     failed = None if done is None or done.state is DocumentState.READY else done.reason
         sentence = f"“{found.title}” is in “{to.name}” now." if failed is None else failed
-        _done({"name": found.name, "collection": to.name, "reason": failed or ""}, sentence, as_json)
+        _print_result({"name": found.name, "collection": to.name, "reason": failed or ""}, sentence, as_json)
     raise typer.Exit(0 if failed is None else 1)
 
 
@@ -191,15 +191,15 @@ def move(
 def index(
     collection: Annotated[str, typer.Option(help="The collection.")] = DEFAULT_COLLECTION,
     model: Annotated[
-        str | None, typer.Option(help="An embedding model, as GESTALT_EMBEDDING_MODEL names it; else that one.")
+        str | None, typer.Option(help="An embedding model, as in GESTALT_EMBEDDING_MODEL; default: that one.")
     ] = None,
     show: Annotated[bool, typer.Option("--list", help="Show the indexes of the collection.")] = False,
     drop: Annotated[str | None, typer.Option(metavar="FINGERPRINT", help="Remove an index that is not used.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Index a collection by another embedding model, beside the index that answers meanwhile.
+    """Index a collection with another embedding model, while the old index stays in use.
 
-    Stopped in the middle, it goes on where it was at the next call. The old index stays until it is dropped.
+    If it is interrupted, the next call continues. The old index stays until it is dropped.
     """
     with open_services(as_json) as services:
         found = services.library.collection(LOCAL_OWNER, collection)
@@ -213,16 +213,16 @@ def index(
 
 
 def _build(services: Services, collection: CollectionRecord, model: str, as_json: bool) -> None:
-    wanted = services.indexing.rebuild(LOCAL_OWNER, collection.id, model)
-    if wanted is None:
-        raise ConfigurationError(f"Nothing is in “{collection.name}” yet.", "Add a document to it first.")
+    target = services.indexing.rebuild(LOCAL_OWNER, collection.id, model)
+    if target is None:
+        raise ConfigurationError(f"“{collection.name}” is empty.", "Add a document to it first.")
     chunks = sum(document.chunks for document in services.library.documents(LOCAL_OWNER, collection.id))
     with progress_bars(quiet=as_json) as progress, progress_bar(progress, model) as advance:
         while services.indexing.rebuild_step():
-            advance(services.store.count(collection.id, wanted.fingerprint) / max(1, chunks))
+            advance(services.store.count(collection.id, target.fingerprint) / max(1, chunks))
     active = services.indexes.active(LOCAL_OWNER, collection.id)
-    if active is None or active.fingerprint != wanted.fingerprint:
-        raise ConfigurationError(f"“{collection.name}” could not be indexed by {model}.", "The log has the reason.")
+    if active is None or active.fingerprint != target.fingerprint:
+        raise ConfigurationError(f"“{collection.name}” could not be indexed with {model}.", "The log has the reason.")
     services.search.calibrate()
 
 
@@ -235,7 +235,7 @@ def _show_indexes(services: Services, collection: CollectionRecord, as_json: boo
                  "active": known.active, "wanted": known.wanted, "vectors": vectors}
             )  # fmt: skip
         else:
-            says = "answers" if known.active else "being built" if known.wanted else ""
-            table.add_row(escape(known.fingerprint), escape(known.embedding_model), f"{vectors:,}", says)
+            state = "in use" if known.active else "being built" if known.wanted else ""
+            table.add_row(escape(known.fingerprint), escape(known.embedding_model), f"{vectors:,}", state)
     if not as_json:
         out.print(table)

@@ -232,8 +232,8 @@ def backends(as_json: AsJson = False) -> None:
         if as_json:
             can = check.backend.capabilities
             emit(
-                {"name": check.backend.name, "label": check.backend.label, "place": check.backend.place, "state": state,
-                 "models": [model.name for model in check.models],
+                {"name": check.backend.name, "label": check.backend.label, "place": check.backend.location,
+                 "state": state, "models": [model.name for model in check.models],
                  "capabilities": {**asdict(can), "options": sorted(can.options)}, "seconds": round(check.seconds, 3),
                  "error": as_dict(check.error) if check.error else None}
             )  # fmt: skip

@@ -1,4 +1,4 @@
-"""What the commands of the shell share: the consoles, JSON lines, the services, and the errors that end a command."""
+"""Shared by all commands: consoles, JSON lines, services, errors and progress bars."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from rag.schema import LOCAL_OWNER
 from services import Services
 from settings import get_settings
 
-# Words are kept whole on a terminal; in a file or a pipe a sentence is one line.
+# Wrap at words on a terminal, but not in a file or a pipe.
 out = Console(highlight=False, soft_wrap=not sys.stdout.isatty())
 err = Console(stderr=True, highlight=False, soft_wrap=not sys.stderr.isatty())
 
@@ -34,23 +34,20 @@ def emit(value: dict[str, Any]) -> None:
 
 
 def as_dict(error: AppError) -> dict[str, str]:
-    """An error as scripts get it."""
+    """Return an error for JSON output."""
     return {"type": type(error).__name__, "message": error.message, "hint": error.hint}
 
 
 def print_error(error: AppError) -> None:
-    """An error as people get it."""
-    # Not as markup: a name in brackets would vanish.
+    """Print an error for people."""
+    # Without markup, so that names in brackets are not lost.
     err.print(error.message, style="red", markup=False)
     err.print(error.hint, markup=False)
 
 
 @contextmanager
 def handle_errors(as_json: bool, failure: dict[str, Any] | None = None) -> Iterator[None]:
-    """An AppError ends the command with exit 1 and one sentence.
-
-    With --json the sentence is the `error` of an object that has the keys of `failure` beside it.
-    """
+    """Print an AppError and exit with 1; with --json as `error` in an object with the keys of `failure`."""
     try:
         yield
     except AppError as error:
@@ -63,7 +60,7 @@ def handle_errors(as_json: bool, failure: dict[str, Any] | None = None) -> Itera
 
 @contextmanager
 def open_services(as_json: bool, failure: dict[str, Any] | None = None) -> Iterator[Services]:
-    """The services, closed at the end; errors are `handle_errors`."""
+    """Open the services and close them at the end; errors as in `handle_errors`."""
     with handle_errors(as_json, failure):
         services = Services(get_settings())
         try:
@@ -73,7 +70,7 @@ def open_services(as_json: bool, failure: dict[str, Any] | None = None) -> Itera
 
 
 def progress_bars(quiet: bool) -> Progress:
-    """Progress progress_bars that leave nothing behind."""
+    """Return progress bars that disappear at the end."""
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(),
@@ -87,7 +84,7 @@ def progress_bars(quiet: bool) -> Progress:
 
 @contextmanager
 def progress_bar(progress: Progress, name: str) -> Iterator[Callable[[float], None]]:
-    """One progress_bar among them; what it gives takes the progress, 0 to 1."""
+    """Add a bar to `progress`; yield a function that sets it, 0 to 1."""
     task = progress.add_task(escape(name), total=1.0)
     try:
         yield lambda done: progress.update(task, completed=done)

@@ -1,4 +1,4 @@
-"""The commands that look after the data folder: check, backup and restore."""
+"""Commands for maintaining the data folder: check, backup and restore."""
 
 from __future__ import annotations
 
@@ -18,12 +18,13 @@ app = typer.Typer()
 
 @app.command()
 def check(
-    repair: Annotated[bool, typer.Option("--repair", help="Mend what is found.")] = False, as_json: AsJson = False
+    repair: Annotated[bool, typer.Option("--repair", help="Repair the problems found.")] = False,
+    as_json: AsJson = False,
 ) -> None:
-    """Look whether database, vectors, words and originals agree; exit 1 if something was found and not mended.
+    """Check that database, vectors, words and originals agree; exit 1 if something is wrong and was not repaired.
 
-    --repair removes what belongs to nothing, and puts documents that lack something back into the queue: the app reads
-    them when it runs, or `python cli.py ingest` does. A document whose original is gone is marked as failed.
+    --repair removes orphans and queues incomplete documents again, for the running app or `python cli.py ingest`. A
+    document whose original is missing is marked as failed.
     """
     with open_services(as_json) as services:
         found = _check(services, repair, as_json)
@@ -44,7 +45,7 @@ def _check(services: Services, repair: bool, as_json: bool) -> int:
             if done:
                 out.print(f"  {done}", style="green", markup=False)
     if repair and not as_json and services.library.due():
-        out.print("What waits in the queue is read by the app when it runs, or now by: python cli.py ingest")
+        out.print("The queue is read by the running app, or now by: python cli.py ingest")
     if not findings and not as_json:
         out.print("All is well: database, vectors, words and originals agree.", style="green")
     return len(findings)
@@ -52,27 +53,27 @@ def _check(services: Services, repair: bool, as_json: bool) -> int:
 
 @app.command()
 def backup(file: Annotated[Path, typer.Argument(help="The ZIP file to write.")], as_json: AsJson = False) -> None:
-    """Write documents, conversations and indexes into one file, and read it again to be sure.
+    """Back up documents, conversations and indexes to one file, and verify it.
 
-    Settings and keys (.env) are not in it, and the converted models neither: they are made again where they are needed.
+    Settings and keys (.env) are not included, nor are converted models, which are converted again when needed.
     """
     with (
         open_services(as_json) as services,
         progress_bars(quiet=as_json) as progress,
         progress_bar(progress, "Backing up") as advance,
     ):
-        _tell(services.backup(file, advance), f"{file} is written", as_json)
+        _print_manifest(services.backup(file, advance), f"{file} is written", as_json)
 
 
 @app.command()
 def restore(
     file: Annotated[Path, typer.Argument(help="A file that `backup` wrote.")],
-    force: Annotated[bool, typer.Option("--force", help="Replace what is in the data folder.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace the contents of the data folder.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Make the data folder from a backup; nothing is touched before all of the file has proved sound.
+    """Restore the data folder from a backup, after verifying all of the file.
 
-    The library is checked afterwards; exit 1 if that finds anything.
+    Checks the library afterwards; exit 1 if something is wrong.
     """
     with (
         handle_errors(as_json),
@@ -81,15 +82,15 @@ def restore(
     ):
         manifest = root.restore(get_settings(), file, advance, force=force)
     with open_services(as_json) as services:
-        _tell(manifest, "Restored", as_json)
-        same = services.counts() == manifest.counts
+        _print_manifest(manifest, "Restored", as_json)
+        complete = services.counts() == manifest.counts
         found = _check(services, False, as_json)
-        if not same:
-            out.print("There is not as much as the backup says.", style="red")
-    raise typer.Exit(0 if same and not found else 1)
+        if not complete:
+            out.print("The data folder has less than the backup lists.", style="red")
+    raise typer.Exit(0 if complete and not found else 1)
 
 
-def _tell(manifest: Manifest, what: str, as_json: bool) -> None:
+def _print_manifest(manifest: Manifest, what: str, as_json: bool) -> None:
     counts = manifest.counts
     vectors = sum(counts.vectors.values())
     if as_json:

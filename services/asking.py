@@ -138,7 +138,7 @@ class Asking:
 
         async def wait() -> None:
             deadline = time.monotonic() + READING_S
-            while time.monotonic() < deadline and await asyncio.to_thread(is_reading):
+            while time.monotonic() < deadline and await asyncio.to_thread(is_reading):  # noqa: ASYNC110 - rows tell
                 await asyncio.sleep(POLL_S)
 
         return wait

@@ -57,7 +57,7 @@ class Models:
             try:
                 listed = [model.name for model in who.list_models()]
             except Exception as error:
-                if translated := translate(error, who.place, who.start_hint):
+                if translated := translate(error, who.location, who.start_hint):
                     raise translated from error
                 raise
         last = self._conversations.last_model(owner, backend)

@@ -198,13 +198,14 @@ class _Run:
                 async with aclosing(self._answer(provider, passages)) as events:
                     async for event in events:
                         yield event
-                return
             except CANNOT_START as error:
                 # Never two models in one text.
                 if other is None or self.text:
                     raise
                 self._sent = self._usage = None
                 yield Retrying(f"{provider.label} could not answer: {error.message} {other.label} answered instead.")
+            else:
+                return
 
     async def _answer(self, provider: AnswerProvider, passages: Sequence[Passage]) -> AsyncGenerator[Event]:
         options = self.question.options

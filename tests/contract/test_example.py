@@ -1,4 +1,4 @@
-"""The backend that CONTRIBUTING.md shows is a backend."""
+"""The example backend in CONTRIBUTING.md works."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Real servers, one at a time: a server is stopped before the next one starts.
 
-A test that takes `server` runs on each of them; `@pytest.mark.parametrize("server", ["vllm"], indirect=True)` chooses.
-pytest sorts the tests by server, across modules too, so that each starts once. A test that kills it starts it again.
+A test with the fixture `server` runs on each; `@pytest.mark.parametrize("server", ["vllm"], indirect=True)` selects.
+pytest groups the tests by server, across modules too, so that each starts once. A test that kills it restarts it.
 """
 
 from __future__ import annotations
@@ -18,6 +18,6 @@ from tests.integration.servers import Server
 
 @pytest.fixture(scope="session", params=list(RECIPES))
 def server(request: pytest.FixtureRequest) -> Iterator[Server]:
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a run that is ended takes its servers along
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # stop the servers if the run is terminated
     with servers.running(request.param) as server:
         yield server

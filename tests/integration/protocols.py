@@ -1,6 +1,6 @@
-"""The three protocols of the real servers, in plain httpx: what is asked, and what a streamed line says.
+"""The three protocols of the real servers, in plain httpx.
 
-Knows nothing of the backends, so that a test can tell a server's doing from a backend's.
+Does not import the backends, so that a server's behaviour can be told from a backend's.
 """
 
 from __future__ import annotations
@@ -21,44 +21,44 @@ Json = dict[str, Any]
 
 @dataclass(slots=True)
 class Answer:
-    """A streamed answer, as far as it has come."""
+    """A streamed answer so far."""
 
     status: int
     headers: httpx.Headers
     body: str = ""
-    """What came, verbatim."""
+    """The raw response."""
     pieces: list[str] = field(default_factory=list)
     finish: str | None = None
     usage: tuple[int, int] | None = None
-    """Tokens of the question and of the answer."""
+    """Tokens of question and answer."""
     error: Any = None
-    """An error among the lines of a stream that began with 200."""
+    """An error within a stream with status 200."""
     seconds_to_first: float = 0.0
     seconds: float = 0.0
 
     @property
     def text(self) -> str:
-        """All that the model said."""
+        """The text of the answer."""
         return "".join(self.pieces)
 
 
 @dataclass(slots=True)
 class Ask:
-    """A question to a server; None takes the server's own."""
+    """A question to a server; None means the server's own value."""
 
     question: str
     system: str = ""
     key: str | None = None
     model: str | None = None
     options: Json = field(default_factory=dict)
-    """In the names of the protocol."""
+    """By their names in the protocol."""
 
 
 class OpenAI:
-    """POST /v1/chat/completions, answered by server-sent events."""
+    """POST /v1/chat/completions, with server-sent events."""
 
     names: ClassVar = {name: name for name in ("max_tokens", "temperature", "top_k", "seed", "stop")}
-    """What it calls the options that all have."""
+    """Its names of the common options."""
 
     def request(self, server: Server, ask: Ask) -> tuple[str, Json, dict[str, str]]:
         messages = [{"role": "user", "content": ask.question}]
@@ -80,7 +80,7 @@ class OpenAI:
 
 
 class Ollama:
-    """POST /api/chat, answered by lines of JSON."""
+    """POST /api/chat, with JSON lines."""
 
     names: ClassVar = OpenAI.names | {"max_tokens": "num_predict"}
 
@@ -102,7 +102,7 @@ class Ollama:
 
 
 class Gemini:
-    """POST /v1beta/models/<model>:streamGenerateContent?alt=sse, answered by server-sent events."""
+    """POST /v1beta/models/<model>:streamGenerateContent?alt=sse, with server-sent events."""
 
     names: ClassVar = OpenAI.names | {"max_tokens": "maxOutputTokens", "top_k": "topK", "stop": "stopSequences"}
 
@@ -135,10 +135,10 @@ PROTOCOLS: dict[str, OpenAI | Ollama | Gemini] = {
 
 @contextmanager
 def streaming(server: Server, ask: Ask) -> Iterator[Iterator[Answer]]:
-    """The answer, yielded again after each line. Leaving the block closes the connection.
+    """Yield the answer after each line. Leaving the block closes the connection.
 
     Raises:
-        httpx.TransportError: the server went away.
+        httpx.TransportError: the connection broke.
     """
     protocol = PROTOCOLS[server.name]
     path, body, headers = protocol.request(server, ask)
@@ -162,13 +162,13 @@ def streaming(server: Server, ask: Ask) -> Iterator[Iterator[Answer]]:
 
 
 def whole(server: Server, what: Ask) -> Answer:
-    """The whole answer."""
+    """Return the whole answer."""
     with streaming(server, what) as answers:
         return list(answers)[-1]
 
 
 def ask(server: Server, question: str, *, max_tokens: int = 24, temperature: float = 0, **options: Any) -> Answer:
-    """The whole answer, with options by their names in OpenAI's protocol; others are passed on as they are."""
+    """Return the whole answer; options have their names in OpenAI's protocol, and unknown ones are passed unchanged."""
     names = PROTOCOLS[server.name].names
     options |= {"max_tokens": max_tokens, "temperature": temperature}
     return whole(server, Ask(question, options={names.get(name, name): value for name, value in options.items()}))

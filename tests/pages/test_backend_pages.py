@@ -86,7 +86,7 @@ def test_the_page_does_not_wait_for_a_list_of_models(app: AppTest, services: Fak
     pick(app, "backend", "spare")
     assert "Asking Spare" in texts(app)
     gate.set()
-    settle(app, services, lambda: services.manager.checks.last("spare") is not None)
+    settle(app, services, lambda: services.manager.checks.latest("spare") is not None)
     assert app.selectbox(key="model").value == "wren"
 
 
@@ -126,7 +126,7 @@ def test_a_key_is_neither_drawn_nor_kept_by_the_page(
         services.put_pier()
         app.run()
         pick(app, "backend", "vllm")
-        settle(app, services, lambda: services.manager.checks.last("vllm") is not None)
+        settle(app, services, lambda: services.manager.checks.latest("vllm") is not None)
         app.chat_input[0].set_value(QUESTION).run()
         settle(app, services, lambda: answered(services))
         assert "granite · first word" in texts(app)

@@ -73,7 +73,7 @@ def labels(app: AppTest) -> list[str]:
 def test_an_answer_is_given_again_by_another_model_and_both_are_compared(app: AppTest, services: FakeServices) -> None:
     app.run()
     first = ask(app, services, QUESTION, LONG)
-    services.manager.checks.last("spare", 5)
+    services.manager.checks.latest("spare", 5)
     app.run()
     services.script.enqueue(OLD)
     again = app.menu_button(key=f"again-{first.id}")

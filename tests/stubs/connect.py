@@ -1,4 +1,4 @@
-"""The server backends, each with the stub of its protocol. Nothing of the environment outside reaches them."""
+"""The server backends, each with the stub of its protocol, isolated from the environment."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ GGUF = "/home/someone/models/granite.gguf"
 STUBS: dict[str, Callable[[], WireStub]] = {
     "ollama": OllamaStub,
     "vllm": OpenAIStub,
-    # As llama-cpp-python serves it.
+    # Like llama-cpp-python.
     "instructlab": partial(OpenAIStub, models=(GGUF,), usage=False, checks=False, max_model_len=None),
     "gemini": GeminiStub,
 }
@@ -30,23 +30,24 @@ MODELS = {"ollama": "tiny", "vllm": "tiny", "instructlab": GGUF, "gemini": "gemi
 
 
 def connect(name: str, server: WireStub | str, **options: object) -> ServerBackend:
-    """A backend that talks to `server`, with the server's key where it has one.
+    """Return a backend connected to `server`, with the server's key if it has one.
 
     Args:
         name: of the backend.
         server: a stub, or an address.
-        options: further settings, by the names of their fields; None leaves one out.
+        options: other settings, by field name; None omits one.
     """
     if isinstance(server, WireStub):
         options = {"base_url": server.url, "api_key": server.key, **options}
     else:
         options = {"base_url": server, **options}
-    kind = cast("type[ServerBackend]", backend_class(name))
+    backend = cast("type[ServerBackend]", backend_class(name))
+    settings_class = backend.settings_class
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(settings, "SECRETS", None)
-        patch.setitem(kind.kind.model_config, "env_file", None)
-        for field, info in kind.kind.model_fields.items():
+        patch.setitem(settings_class.model_config, "env_file", None)
+        for field, info in settings_class.model_fields.items():
             value = options.pop(field, None)
             patch.setenv(str(info.validation_alias), "" if value is None else str(value))
         assert not options
-        return kind(Settings())
+        return backend(Settings())

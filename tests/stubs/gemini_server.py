@@ -1,4 +1,4 @@
-"""The Gemini API over HTTP: https://ai.google.dev/api; errors as https://google.aip.dev/193 has them."""
+"""Stub of the Gemini API, https://ai.google.dev/api; errors as in https://google.aip.dev/193."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from tests.stubs.wire import Answer, Reply, Request, Stream, WireStub, count_tok
 _RPC = "type.googleapis.com/google.rpc"
 
 
-def _error(code: int, status: str, message: str, *details: dict[str, Any]) -> Reply:
-    error: dict[str, Any] = {"code": code, "message": message, "status": status}
-    return Reply(code, {"error": {**error, "details": list(details)} if details else error})
+def error(code: int, status: str, message: str, *details: dict[str, Any]) -> Reply:
+    body: dict[str, Any] = {"code": code, "message": message, "status": status}
+    return Reply(code, {"error": {**body, "details": list(details)} if details else body})
 
 
 _INVALID = "API key not valid. Please pass a valid API key."
-BAD_KEY = _error(
+BAD_KEY = error(
     400,
     "INVALID_ARGUMENT",
     _INVALID,
@@ -31,13 +31,13 @@ BAD_KEY = _error(
     },
     {"@type": f"{_RPC}.LocalizedMessage", "locale": "en-US", "message": _INVALID},
 )
-TOO_LONG = _error(
+TOO_LONG = error(
     400,
     "INVALID_ARGUMENT",
     "The input token count (1200000) exceeds the maximum number of tokens allowed (1048576).",
 )
-FORBIDDEN = _error(403, "PERMISSION_DENIED", "Your API key doesn't have the required permissions.")
-RATE_LIMIT = _error(
+FORBIDDEN = error(403, "PERMISSION_DENIED", "Your API key doesn't have the required permissions.")
+RATE_LIMIT = error(
     429,
     "RESOURCE_EXHAUSTED",
     "You exceeded your current quota, please check your plan and billing details. For more information on this error,"
@@ -64,8 +64,8 @@ RATE_LIMIT = _error(
     },
     {"@type": f"{_RPC}.RetryInfo", "retryDelay": "17s"},
 )
-FAILED = _error(500, "INTERNAL", "An internal error has occurred. Please retry.")
-UNAVAILABLE = _error(503, "UNAVAILABLE", "The model is overloaded. Please try again later.")
+FAILED = error(500, "INTERNAL", "An internal error has occurred. Please retry.")
+UNAVAILABLE = error(503, "UNAVAILABLE", "The model is overloaded. Please try again later.")
 
 SAFETY_RATINGS = [{"category": "HARM_CATEGORY_DANGEROUS_CONTENT", "probability": "HIGH", "blocked": True}]
 
@@ -106,11 +106,11 @@ class GeminiStub(WireStub):
         self.stop_finish = ""
 
     def blocking_prompt(self, reason: str = "SAFETY") -> AbstractContextManager[None]:
-        """The prompt is refused: no candidates."""
+        """Block the prompt: no candidates."""
         return self.having(block_reason=reason)
 
     def stopping(self, after: int, finish: str = "SAFETY") -> AbstractContextManager[None]:
-        """The answer is ended after `after` pieces, for the reason `finish`."""
+        """End the answer after `after` pieces, for the reason `finish`."""
         return self.having(stop_after=after, stop_finish=finish)
 
     def respond(self, request: Request) -> Reply | Stream:
@@ -124,7 +124,7 @@ class GeminiStub(WireStub):
         model, verb = found["model"], found["verb"]
         card = self.models.get(model)
         if not card or (verb and verb.removeprefix("stream").lower() not in _verbs(card)):
-            return _error(
+            return error(
                 404,
                 "NOT_FOUND",
                 f"models/{model} is not found for API version v1beta, or is not supported for {verb or 'getModel'}."

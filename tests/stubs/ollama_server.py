@@ -1,7 +1,4 @@
-"""Ollama's own API over HTTP: https://docs.ollama.com/api.
-
-Like the real server it cuts a prompt that is longer than `num_ctx` in silence.
-"""
+"""Stub of Ollama's API, https://docs.ollama.com/api. Like Ollama, it silently truncates a prompt over `num_ctx`."""
 
 from __future__ import annotations
 
@@ -55,7 +52,7 @@ def _digest(name: str) -> str:
 
 
 def _seconds(keep_alive: str | float | None) -> float:
-    """As Go writes a duration: 300, "300", "5m"; below 0 is for ever."""
+    """Parse a duration of Go: 300, "300", "5m"; negative means for ever."""
     text = str(300 if keep_alive is None else keep_alive)
     seconds = float(text.rstrip("smh")) * {"m": 60, "h": 3600}.get(text[-1], 1)
     return seconds if seconds >= 0 else timedelta(days=36500).total_seconds()
@@ -68,9 +65,9 @@ class OllamaStub(WireStub):
         super().__init__()
         self.models = [_full(name) for name in models]
         self.num_ctx = num_ctx
-        """The window where a request names none."""
+        """The window if a request does not set one."""
         self.size_vram = SIZE
-        """What of a loaded model is on the GPU."""
+        """Bytes of a loaded model on the GPU."""
         self.loaded: dict[str, _Loaded] = {}
 
     def respond(self, request: Request) -> Reply | Stream:

@@ -1,6 +1,6 @@
-"""OpenAI's chat completions over HTTP, as vLLM serves them (and InstructLab, with less).
+"""Stub of OpenAI's chat completions as vLLM serves them.
 
-https://docs.vllm.ai/en/latest/serving/openai_compatible_server.html; options take away what llama-cpp-python lacks:
+https://docs.vllm.ai/en/latest/serving/openai_compatible_server.html. Arguments remove what llama-cpp-python lacks:
 OpenAIStub(max_model_len=None, usage=False, checks=False).
 """
 
@@ -20,7 +20,7 @@ def _error(status: int, message: str, kind: str, **more: Any) -> dict[str, Any]:
 
 
 def context_error(window: int, output: int) -> Reply:
-    """vLLM's refusal of a prompt that leaves no room for `output` tokens: it stops counting one token past the room."""
+    """Return vLLM's error for a prompt that leaves no room for `output` tokens: it counts one token past the room."""
     room = max(window - output, 0)
     message = (
         f"This model's maximum context length is {window} tokens. However, you requested {output} output tokens and"

@@ -1,10 +1,10 @@
-"""What the stubs of the wire formats share: a loopback HTTP server that streams, waits and fails on cue.
+"""Base of the server stubs: a local HTTP server that streams, waits and fails on cue.
 
 with OpenAIStub() as stub, stub.dropping(after=3):
     ...  # a client of stub.url
 
-A stub of a format says in `respond` what a request is answered; it knows nothing of sockets. A connection serves one
-request unless `keep_alive` is set, so that no client is left with an open socket when its test ends.
+Subclasses implement `respond`. A connection serves one request unless `keep_alive` is set, so that no client keeps an
+open socket when its test ends.
 """
 
 from __future__ import annotations
@@ -40,10 +40,10 @@ def _spell(number: int) -> str:
 
 
 _FOREVER = 3600.0
-"""Seconds that outlast any test; a stub that is left ends them."""
+"""Longer than any test; leaving the stub ends the wait."""
 
 WORDS = tuple(_spell(number) for number in range(1, 401))
-"""What an answer says, a word a token."""
+"""An answer, one word per token."""
 
 
 class Request(NamedTuple):
@@ -53,11 +53,11 @@ class Request(NamedTuple):
     headers: dict[str, str]
     """By name in lower case."""
     body: Any
-    """What the JSON says, or None."""
+    """Parsed JSON, or None."""
 
 
 class Reply(NamedTuple):
-    """A whole response; a `body` that is text is sent as it is, anything else as JSON."""
+    """A whole response; a text `body` is sent unchanged, anything else as JSON."""
 
     status: int
     body: Any
@@ -66,7 +66,7 @@ class Reply(NamedTuple):
 
 @dataclass
 class Stream:
-    """A response in parts: `pieces` are counted and paced; `broken` stands for the rest when it breaks."""
+    """A streamed response: `pieces` are counted and paced; `broken` replaces the rest if the stream breaks."""
 
     content_type: str
     pieces: Iterable[bytes]
@@ -85,30 +85,30 @@ class Answer(NamedTuple):
 
 
 def count_tokens(texts: Iterable[str]) -> int:
-    """The tokens of a prompt: its words, and 8 a message."""
+    """Return the tokens of a prompt: one per word and 8 per message."""
     return sum(len(text.split()) + 8 for text in texts)
 
 
 def eventually(true: Callable[[], bool]) -> bool:
-    """Whether it becomes true within two seconds."""
-    deadline = time.monotonic() + 2
+    """Whether it becomes true within ten seconds."""
+    deadline = time.monotonic() + 10
     while not true() and time.monotonic() < deadline:
         time.sleep(0.005)
     return true()
 
 
 class WireStub:
-    """A server on a free port of 127.0.0.1 while it is entered."""
+    """A context manager that serves on a free port of 127.0.0.1."""
 
     answers: ClassVar[tuple[str, ...]]
-    """How the paths end that ask a model."""
+    """Endings of the paths that ask a model."""
 
     def __init__(self, key: str | None = None) -> None:
         self.key = key
         self.url = ""
         self.requests: list[Request] = []
         self.left: list[Request] = []
-        """Those whose client went before the end of the response."""
+        """Requests whose client left before the end of the response."""
         self.pace = 0.002
         self.ended = False
         self.silence = 0.0
@@ -136,12 +136,12 @@ class WireStub:
 
     @property
     def closed(self) -> int:
-        """How many responses the client left before their end."""
+        """Number of responses that a client left before their end."""
         return len(self.left)
 
     @property
     def connections(self) -> int:
-        """How many are open now."""
+        """Number of open connections."""
         return len(self._server.connections)
 
     def respond(self, request: Request) -> Reply | Stream:
@@ -149,7 +149,7 @@ class WireStub:
 
     @contextmanager
     def having(self, **attributes: object) -> Iterator[None]:
-        """While it lasts, the stub has these attributes."""
+        """Set these attributes within the block."""
         before = {name: getattr(self, name) for name in attributes}
         vars(self).update(attributes)
         try:
@@ -158,7 +158,7 @@ class WireStub:
             vars(self).update(before)
 
     def failing(self, status: int, body: Any, headers: Mapping[str, str] | None = None) -> AbstractContextManager[None]:
-        """Requests for an answer get this; the others are served."""
+        """Reply to requests for an answer with this; serve the others."""
         return self.having(failure=Reply(status, body, headers))
 
     def failing_all(
@@ -167,19 +167,19 @@ class WireStub:
         return self.having(failure_of_all=Reply(status, body, headers))
 
     def dropping(self, after: int) -> AbstractContextManager[None]:
-        """The connection ends after `after` pieces, as when the server dies."""
+        """Drop the connection after `after` pieces, as if the server died."""
         return self.having(drop_after=after)
 
     def breaking(self, after: int) -> AbstractContextManager[None]:
-        """The stream ends after `after` pieces with the format's own word for an error."""
+        """End the stream after `after` pieces with an error of the format."""
         return self.having(break_after=after)
 
     def stalling(self, after: int) -> AbstractContextManager[None]:
-        """Nothing comes after `after` pieces, and the connection stays."""
+        """Stop sending after `after` pieces, but keep the connection."""
         return self.having(stall_after=after)
 
     def silent(self, seconds: float) -> AbstractContextManager[None]:
-        """Answers wait so long before their first byte."""
+        """Wait before the first byte of an answer."""
         return self.having(silence=seconds)
 
     def saying(self, *pieces: str) -> AbstractContextManager[None]:
@@ -228,7 +228,7 @@ class _Server(ThreadingHTTPServer):
         super().shutdown_request(request)
 
     def hang_up(self) -> None:
-        """End what is being streamed or waited for."""
+        """Shut down all connections."""
         for connection in list(self.connections):
             with suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)
@@ -317,6 +317,6 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(b"%x\r\n%s\r\n" % (len(part), part))
 
     def _pause(self, seconds: float) -> None:
-        """Wait; a client has nothing to send meanwhile, so what comes is that it left, or that the stub hangs up."""
+        """Wait. The socket only becomes readable if the client leaves or the stub hangs up."""
         if select.select([self.connection], [], [], seconds)[0]:
             raise ConnectionAbortedError

@@ -1,4 +1,4 @@
-"""Downloads, from a server on loopback that speaks what the client of the Hugging Face Hub asks for."""
+"""Downloads from a local server that implements the requests of huggingface_hub."""
 
 from __future__ import annotations
 
@@ -11,10 +11,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from safetensors.numpy import load_file
 
 from backends import hub
-from backends.base import Progress
+from backends.base import LoadCancelledError, Progress
 from backends.huggingface import HuggingFaceBackend
 from errors import AuthenticationFailed, ModelNotFound
 from settings import Settings
@@ -25,7 +24,7 @@ TOKEN = "hf_of-nobody"
 
 
 class Hub(ThreadingHTTPServer):
-    """One model, a/tiny; a/gated and a/down are known by what they answer."""
+    """Serves one model, a/tiny; fails for a/gated, a/down and a/wrong."""
 
     daemon_threads = True
 
@@ -34,20 +33,20 @@ class Hub(ThreadingHTTPServer):
         self.files = {file.name: file.read_bytes() for file in folder.iterdir()}
         self.tokens: set[str | None] = set()
         self.pause = 0.0
-        """Seconds between two pieces of a file."""
+        """Seconds between the pieces of a file."""
 
 
 class Handler(BaseHTTPRequestHandler):
     server: Hub
 
     def log_message(self, *_: object) -> None:
-        """Nothing."""
+        """Be quiet."""
 
     def do_HEAD(self) -> None:
         self.do_GET()
 
     def do_GET(self) -> None:
-        if "/a/" in self.path:  # the client asks for something of its own as well
+        if "/a/" in self.path:  # the client has requests of its own as well
             self.server.tokens.add(self.headers.get("Authorization"))
         path = self.path.partition("?")[0]
         if "gated" in path or "down" in path or "wrong" in path:
@@ -86,10 +85,10 @@ class Handler(BaseHTTPRequestHandler):
 def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
     server = Hub(save(tmp_path / "tiny"))
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
-    place = f"http://127.0.0.1:{server.server_port}"
-    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", place)
+    endpoint = f"http://127.0.0.1:{server.server_port}"
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", endpoint)
     template = "/{repo_id}/resolve/{revision}/{filename}"
-    monkeypatch.setattr("huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE", place + template)
+    monkeypatch.setattr("huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE", endpoint + template)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()
     yield server
@@ -98,77 +97,60 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
     server.server_close()
 
 
-def test_a_model_is_downloaded_once_and_the_progress_rises(server: Hub) -> None:
-    told: list[Progress] = []
-    server.files["other.json"] = b" " * 60_000  # here before the weights are
+def test_a_model_is_downloaded_once_with_rising_progress(server: Hub) -> None:
+    reports: list[Progress] = []
+    server.files["other.json"] = b" " * 60_000  # arrives before the weights
     server.pause = 0.05
-    folder = hub.find("a/tiny", told.append, TOKEN)
+    folder = hub.model_folder("a/tiny", reports.append, TOKEN)
     assert {file.name: file.read_bytes() for file in folder.iterdir()} == server.files
     assert server.tokens == {f"Bearer {TOKEN}"}
-    assert "Asking" in told[0].text
-    fractions = [progress.fraction for progress in told if progress.fraction is not None]
+    assert "Asking" in reports[0].text
+    fractions = [progress.fraction for progress in reports if progress.fraction is not None]
     assert fractions == sorted(fractions)
     assert len(set(fractions)) > 1
     assert all(0 <= fraction <= 1 for fraction in fractions)
     server.tokens.clear()
-    assert hub.find("a/tiny", told.append) == folder
+    assert hub.model_folder("a/tiny", reports.append) == folder
     assert not server.tokens
 
 
-def test_what_report_raises_ends_a_download_that_is_stuck(server: Hub, tmp_path: Path) -> None:
-    class Enough(Exception):
-        """Nobody wants the model any more."""
-
-    enough = Enough()
-    since = 0.0
-
+def test_a_download_can_be_cancelled(server: Hub, tmp_path: Path) -> None:
     def report(progress: Progress) -> None:
-        nonlocal since
         if progress.fraction is not None:
-            since = time.monotonic()
-            raise enough
+            raise LoadCancelledError
 
-    server.pause = 0.1
+    server.pause = 0.1  # the weights take seconds
     backend = HuggingFaceBackend(Settings(data_dir=tmp_path, device="cpu"))
-    with pytest.raises(Enough) as raised:
+    with pytest.raises(LoadCancelledError):
         backend.load("a/tiny", report)
-    assert raised.value is enough
-    assert time.monotonic() - since < 0.5
     for thread in threading.enumerate():
         if thread.name == "download a/tiny":
             thread.join(10)
             assert not thread.is_alive()
-    # What was begun is not taken for the whole.
+    # The incomplete download is not used.
     server.pause = 0
-    weights = hub.find("a/tiny", lambda progress: None) / "model.safetensors"
+    weights = hub.model_folder("a/tiny", lambda progress: None) / "model.safetensors"
     assert weights.read_bytes() == server.files["model.safetensors"]
 
 
-def test_the_token_is_sent_and_never_shown(
+def test_the_token_is_sent_but_never_shown(
     server: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setenv("HUGGING_FACE_HUB_TOKEN", TOKEN)
     caplog.set_level(logging.DEBUG)
     backend = HuggingFaceBackend(Settings(data_dir=tmp_path, device="cpu"))
-    told: list[Progress] = []
+    reports: list[Progress] = []
     shown = [repr(backend.local), str(backend.local), backend.local.model_dump_json()]
     for model, error in (("a/gated", AuthenticationFailed), ("a/none", ModelNotFound)):
         with pytest.raises(error, match="HUGGING_FACE_HUB_TOKEN") as raised:
-            backend.load(model, told.append)
+            backend.load(model, reports.append)
         shown += [repr(raised.value), str(raised.value), repr(raised.value.__cause__)]
     assert server.tokens == {f"Bearer {TOKEN}"}
-    assert TOKEN not in "".join([*shown, *map(repr, told), caplog.text])
+    assert TOKEN not in "".join([*shown, *map(repr, reports), caplog.text])
 
 
-def test_what_the_hub_refuses_is_told_apart(server: Hub) -> None:
+def test_errors_of_the_hub_are_distinguished(server: Hub) -> None:
     with pytest.raises(AuthenticationFailed, match="refused the token"):
-        hub.find("a/wrong", lambda progress: None, TOKEN)
+        hub.model_folder("a/wrong", lambda progress: None, TOKEN)
     with pytest.raises(ModelNotFound, match="cannot be reached"):
-        hub.find("a/down", lambda progress: None)
-
-
-def test_parameters_are_counted_without_reading_them(tmp_path: Path) -> None:
-    file = save(tmp_path) / "model.safetensors"
-    assert hub._count_parameters(file) == sum(tensor.size for tensor in load_file(file).values())
-    file.write_bytes(b"no such header")
-    assert hub._count_parameters(file) == 0
+        hub.model_folder("a/down", lambda progress: None)

@@ -5,13 +5,14 @@ import gc
 import importlib.util
 import json
 import sys
-import time
 from pathlib import Path
 
+import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from backends import embedded_model, hub, quantization
-from backends.base import Progress
+from backends.base import LoadCancelledError, Progress
 from backends.huggingface import HuggingFaceBackend
 from errors import BackendUnavailable, ConfigurationError, ModelNotFound
 from options import GenerationOptions
@@ -20,7 +21,7 @@ from tests.tiny_model import save
 
 
 def ignore(progress: Progress) -> None:
-    """A load whose progress nobody watches."""
+    """Ignore progress."""
 
 
 @pytest.fixture
@@ -30,25 +31,25 @@ def backend(tmp_path: Path) -> HuggingFaceBackend:
 
 @pytest.fixture
 def gguf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A package with a GGUF, and a conversion that takes no time."""
+    """A package with a GGUF, and an instant conversion."""
 
-    def write(source: Path, into: Path, report: object) -> None:
-        (into / "model.safetensors").write_bytes(source.read_bytes() * 2)
+    def convert(source: Path, target: Path, report: object) -> None:
+        (target / "model.safetensors").write_bytes(source.read_bytes() * 2)
 
     file = tmp_path / "model.gguf"
     file.write_bytes(b"weights")
     monkeypatch.setattr(embedded_model, "find_gguf", lambda: file)
-    monkeypatch.setattr(embedded_model, "_write_safetensors", write)
+    monkeypatch.setattr(embedded_model, "convert", convert)
     return file
 
 
-def test_a_folder_is_loaded_and_given_back(backend: HuggingFaceBackend, tmp_path: Path) -> None:
+def test_a_folder_is_loaded_and_unloaded(backend: HuggingFaceBackend, tmp_path: Path) -> None:
     folder = str(save(tmp_path / "tiny"))
-    told: list[str] = []
-    loaded = backend.load(folder, lambda progress: told.append(progress.text))
+    reports: list[str] = []
+    loaded = backend.load(folder, lambda progress: reports.append(progress.text))
     assert (loaded.context_window, loaded.device, loaded.quantization) == (512, "cpu", None)
     assert loaded.size_bytes
-    assert told
+    assert reports
     chat_model = backend.chat_model(folder, GenerationOptions(max_new_tokens=2))
     assert len(chat_model.invoke("Hi").content) == 2
     assert backend.unload(folder)
@@ -58,7 +59,7 @@ def test_a_folder_is_loaded_and_given_back(backend: HuggingFaceBackend, tmp_path
             call()
 
 
-def test_the_dtype_is_a_setting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_dtype_can_be_configured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LOCAL_DTYPE", "float32")
     backend = HuggingFaceBackend(Settings(data_dir=tmp_path))
     folder = str(save(tmp_path / "tiny"))
@@ -69,11 +70,11 @@ def test_the_dtype_is_a_setting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         HuggingFaceBackend(Settings())
 
 
-def test_a_model_may_be_spread_over_devices(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_model_can_be_spread_over_devices(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LOCAL_DEVICE_MAP", "auto")
     backend = HuggingFaceBackend(Settings(data_dir=tmp_path, device="cpu"))
     folder = str(save(tmp_path / "tiny"))
-    assert backend.load(folder, ignore).device == "cpu"  # the only one in sight of a test
+    assert backend.load(folder, ignore).device == "cpu"  # the only device in tests
     assert len(backend.chat_model(folder, GenerationOptions(max_new_tokens=2)).invoke("Hi").content) == 2
     backend.unload(folder)
     monkeypatch.setenv("LOCAL_DEVICE_MAP", "everywhere")
@@ -81,56 +82,52 @@ def test_a_model_may_be_spread_over_devices(tmp_path: Path, monkeypatch: pytest.
         HuggingFaceBackend(Settings())
 
 
-def test_unloading_tells_what_was_given_back(backend: HuggingFaceBackend, tmp_path: Path) -> None:
+def test_unloading_reports_the_freed_memory(backend: HuggingFaceBackend, tmp_path: Path) -> None:
     from transformers import LlamaConfig, LlamaForCausalLM
 
     folder = save(tmp_path / "model")
     config = LlamaConfig(hidden_size=512, intermediate_size=4096, num_hidden_layers=4, vocab_size=512)
     LlamaForCausalLM(config).save_pretrained(folder)
     loaded = backend.load(str(folder), ignore)
-    released = backend.unload(str(folder))  # nothing was asked of it: what is ready has been read
+    released = backend.unload(str(folder))  # the weights are in memory even before the first answer
     assert released
     assert released.device == "cpu"
     assert released.size_bytes == loaded.size_bytes
     assert 0.8 * released.size_bytes < released.freed_bytes < 2 * released.size_bytes
 
 
-@pytest.mark.parametrize("error", [RuntimeError("enough"), OSError("enough"), KeyboardInterrupt()], ids=repr)
 @pytest.mark.parametrize("at", [0.0, 0.2, 0.7])
-def test_what_report_raises_ends_a_load_and_leaves_nothing(
-    backend: HuggingFaceBackend, tmp_path: Path, error: BaseException, at: float
-) -> None:
+def test_a_cancelled_load_leaves_nothing_in_memory(backend: HuggingFaceBackend, tmp_path: Path, at: float) -> None:
     from transformers import LlamaForCausalLM
     from transformers.utils.logging import set_tqdm_hook
 
     def report(progress: Progress) -> None:
         if progress.fraction is not None and progress.fraction >= at:
-            raise error
+            raise LoadCancelledError
 
     folder = str(save(tmp_path / "tiny"))
     gc.collect()
-    with pytest.raises(type(error)) as raised:
+    with pytest.raises(LoadCancelledError):
         backend.load(folder, report)
-    assert raised.value is error
     assert not [each for each in gc.get_objects() if type(each) is LlamaForCausalLM]
     assert set_tqdm_hook(None) is None
     with pytest.raises(BackendUnavailable, match="not loaded"):
         backend.chat_model(folder, GenerationOptions())
 
 
-def test_the_progress_of_a_load_rises(backend: HuggingFaceBackend, tmp_path: Path) -> None:
+def test_load_progress_rises(backend: HuggingFaceBackend, tmp_path: Path) -> None:
     folder = str(save(tmp_path / "tiny"))
-    told: list[Progress] = []
-    backend.load(folder, told.append)
+    reports: list[Progress] = []
+    backend.load(folder, reports.append)
     backend.unload(folder)
-    fractions = [progress.fraction for progress in told if progress.fraction is not None]
+    fractions = [progress.fraction for progress in reports if progress.fraction is not None]
     assert fractions == sorted(fractions)
     assert len(set(fractions)) > 30
     assert (fractions[0], round(fractions[-1])) == (0, 1)
 
 
 @pytest.mark.parametrize("variant", quantization.VARIANTS)
-def test_a_variant_is_quantized_while_it_is_loaded(backend: HuggingFaceBackend, tmp_path: Path, variant: str) -> None:
+def test_a_variant_is_quantized_while_loading(backend: HuggingFaceBackend, tmp_path: Path, variant: str) -> None:
     pytest.importorskip("bitsandbytes")
     folder = str(save(tmp_path / "tiny"))
     plain = backend.load(folder, ignore)
@@ -143,11 +140,11 @@ def test_a_variant_is_quantized_while_it_is_loaded(backend: HuggingFaceBackend, 
     assert backend.unload(f"{folder}@{variant}")
 
 
-def test_a_variant_that_cannot_be_had_is_refused(
+def test_an_unavailable_variant_is_rejected(
     backend: HuggingFaceBackend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with pytest.raises(ConfigurationError, match=r"4-bit on mps.*without @4-bit"):
-        quantization.require("a/model", "4-bit", "mps:0")
+        quantization.check_supported("a/model", "4-bit", "mps:0")
     folder = save(tmp_path / "tiny")
     config = json.loads((folder / "config.json").read_text())
     config["quantization_config"] = {"quant_method": "bitsandbytes", "load_in_8bit": True}
@@ -169,16 +166,16 @@ def test_a_variant_that_cannot_be_had_is_refused(
         ("@4-bit", "@4-bit", None),
     ],
 )
-def test_a_name_may_end_in_a_variant(model: str, name: str, variant: str | None) -> None:
+def test_a_name_can_end_in_a_variant(model: str, name: str, variant: str | None) -> None:
     assert quantization.split(model) == (name, variant)
 
 
-def test_a_model_that_was_not_taught_to_converse_is_refused(backend: HuggingFaceBackend, tmp_path: Path) -> None:
+def test_a_model_without_a_chat_template_is_rejected(backend: HuggingFaceBackend, tmp_path: Path) -> None:
     with pytest.raises(BackendUnavailable, match="chat template"):
         backend.load(str(save(tmp_path / "tiny", template=None)), ignore)
 
 
-def test_broken_files_and_code_of_their_own_are_refused(backend: HuggingFaceBackend, tmp_path: Path) -> None:
+def test_damaged_files_and_custom_code_are_rejected(backend: HuggingFaceBackend, tmp_path: Path) -> None:
     folder = save(tmp_path / "tiny")
     (folder / "model.safetensors").unlink()
     with pytest.raises(BackendUnavailable, match="cannot be loaded"):
@@ -193,16 +190,14 @@ def test_broken_files_and_code_of_their_own_are_refused(backend: HuggingFaceBack
 
 
 @pytest.mark.parametrize("name", ["no-such/model", "./no/such/folder", "/nowhere", "no such name"])
-def test_a_model_that_is_not_here_is_missed_quickly(backend: HuggingFaceBackend, name: str) -> None:
-    began = time.monotonic()
+def test_an_unknown_model_is_reported_by_name(backend: HuggingFaceBackend, name: str) -> None:
     with pytest.raises(ModelNotFound) as raised:
         backend.load(name, ignore)
     assert name in raised.value.message
     assert raised.value.hint
-    assert time.monotonic() - began < 8
 
 
-def test_the_cache_offers_its_chat_models_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_chat_models_in_the_cache_are_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from huggingface_hub import constants
 
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "none"))
@@ -211,11 +206,17 @@ def test_the_cache_offers_its_chat_models_only(tmp_path: Path, monkeypatch: pyte
     for name, template in (("models--a--chat", "[a]"), ("models--b--base", None)):
         save(tmp_path / name / "snapshots" / "1234", template)
     (tmp_path / "models--c--broken" / "snapshots" / "1").mkdir(parents=True)
-    found = [(info.name, info.context_window, info.family) for info in hub.cached_chat_models()]
-    assert found == [("a/chat", 512, "llama")]
+    weights = tmp_path / "models--a--chat" / "snapshots" / "1234" / "model.safetensors"
+    for content, family in ((None, "llama"), (np.zeros((1100, 1000), "int8"), "llama 1M"), (b"damaged", "llama")):
+        if isinstance(content, bytes):
+            weights.write_bytes(content)
+        elif content is not None:
+            save_file({"weight": content}, weights)
+        found = [(info.name, info.context_window, info.family) for info in hub.cached_chat_models()]
+        assert found == [("a/chat", 512, family)]
 
 
-def test_the_embedded_model_is_first_and_says_what_it_can_do(
+def test_the_embedded_model_is_listed_first_with_a_note(
     backend: HuggingFaceBackend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = backend.list_models()[0]
@@ -227,26 +228,26 @@ def test_the_embedded_model_is_first_and_says_what_it_can_do(
         backend.load(embedded_model.NAME, ignore)
 
 
-def test_it_is_converted_once(gguf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_embedded_model_is_converted_once(gguf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     target = embedded_model.ensure(tmp_path, ignore)
     assert (target / "model.safetensors").read_bytes() == b"weights" * 2
-    monkeypatch.delattr(embedded_model, "_convert")
+    monkeypatch.delattr(embedded_model, "convert")
     assert embedded_model.ensure(tmp_path, ignore) == target
     monkeypatch.setattr(embedded_model, "find_gguf", lambda: None)
-    assert embedded_model.ensure(tmp_path, ignore) == target  # the package is not needed any more
+    assert embedded_model.ensure(tmp_path, ignore) == target  # the package is no longer needed
 
 
-@pytest.mark.parametrize("harm", ["truncated", "no manifest", "no weights", "another GGUF", "killed half-way"])
-def test_a_broken_one_is_converted_again(gguf: Path, tmp_path: Path, harm: str) -> None:
+@pytest.mark.parametrize("damage", ["truncated", "no manifest", "no weights", "another GGUF", "killed half-way"])
+def test_a_damaged_conversion_is_repeated(gguf: Path, tmp_path: Path, damage: str) -> None:
     target = embedded_model.ensure(tmp_path, ignore)
     unfinished = target.with_name(f".{embedded_model.NAME}.unfinished")
-    if harm == "truncated":
+    if damage == "truncated":
         (target / "model.safetensors").write_bytes(b"weig")
-    elif harm == "no manifest":
+    elif damage == "no manifest":
         (target / embedded_model.MANIFEST).write_text("[]")
-    elif harm == "no weights":
+    elif damage == "no weights":
         (target / "model.safetensors").unlink()
-    elif harm == "another GGUF":
+    elif damage == "another GGUF":
         gguf.write_bytes(b"other weights")
     else:
         target.rename(unfinished)
@@ -255,19 +256,19 @@ def test_a_broken_one_is_converted_again(gguf: Path, tmp_path: Path, harm: str) 
     assert not unfinished.exists()
 
 
-def test_a_full_disk_is_told_and_leaves_nothing_behind(
+def test_a_full_disk_is_reported_and_leaves_no_files(
     gguf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(embedded_model, "_write_safetensors", full)
+    monkeypatch.setattr(embedded_model, "convert", full)
     with pytest.raises(ConfigurationError, match="No space left"):
         embedded_model.ensure(tmp_path, ignore)
     assert [file.name for file in (tmp_path / "models").iterdir() if file.is_dir()] == []
 
 
-def test_a_data_folder_that_cannot_be_written_is_told(gguf: Path, tmp_path: Path) -> None:
+def test_an_unwritable_data_folder_is_reported(gguf: Path, tmp_path: Path) -> None:
     (tmp_path / "models").write_text("a file where a folder should be")
     with pytest.raises(ConfigurationError, match="GESTALT_DATA_DIR"):
         embedded_model.ensure(tmp_path, ignore)

@@ -28,22 +28,22 @@ def tiny() -> Iterator[LocalChatModel]:
 
 
 def reference(model: LocalChatModel, tokens: int = 24, question: str = QUESTION) -> str:
-    """What transformers itself answers, without drafting, streaming or hooks."""
+    """Return the answer of transformers itself, without drafting, streaming or hooks."""
     prompt = encode(model.runtime.tokenizer, [{"role": "user", "content": question}])
     with torch.inference_mode():
         ids = model.runtime.model.generate(**prompt, max_new_tokens=tokens, do_sample=False, pad_token_id=0)
     return str(model.runtime.tokenizer.decode(ids[0, prompt["input_ids"].shape[1] :]))
 
 
-def whole(chunks: list[AIMessageChunk]) -> AIMessageChunk:
+def join(chunks: list[AIMessageChunk]) -> AIMessageChunk:
     total = chunks[0]
     for chunk in chunks[1:]:
         total += chunk
     return total
 
 
-class Passes:
-    """Counts forward passes of layers and makes each take a while."""
+class LayerCounter:
+    """Counts and slows down forward passes of layers."""
 
     def __init__(self, model: LocalChatModel, seconds: float) -> None:
         self.count = 0
@@ -55,8 +55,8 @@ class Passes:
         self.count += 1
         time.sleep(self.seconds)
 
-    def settled(self) -> int:
-        """The count, once it no longer grows."""
+    def final_count(self) -> int:
+        """Return the count once it no longer grows."""
         before = -1
         while before != self.count:
             before = self.count
@@ -64,7 +64,7 @@ class Passes:
         return self.count
 
 
-def test_stream_invoke_and_their_async_forms_say_what_transformers_says(tiny: LocalChatModel) -> None:
+def test_stream_and_invoke_answer_like_transformers(tiny: LocalChatModel) -> None:
     expected = reference(tiny)
 
     async def astream() -> list[AIMessageChunk]:
@@ -72,7 +72,7 @@ def test_stream_invoke_and_their_async_forms_say_what_transformers_says(tiny: Lo
 
     chunks = list(tiny.stream(QUESTION))
     assert len(chunks) > 5
-    answers = whole(chunks), whole(asyncio.run(astream())), tiny.invoke(QUESTION), asyncio.run(tiny.ainvoke(QUESTION))
+    answers = join(chunks), join(asyncio.run(astream())), tiny.invoke(QUESTION), asyncio.run(tiny.ainvoke(QUESTION))
     assert [answer.content for answer in answers] == [expected] * 4
 
 
@@ -84,7 +84,7 @@ def test_the_last_chunk_has_usage_and_finish_reason(tiny: LocalChatModel) -> Non
     assert not any(chunk.usage_metadata for chunk in others)
 
 
-def test_the_models_end_token_finishes_with_stop(tiny: LocalChatModel) -> None:
+def test_the_end_token_finishes_with_stop(tiny: LocalChatModel) -> None:
     expected = reference(tiny)
     end = expected[5]
     tiny.runtime.model.generation_config.eos_token_id = tiny.runtime.tokenizer.convert_tokens_to_ids(end)
@@ -97,19 +97,19 @@ def test_a_stop_sequence_that_spans_tokens_is_not_emitted(tiny: LocalChatModel) 
     expected = reference(tiny)
     stop = expected[6:9]
     streamed = list(tiny.stream(QUESTION, stop=["never there", stop]))
-    assert whole(streamed).content == expected[: expected.index(stop)]
-    assert whole(streamed).response_metadata["finish_reason"] == "stop"
-    assert whole(streamed).usage_metadata["output_tokens"] == expected.index(stop) + 3  # type: ignore[index]
+    assert join(streamed).content == expected[: expected.index(stop)]
+    assert join(streamed).response_metadata["finish_reason"] == "stop"
+    assert join(streamed).usage_metadata["output_tokens"] == expected.index(stop) + 3  # type: ignore[index]
 
 
-def test_options_may_be_given_for_one_call_and_an_unknown_one_is_refused(tiny: LocalChatModel) -> None:
+def test_options_can_be_overridden_for_one_call_but_not_unknown_ones(tiny: LocalChatModel) -> None:
     short: Runnable[Any, Any] = tiny.bind(max_new_tokens=3)
     assert len(short.invoke(QUESTION).content) == 3
     with pytest.raises(TypeError):
         tiny.invoke(QUESTION, top_q=1)
 
 
-def test_a_seed_repeats_and_leaves_the_global_generator_alone(tiny: LocalChatModel) -> None:
+def test_a_seed_is_repeatable_and_does_not_touch_the_global_generator(tiny: LocalChatModel) -> None:
     before = torch.get_rng_state()
     hot: dict[str, Any] = {"temperature": 1.5, "top_k": 0, "top_p": 1.0}
     one, again, other = (tiny.invoke(QUESTION, **hot, seed=seed).content for seed in (1, 1, 2))
@@ -124,7 +124,7 @@ def test_top_k_of_one_and_a_tiny_top_p_are_greedy(tiny: LocalChatModel) -> None:
     assert tiny.invoke(QUESTION, temperature=2.0, top_p=1e-6, top_k=0).content == expected
 
 
-def test_the_sampler_draws_with_the_models_probabilities() -> None:
+def test_the_sampler_draws_with_the_right_probabilities() -> None:
     from backends.base import GenerationOptions
     from backends.sampling import Sampler
 
@@ -134,28 +134,28 @@ def test_the_sampler_draws_with_the_models_probabilities() -> None:
     torch.testing.assert_close(drawn, torch.tensor([0.5, 0.3, 0.15, 0.0]) / 0.95, atol=0.03, rtol=0)
 
 
-def test_the_window_bounds_prompt_and_answer() -> None:
+def test_the_window_limits_prompt_and_answer() -> None:
     assert answer_room(100, 200, 50) == 50
     assert answer_room(160, 200, 50) == 40
     assert answer_room(195, 200, 5) == 5
     assert answer_room(10**6, None, 50) == 50
-    with pytest.raises(ContextTooLong, match=r"1,100 tokens; a window of 1,024 takes 992"):
+    with pytest.raises(ContextTooLong, match=r"1,100 tokens; a window of 1,024 holds 992"):
         answer_room(1100, 1024, 500)
 
 
-def test_a_prompt_over_the_window_is_refused_and_a_long_answer_cut() -> None:
+def test_a_prompt_over_the_window_is_rejected_and_a_long_answer_cut() -> None:
     model = make_chat_model(window=64, max_new_tokens=500)
     try:
         with pytest.raises(ContextTooLong):
             list(model.stream("word " * 20))
-        last = whole(list(model.stream("hi")))
+        last = join(list(model.stream("hi")))
         assert last.usage_metadata["total_tokens"] == 64  # type: ignore[index]
         assert last.response_metadata["finish_reason"] == "length"
     finally:
         model.runtime.close()
 
 
-def test_an_error_in_the_generating_thread_reaches_the_consumer_and_the_next_call_works(tiny: LocalChatModel) -> None:
+def test_an_error_in_the_thread_reaches_the_consumer_and_the_next_call_works(tiny: LocalChatModel) -> None:
     def fail(*_: object) -> None:
         raise MemoryError("no room")
 
@@ -171,31 +171,32 @@ def test_an_error_in_the_generating_thread_reaches_the_consumer_and_the_next_cal
     assert tiny.invoke(QUESTION).content == reference(tiny)
 
 
-def test_closing_the_stream_ends_the_generation(tiny: LocalChatModel) -> None:
-    passes = Passes(tiny, 0.01)
+def test_closing_the_stream_stops_the_generation(tiny: LocalChatModel) -> None:
+    passes = LayerCounter(tiny, 0.01)
     stream = tiny.stream(QUESTION, max_new_tokens=400)
     next(stream)
     stream.close()  # type: ignore[attr-defined]
     now = passes.count
-    assert passes.settled() <= now + 2
+    assert passes.final_count() <= now + 2
 
 
-def test_cancelling_before_the_first_token_ends_the_prefill(tiny: LocalChatModel) -> None:
-    passes = Passes(tiny, 0.1)
+def test_cancelling_before_the_first_token_stops_the_prefill(tiny: LocalChatModel) -> None:
+    passes = LayerCounter(tiny, 0.1)
 
     async def cancel_early() -> None:
         task = asyncio.create_task(tiny.ainvoke(QUESTION))
-        await asyncio.sleep(0.15)
+        while not passes.count:  # noqa: ASYNC110 - set by the model's thread
+            await asyncio.sleep(0.005)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
 
     asyncio.run(cancel_early())
-    assert passes.settled() <= 3  # of four layers
+    assert passes.final_count() <= 3  # of four layers
 
 
-def test_closing_the_async_stream_ends_the_generation(tiny: LocalChatModel) -> None:
-    passes = Passes(tiny, 0.01)
+def test_closing_the_async_stream_stops_the_generation(tiny: LocalChatModel) -> None:
+    passes = LayerCounter(tiny, 0.01)
 
     async def leave() -> int:
         stream = tiny.astream(QUESTION, max_new_tokens=400)
@@ -206,18 +207,19 @@ def test_closing_the_async_stream_ends_the_generation(tiny: LocalChatModel) -> N
         return passes.count
 
     now = asyncio.run(leave())
-    assert passes.settled() <= now + 2
+    assert passes.final_count() <= now + 2
 
 
-def test_one_at_a_time_and_a_waiting_one_can_be_cancelled(tiny: LocalChatModel) -> None:
+def test_generations_are_queued_and_a_queued_one_can_be_cancelled(tiny: LocalChatModel) -> None:
     expected = reference(tiny)
-    passes = Passes(tiny, 0.005)
+    passes = LayerCounter(tiny, 0.005)
 
     async def three() -> list[Any]:
         first = asyncio.create_task(tiny.ainvoke(QUESTION))
         second = asyncio.create_task(tiny.ainvoke(QUESTION))
         third = asyncio.create_task(tiny.ainvoke(QUESTION, max_new_tokens=2))
-        await asyncio.sleep(0.05)
+        while not passes.count:  # noqa: ASYNC110 - set by the model's thread
+            await asyncio.sleep(0.005)
         second.cancel()
         return list(await asyncio.gather(first, second, third, return_exceptions=True))
 
@@ -227,8 +229,8 @@ def test_one_at_a_time_and_a_waiting_one_can_be_cancelled(tiny: LocalChatModel) 
     assert passes.count <= 4 * (24 + 2)
 
 
-def test_a_model_that_was_unloaded_says_so_at_once_and_while_it_answers(tiny: LocalChatModel) -> None:
-    Passes(tiny, 0.01)
+def test_an_unloaded_model_raises_at_once_and_while_answering(tiny: LocalChatModel) -> None:
+    LayerCounter(tiny, 0.01)
     stream = tiny.stream(QUESTION, max_new_tokens=400)
     next(stream)
     tiny.runtime.close()
@@ -238,7 +240,7 @@ def test_a_model_that_was_unloaded_says_so_at_once_and_while_it_answers(tiny: Lo
         tiny.invoke(QUESTION)
 
 
-def test_a_template_without_a_system_role_gets_it_in_the_first_question() -> None:
+def test_without_a_system_role_the_system_message_precedes_the_first_question() -> None:
     template = "{% if messages[0]['role'] == 'system' %}{{ raise_exception('no system') }}{% endif %}" + TEMPLATE
     tokenizer = make_tokenizer(template)
     messages = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Why?"}]
@@ -259,7 +261,7 @@ def text_of(stream: TextStream, ids: list[int]) -> list[str]:
     return [*(piece for token in ids if (piece := stream.push(token))), stream.finish()]
 
 
-def test_characters_of_several_bytes_come_whole() -> None:
+def test_characters_of_several_bytes_are_not_split() -> None:
     tokenizer = make_tokenizer()
     text = "naïve — 日本語 👩‍👩‍👧 end"
     ids = tokenizer.encode(text)
@@ -273,14 +275,14 @@ def test_characters_of_several_bytes_come_whole() -> None:
     ("stop", "left"),
     [(("lo w",), "Hel"), (("ld", "wor"), "Hello "), (("lllo",), "Hello world"), (("ddd", ""), "Hello world")],
 )
-def test_stop_sequences_hold_back_only_what_may_be_theirs(stop: tuple[str, ...], left: str) -> None:
+def test_stop_sequences_only_delay_text_that_may_belong_to_them(stop: tuple[str, ...], left: str) -> None:
     tokenizer = make_tokenizer()
     stream = TextStream(tokenizer.decode, stop, frozenset())
     assert "".join(text_of(stream, tokenizer.encode("Hello world"))) == left
     assert stream.ended == (left != "Hello world")
 
 
-def test_packed_attention_equals_transformers_own() -> None:
+def test_packed_attention_equals_that_of_transformers() -> None:
     tokenizer = make_tokenizer()
     model = make_model(tokenizer)
     prompt = tokenizer("some words to read", return_tensors="pt")
@@ -297,6 +299,5 @@ def test_packed_attention_equals_transformers_own() -> None:
     torch.testing.assert_close(torch.stack(packed.logits), torch.stack(plain.logits), atol=1e-3, rtol=1e-3)
 
 
-def test_what_identifies_the_model_leaves_the_weights_out(tiny: LocalChatModel) -> None:
-    assert tiny._identifying_params == {"model_name": "tiny", **tiny.options.model_dump()}
+def test_the_weights_are_not_printed(tiny: LocalChatModel) -> None:
     assert "runtime" not in repr(tiny)

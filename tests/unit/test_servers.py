@@ -1,4 +1,4 @@
-"""The server backends one by one: what they send, what they read, their settings and their keys."""
+"""The server backends: requests, responses, settings and keys."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from langchain_core.messages import HumanMessage
 import settings
 from backends.base import Progress
 from backends.instructlab import InstructLabBackend, InstructLabSettings
-from backends.ollama import CACHE_BYTES, SMALLEST_WINDOW, UNKNOWN_WINDOW, OllamaBackend, fitting_window
+from backends.ollama import DEFAULT_WINDOW, MAX_CACHE_BYTES, MIN_WINDOW, OllamaBackend, largest_window
 from backends.translate import translate
 from errors import ConfigurationError, ModelNotFound
 from options import GenerationOptions
@@ -45,19 +45,19 @@ def stub(name: str) -> Iterator[WireStub]:
         yield stub
 
 
-def asked(stub: WireStub) -> Request:
-    """The only question that was put to a model."""
+def model_request(stub: WireStub) -> Request:
+    """Return the only request to a model."""
     (request,) = (request for request in stub.requests if request.path.endswith(stub.answers))
     return request
 
 
-# What goes over the wire
+# Requests
 
 
 @each_backend
-def test_options_are_sent_in_the_words_of_the_protocol(name: str, stub: WireStub) -> None:
+def test_options_are_sent_under_the_protocols_names(name: str, stub: WireStub) -> None:
     list(connect(name, stub).chat_model(MODELS[name], OPTIONS).stream(QUESTION))
-    body = asked(stub).body
+    body = model_request(stub).body
     if name == "ollama":
         sent = {key: value for key, value in body["options"].items() if key != "num_ctx"}
         named = {"num_predict": 5, "top_k": 7, "stop": ["four", "six"]}
@@ -72,15 +72,15 @@ def test_options_are_sent_in_the_words_of_the_protocol(name: str, stub: WireStub
 
 
 @each_backend
-def test_what_is_not_set_is_not_sent(name: str, stub: WireStub) -> None:
+def test_unset_options_are_not_sent(name: str, stub: WireStub) -> None:
     list(connect(name, stub).chat_model(MODELS[name], GenerationOptions(max_new_tokens=2)).stream(QUESTION))
-    body = asked(stub).body
+    body = model_request(stub).body
     body = body.get("options") or body.get("generationConfig") or body
     assert not {"stop", "stopSequences", "seed"} & {key for key, value in body.items() if value is not None}
 
 
 @each_backend
-def test_the_key_goes_in_a_header(name: str, stub: WireStub) -> None:
+def test_the_key_is_sent_in_a_header(name: str, stub: WireStub) -> None:
     stub.key = "right"
     backend = connect(name, stub)
     backend.load(MODELS[name], ignore)
@@ -90,53 +90,53 @@ def test_the_key_goes_in_a_header(name: str, stub: WireStub) -> None:
 
 
 @pytest.mark.parametrize("name", ["ollama", "vllm", "instructlab"])
-def test_a_server_without_a_key_is_looked_at_without_one(name: str, stub: WireStub) -> None:
+def test_without_a_key_no_authorization_is_sent(name: str, stub: WireStub) -> None:
     backend = connect(name, stub)
     backend.load(MODELS[name], ignore)
     assert {request.headers.get("authorization") for request in stub.requests} == {None}
 
 
 @pytest.mark.parametrize("name", ["vllm", "gemini"])
-def test_what_comes_at_first_may_be_tried_again_where_that_is_set(name: str, stub: WireStub) -> None:
+def test_requests_are_retried_if_configured(name: str, stub: WireStub) -> None:
     chat_model = connect(name, stub, max_retries=1).chat_model(MODELS[name], OPTIONS)
-    with stub.failing(503, {}), pytest.raises(Exception):  # noqa: B017, PT011 - its class is told elsewhere
+    with stub.failing(503, {}), pytest.raises(Exception):  # noqa: B017, PT011 - its class is tested in test_errors.py
         list(chat_model.stream(QUESTION))
     assert len(stub.requests) == 2
 
 
-# Settings, the same for all
+# Settings
 
 
 @each_backend
 @pytest.mark.parametrize("written", ["{}", "{}/", "{}/v1", " {}/v1/ "])
-def test_an_address_may_be_written_in_several_ways(name: str, stub: WireStub, written: str) -> None:
+def test_addresses_are_normalised(name: str, stub: WireStub, written: str) -> None:
     backend = connect(name, stub, base_url=written.format(stub.url))
     assert backend.server.base_url == stub.url
-    assert backend.place == f"{backend.label} at {stub.url}"
+    assert backend.location == f"{backend.label} at {stub.url}"
     assert backend.list_models()
 
 
 @each_backend
-def test_an_address_needs_no_scheme_and_may_have_a_path(name: str) -> None:
+def test_an_address_can_omit_the_scheme_and_have_a_path(name: str) -> None:
     backend = connect(name, "gpu-box:8080/models/", api_key="key")
-    assert backend.place == f"{backend.label} at http://gpu-box:8080/models"
+    assert backend.location == f"{backend.label} at http://gpu-box:8080/models"
 
 
 @each_backend
 @pytest.mark.parametrize("wrong", ["ftp://host", "http://", "http://host:port", "http://host:99999", "http://[::1"])
-def test_a_wrong_address_is_told_with_its_variable(name: str, wrong: str) -> None:
+def test_an_invalid_address_is_reported_with_its_variable(name: str, wrong: str) -> None:
     with pytest.raises(ConfigurationError, match=r"The setting [A-Z]+_BASE_URL cannot be used"):
         connect(name, wrong)
 
 
 @pytest.mark.parametrize(("field", "wrong"), [("timeout", "0"), ("timeout", "soon"), ("max_retries", "-1")])
-def test_a_wrong_value_is_told_with_its_variable(field: str, wrong: str) -> None:
+def test_an_invalid_value_is_reported_with_its_variable(field: str, wrong: str) -> None:
     with pytest.raises(ConfigurationError, match=f"VLLM_{field.upper()}"):
         connect("vllm", "http://localhost", **{field: wrong})
 
 
 @each_backend
-def test_a_password_in_the_address_is_sent_and_not_shown(
+def test_a_password_in_the_address_is_sent_but_not_shown(
     name: str, stub: WireStub, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
@@ -147,13 +147,11 @@ def test_a_password_in_the_address_is_sent_and_not_shown(
     asyncio.run(chat_model.ainvoke(QUESTION))
     login = "Basic " + b64encode(b"someone:hunter@2").decode()
     assert {request.headers.get("authorization") for request in stub.requests} == {login}
-    assert backend.place == f"{backend.label} at {stub.url}"
+    assert backend.location == f"{backend.label} at {stub.url}"
     assert "hunter" not in caplog.text + repr(chat_model)
 
 
-def test_the_environment_comes_before_env_and_env_before_the_secrets(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_precedence_is_environment_then_env_file_then_secrets(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for name in ("INSTRUCTLAB_BASE_URL", "INSTRUCTLAB_API_KEY", "INSTRUCTLAB_TIMEOUT"):
         monkeypatch.delenv(name, raising=False)
     env, secrets = tmp_path / ".env", tmp_path / "secrets.toml"
@@ -171,15 +169,15 @@ def test_the_environment_comes_before_env_and_env_before_the_secrets(
     assert key_and_timeout() == ("of the file", 1)
     monkeypatch.setenv("INSTRUCTLAB_API_KEY", "of the environment")
     assert key_and_timeout() == ("of the environment", 1)
-    monkeypatch.setenv("INSTRUCTLAB_API_KEY", "")  # as good as none
+    monkeypatch.setenv("INSTRUCTLAB_API_KEY", "")  # like unset
     assert key_and_timeout() == ("of the file", 1)
 
 
-# Keys stay where they are
+# Keys
 
 
 @each_backend
-def test_a_key_is_shown_nowhere(name: str, stub: WireStub, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_key_is_never_shown(name: str, stub: WireStub, caplog: pytest.LogCaptureFixture) -> None:
     key, model = "sk-3f9c-not-to-be-seen", MODELS[name]
     caplog.set_level(logging.DEBUG)
     stub.key = key
@@ -189,10 +187,10 @@ def test_a_key_is_shown_nowhere(name: str, stub: WireStub, caplog: pytest.LogCap
     def note(act: Callable[[], object]) -> None:
         try:
             shown.append(act())
-        except Exception as error:  # noqa: BLE001 - all of it is looked at
-            told = translate(error, backend.place, backend.start_hint)
-            assert told
-            shown.extend([told, told.message, told.hint, vars(told), "".join(traceback.format_exception(error))])
+        except Exception as error:  # noqa: BLE001 - searched for the key
+            shown.extend(
+                [str(translate(error, backend.location, backend.start_hint)), *traceback.format_exception(error)]
+            )
 
     async def answer() -> list[Any]:
         return [chunk async for chunk in backend.chat_model(model, OPTIONS).astream(QUESTION)]
@@ -222,8 +220,8 @@ def test_a_key_is_shown_nowhere(name: str, stub: WireStub, caplog: pytest.LogCap
 # Ollama
 
 
-def facts(values: Mapping[str, object] = {}, arch: str = "llama") -> dict[str, object]:
-    """What a model tells of itself; None leaves out what it does not tell."""
+def model_info(values: Mapping[str, object] = {}, arch: str = "llama") -> dict[str, object]:
+    """Return a model's `model_info`; None omits a value."""
     shape = {
         "context_length": 131_072,
         "block_count": 16,
@@ -231,54 +229,56 @@ def facts(values: Mapping[str, object] = {}, arch: str = "llama") -> dict[str, o
         "attention.head_count_kv": 8,
         "embedding_length": 2048,
     }
-    told = {f"{arch}.{name}": value for name, value in {**shape, **values}.items() if value is not None}
-    return {"general.architecture": arch, **told}
+    known = {f"{arch}.{name}": value for name, value in {**shape, **values}.items() if value is not None}
+    return {"general.architecture": arch, **known}
 
 
 PER_TOKEN = 2 * 16 * 8 * (64 + 64)
-"""Bytes: two a number, 16 layers, 8 heads, a key and a value of 64 each."""
+"""Bytes: two per number, 16 layers, 8 heads, a key and a value of 64 each."""
 
 
 @pytest.mark.parametrize(
-    ("told", "budget", "window"),
+    ("info", "budget", "window"),
     [
-        (facts(), 2**40, 131_072),
-        (facts(), 10_000 * PER_TOKEN, 9 * 1024),
-        (facts(), 0, SMALLEST_WINDOW),
-        (facts({"context_length": 512}), 2**40, 512),
-        (facts({"context_length": 512}), 0, 512),
-        (facts({"attention.key_length": 128, "attention.value_length": 192}, "gemma3"), 20_000 * PER_TOKEN, 7 * 1024),
-        (facts({"attention.head_count_kv": None}), 40_000 * PER_TOKEN, 9 * 1024),
-        (facts({"attention.head_count_kv": [0, 8, 0, 4]}, "lfm2"), 10_000 * PER_TOKEN, 9 * 1024),
-        (facts({"attention.head_count": [32, 16], "attention.head_count_kv": None}), 40_000 * PER_TOKEN, 9 * 1024),
-        (facts({"block_count": None}), 2**40, UNKNOWN_WINDOW),
-        (facts({"embedding_length": None}), 0, UNKNOWN_WINDOW),
-        (facts({"context_length": 1000, "block_count": None}), 2**40, 1000),
-        (facts({"context_length": None}), 2**40, UNKNOWN_WINDOW),
-        ({"general.architecture": "llama"}, 2**40, UNKNOWN_WINDOW),
-        ({}, 2**40, UNKNOWN_WINDOW),
+        (model_info(), 2**40, 131_072),
+        (model_info(), 10_000 * PER_TOKEN, 9 * 1024),
+        (model_info(), 0, MIN_WINDOW),
+        (model_info({"context_length": 512}), 2**40, 512),
+        (model_info({"context_length": 512}), 0, 512),
+        (
+            model_info({"attention.key_length": 128, "attention.value_length": 192}, "gemma3"),
+            20_000 * PER_TOKEN,
+            7 * 1024,
+        ),
+        (model_info({"attention.head_count_kv": None}), 40_000 * PER_TOKEN, 9 * 1024),
+        (model_info({"attention.head_count_kv": [0, 8, 0, 4]}, "lfm2"), 10_000 * PER_TOKEN, 9 * 1024),
+        (model_info({"attention.head_count": [32, 16], "attention.head_count_kv": None}), 40_000 * PER_TOKEN, 9 * 1024),
+        (model_info({"block_count": None}), 2**40, DEFAULT_WINDOW),
+        (model_info({"embedding_length": None}), 0, DEFAULT_WINDOW),
+        (model_info({"context_length": 1000, "block_count": None}), 2**40, 1000),
+        (model_info({"context_length": None}), 2**40, DEFAULT_WINDOW),
+        ({"general.architecture": "llama"}, 2**40, DEFAULT_WINDOW),
+        ({}, 2**40, DEFAULT_WINDOW),
     ],
 )
-def test_a_window_is_as_large_as_the_model_and_the_memory_allow(
-    told: dict[str, object], budget: int, window: int
-) -> None:
-    assert fitting_window(told, budget) == window
+def test_the_window_is_as_large_as_model_and_memory_allow(info: dict[str, object], budget: int, window: int) -> None:
+    assert largest_window(info, budget) == window
 
 
 @pytest.fixture
 def ollama() -> Iterator[tuple[OllamaStub, OllamaBackend]]:
     with OllamaStub(("tiny", "other:1b")) as stub:
-        yield stub, served(stub)
+        yield stub, connect_ollama(stub)
 
 
-def served(stub: OllamaStub, **options: object) -> OllamaBackend:
+def connect_ollama(stub: OllamaStub, **options: object) -> OllamaBackend:
     backend = connect("ollama", stub, **options)
     assert isinstance(backend, OllamaBackend)
     return backend
 
 
-def windows(stub: OllamaStub) -> list[int]:
-    """The windows that were asked for."""
+def requested_windows(stub: OllamaStub) -> list[int]:
+    """Return the windows in the requests to a model."""
     return [
         request.body["options"]["num_ctx"]
         for request in stub.requests
@@ -286,24 +286,24 @@ def windows(stub: OllamaStub) -> list[int]:
     ]
 
 
-def test_ollama_is_always_told_how_large_a_window_to_make(ollama: tuple[OllamaStub, OllamaBackend]) -> None:
+def test_the_window_is_always_sent_to_ollama(ollama: tuple[OllamaStub, OllamaBackend]) -> None:
     stub, backend = ollama
     list(backend.chat_model("tiny", OPTIONS).stream(QUESTION))
     loaded = backend.load("tiny", ignore)
     list(backend.chat_model("tiny", OPTIONS).stream(QUESTION))
-    budget = min(CACHE_BYTES, psutil.virtual_memory().total)
-    largest = fitting_window(MODEL_INFO, budget)
-    assert len(windows(stub)) == 3
-    assert all(SMALLEST_WINDOW <= window <= largest for window in windows(stub))
-    assert windows(stub)[1:] == [loaded.context_window] * 2
+    budget = min(MAX_CACHE_BYTES, psutil.virtual_memory().total)
+    largest = largest_window(MODEL_INFO, budget)
+    assert len(requested_windows(stub)) == 3
+    assert all(MIN_WINDOW <= window <= largest for window in requested_windows(stub))
+    assert requested_windows(stub)[1:] == [loaded.context_window] * 2
 
 
-def test_ollama_takes_the_window_that_is_set(ollama: tuple[OllamaStub, OllamaBackend]) -> None:
+def test_a_configured_window_is_sent_to_ollama(ollama: tuple[OllamaStub, OllamaBackend]) -> None:
     stub, _ = ollama
-    backend = served(stub, num_ctx=3000, keep_alive="10m")
+    backend = connect_ollama(stub, num_ctx=3000, keep_alive="10m")
     assert backend.load("tiny", ignore).context_window == 3000
     list(backend.chat_model("tiny", OPTIONS).stream(QUESTION))
-    assert windows(stub) == [3000, 3000]
+    assert requested_windows(stub) == [3000, 3000]
     assert {request.body["keep_alive"] for request in stub.requests if request.path.endswith(stub.answers)} == {"10m"}
 
 
@@ -313,9 +313,9 @@ def test_ollama_lists_loads_and_unloads(ollama: tuple[OllamaStub, OllamaBackend]
         ("tiny:latest", "tiny", False),
         ("other:1b", "other:1b", False),
     ]
-    told: list[Progress] = []
-    loaded = backend.load("other:1b", told.append)
-    assert [progress.text for progress in told] == [f"Asking {backend.place}", "Ollama is loading other:1b"]
+    reports: list[Progress] = []
+    loaded = backend.load("other:1b", reports.append)
+    assert [progress.text for progress in reports] == [f"Asking {backend.location}", "Ollama is loading other:1b"]
     assert (loaded.device, loaded.quantization, loaded.size_bytes) == ("GPU", "Q8_0", SIZE)
     first = backend.list_models()[0]
     assert (first.name, first.in_memory, first.context_window) == ("other:1b", True, 131_072)
@@ -327,14 +327,14 @@ def test_ollama_lists_loads_and_unloads(ollama: tuple[OllamaStub, OllamaBackend]
     assert backend.unload("other:1b") is None
 
 
-def test_ollama_may_be_asked_for_a_model_by_its_short_name(ollama: tuple[OllamaStub, OllamaBackend]) -> None:
+def test_ollama_models_can_be_named_without_a_tag(ollama: tuple[OllamaStub, OllamaBackend]) -> None:
     _, backend = ollama
     assert backend.load("tiny", ignore) == backend.load("tiny:latest", ignore)
     with pytest.raises(ModelNotFound, match="“other:latest”"):
         backend.load("other", ignore)
 
 
-def test_ollama_says_where_a_model_is(ollama: tuple[OllamaStub, OllamaBackend]) -> None:
+def test_ollama_reports_the_device(ollama: tuple[OllamaStub, OllamaBackend]) -> None:
     stub, backend = ollama
     devices = []
     for on_gpu in (0, SIZE // 4, SIZE):
@@ -343,20 +343,20 @@ def test_ollama_says_where_a_model_is(ollama: tuple[OllamaStub, OllamaBackend]) 
     assert devices == ["CPU", "GPU 25 %, CPU 75 %", "GPU"]
 
 
-def test_ollama_pulls_and_tells_how_far_it_is(ollama: tuple[OllamaStub, OllamaBackend]) -> None:
+def test_ollama_reports_the_progress_of_a_pull(ollama: tuple[OllamaStub, OllamaBackend]) -> None:
     _, backend = ollama
-    told: list[Progress] = []
-    backend.pull("new", told.append)
-    assert told[0] == Progress("Pulling new: pulling manifest")
-    fractions = [progress.fraction for progress in told if progress.fraction is not None]
+    reports: list[Progress] = []
+    backend.pull("new", reports.append)
+    assert reports[0] == Progress("Pulling new: pulling manifest")
+    fractions = [progress.fraction for progress in reports if progress.fraction is not None]
     assert fractions == sorted(fractions)
     assert fractions[-1] == 1
-    assert "of 1.3 GB" in told[1].text
-    assert told[-1] == Progress("Pulling new: success")
+    assert "of 1.3 GB" in reports[1].text
+    assert reports[-1] == Progress("Pulling new: success")
     assert backend.load("new", ignore).size_bytes == SIZE
 
 
-def test_a_pull_that_is_cancelled_ends_its_request(ollama: tuple[OllamaStub, OllamaBackend]) -> None:
+def test_cancelling_a_pull_closes_its_request(ollama: tuple[OllamaStub, OllamaBackend]) -> None:
     stub, backend = ollama
 
     def cancel(progress: Progress) -> None:
@@ -369,18 +369,18 @@ def test_a_pull_that_is_cancelled_ends_its_request(ollama: tuple[OllamaStub, Oll
     assert stub.left[0].path == "/api/pull"
 
 
-def test_a_pull_of_what_is_not_there_says_so(ollama: tuple[OllamaStub, OllamaBackend]) -> None:
+def test_pulling_an_unknown_model_is_reported_as_such(ollama: tuple[OllamaStub, OllamaBackend]) -> None:
     stub, backend = ollama
     with pytest.raises(Exception, match="file does not exist") as raised:
         backend.pull("no-such/model", ignore)
-    assert type(translate(raised.value, backend.place)) is ModelNotFound
+    assert type(translate(raised.value, backend.location)) is ModelNotFound
     assert stub.closed == 0
 
 
 # InstructLab, vLLM
 
 
-def test_instructlab_shows_the_name_of_the_file() -> None:
+def test_instructlab_models_are_labelled_by_file_name() -> None:
     with STUBS["instructlab"]() as stub:
         (info,) = connect("instructlab", stub).list_models()
     assert (info.name, info.label, info.context_window) == (GGUF, "granite.gguf", 4096)
@@ -395,12 +395,12 @@ def test_instructlab_shows_the_name_of_the_file() -> None:
         (r"C:\models\a.gguf", "a.gguf"),
     ],
 )
-def test_a_path_is_shown_by_its_file(name: str, label: str) -> None:
+def test_a_path_is_labelled_by_its_file_name(name: str, label: str) -> None:
     with OpenAIStub((name,)) as stub:
         assert connect("vllm", stub).list_models()[0].label == label
 
 
-def test_a_window_is_the_servers_else_the_one_that_is_set() -> None:
+def test_the_window_is_the_servers_else_the_configured_one() -> None:
     with OpenAIStub(max_model_len=2048) as stub:
         assert connect("vllm", stub, context_window=512).load("tiny", ignore).context_window == 2048
     with OpenAIStub(max_model_len=None) as stub:
@@ -414,7 +414,7 @@ def test_a_window_is_the_servers_else_the_one_that_is_set() -> None:
 # Gemini
 
 
-def test_gemini_lists_what_answers_with_text() -> None:
+def test_gemini_lists_models_that_answer_with_text() -> None:
     with GeminiStub() as stub:
         backend = connect("gemini", stub)
         assert [(info.name, info.label) for info in backend.list_models()] == [
@@ -424,14 +424,14 @@ def test_gemini_lists_what_answers_with_text() -> None:
         assert backend.load("gemini-2.5-pro", ignore).context_window == 1_048_576
 
 
-def test_a_proxy_of_gemini_without_a_list_is_believed() -> None:
+def test_a_gemini_proxy_without_a_list_accepts_any_model() -> None:
     with GeminiStub() as stub, stub.failing_all(404, {"detail": "Not Found"}):
         backend = connect("gemini", stub)
         assert backend.list_models() == []
         assert backend.load("some/model", ignore).context_window is None
 
 
-def test_gemini_is_asked_whatever_the_environment_says_of_other_apis(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_gemini_ignores_environment_variables_for_vertex_ai(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GOOGLE_GENAI_USE_VERTEXAI", "true")
     with GeminiStub() as stub:
         backend = connect("gemini", stub)

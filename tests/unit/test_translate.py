@@ -7,7 +7,6 @@ import sys
 import httpx
 import pytest
 import torch
-from huggingface_hub import errors as hub
 from langchain_core import exceptions as langchain
 from safetensors import SafetensorError
 
@@ -26,13 +25,13 @@ from errors import (
 REQUEST = httpx.Request("GET", "http://localhost:1/v1?key=hunter2")
 
 
-def refusal(status: int, words: str = "", **headers: str) -> httpx.HTTPStatusError:
+def http_error(status: int, words: str = "", **headers: str) -> httpx.HTTPStatusError:
     response = httpx.Response(status, text=words, headers={k.replace("_", "-"): v for k, v in headers.items()})
     return httpx.HTTPStatusError("no", request=REQUEST, response=response)
 
 
 def raised_from(error: Exception, cause: Exception, *, handling: bool) -> Exception:
-    """`error` as it looks where it was raised from `cause`, or while that was handled."""
+    """Return `error` as if raised from `cause`, or while handling it."""
     if handling:
         error.__context__ = cause
     else:
@@ -49,7 +48,7 @@ def test_every_model_error_of_langchain_is_mapped() -> None:
     assert own - set(TYPES) == set()
 
 
-def test_every_name_is_a_class_that_exists() -> None:
+def test_every_name_is_an_existing_class() -> None:
     for name in NAMES:
         module, _, attribute = name.rpartition(".")
         __import__(module)
@@ -70,7 +69,7 @@ def test_every_name_is_a_class_that_exists() -> None:
         (httpx.RemoteProtocolError("cut off", request=REQUEST), BackendUnavailable),
         (httpx.UnsupportedProtocol("no", request=REQUEST), BackendUnavailable),
         (httpx.InvalidURL("no"), BackendUnavailable),
-        (refusal(401), AuthenticationFailed),
+        (http_error(401), AuthenticationFailed),
         (TimeoutError(), BackendUnavailable),
         (ConnectionRefusedError(), BackendUnavailable),
         (torch.OutOfMemoryError("no"), BackendUnavailable),
@@ -79,14 +78,10 @@ def test_every_name_is_a_class_that_exists() -> None:
         (OSError("no file named model.safetensors found"), ModelNotFound),
         (FileNotFoundError(errno.ENOENT, "gone"), ModelNotFound),
         (SafetensorError("header too large"), BackendUnavailable),
-        (hub.LocalEntryNotFoundError("no"), ModelNotFound),
-        (hub.OfflineModeIsEnabled("no"), BackendUnavailable),
-        (hub.RepositoryNotFoundError("no", response=httpx.Response(404, request=REQUEST)), ModelNotFound),
-        (hub.GatedRepoError("no", response=httpx.Response(403, request=REQUEST)), AuthenticationFailed),
     ],
     ids=lambda value: value.__name__ if isinstance(value, type) else type(value).__name__,
 )
-def test_it_becomes_one_of_ours_with_a_way_out(error: Exception, kind: type[AppError]) -> None:
+def test_exceptions_become_app_errors_with_a_hint(error: Exception, kind: type[AppError]) -> None:
     translated = translate(error)
     assert type(translated) is kind
     assert translated.message.endswith(".")
@@ -113,8 +108,8 @@ STATUSES = {
 
 
 @pytest.mark.parametrize(("status", "kind"), STATUSES.items())
-def test_a_status_says_what_it_is(status: int, kind: type[AppError]) -> None:
-    assert type(translate(refusal(status, "the model"))) is kind
+def test_http_statuses_are_mapped(status: int, kind: type[AppError]) -> None:
+    assert type(translate(http_error(status, "the model"))) is kind
 
 
 @pytest.mark.parametrize(
@@ -133,8 +128,8 @@ def test_a_status_says_what_it_is(status: int, kind: type[AppError]) -> None:
         (503, "the context window is lost", BackendBusy),
     ],
 )
-def test_a_servers_words_say_more(status: int, words: str, kind: type[AppError]) -> None:
-    assert type(translate(refusal(status, words))) is kind
+def test_a_servers_words_override_its_status(status: int, words: str, kind: type[AppError]) -> None:
+    assert type(translate(http_error(status, words))) is kind
 
 
 @pytest.mark.parametrize(
@@ -146,13 +141,13 @@ def test_a_servers_words_say_more(status: int, words: str, kind: type[AppError])
         ("Wed, 21 Oct 2026 07:28:00 GMT", "Wait a moment, then ask again."),
     ],
 )
-def test_it_says_how_long_to_wait_where_it_is_told(asked: str, hint: str) -> None:
-    translated = translate(refusal(429, retry_after=asked))
+def test_the_hint_says_how_long_to_wait(asked: str, hint: str) -> None:
+    translated = translate(http_error(429, retry_after=asked))
     assert translated
     assert translated.hint == hint
 
 
-def test_it_says_who_and_how_to_start_it() -> None:
+def test_the_message_names_the_server_and_the_hint_how_to_start_it() -> None:
     translated = translate(
         httpx.ConnectError("no", request=REQUEST), "vLLM at http://gpu", "Start it with: vllm serve."
     )
@@ -164,7 +159,7 @@ def test_it_says_who_and_how_to_start_it() -> None:
 
 
 @pytest.mark.parametrize("handling", [True, False])
-def test_what_led_to_it_says_how_a_connection_failed(handling: bool) -> None:
+def test_the_cause_of_a_failed_connection_is_used(handling: bool) -> None:
     for cause, message in {
         httpx.ConnectError("no", request=REQUEST): "cannot be reached",
         httpx.ReadTimeout("no", request=REQUEST): "did not answer in time",
@@ -175,32 +170,24 @@ def test_what_led_to_it_says_how_a_connection_failed(handling: bool) -> None:
         assert message in translated.message
 
 
-def test_what_the_hub_says_precisely_is_told_so() -> None:
-    gated = hub.GatedRepoError("no", response=httpx.Response(403, request=REQUEST))
-    missing = hub.LocalEntryNotFoundError("no")
-    missing.__cause__ = httpx.ConnectError("no", request=REQUEST)
-    assert "Accept its terms" in str(translate(gated))
-    assert "files cannot be found" in str(translate(missing))
-
-
-def test_a_stream_with_nothing_in_it_is_no_bug() -> None:
+def test_an_empty_stream_is_not_a_bug() -> None:
     assert type(translate(ValueError("No generation chunks were returned"))) is BackendUnavailable
 
 
-@pytest.mark.parametrize("cause", [httpx.ConnectError("no", request=REQUEST), refusal(401)], ids=["down", "key"])
-def test_a_bug_stays_one_while_an_error_is_handled(cause: Exception) -> None:
+@pytest.mark.parametrize("cause", [httpx.ConnectError("no", request=REQUEST), http_error(401)], ids=["down", "key"])
+def test_a_bug_stays_a_bug_while_an_error_is_handled(cause: Exception) -> None:
     for handling in (True, False):
         assert translate(raised_from(TypeError("a bug"), cause, handling=handling)) is None
 
 
-def test_ours_passes_and_a_bug_stays_one() -> None:
+def test_app_errors_pass_and_bugs_are_not_translated() -> None:
     ours = ConfigurationError("no key")
     assert translate(ours) is ours
     for bug in (ValueError("x"), KeyError("x"), AssertionError(), RuntimeError("x"), OSError(errno.EBADF, "x")):
         assert translate(bug) is None
 
 
-def test_the_table_of_backends_is_quick_to_import() -> None:
+def test_importing_the_table_of_backends_imports_no_library() -> None:
     code = "import backends, sys; print([m for m in ('torch', 'transformers', 'langchain_core') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

@@ -55,7 +55,7 @@ def _suggest(services: Services, side: str) -> str:
         return mine
     names = [backend.name for backend in services.manager.backends()]
     for patience in (0.0, 0.1):  # all are asked before the first is waited for
-        found = [services.manager.checks.last(name, patience) for name in names]
+        found = [services.manager.checks.latest(name, patience) for name in names]
     return next((f.backend.name for f in found if f and not f.error and f.backend.name != mine), mine)
 
 

@@ -122,7 +122,7 @@ def _models(services: Services) -> dict[tuple[str, str], str]:
     labels = {backend.name: backend.label for backend in services.manager.backends()}
     found = [(state["backend"], state["model"])] if state.get("model") else []
     for name in labels:
-        checked = services.manager.checks.last(name)
+        checked = services.manager.checks.latest(name)
         found += [(name, info.name) for info in checked.models] if checked else []
     return {
         (name, model): f"{text.short(model, 40)} ({labels[name]})"

@@ -9,7 +9,7 @@ from typing import Literal
 import streamlit as st
 
 from backends.base import Backend, State
-from backends.checks import Checked
+from backends.checks import BackendCheck
 from services import Services
 from ui.models import pickers
 from ui.widgets import errors, text
@@ -52,7 +52,7 @@ def _card(services: Services, backend: Backend) -> None:
         if busy is not _busy(services, backend):
             st.rerun()  # to begin or to end polling
         with st.container(border=True):
-            checked = services.manager.checks.last(backend.name, pickers.PATIENCE_S)
+            checked = services.manager.checks.latest(backend.name, pickers.PATIENCE_S)
             _head(backend, checked)
             for model, status in services.manager.known(backend.name).items():
                 icon, color = MARKS[status.state]
@@ -66,10 +66,10 @@ def _card(services: Services, backend: Backend) -> None:
 
 def _busy(services: Services, backend: Backend) -> bool:
     loading = any(status.state is State.LOADING for status in services.manager.known(backend.name).values())
-    return loading or services.manager.checks.looking(backend.name)
+    return loading or services.manager.checks.is_checking(backend.name)
 
 
-def _head(backend: Backend, checked: Checked | None) -> None:
+def _head(backend: Backend, checked: BackendCheck | None) -> None:
     with st.container(horizontal=True, vertical_alignment="center"):
         st.subheader(backend.label, anchor=False, width="content")
         if checked is None:
@@ -79,13 +79,13 @@ def _head(backend: Backend, checked: Checked | None) -> None:
         else:
             count = len(checked.models)
             st.badge(f"{count} model{'' if count == 1 else 's'}", icon=":material/check:", color="green")
-            if backend.place != backend.label:
-                st.caption(f"{text.literal(backend.place)} · answered in {1000 * checked.seconds:.0f} ms")
+            if backend.location != backend.label:
+                st.caption(f"{text.literal(backend.location)} · answered in {1000 * checked.seconds:.0f} ms")
     if checked and checked.error:
         st.markdown(f"**{text.literal(checked.error.message)}** {text.literal(checked.error.hint)}")
 
 
-def _controls(services: Services, backend: Backend, checked: Checked) -> None:
+def _controls(services: Services, backend: Backend, checked: BackendCheck) -> None:
     """Pick a model; load, unload, reload or pull it."""
     can = backend.capabilities
     key = f"manage-{backend.name}"

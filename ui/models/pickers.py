@@ -8,7 +8,7 @@ from functools import partial
 import streamlit as st
 
 from backends.base import Backend, Loaded, ModelInfo, State, Status
-from backends.checks import Checked
+from backends.checks import BackendCheck
 from errors import ModelNotFound
 from services import Services
 from ui.app import owner
@@ -30,7 +30,7 @@ def pick_backend(services: Services, key: str, label: str = "Backend") -> Backen
 
 def pick_model(services: Services, backend: Backend, key: str, label: str = "Model") -> str | None:
     """A choice of the models of `backend`; `key` holds the name. None while nothing is known to choose from."""
-    checked = services.manager.checks.last(backend.name, PATIENCE_S)
+    checked = services.manager.checks.latest(backend.name, PATIENCE_S)
     models = {info.name: info for info in checked.models} if checked else {}
     _keep_choice(services, backend, key, list(models) if checked and not checked.error else None)
     chosen: str | None = st.session_state.get(key)
@@ -73,14 +73,14 @@ def _wait(services: Services, backend: Backend) -> None:
     @st.fragment(run_every=0.5)
     @errors.with_error_boundary
     def live() -> None:
-        if services.manager.checks.last(backend.name):
+        if services.manager.checks.latest(backend.name):
             st.rerun()
-        st.caption(f":shimmer[Asking {text.literal(backend.place)} …]")
+        st.caption(f":shimmer[Asking {text.literal(backend.location)} …]")
 
     live()
 
 
-def show_check(services: Services, checked: Checked, key: str) -> None:
+def show_check(services: Services, checked: BackendCheck, key: str) -> None:
     """What is wrong with a backend, and a button to look again."""
     assert checked.error
     errors.show(checked.error.message, checked.error.hint)
