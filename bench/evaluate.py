@@ -21,7 +21,7 @@ import numpy as np
 
 from bench import evaluation_sets as sets
 from bench.evaluation_sets import Asked, QuestionSet
-from evaluation.metrics import Column, figure
+from evaluation.metrics import column, figure
 from rag.index.search import read_options
 from rag.schema import LOCAL_OWNER, Fusion, Passage, Retrieval, RetrievalOptions
 from services import Services
@@ -86,7 +86,7 @@ def overlap(asked: Asked, passages: Sequence[Passage]) -> tuple[float, float, fl
 
 def mean(values: Sequence[float]) -> dict[str, float]:
     """The mean with its 95 % interval."""
-    found = figure(Column(np.array(values), np.ones(len(values))))
+    found = figure(column(values))
     assert found is not None
     return {"value": found.value, "low": found.low, "high": found.high}
 
@@ -95,8 +95,8 @@ def figures_of(found: Sequence[tuple[Asked, Retrieval]]) -> Iterator[tuple[str, 
     """The figures of a set, by their names."""
     if found[0][0].spans:
         shares = np.array([overlap(asked, retrieval.passages[:K]) for asked, retrieval in found])
-        for column, name in enumerate(("recall@5", "precision@5", "IoU@5")):
-            yield name, mean(shares[:, column].tolist())
+        for n, name in enumerate(("recall@5", "precision@5", "IoU@5")):
+            yield name, mean(shares[:, n].tolist())
         return
     if len(found[0][0].documents) == 1 and all(len(asked.documents) == 1 for asked, _ in found):
         yield "R@1", mean([recall(asked, retrieval.passages[:1]) for asked, retrieval in found])
