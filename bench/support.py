@@ -60,12 +60,12 @@ def rows_of(samples: Sequence[Sample], embed: Embedder | None) -> list[Array]:
     rows = []
     for sample in samples:
         evidence = Evidence(sample.passages, sample.question)
-        claim = support.read_claim(evidence, sample.sentence)
+        claim = support.parse_claim(evidence, sample.sentence)
         texts = [span.text for span in evidence.spans]
         cosines = [0.0] * len(texts)
         if embed:
             cosines = (np.array(embed(texts)) @ np.array(embed([claim.text])[0])).tolist()
-        found = support.survey(evidence, claim)
+        found = support.claim_context(evidence, claim)
         values = [
             list(support.features(evidence, claim, evidence.spans[place], cosines[place], found).values())
             for place in ([] if evidence.missing(claim.whole) else support.candidates(evidence, claim, cosines))
@@ -81,8 +81,8 @@ def fit(samples: Sequence[Sample], embed: Embedder | None) -> tuple[float, dict[
     """
     sentence = samples[0]
     evidence = Evidence(sentence.passages, sentence.question)
-    claim = support.read_claim(evidence, sentence.sentence)
-    found = support.survey(evidence, claim)
+    claim = support.parse_claim(evidence, sentence.sentence)
+    found = support.claim_context(evidence, claim)
     names = list(support.features(evidence, claim, evidence.spans[0], 0.0, found))
     all_rows = rows_of(samples, embed)
     rows = [row for row in all_rows if len(row)]
