@@ -77,13 +77,14 @@ def test_interval_is_reproducible_and_near_the_formula() -> None:
 @pytest.mark.parametrize("number", [1, 10])
 def test_equal_outcomes_follow_the_rule_of_three(number: int) -> None:
     unseen = 1 - 0.05 ** (1 / number)
-    assert measured([True] * number) == Figure(1, pytest.approx(1 - unseen), 1, number)
-    assert measured([False] * number) == Figure(0, 0, pytest.approx(unseen), number)
+    all_right, all_wrong = measured([True] * number), measured([False] * number)
+    assert (all_right.low, all_right.value, all_right.high) == pytest.approx((1 - unseen, 1, 1))
+    assert (all_wrong.low, all_wrong.value, all_wrong.high) == pytest.approx((0, 0, unseen))
 
 
 def test_share_column_pools_all_sentences() -> None:
     found = measured(share_column([(1, 2), (0, 0), (9, 10)]))
-    assert (found.value, found.n) == (pytest.approx(10 / 12), 2)
+    assert (found.value, found.n) == pytest.approx((10 / 12, 2))
 
 
 def test_latency_is_in_milliseconds() -> None:
