@@ -186,7 +186,7 @@ def squad(model: EmbeddingModel, data: Path) -> None:
         for name, questions in {"squad_v2 unanswerable": unanswerable[::7], **out_of_scope_questions(data)}.items():
             abstained = [retriever.retrieve(question, k=5).abstained for question in questions]
             rate = statistics.fmean(abstained)
-            emit(set="squad_v2", what=f"abstention of questions of {name}", questions=len(abstained), abstained=rate)
+            emit(set="squad_v2", what=f"abstention for questions of {name}", questions=len(abstained), abstained=rate)
 
 
 def mtrag(model: EmbeddingModel, data: Path) -> None:
@@ -207,7 +207,7 @@ def mtrag(model: EmbeddingModel, data: Path) -> None:
         follow.report(set="mtrag_un", what="with history, follow-ups only")
         abstained = [retriever.retrieve(question, k=5).abstained for question, _ in answerable[::7]]
         rate = statistics.fmean(abstained)
-        emit(set="mtrag_un", what="abstention of questions of squad", questions=len(abstained), abstained=rate)
+        emit(set="mtrag_un", what="abstention for questions of squad", questions=len(abstained), abstained=rate)
 
 
 def xquad(model: EmbeddingModel, data: Path) -> None:

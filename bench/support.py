@@ -218,7 +218,7 @@ def read_written(path: Path) -> Iterator[Written]:
             text = row["text"]
             passages[name] = Passage(name, *place[:1], *place, text, 0, len(text), 1.0, 0.5, 1.0, row["heading"])
         else:
-            labels = {said["sentence"]: said["label"] for said in row["sentences"]}
+            labels = {each["sentence"]: each["label"] for each in row["sentences"]}
             shown = tuple(passages[name] for name in row["passages"])
             yield Written(row["set"], row["question"], row["answer"], shown, labels)
 
@@ -274,7 +274,9 @@ def timing() -> None:
     """CPU of a check of ten sentences over four prepared passages: best and median of 15 runs."""
     rows = list(read_written(WRITTEN))
     shown = max((row.passages for row in rows), key=lambda passages: sum(len(p.text) for p in passages))
-    sentences = [said for row in rows for said, label in row.labels.items() if label != "no claim" and len(said) > 40]
+    sentences = [
+        sentence for row in rows for sentence, label in row.labels.items() if label != "no claim" and len(sentence) > 40
+    ]
     sentences = list(dict.fromkeys(sentences))
     model = EmbeddingModel(embedded_folder())
     model.embed_long(["warm"])

@@ -199,12 +199,12 @@ def test_published_precision_and_recall_are_measured() -> None:
             continue
         checked = Checker([passages[name] for name in row["passages"]], row["question"], embed).check(row["answer"])
         verdicts = {" ".join(checked.text[c.start : c.end].split()): c.verdict for c in reversed(checked.checks)}
-        for said in row["sentences"]:
-            if said["label"] != "no claim":
+        for labelled in row["sentences"]:
+            if labelled["label"] != "no claim":
                 sentences += 1
-                supported += said["label"] == "supported"
-                called += verdicts[said["sentence"]] is Verdict.SUPPORTED
-                right += verdicts[said["sentence"]] is Verdict.SUPPORTED and said["label"] == "supported"
+                supported += labelled["label"] == "supported"
+                called += verdicts[labelled["sentence"]] is Verdict.SUPPORTED
+                right += verdicts[labelled["sentence"]] is Verdict.SUPPORTED and labelled["label"] == "supported"
     measured = support.MEASURED
     assert sentences == measured.sentences
     # A cosine may fall to the other side of a threshold on another processor.
