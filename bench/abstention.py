@@ -1,11 +1,11 @@
-"""Refusal, measured: each collection with its own questions, and with those of all the others, as JSON lines.
+"""Measure abstention: ask each collection its own questions and those of all others. Prints JSON lines.
 
     python -m bench.abstention --data DIR [--each 40] [--only squad,samples] [--skip-extras]
 
-DIR holds `squad/`, `mtrag_un/`, `chunking_eval/`, `sec_10q/` and `xquad/`; the samples of the repository are a
-collection too. Every collection is calibrated by its own text alone (`rag/index/abstention.py`). OWN_SHARE is also fitted
-anew for each collection on the others, and so are the baselines: the scale of each collection with one threshold for
-all, the cosine of the nearest chunk alone, and the constants that were once fitted on SQuAD.
+DIR holds `squad/`, `mtrag_un/`, `chunking_eval/`, `sec_10q/` and `xquad/`; the repository's samples are a collection
+too. Each collection is calibrated on its own text only (`rag/index/abstention.py`). Leave-one-collection-out, OWN_SHARE
+is refitted, and so are the baselines: one threshold for all on each collection's scale, the cosine of the nearest chunk
+alone, and the constants once fitted on SQuAD.
 """
 
 from __future__ import annotations
@@ -36,16 +36,16 @@ from rag.index.retriever import LOOKED_AT, HybridRetriever
 from rag.index.sentence_check import best_sentence
 
 MOST = 200
-"""Questions of its own that a collection is asked."""
+"""Own questions asked of a collection."""
 WORST = 0.04
-"""False abstentions that none of the others exceeds where a threshold is fitted on them."""
+"""Highest share of false abstentions in any collection that a threshold is fitted on."""
 TINY = 8
-"""Chunks of a collection that is too small to be calibrated."""
+"""Chunks of a collection too small to calibrate."""
 
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """What is known of one question over one collection, for all that is compared here."""
+    """The signals of one question over one collection, for all rules compared here."""
 
     signals: Signals
     chunk: float
@@ -56,7 +56,7 @@ class Probe:
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """A collection that was asked its own questions, and out-of-scope ones by their set."""
+    """A collection with its own questions, and out-of-scope ones by their set."""
 
     name: str
     calibration: Calibration
@@ -64,7 +64,7 @@ class Case:
     out_of_scope: dict[str, list[Probe]]
 
     def abstained(self, rule: Rule) -> tuple[float, float]:
-        """False abstentions, and abstentions of out-of-scope questions, each set of which counts the same."""
+        """Shares of own and of out-of-scope questions that get no answer; each out-of-scope set counts equally."""
         out_of_scope = [self.share(probes, rule) for probes in self.out_of_scope.values()]
         return self.share(self.own, rule), float(np.mean(out_of_scope))
 
@@ -73,11 +73,11 @@ class Case:
 
 
 Rule = Callable[[Calibration, Probe], bool]
-"""Whether a question is abstained."""
+"""Whether to abstain."""
 
 
-class Remembering(EmbeddingModel):
-    """The embedded model, which embeds a sentence that many questions lead to once: for speed."""
+class CachedModel(EmbeddingModel):
+    """The embedded model with a cache, as many questions lead to the same sentences."""
 
     def __init__(self) -> None:
         super().__init__(embedded_folder())
@@ -99,7 +99,7 @@ def probe(retriever: HybridRetriever, question: str, history: Sequence[str] = ()
     chunk = max(found.cosines.values(), default=-1.0)
     passages = retriever.passages(found, question, LOOKED_AT)
     sentence = best_sentence(retriever.embeddings, found, passages)
-    # As it was before: the better one of the question and the one before it.
+    # As in the earlier rule: the better of the question and the previous one.
     searched = [(text, 1.0) for text in (question, *history[-1:])]
     coverage = max(retriever.lexical.search(COLLECTION, searched).coverage)
     signals = found.signals[COLLECTION]
@@ -124,7 +124,7 @@ def calibrated(model: EmbeddingModel, name: str, texts: Sequence[str]) -> Iterat
         yield retriever, calibration
 
 
-# --- rules that are compared -----------------------------------------------------------------------------------------
+# --- rules -----------------------------------------------------------------------------------------------------------
 
 
 def ours(calibration: Calibration, asked: Probe) -> bool:
@@ -132,13 +132,13 @@ def ours(calibration: Calibration, asked: Probe) -> bool:
 
 
 def before(_: Calibration, asked: Probe) -> bool:
-    """The constants that were fitted once, on SQuAD."""
+    """The earlier rule, with constants fitted on SQuAD."""
     logit = -12.19 + 16.01 * asked.chunk + 19.88 * asked.coverage
     return bool(1 / (1 + np.exp(-logit)) < 0.398 and asked.chunk < 0.5 and asked.sentence < 0.45)
 
 
 def from_own_text(share: float) -> Rule:
-    """As shipped, with another OWN_SHARE."""
+    """The shipped rule with another OWN_SHARE."""
 
     def abstains(calibration: Calibration, asked: Probe) -> bool:
         return calibration.score(asked.signals) < threshold_between(calibration.own, calibration.out_of_scope, share)
@@ -162,7 +162,7 @@ FITTED = {
 
 
 def fit(training: Sequence[Case], rule: Callable[[float], Rule]) -> float:
-    """The highest threshold at which no training collection has more than WORST of its questions abstained."""
+    """The highest threshold with at most WORST false abstentions in every training collection."""
     low, high = 0.0, 1.0
     for _ in range(20):
         middle = (low + high) / 2
@@ -213,7 +213,7 @@ def report(cases: Sequence[Case]) -> None:
 
 
 def regression(cases: Sequence[Case]) -> dict[str, float]:
-    """What the two signals weigh: behind NEAREST_WEIGHT and STEEPNESS."""
+    """Weights of the two signals: the source of NEAREST_WEIGHT and STEEPNESS."""
     rows, answered, weights = [], [], []
     for case in cases:
         for probes, yes in [(case.own, True), *((found, False) for found in case.out_of_scope.values())]:
@@ -236,7 +236,7 @@ def ask(what: str, retriever: HybridRetriever, calibration: Calibration, asked: 
     emit(what=what, questions=len(asked), **shares)
 
 
-# --- what it cannot tell, and other cases ----------------------------------------------------------------------------
+# --- hard cases ------------------------------------------------------------------------------------------------------
 
 
 def squad_extras(data: Path, retriever: HybridRetriever, calibration: Calibration, others: Sequence[Asked]) -> None:
@@ -258,7 +258,7 @@ def removed_gold(data: Path, model: EmbeddingModel) -> None:
 
 
 def tiny(data: Path, model: EmbeddingModel, others: Sequence[str]) -> None:
-    """The first paragraphs of some articles of SQuAD, each a collection of its own, with the prior."""
+    """The first paragraphs of some SQuAD articles as collections, with the prior."""
     paragraphs, answerable, _ = read_squad(data / "squad/squad-v2.0-dev-part.json")
     for first in range(0, len(paragraphs), 120):
         chosen = range(first, first + TINY)
@@ -298,7 +298,7 @@ def main() -> None:
     parser.add_argument("--only", default="", help="names of collections")
     parser.add_argument("--skip-extras", action="store_true")
     options = parser.parse_args()
-    model = Remembering()
+    model = CachedModel()
     every = list(collections(options.data, model))
     conversations = next(found.own for found in every if found.name == "mtrag_un")
     cases = []

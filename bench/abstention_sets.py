@@ -1,4 +1,4 @@
-"""Collections with questions of their own, for `bench/abstention.py`."""
+"""Collections and questions about them, for `bench/abstention.py`."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ from settings import ROOT, Settings
 FACTS = ROOT / "tests" / "samples_facts.jsonl"
 
 Asked = tuple[str, tuple[str, ...]]
-"""A question and those before it."""
+"""A question and the previous ones."""
 
 
 @dataclass(frozen=True, slots=True)
 class Collection:
-    """Texts, and the questions that they answer."""
+    """Texts and the questions they answer."""
 
     name: str
     texts: list[str]
     own: list[Asked]
     alone: list[str]
-    """Its questions as they are put to other collections: those that need no history."""
+    """The questions that need no history, to ask of other collections."""
 
 
 def some(items: Sequence[Any], number: int) -> list[Any]:

@@ -1,11 +1,11 @@
-"""Ask questions whose answers are known, and count: passages found, right answers, right sources, abstentions, speed.
+"""Ask questions with known answers; count passages found, right answers, right sources and abstentions, and time them.
 
-    python -m bench.answers [--facts tests/samples_facts.jsonl]     the 40 facts of the samples, and 8 out-of-scope questions
+    python -m bench.answers [--facts tests/samples_facts.jsonl]     40 facts of the samples, 8 out-of-scope questions
     python -m bench.answers --data DIR [--questions 100]            SQuAD: DIR/squad/squad-v2.0-dev-part.json
 
-Every question goes through the whole application: a data folder of its own (or GESTALT_DATA_DIR), the embedded models
-unless `--backend` and `--model` name others. SQuAD's paragraphs are ingested as one text file each, and the questions
-are taken evenly from its answerable ones. Prints a JSON line a question and one with the totals.
+Questions go through the whole application, with a temporary data folder (or GESTALT_DATA_DIR) and the embedded models
+unless `--backend` and `--model` name others. SQuAD's paragraphs are ingested as one text file each, its questions
+evenly sampled from the answerable ones. Prints a JSON line per question and one with the totals.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ from settings import ROOT, Settings
 
 @dataclass(frozen=True, slots=True)
 class Fact:
-    """A question and where its answer stands; without `golds` it is about something else than the documents."""
+    """A question and the place of its answer; out of scope without `golds`."""
 
     id: str
     question: str
     golds: tuple[str, ...] = ()
-    """Each of these is the answer."""
+    """Accepted answers."""
     document: str | None = None
     page: int | None = None
 
@@ -53,7 +53,7 @@ def read_facts(file: Path) -> list[Fact]:
 
 
 def read_squad(file: Path, questions: int, skip: int = 0) -> tuple[dict[str, str], list[Fact]]:
-    """Paragraphs by file name, and `questions` of the answerable questions, evenly taken, `skip` after the first."""
+    """Paragraphs by file name, and `questions` of the answerable questions, evenly spaced from number `skip` on."""
     texts: dict[str, str] = {}
     facts: list[Fact] = []
     for article in json.loads(file.read_text(encoding="utf-8"))["data"]:
@@ -72,7 +72,7 @@ _PLAIN = str.maketrans(dict.fromkeys(string.punctuation + "“”‘’", "") | 
 
 
 def normal(text: str) -> str:
-    """As SQuAD's own evaluation compares: no case, no punctuation, no articles; a space at both ends."""
+    """Normalise as SQuAD's evaluation does: no case, punctuation or articles; a space at both ends."""
     return f" {' '.join(word for word in text.casefold().translate(_PLAIN).split() if word not in ('a', 'an', 'the'))} "
 
 
@@ -84,7 +84,7 @@ def judge(fact: Fact, message: Message) -> dict[str, Any]:
     def is_source(source: Any, text: str) -> bool:
         return (source.document, source.page) == (fact.document, fact.page) and holds(text, fact.golds)
 
-    passages, speaking = message.passages, message.timings.total_s - (message.timings.first_token_s or 0)
+    passages, generating = message.passages, message.timings.total_s - (message.timings.first_token_s or 0)
     cited = any(is_source(c, passages[c.n - 1].text) for c in message.citations)
     checked = [check for check in message.checks if check.verdict is not Verdict.NO_CLAIM]
     return {
@@ -103,7 +103,7 @@ def judge(fact: Fact, message: Message) -> dict[str, Any]:
         "flagged": [_sentence(message, check) for check in checked if check.verdict is Verdict.UNSUPPORTED],
         "input_tokens": message.usage.input_tokens,
         "first_token_s": message.timings.first_token_s,
-        "tokens_per_s": round(message.usage.output_tokens / max(1e-3, speaking), 1),
+        "tokens_per_s": round(message.usage.output_tokens / max(1e-3, generating), 1),
     }
 
 
@@ -116,7 +116,7 @@ def totals(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
     out_of_scope = [row for row in rows if not row["wanted"]]
     right = [row for row in known if row["right"]]
     wrong = [row for row in known if not row["right"] and not row["abstained"]]
-    spoken = [row for row in rows if not row["abstained"] and row["first_token_s"]]
+    generated = [row for row in rows if not row["abstained"] and row["first_token_s"]]
     return {
         "questions": len(known),
         **{key: sum(row[key] for row in known) for key in ("found", "right", "cited", "sourced", "span", "abstained")},
@@ -129,14 +129,14 @@ def totals(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
         "wrong": len(wrong),
         "out_of_scope": len(out_of_scope),
         "out_of_scope_abstained": sum(row["abstained"] for row in out_of_scope),
-        "input_tokens_p50": statistics.median(row["input_tokens"] for row in spoken) if spoken else None,
-        "first_token_s_p50": statistics.median(row["first_token_s"] for row in spoken) if spoken else None,
-        "tokens_per_s_p50": statistics.median(row["tokens_per_s"] for row in spoken) if spoken else None,
+        "input_tokens_p50": statistics.median(row["input_tokens"] for row in generated) if generated else None,
+        "first_token_s_p50": statistics.median(row["first_token_s"] for row in generated) if generated else None,
+        "tokens_per_s_p50": statistics.median(row["tokens_per_s"] for row in generated) if generated else None,
     }
 
 
 def ask(services: Services, question: Ask) -> Message:
-    """The answer, when it is done."""
+    """Ask, and return the finished answer."""
     _, turn = services.asking.ask(LOCAL_OWNER, question)
     *_, last = turn.follow()
     assert isinstance(last, Finished)
@@ -146,19 +146,19 @@ def ask(services: Services, question: Ask) -> Message:
 def ingest(
     services: Services, texts: Mapping[str, str | bytes], collection: str = DEFAULT_COLLECTION
 ) -> list[tuple[str, str]]:
-    """Have the worker read texts, by file name; what became of each: “ready”, or the type of the error."""
+    """Ingest texts by file name; return the outcome of each: “ready”, or the type of the error."""
     target = services.library.collection(LOCAL_OWNER, collection, create=True)
-    abstained = []
+    rejected = []
     for name, text in texts.items():
         try:
             services.ingest.submit(LOCAL_OWNER, target.id, name, text if isinstance(text, bytes) else text.encode())
         except AppError as error:
-            abstained.append((name, type(error).__name__))
+            rejected.append((name, type(error).__name__))
     services.ingest.wake()
     while services.library.in_state(DocumentState.PENDING) or services.library.in_state(DocumentState.INDEXING):
         time.sleep(0.1)
     read = services.library.documents(LOCAL_OWNER, target.id)
-    return abstained + [(document.name, document.reason_type or document.state) for document in read]
+    return rejected + [(document.name, document.reason_type or document.state) for document in read]
 
 
 def main() -> None:
@@ -166,7 +166,7 @@ def main() -> None:
     parser.add_argument("--facts", type=Path, default=ROOT / "tests" / "samples_facts.jsonl")
     parser.add_argument("--data", type=Path, help="ask SQuAD's questions instead")
     parser.add_argument("--questions", type=int, default=100)
-    parser.add_argument("--skip", type=int, default=0, help="take other questions: so many after those")
+    parser.add_argument("--skip", type=int, default=0, help="start at a later question")
     parser.add_argument("--backend")
     parser.add_argument("--model")
     options = parser.parse_args()

@@ -1,7 +1,4 @@
-"""The plain pipeline that most tutorials end with, to measure against: LangChain, Chroma and MiniLM.
-
-Everything is at its default but the device, which is the CPU for both sides.
-"""
+"""The pipeline of most tutorials as a baseline: LangChain, Chroma and MiniLM, with defaults, on the CPU."""
 
 from __future__ import annotations
 
@@ -12,7 +9,7 @@ from typing import Any
 from rag.index.embeddings import embedded_folder
 
 Place = tuple[str, int | None]
-"""A file's name and the page in it, counted from 1; None where there are no pages."""
+"""File name and page, from 1; None if there are no pages."""
 
 
 class Baseline:
@@ -28,7 +25,7 @@ class Baseline:
         self._splitter = RecursiveCharacterTextSplitter(chunk_size=1000, chunk_overlap=100)
 
     def ingest(self, files: Sequence[Path]) -> int:
-        """All files in one call, which is where this pipeline is quickest; gives the number of chunks."""
+        """Ingest all files in one call, the fastest way for this pipeline; return the number of chunks."""
         pages = [page for file in files for page in self._loader(file).load()]
         chunks = self._splitter.split_documents(pages)
         self._store.add_documents(chunks)
@@ -40,11 +37,11 @@ class Baseline:
         return PyPDFLoader(str(file)) if file.suffix == ".pdf" else TextLoader(str(file), encoding="utf-8")
 
     def search(self, question: str, k: int) -> list[tuple[Place, str]]:
-        """The `k` nearest chunks with their places, nearest first."""
+        """Return the `k` nearest chunks with their places, nearest first."""
         return [(_place(found.metadata), found.page_content) for found in self._store.similarity_search(question, k=k)]
 
     def close(self) -> None:
-        """Nothing is held that the end of the process does not give back."""
+        """Nothing to close."""
 
 
 def _place(metadata: dict[str, Any]) -> Place:

@@ -1,9 +1,9 @@
-"""Retrieval, abstentions, support and answers over question sets, beside their baselines in the same run.
+"""Retrieval and abstention over question sets, with baselines in the same run.
 
     python -m bench.evaluate --data DIR [--only squad,mtrag_un] [--folder build/eval] [--options '{"neighbours": 1}']
 
-Every set becomes a library through the same services as the pages; DIR is described in `bench/evaluation_sets.py`. JSON
-lines, then a table in Markdown. Libraries stay in the folder, so that a second run need not read them again.
+Each set becomes a library through the same services as the pages; `bench/evaluation_sets.py` describes DIR. Prints JSON
+lines, then a Markdown table. The libraries stay in the folder for later runs.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import numpy as np
 
 from bench import evaluation_sets as sets
 from bench.evaluation_sets import Asked, QuestionSet
-from evaluation.metrics import Column, figure
+from evaluation.metrics import column, figure
 from options import Fusion, RetrievalOptions
 from rag.index.search import read_options
 from rag.schema import LOCAL_OWNER, Passage, Retrieval
@@ -44,11 +44,11 @@ STEPS = {
     "a neighbour": replace(RetrievalOptions(), neighbours=1),
     "distinct": replace(RetrievalOptions(), distinct=True),
 }
-"""What each step is worth: all of it without the step, or with one that is off."""
+"""The default without one step, or with one that is off by default."""
 OUT_OF_SCOPE = 150
-"""Questions of each other set that are asked as out-of-scope ones."""
+"""Questions of each other set asked as out-of-scope ones."""
 WITH_FILINGS = ("sec_10q", "chunking_eval")
-"""Sets with companies' filings among their documents: each other's questions about those are not out of scope."""
+"""Sets with companies' filings: their questions about these are not out of scope for each other."""
 ENGLISH = ("squad", "mtrag_un", "chunking_eval", "sec_10q")
 LANGUAGES = ("es", "de", "ar", "zh")
 SETS: dict[str, Callable[[Path], QuestionSet]] = {
@@ -75,8 +75,7 @@ def recall(asked: Asked, passages: Sequence[Passage]) -> float:
 def overlap(asked: Asked, passages: Sequence[Passage]) -> tuple[float, float, float]:
     """Recall, precision and intersection over union of the gold characters and those of `passages`.
 
-    As in https://research.trychroma.com/evaluating-chunking: what stands in two passages is found once, and both times
-    it is read.
+    As in https://research.trychroma.com/evaluating-chunking: text in two passages is found once and read twice.
     """
     gold = {(document, at) for document, start, end in asked.spans for at in range(start, end)}
     found = {(p.document, at) for p in passages for at in range(p.start, p.end)}
@@ -87,17 +86,17 @@ def overlap(asked: Asked, passages: Sequence[Passage]) -> tuple[float, float, fl
 
 def mean(values: Sequence[float]) -> dict[str, float]:
     """The mean with its 95 % interval."""
-    found = figure(Column(np.array(values), np.ones(len(values))))
+    found = figure(column(values))
     assert found is not None
     return {"value": found.value, "low": found.low, "high": found.high}
 
 
 def figures_of(found: Sequence[tuple[Asked, Retrieval]]) -> Iterator[tuple[str, dict[str, float]]]:
-    """The figures of a set, by their names."""
+    """The figures of a set, by name."""
     if found[0][0].spans:
         shares = np.array([overlap(asked, retrieval.passages[:K]) for asked, retrieval in found])
-        for column, name in enumerate(("recall@5", "precision@5", "IoU@5")):
-            yield name, mean(shares[:, column].tolist())
+        for n, name in enumerate(("recall@5", "precision@5", "IoU@5")):
+            yield name, mean(shares[:, n].tolist())
         return
     if len(found[0][0].documents) == 1 and all(len(asked.documents) == 1 for asked, _ in found):
         yield "R@1", mean([recall(asked, retrieval.passages[:1]) for asked, retrieval in found])
@@ -106,7 +105,7 @@ def figures_of(found: Sequence[tuple[Asked, Retrieval]]) -> Iterator[tuple[str, 
 
 
 def measure(services: Services, found: QuestionSet, system: str, options: RetrievalOptions) -> list[dict[str, Any]]:
-    """Ask all questions of a set; emits and gives a row a figure."""
+    """Ask all questions of a set; emit and return a row per figure."""
     started = time.process_time()
     retrievals = [
         (asked, services.searching.retrieve(LOCAL_OWNER, asked.question, history=asked.history, k=K, options=options))
@@ -131,13 +130,13 @@ def measure(services: Services, found: QuestionSet, system: str, options: Retrie
 
 
 def same_field(found: QuestionSet, other: QuestionSet, asked: Asked) -> bool:
-    """Whether a question of another set is about filings, as documents of this one are."""
+    """Whether a question of another set is about filings, like documents of this one."""
     about_filings = other.name == "sec_10q" or "finance.md" in asked.documents
     return about_filings and found.name in WITH_FILINGS
 
 
 def abstentions(services: Services, found: QuestionSet, others: Sequence[QuestionSet]) -> list[dict[str, Any]]:
-    """How many questions are abstained: unanswerable ones of the set itself, and those of other sets."""
+    """Abstentions for unanswerable questions of the set itself and for those of other sets."""
     asked = {"unanswerable": found.unanswerable[:: max(1, len(found.unanswerable) // OUT_OF_SCOPE)]}
     for other in others:
         if other.name != found.name:
@@ -161,7 +160,7 @@ def abstentions(services: Services, found: QuestionSet, others: Sequence[Questio
 
 
 def table(rows: Sequence[dict[str, Any]]) -> str:
-    """The figures of all systems side by side, as Markdown."""
+    """The figures of all systems as a Markdown table."""
     systems = list(dict.fromkeys(row["system"] for row in rows))
     lines = [f"| set | figure | {' | '.join(systems)} |", "|---" * (len(systems) + 2) + "|"]
     for key in dict.fromkeys((row["set"], row["figure"]) for row in rows):
@@ -176,10 +175,10 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--only", default=",".join(SETS))
     parser.add_argument("--folder", type=Path, default=Path("build/eval"))
-    parser.add_argument("--options", default="", help="steps of retrieval, as JSON; measured beside the defaults")
+    parser.add_argument("--options", default="", help="retrieval options as JSON, measured in addition")
     parser.add_argument("--chunk-tokens", type=int)
     parser.add_argument("--chunk-overlap", type=int)
-    parser.add_argument("--steps", action="store_true", help="switch each step instead of measuring the baselines")
+    parser.add_argument("--steps", action="store_true", help="ablate each step instead of measuring the baselines")
     parser.add_argument("--every", type=int, default=1, help="ask each n-th question of a set only")
     arguments = parser.parse_args()
     systems = {OURS: RetrievalOptions()} | (STEPS if arguments.steps else BASELINES)

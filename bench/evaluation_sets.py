@@ -1,9 +1,8 @@
-"""The question sets of DIR as libraries: documents that are ingested through the services, and questions with gold.
+"""The question sets of DIR as libraries: documents ingested through the services, and questions with gold.
 
     squad/ mtrag_un/ chunking_eval/ sec_10q/ xquad/
 
-A paragraph or passage is a document of its own, so that gold is a document. The questions of `chunking_eval` have spans
-of the corpora as gold.
+Each paragraph or passage is a document, so that gold is a document; for `chunking_eval` it is spans of the corpora.
 """
 
 from __future__ import annotations
@@ -23,11 +22,11 @@ from settings import Settings
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A question and what would be found."""
+    """A question and its gold."""
 
     question: str
     documents: frozenset[str] = frozenset()
-    """Names of the documents with the answer; none where the set has no answer."""
+    """Names of the documents with the answer; empty if it is unanswerable."""
     history: tuple[str, ...] = ()
     spans: tuple[tuple[str, int, int], ...] = ()
     """`(document, start, end)` of the text with the answer."""
@@ -40,19 +39,19 @@ class QuestionSet:
 
     name: str
     documents: dict[str, str | Path]
-    """Text, or a file that is read as it is."""
+    """Text, or a file."""
     questions: tuple[Asked, ...]
     unanswerable: tuple[Asked, ...] = field(default=())
-    """Questions about the documents whose answer is not in them."""
+    """Questions about the documents that these do not answer."""
 
 
 def squad(data: Path, file: str = "squad/squad-v2.0-dev-part.json", name: str = "squad") -> QuestionSet:
-    """A paragraph a document."""
+    """Each paragraph is a document."""
     documents: dict[str, str | Path] = {}
     questions, unanswerable = [], []
     for article in json.loads((data / file).read_text("utf-8"))["data"]:
         for paragraph in article["paragraphs"]:
-            # Not by the article: a question that names it would find it by its name.
+            # Not named after the article: questions that mention it would find it by name.
             document = f"{len(documents):04}.txt"
             documents[document] = paragraph["context"]
             for asked in paragraph["qas"]:
@@ -70,7 +69,7 @@ def xquad(language: str, data: Path) -> QuestionSet:
 
 
 def mtrag(data: Path) -> QuestionSet:
-    """The last turn of a conversation, with the user's turns before it."""
+    """The last turn of each conversation, with the user's earlier turns."""
     documents: dict[str, str | Path] = {}
     questions = []
     for line in (data / "mtrag_un/reference.part.jsonl").read_text("utf-8").splitlines():
@@ -80,7 +79,7 @@ def mtrag(data: Path) -> QuestionSet:
         *before, last = [turn["text"] for turn in task["input"] if turn["speaker"] == "user"]
         gold = frozenset(f"{context['document_id']}.txt" for context in task["contexts"])
         questions.append(Asked(last, gold, tuple(before)))
-    # The same text came under several ids: a library keeps it once.
+    # Some texts have several ids; a library stores each text once.
     first: dict[str | Path, str] = {}
     for document, text in documents.items():
         first.setdefault(text, document)
@@ -92,7 +91,7 @@ def mtrag(data: Path) -> QuestionSet:
 
 
 def chunking(data: Path) -> QuestionSet:
-    """Five corpora, each one long text; gold are spans of it."""
+    """Five corpora, each one long text; gold is spans."""
     corpora = {path.stem: path for path in sorted((data / "chunking_eval/corpora").glob("*.md"))}
     texts = {name: path.read_text("utf-8") for name, path in corpora.items()}
     questions = []
@@ -109,7 +108,7 @@ def chunking(data: Path) -> QuestionSet:
 
 
 def sec(data: Path) -> QuestionSet:
-    """Quarterly filings as PDF; gold are files."""
+    """Quarterly filings as PDF; gold is files."""
     documents: dict[str, str | Path] = {path.name: path for path in sorted((data / "sec_10q/docs").glob("*.pdf"))}
     rows = [json.loads(line) for line in (data / "sec_10q/qna.jsonl").read_text("utf-8").splitlines()]
     return QuestionSet("sec_10q", documents, tuple(Asked(r["question"], frozenset(r["source_docs"])) for r in rows))
@@ -117,7 +116,7 @@ def sec(data: Path) -> QuestionSet:
 
 @contextmanager
 def library(found: QuestionSet, folder: Path, **settings: Any) -> Iterator[Services]:
-    """Services over the documents of a set, ingested into `folder` unless they are there from an earlier run."""
+    """Services over the documents of a set, ingested into `folder` unless an earlier run did."""
     texts = folder / "texts"
     texts.mkdir(parents=True, exist_ok=True)
     services = Services(Settings(data_dir=folder / "data", **settings))

@@ -1,11 +1,11 @@
-"""Measure the local backend on a device: load, speed, stop, and whether unloading gives everything back.
+"""Measure the local backend on a device: load, speed, stop, and whether unloading frees all memory.
 
-    python -m bench.local_gpu --shape 8b --device cuda          a random Llama of 8B shape, written here (15 GB of disk)
-    python -m bench.local_gpu --shape tiny --device cpu         the same in miniature, in well under a minute
+    python -m bench.local_gpu --shape 8b --device cuda          a random Llama of 8B parameters (15 GB of disk)
+    python -m bench.local_gpu --shape tiny --device cpu         a miniature, in well under a minute
     python -m bench.local_gpu --model SmolLM2-135M-Instruct     a real model instead
 
-Prints a JSON line for each variant (plain, 8-bit, 4-bit) and one for the cycles of loading and unloading. Random
-weights weigh and compute like trained ones; what they say means nothing.
+Prints a JSON line for each variant (plain, 8-bit, 4-bit) and one for repeated loading and unloading. Random weights
+need the same memory and time as trained ones.
 """
 
 from __future__ import annotations
@@ -52,13 +52,13 @@ SHAPES: dict[str, dict[str, int]] = {
     },
 }
 PROMPT = "The harbour master wrote down every boat that came in and the hour at which it left again. " * 10
-"""About 900 tokens of a tokenizer that takes a byte for one."""
+"""About 900 tokens of a byte tokenizer."""
 OPTIONS = GenerationOptions(temperature=1.0, top_k=50, seed=1, max_new_tokens=128)
-"""Sampled: greedy answers of random weights go round in circles, which ends them."""
+"""Sampled: greedy decoding with random weights loops, which ends the answer."""
 
 
 def write_model(folder: Path, shape: dict[str, int], device: str) -> None:
-    """A random Llama as safetensors, a layer at a time: never more than one layer in memory."""
+    """Write a random Llama as safetensors, with one layer in memory at a time."""
     torch = load_torch()
     from safetensors.torch import save_file
     from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM
@@ -70,7 +70,7 @@ def write_model(folder: Path, shape: dict[str, int], device: str) -> None:
     config = LlamaConfig(**shape, bos_token_id=None, eos_token_id=end, dtype="bfloat16")
     config.architectures = ["LlamaForCausalLM"]
     config.save_pretrained(folder)
-    # Answers have the length that was asked for, so that they can be compared.
+    # No end token: all answers have the requested length.
     GenerationConfig(eos_token_id=end, suppress_tokens=[end]).save_pretrained(folder)
     with torch.device("meta"):
         shapes = {name: tensor.shape for name, tensor in LlamaForCausalLM(config).state_dict().items()}
@@ -94,11 +94,11 @@ def write_model(folder: Path, shape: dict[str, int], device: str) -> None:
 
 
 def ignore(progress: Progress) -> None:
-    """A load whose progress nobody watches."""
+    """Ignore the progress of a load."""
 
 
 def seconds_to_first(model: Any, prompt: str) -> float:
-    """Ask, take the first piece, leave."""
+    """Seconds until the first chunk of an answer."""
     began = time.perf_counter()
     stream = model.stream(prompt)
     next(stream)
@@ -116,7 +116,7 @@ def measure(backend: HuggingFaceBackend, name: str, device: str) -> dict[str, An
     load_s = time.perf_counter() - began
     held = memory_in_use([device]) - before
     model = backend.chat_model(name, OPTIONS)
-    # The first pass of a device chooses kernels; it is measured by itself.
+    # The first pass selects kernels; it is measured separately.
     cold = seconds_to_first(model, PROMPT)
     began, first, tokens = time.perf_counter(), 0.0, 0
     for chunk in model.stream(PROMPT):
@@ -150,14 +150,14 @@ def measure(backend: HuggingFaceBackend, name: str, device: str) -> dict[str, An
 
 
 def cycle(backend: HuggingFaceBackend, name: str, device: str, count: int) -> dict[str, Any]:
-    """Load, ask, unload, again and again; the device's memory after each."""
+    """Load, ask and unload repeatedly; the device's memory after each cycle."""
     after = []
     for _ in range(count):
         backend.load(name, ignore)
         backend.chat_model(name, OPTIONS).invoke("Hi", max_new_tokens=8)
         backend.unload(name)
         after.append(round(memory_in_use([device]) / 1e6, 1))
-    # The first cycles warm up what stays for good: libraries, thread pools, kernels.
+    # The first cycles allocate what stays: libraries, thread pools, kernels.
     return {"cycles": count, "after_mb": after, "growth_mb": round(after[-1] - after[min(2, count - 1)], 1)}
 
 
@@ -170,7 +170,7 @@ def main() -> None:
     options = parser.parse_args()
     torch = load_torch()
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
-    # Libraries stay; they are no part of what a model takes.
+    # Loaded first, as libraries stay in memory and are not part of a model.
     for package in ("transformers.models.llama.modeling_llama", "transformers.generation", "bitsandbytes"):
         if find_spec(package.partition(".")[0]):
             import_module(package)

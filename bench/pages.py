@@ -1,9 +1,9 @@
-"""The chat page in a real browser: a long conversation, an idle tab, many tabs that follow answers. JSON lines.
+"""The chat page in a real browser: a long conversation, an idle tab, many tabs following answers. JSON lines.
 
     python -m bench.pages [--messages 500] [--tabs 1,8,16]
 
-The model is a stub that says a word every 100 ms. Figures are the server's CPU time, as the browser's own depends on
-how many tabs one machine draws; opening a page is the time of the wall, server and browser on the same cores.
+The model is a stub that sends a word every 100 ms. Figures are the server's CPU time, as the browser's depends on the
+number of tabs; opening a page is wall time, with server and browser on the same cores.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def emit(**figures: Any) -> None:
 
 
 def write(data: Path, messages: int) -> str:
-    """A conversation of so many messages; its id."""
+    """Write a conversation of `messages` messages; return its id."""
     data.mkdir(parents=True, exist_ok=True)
     database = Database(data / "gestalt.db")
     conversations = Conversations(database)
@@ -59,8 +59,8 @@ def _with_passages(answer: Message) -> Message:
     return replace(answer, passages=tuple(PASSAGES), model="tiny")
 
 
-def settle(app: App) -> None:
-    """Wait until what the start and the first visit set going is done."""
+def wait_until_idle(app: App) -> None:
+    """Wait until the work of the start and the first visit is done."""
     before, now = -1.0, cpu(app)
     while now - before > 0.05:
         time.sleep(1)
@@ -74,7 +74,7 @@ def cpu(app: App) -> float:
 
 
 def open_chat(page: Page, app: App, chat: str) -> float:
-    """Seconds until the last answer of a conversation is seen."""
+    """Open a conversation; return the seconds until its last answer is visible."""
     started = time.perf_counter()
     page.goto(f"{app.url}/?c={chat}")
     expect(page.get_by_role("button", name="Answer again").last).to_be_visible()
@@ -82,12 +82,12 @@ def open_chat(page: Page, app: App, chat: str) -> float:
 
 
 def long_conversations(browser: Browser, app: App, chats: dict[int, str]) -> None:
-    """Each conversation opened several times, in alternation, by a browser that was here before: by its address, and by
-    a click in the list. The first screen, without any message, is what Streamlit itself takes."""
+    """Open each conversation several times, alternating, with a warm cache: by address, and by a click in the list. The
+    first screen, without messages, is the cost of Streamlit itself."""
     context = browser.new_context()
     page = context.new_page()
     open_chat(page, app, chats[min(chats)])
-    settle(app)
+    wait_until_idle(app)
     found: dict[tuple[str, int], list[tuple[float, float]]] = {}
 
     def note(what: str, messages: int, opening: Callable[[], object]) -> None:
@@ -138,7 +138,7 @@ def idle(browser: Browser, app: App, chat: str) -> None:
 
 
 def followed(browser: Browser, app: App, tabs: int) -> None:
-    """Tabs that all follow an answer of their own, at 10 words a second."""
+    """Tabs that each follow an answer, at 10 words a second."""
     pages = [browser.new_page() for _ in range(tabs)]
     for page in pages:
         page.goto(app.url)
@@ -158,7 +158,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--messages", type=int, default=500)
     parser.add_argument("--tabs", default="1,8,16")
-    parser.add_argument("--only-follow", action="store_true", help="leave out opening and the idle tab")
+    parser.add_argument("--only-follow", action="store_true", help="skip opening and the idle tab")
     options = parser.parse_args()
     expect.set_options(timeout=30_000)
     words = [f"word{number} " for number in range(WORDS)]

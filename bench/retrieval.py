@@ -1,10 +1,10 @@
-"""Retrieval, measured: quality, abstentions, latency and CPU seconds, through the real classes, as JSON lines.
+"""Measure retrieval: quality, abstentions, latency and CPU seconds, with the real classes. Prints JSON lines.
 
     python -m bench.retrieval --data DIR [--only squad,mtrag,xquad,latency]
 
-DIR holds `squad/`, `mtrag_un/`, `chunking_eval/`, `xquad/` and `sec_10q/`. Every set is indexed into a folder of its
-own by the embedded model, FTS5 and Chroma. A paragraph or passage that is longer than the model reads keeps its whole
-text for the words, and the vector of its beginning: so do the published figures that these are compared with.
+DIR holds `squad/`, `mtrag_un/`, `chunking_eval/`, `xquad/` and `sec_10q/`. Each set is indexed with the embedded model,
+FTS5 and Chroma. Paragraphs longer than the model's input keep their full text for the words and the vector of their
+beginning, as in the published figures that these are compared with.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def cut(model: EmbeddingModel, text: str) -> str:
 
 @contextmanager
 def indexed(model: EmbeddingModel, texts: Sequence[str], name: str) -> Iterator[HybridRetriever]:
-    """A retriever over `texts`, each a document that is called by its number."""
+    """A retriever over `texts`, each a document named by its number."""
     with tempfile.TemporaryDirectory() as folder:
         database, store = Database(Path(folder) / "db.sqlite"), VectorStore(Path(folder) / "chroma")
         lexical = LexicalIndex(database)
@@ -139,7 +139,7 @@ def latency(seconds: Sequence[float]) -> dict[str, float]:
 
 
 def read_squad(path: Path) -> tuple[list[str], list[tuple[str, int]], list[str]]:
-    """Paragraphs, answerable questions with the number of their paragraph, unanswerable questions."""
+    """Return paragraphs, answerable questions with the number of their paragraph, and unanswerable questions."""
     paragraphs: list[str] = []
     answerable: list[tuple[str, int]] = []
     unanswerable: list[str] = []
@@ -155,7 +155,7 @@ def read_squad(path: Path) -> tuple[list[str], list[tuple[str, int]], list[str]]
 
 
 def read_mtrag(path: Path) -> tuple[dict[str, str], list[tuple[list[str], set[str]]]]:
-    """Passages by id, and conversations: the user's turns and the ids of the gold passages (none: no answer)."""
+    """Return passages by id, and conversations: the user's turns and the ids of the gold passages, if any."""
     passages: dict[str, str] = {}
     conversations = []
     for line in path.read_text("utf-8").splitlines():
@@ -168,7 +168,7 @@ def read_mtrag(path: Path) -> tuple[dict[str, str], list[tuple[list[str], set[st
 
 
 def out_of_scope_questions(data: Path) -> dict[str, list[str]]:
-    """Questions about other documents than SQuAD's, by their set."""
+    """Questions about documents other than SQuAD's, by set."""
     sec = [json.loads(line)["question"] for line in (data / "sec_10q/qna.jsonl").read_text("utf-8").splitlines()]
     with (data / "chunking_eval/questions_df.csv").open(encoding="utf-8", newline="") as file:
         chunking = [row["question"] for row in csv.DictReader(file)]
@@ -186,7 +186,7 @@ def squad(model: EmbeddingModel, data: Path) -> None:
         for name, questions in {"squad_v2 unanswerable": unanswerable[::7], **out_of_scope_questions(data)}.items():
             abstained = [retriever.retrieve(question, k=5).abstained for question in questions]
             rate = statistics.fmean(abstained)
-            emit(set="squad_v2", what=f"abstention of questions of {name}", questions=len(abstained), abstained=rate)
+            emit(set="squad_v2", what=f"abstention for questions of {name}", questions=len(abstained), abstained=rate)
 
 
 def mtrag(model: EmbeddingModel, data: Path) -> None:
@@ -207,7 +207,7 @@ def mtrag(model: EmbeddingModel, data: Path) -> None:
         follow.report(set="mtrag_un", what="with history, follow-ups only")
         abstained = [retriever.retrieve(question, k=5).abstained for question, _ in answerable[::7]]
         rate = statistics.fmean(abstained)
-        emit(set="mtrag_un", what="abstention of questions of squad", questions=len(abstained), abstained=rate)
+        emit(set="mtrag_un", what="abstention for questions of squad", questions=len(abstained), abstained=rate)
 
 
 def xquad(model: EmbeddingModel, data: Path) -> None:
@@ -221,7 +221,7 @@ def xquad(model: EmbeddingModel, data: Path) -> None:
 
 
 def grow(model: EmbeddingModel, data: Path) -> None:
-    """Latency at 1,000 and 10,000 chunks: SQuAD's paragraphs, and beyond them their sentences shuffled."""
+    """Latency at 1,000 and 10,000 chunks: SQuAD's paragraphs, then shuffled sentences."""
     import random
 
     paragraphs, answerable, _ = read_squad(data / "squad/squad-v2.0-dev-part.json")
@@ -230,7 +230,7 @@ def grow(model: EmbeddingModel, data: Path) -> None:
         texts = list(paragraphs)
         sentences = [sentence for paragraph in paragraphs for sentence in paragraph.split(". ")]
         while len(texts) < size:
-            # Five sentences from anywhere, so that words keep their frequencies and texts differ.
+            # Five random sentences: word frequencies stay the same, texts differ.
             texts.append(". ".join(shuffle.sample(sentences, 5)))
         cheap = Synthetic(model, len(paragraphs))
         with indexed(cheap, texts[:size], f"grown_{size}") as retriever:
@@ -246,7 +246,7 @@ def grow(model: EmbeddingModel, data: Path) -> None:
 
 
 class Synthetic(EmbeddingModel):
-    """The embedded model, but documents after the first `real` get the vector of a neighbour, disturbed: for speed."""
+    """The embedded model, but documents after the first `real` get noisy copies of known vectors, for speed."""
 
     def __init__(self, model: EmbeddingModel, real: int) -> None:
         super().__init__(model.folder)

@@ -1,12 +1,12 @@
-"""Fit the check of support (`rag/chat/support.py`), and measure it through the real `Checker`.
+"""Fit the sentence check (`rag/chat/support.py`), and measure it through the real `Checker`.
 
-    python -m bench.support --data DIR [--fit] [--questions 40]
+    python -m bench.support --data DIR [--fit] [--baselines] [--questions 40]
 
-DIR holds `squad/` and `mtrag_un/`. The sentences are made of SQuAD's questions and answers (`support_set.py`); with
-`--fit` the weights are fitted on every second article and printed to paste. All is measured on the other articles, and
-on the sentences of `support_written.jsonl` that the embedded model really wrote, labelled by hand. `mtrag_un` tells how
-much of what people and large models wrote in free words is found: no figure of the page comes from it.
-Prints JSON lines. Without `--data` the written sentences alone are measured, and the time.
+DIR holds `squad/` and `mtrag_un/`. Sentences are built from SQuAD's questions and answers (`support_set.py`); `--fit`
+fits the weights on every second article and prints them. Measured are the other articles, the hand-labelled sentences
+that the embedded model wrote (`support_written.jsonl`), and how much is found of what people and large models wrote
+freely (`mtrag_un`). `--baselines` measures two single thresholds instead of the regression. Prints JSON lines. Without
+`--data`: the written sentences and the time only.
 """
 
 from __future__ import annotations
@@ -31,16 +31,18 @@ from rag.schema import Passage, Verdict
 
 WRITTEN = Path(__file__).parent / "support_written.jsonl"
 AGAINST = frozenset(("echo", "replaced", "swapped", "denies", "denied", "far"))
-"""Features that speak against support; all others but `fragment` speak for it."""
+"""Features that count against support; all others but `fragment` count for it."""
 PRECISION = 0.94
-"""Precision, on the articles that were fitted, from which the threshold is taken."""
+"""Precision on the fitted articles that sets the threshold."""
 ROUNDS = 5
+STEPS = [step / 200 for step in range(40, 198)]
+"""Thresholds that are tried."""
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
 
 
 class Embedder:
-    """The embedded model, each text once."""
+    """The embedded model, with a cache."""
 
     def __init__(self) -> None:
         self._model = EmbeddingModel(embedded_folder())
@@ -56,16 +58,16 @@ class Embedder:
 
 
 def rows_of(samples: Sequence[Sample], embed: Embedder | None) -> list[Array]:
-    """For each sentence the features of its candidates; none where a number or a name is missing."""
+    """For each sentence the features of its candidates; empty if a number or a name is missing."""
     rows = []
     for sample in samples:
         evidence = Evidence(sample.passages, sample.question)
-        claim = support.read_claim(evidence, sample.sentence)
+        claim = support.parse_claim(evidence, sample.sentence)
         texts = [span.text for span in evidence.spans]
         cosines = [0.0] * len(texts)
         if embed:
             cosines = (np.array(embed(texts)) @ np.array(embed([claim.text])[0])).tolist()
-        found = support.survey(evidence, claim)
+        found = support.claim_context(evidence, claim)
         values = [
             list(support.features(evidence, claim, evidence.spans[place], cosines[place], found).values())
             for place in ([] if evidence.missing(claim.whole) else support.candidates(evidence, claim, cosines))
@@ -75,14 +77,14 @@ def rows_of(samples: Sequence[Sample], embed: Embedder | None) -> list[Array]:
 
 
 def fit(samples: Sequence[Sample], embed: Embedder | None) -> tuple[float, dict[str, float]]:
-    """Intercept and weights: for each sentence the candidate counts that is likeliest to support it.
+    """Fit intercept and weights; each sentence counts with its best candidate.
 
-    A feature whose weight would speak against its reason is left out.
+    Features whose weight would have the wrong sign are left out.
     """
     sentence = samples[0]
     evidence = Evidence(sentence.passages, sentence.question)
-    claim = support.read_claim(evidence, sentence.sentence)
-    found = support.survey(evidence, claim)
+    claim = support.parse_claim(evidence, sentence.sentence)
+    found = support.claim_context(evidence, claim)
     names = list(support.features(evidence, claim, evidence.spans[0], 0.0, found))
     all_rows = rows_of(samples, embed)
     rows = [row for row in all_rows if len(row)]
@@ -104,7 +106,7 @@ def fit(samples: Sequence[Sample], embed: Embedder | None) -> tuple[float, dict[
 
 
 def _logistic(values: Array, labels: Array, ridge: float = 1e-3) -> Array:
-    """Coefficients of a logistic regression, intercept first: Newton's method over standardised values."""
+    """Coefficients of a logistic regression, intercept first, by Newton's method on standardised values."""
     mean, deviation = values.mean(0), values.std(0) + 1e-9
     x = np.c_[np.ones(len(values)), (values - mean) / deviation]
     penalty = ridge * np.eye(x.shape[1])
@@ -123,7 +125,7 @@ def _logistic(values: Array, labels: Array, ridge: float = 1e-3) -> Array:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """A labelled sentence and what the check made of it."""
+    """A labelled sentence and its verdict."""
 
     kind: str
     form: str
@@ -144,18 +146,43 @@ def outcomes(samples: Iterable[Sample], embed: Embedder | None) -> Iterator[Outc
 def figures(found: Sequence[Outcome], threshold: float | None = None) -> dict[str, Any]:
     called = [each for each in found if (each.called if threshold is None else each.score >= threshold)]
     right = sum(each.right for each in called)
+    supported = sum(each.right for each in found)
     return {
         "precision": right / len(called) if called else 0.0,
-        "recall": right / (sum(each.right for each in found) or 1),
+        "recall": right / (supported or 1),
+        "f1": 2 * right / ((len(called) + supported) or 1),
         "sentences": len(found),
         "called": len(called),
     }
 
 
 def threshold_of(found: Sequence[Outcome]) -> float:
-    """The lowest that gives the precision that is wanted."""
-    steps = [step / 200 for step in range(40, 198)]
-    return next((step for step in steps if figures(found, step)["precision"] >= PRECISION), steps[-1])
+    """The lowest threshold that reaches PRECISION."""
+    return next((step for step in STEPS if figures(found, step)["precision"] >= PRECISION), STEPS[-1])
+
+
+def nearest(evidence: Evidence, claim: support.Claim, cosines: Sequence[float] | None) -> tuple[float, int]:
+    """Baseline: the highest cosine."""
+    return max((cosine, place) for place, cosine in enumerate(cosines or [0.0] * len(evidence.spans)))
+
+
+def shared(evidence: Evidence, claim: support.Claim, cosines: Sequence[float] | None) -> tuple[float, int]:
+    """Baseline: the highest weighted share of the claim's words."""
+    spans = enumerate(evidence.spans)
+    return max((evidence.coverage(span.stems, claim.words.content), place) for place, span in spans)
+
+
+def baselines(fitted: Sequence[Sample], tested: Sequence[Sample], embed: Embedder) -> None:
+    """One threshold, the best on the fitted articles, instead of the regression; `Evidence.missing` still applies."""
+    judge = support.judge
+    for name, baseline in (("cosine", nearest), ("shared words", shared)):
+        support.judge = baseline
+        learnt = list(outcomes(fitted, embed))
+        threshold = max(STEPS, key=lambda step: figures(learnt, step)["f1"])
+        for what, found in (("built", outcomes(tested, embed)), ("written", written_outcomes(embed))):
+            claims = [each for each in found if each.kind != "no claim"]
+            emit(baseline=name, set=what, threshold=threshold, **figures(claims, threshold))
+    support.judge = judge
 
 
 def report(name: str, found: Sequence[Outcome]) -> None:
@@ -191,7 +218,7 @@ def read_written(path: Path) -> Iterator[Written]:
             text = row["text"]
             passages[name] = Passage(name, *place[:1], *place, text, 0, len(text), 1.0, 0.5, 1.0, row["heading"])
         else:
-            labels = {said["sentence"]: said["label"] for said in row["sentences"]}
+            labels = {each["sentence"]: each["label"] for each in row["sentences"]}
             shown = tuple(passages[name] for name in row["passages"])
             yield Written(row["set"], row["question"], row["answer"], shown, labels)
 
@@ -217,37 +244,39 @@ def written(embed: Embedder | None, name: str) -> None:
     emit(set=name, kind="no claim", sentences=len(silent), called_supported=sum(each.called for each in silent))
 
 
-# --- what people and large models wrote ---
+# --- free wording ---
 
 
-def free_words(path: Path, embed: Embedder) -> None:
-    """References of MTRAG-UN, all of which their passages support, and the same over those of another conversation."""
+def free_words(path: Path, embed: Embedder | None, name: str) -> None:
+    """MTRAG-UN's reference answers, all supported by their passages, and the same with those of another question."""
     tasks = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     tasks = [task for task in tasks if task["contexts"] and task["answerability"] == ["ANSWERABLE"]]
     counts = {"own passages": [0, 0], "passages of another question": [0, 0]}
     for task, other in zip(tasks, tasks[len(tasks) // 2 :] + tasks[: len(tasks) // 2], strict=True):
         question, answer = task["input"][-1]["text"], task["targets"][0]["text"]
-        for name, contexts in zip(counts, (task["contexts"], other["contexts"]), strict=True):
+        for passages, contexts in zip(counts, (task["contexts"], other["contexts"]), strict=True):
             shown = [
                 Passage(c["document_id"], c["document_id"], "", None, c["text"], 0, len(c["text"]), 1.0, 0.5, 1.0)
                 for c in contexts
             ]
             for check in Checker(shown, question, embed).check(answer).checks:
                 if check.verdict is not Verdict.NO_CLAIM:
-                    counts[name][0] += 1
-                    counts[name][1] += check.verdict is Verdict.SUPPORTED
-    for name, (sentences, called) in counts.items():
-        emit(set="free words", passages=name, sentences=sentences, called_supported=called / max(1, sentences))
+                    counts[passages][0] += 1
+                    counts[passages][1] += check.verdict is Verdict.SUPPORTED
+    for passages, (sentences, called) in counts.items():
+        emit(set=name, passages=passages, sentences=sentences, called_supported=called / max(1, sentences))
 
 
 # --- time ---
 
 
 def timing() -> None:
-    """CPU of a check of ten sentences over four passages, prepared before, at its best and in the middle of 15 runs."""
+    """CPU of a check of ten sentences over four prepared passages: best and median of 15 runs."""
     rows = list(read_written(WRITTEN))
     shown = max((row.passages for row in rows), key=lambda passages: sum(len(p.text) for p in passages))
-    sentences = [said for row in rows for said, label in row.labels.items() if label != "no claim" and len(said) > 40]
+    sentences = [
+        sentence for row in rows for sentence, label in row.labels.items() if label != "no claim" and len(sentence) > 40
+    ]
     sentences = list(dict.fromkeys(sentences))
     model = EmbeddingModel(embedded_folder())
     model.embed_long(["warm"])
@@ -268,13 +297,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path)
     parser.add_argument("--fit", action="store_true")
+    parser.add_argument("--baselines", action="store_true")
     parser.add_argument("--questions", type=int, default=40, help="of each article")
     options = parser.parse_args()
     embed = Embedder()
     if options.data:
         articles = read_articles(options.data / "squad/squad-v1.1-dev-part.json")
         fitted, tested = list(build(articles[::2], options.questions)), list(build(articles[1::2], options.questions))
-        core = [sample for sample in fitted if sample.kind in KINDS and sample.form != "joined"]
+        core, core_tested = (
+            [sample for sample in samples if sample.kind in KINDS and sample.form != "joined"]
+            for samples in (fitted, tested)
+        )
+        if options.baselines:
+            baselines(core, core_tested, embed)
         for name, vectors in (("", embed), ("WORDS_", None)) if options.fit else ():
             learnt = [sample for sample in fitted if sample.form != "joined"]
             intercept, weights = fit(learnt, vectors)
@@ -289,7 +324,7 @@ def main() -> None:
             found = list(outcomes(tested, vectors))
             report(name, [each for each in found if each.kind in KINDS and each.form != "joined"])
             report(f"{name}, further kinds", [e for e in found if e.kind in MORE or e.form == "joined"])
-        free_words(options.data / "mtrag_un/reference.part.jsonl", embed)
+            free_words(options.data / "mtrag_un/reference.part.jsonl", vectors, name.replace("built", "free words"))
     for name, vectors in (("written", embed), ("written, words alone", None)):
         written(vectors, name)
     timing()

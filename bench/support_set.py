@@ -1,7 +1,7 @@
-"""Labelled sentences for the check of support, made of SQuAD's questions and answers.
+"""Labelled sentences for the sentence check, built from SQuAD's questions and answers.
 
-A question and its answer become sentences in several forms; each is then spoiled in the ways in which answers go wrong:
-another number, another name, other passages, a negation. Deterministic. Knows nothing of how support is judged.
+A question and its answer become sentences in several forms; each is then corrupted like a wrong answer: another number,
+another name, other passages, a negation. Deterministic.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ PASSAGES = 4
 OPEN = 0.4
 """Share of whole sentences that answer an open question."""
 LONGEST_ANSWER = 8
-"""Words of an answer that is put into a sentence; a longer one is mostly a sentence itself."""
+"""Words of the longest answer put into a sentence; longer ones are mostly sentences themselves."""
 KINDS = "supported", "swapped number", "swapped name", "swapped passage", "negated"
 MORE = "swapped word", "swapped answer", "half"
-"""What small models do as well; of these, sentences come beside the others (`more`)."""
+"""Other errors of small models, built in addition (`_more`)."""
 FORMS = "answer", "short", "declarative", "paraphrase", "extract", "cut"
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """A sentence as a model might write it, with the passages that it was shown."""
+    """A sentence as a model might write it, with the passages it was given."""
 
     article: str
     question: str
@@ -47,7 +47,7 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Article:
-    """Paragraphs and what was asked of each."""
+    """Paragraphs and the questions about them."""
 
     title: str
     paragraphs: tuple[str, ...]
@@ -70,7 +70,7 @@ def read_articles(path: Path) -> list[Article]:
 
 
 def build(articles: Sequence[Article], questions: int, seed: int = 5) -> Iterator[Sample]:
-    """Sentences of up to `questions` questions of each article, half of them supported."""
+    """Build sentences from up to `questions` questions of each article, half of them supported."""
     for article in articles:
         rng, more = random.Random(f"{seed} {article.title}"), random.Random(f"{seed} more {article.title}")
         for number, question, answer in rng.sample(article.asked, min(questions, len(article.asked))):
@@ -88,7 +88,7 @@ def _words(text: str) -> set[str]:
 
 
 def _nearest(article: Article, question: str, answer: str, without: int) -> list[int]:
-    """The other paragraphs, those that share most words with the question first."""
+    """The other paragraphs, sorted by the words they share with the question."""
     asked = _words(question)
     others = [n for n in range(len(article.paragraphs)) if n != without and answer not in article.paragraphs[n]]
     return sorted(others, key=lambda n: len(asked & _words(article.paragraphs[n])), reverse=True)
@@ -118,13 +118,13 @@ def _samples(article: Article, number: int, question: str, answer: str, rng: ran
         sentence = forms[form]
         elsewhere = " ".join(article.paragraphs[n] for n in shown)
         wrong += [
-            replace(sample, sentence=spoiled, form=form, kind=kind)
-            for kind, spoiled in (
+            replace(sample, sentence=corrupted, form=form, kind=kind)
+            for kind, corrupted in (
                 ("swapped number", _swap_number(sentence, question, answer, elsewhere, rng)),
                 ("swapped name", _swap_name(sentence, question, answer, elsewhere, article, rng)),
                 ("negated", _negate(sentence) if form not in ("answer", "short") else ""),
             )
-            if spoiled
+            if corrupted
         ]
         if len(others) >= PASSAGES:
             wrong.append(
@@ -137,14 +137,14 @@ def _samples(article: Article, number: int, question: str, answer: str, rng: ran
                 )
             )
     by_kind = {kind: [each for each in wrong if each.kind == kind] for kind in KINDS[1:]}
-    # Fewest sentences hold a number: where one does, it is taken.
+    # Few sentences have a number: prefer these.
     kinds = sorted(filter(by_kind.get, KINDS[1:]), key=lambda kind: rng.random() - (kind == "swapped number"))
     for kind in kinds[: len(chosen)]:
         yield by_kind[kind][0]
 
 
 def _open(article: Article, rng: random.Random) -> str:
-    """A question that gives no words away: those of the sentence are then the asker's paraphrase of the paragraph."""
+    """An open question, which gives away no words of the sentence."""
     about = article.title.replace("_", " ")
     return rng.choice((f"Tell me about {about}.", f"What should I know about {about}?", "What do the documents say?"))
 
@@ -152,7 +152,7 @@ def _open(article: Article, rng: random.Random) -> str:
 def _more(
     article: Article, number: int, question_of: tuple[str, str], sample: Sample, rng: random.Random
 ) -> Iterator[Sample]:
-    """A word swapped, a clause added that the passages do not hold, and one that they do."""
+    """A swapped word, another answer, and an added clause that the passages do or do not support."""
     shown = " ".join(passage.text for passage in sample.passages)
     swapped = _swap_word(sample.sentence, shown, rng)
     if swapped:
@@ -163,9 +163,9 @@ def _more(
     ]
     if wrong:
         answer = rng.choice(wrong)
-        spoiled = dict(_forms("", asked, answer, rng))
-        form = rng.choice(sorted(spoiled))
-        yield replace(sample, sentence=spoiled[form], kind="swapped answer", form=form)
+        corrupted = dict(_forms("", asked, answer, rng))
+        form = rng.choice(sorted(corrupted))
+        yield replace(sample, sentence=corrupted[form], kind="swapped answer", form=form)
     inside = [(q, a) for n, q, a in article.asked if n == number and q != sample.question]
     outside = [(q, a) for n, q, a in article.asked if article.paragraphs[n] not in shown and a not in shown]
     for kind, pool in (("half", outside), ("supported", inside)):
@@ -179,7 +179,7 @@ def _more(
 
 
 def _forms(context: str, question: str, answer: str, rng: random.Random) -> Iterator[tuple[str, str]]:
-    """Form -> a sentence that says what the paragraph says."""
+    """Yield `(form, sentence)` with the answer of the paragraph."""
     stop = "" if answer[-1] in ".!?" else "."
     brief = len(answer.split()) <= LONGEST_ANSWER
     yield "answer", answer[0].upper() + answer[1:] + rng.choice(("", stop))
@@ -240,7 +240,7 @@ def _third(verb: str) -> str:
 
 
 def _inflected(rest: str, aux: str) -> str:
-    """`rest` of a question with do, does or did: its verb bears the tense."""
+    """Inflect the verb of a question with do, does or did."""
     words = rest.split()
     for n, word in enumerate(words[1:], 1):
         if word in _VERBS or word in _IRREGULAR:
@@ -250,7 +250,7 @@ def _inflected(rest: str, aux: str) -> str:
 
 
 def _placed(rest: str, be: str) -> str:
-    """`be` put before the participle of `rest`, or at its end."""
+    """Put `be` before the participle of `rest`, or at its end."""
     words = rest.split()
     for n, word in enumerate(words[1:], 1):
         if re.fullmatch(
@@ -313,17 +313,17 @@ _RULES: tuple[tuple[str, Callable[[re.Match[str], str], str]], ...] = (
     (r"(?:what|which) (?:\w+ )?(\w+(?:s|ed|ame|ed) .+)", lambda m, a: f"{a} {m[1]}"),
     (rf"(.*)\b{_WH}(?: \w+)?$", lambda m, a: f"{m[1]}{a}"),
 )
-"""What a question begins with, and how it and its answer become a statement; the first that fits."""
+"""Beginnings of questions, and how these become statements; the first match applies."""
 
 
 def declare(question: str, answer: str) -> str:
-    """Question and answer as one statement, not always a graceful one; empty where no rule fits."""
+    """Turn question and answer into a statement, sometimes a clumsy one; empty if no rule matches."""
     text = question.rstrip(" ?.")
     plain = text[0].lower() + text[1:]
     for pattern, statement in _RULES:
         if match := re.match(pattern, plain):
-            said = " ".join(statement(match, answer).split())
-            return f"{said[0].upper()}{said[1:]}."
+            text = " ".join(statement(match, answer).split())
+            return f"{text[0].upper()}{text[1:]}."
     return ""
 
 
@@ -343,21 +343,21 @@ _LEADS = (
 
 
 def paraphrase(sentence: str, rng: random.Random) -> str:
-    """`sentence` with a lead, with some words replaced by others of the same meaning, or turned round at a comma."""
-    said = sentence
+    """Replace some words by synonyms and add a lead-in."""
+    text = sentence
     for old, new in rng.sample(_OTHER_WORDS, len(_OTHER_WORDS)):
-        said = re.sub(rf"\b{old}\b", new, said, count=1)
+        text = re.sub(rf"\b{old}\b", new, text, count=1)
     lead = rng.choice(_LEADS)
     if lead != "{}":
-        first, _, rest = said.partition(" ")
-        said = lead.format(
+        first, _, rest = text.partition(" ")
+        text = lead.format(
             f"{first.lower() if first in ('The', 'A', 'An', 'In', 'It', 'There', 'This') else first} {rest}"
         )
-    return said
+    return text
 
 
 def _cut(sentence: str, answer: str) -> str:
-    """`sentence` without brackets and without the clauses beside the one that holds the answer."""
+    """Keep the clause with the answer, without brackets."""
     bare = re.sub(r"\s*\([^)]*\)", "", sentence)
     bare = bare if answer in bare else sentence
     parts = re.split(r"(?:, (?:which|who|where|while|although|but|and)|;) ", bare)
@@ -367,7 +367,7 @@ def _cut(sentence: str, answer: str) -> str:
     return bare
 
 
-# --- what goes wrong ---
+# --- corruptions ---
 
 _NUMBER = re.compile(r"(?<![\w.,])\d[\d,.]*\d|(?<![\w.,])\d(?![\w])")
 _NAME = re.compile(r"(?<![.!?] )(?<!^)(?<!\w)[A-Z][a-zé]+(?: (?:of |de |the )?[A-Z][a-zé]+)*")
@@ -376,7 +376,7 @@ _NAME_FIRST = re.compile(r"(?!The |A |An |In |It |This |There |On |At |For )[A-Z
 
 
 def _swap_number(sentence: str, question: str, answer: str, elsewhere: str, rng: random.Random) -> str:
-    """Another number in the place of one, mostly one that the passages hold."""
+    """Replace a number, mostly by another of the passages."""
     there = [m for m in _NUMBER.finditer(sentence) if m.group() not in question] or list(_NUMBER.finditer(sentence))
     inside = [m for m in there if m.group() in answer] or there
     if not inside:
@@ -397,7 +397,7 @@ def _swap_number(sentence: str, question: str, answer: str, elsewhere: str, rng:
 
 
 def _swap_word(sentence: str, elsewhere: str, rng: random.Random) -> str:
-    """Another word of the passages in the place of one; both of like ending."""
+    """Replace a word by another of the passages with the same ending."""
     places = [m for m in re.finditer(r"(?<![\w-])[a-z]{4,}(?![\w-])", sentence) if m.group() not in STOP_WORDS]
     if not places:
         return ""
@@ -409,7 +409,7 @@ def _swap_word(sentence: str, elsewhere: str, rng: random.Random) -> str:
 
 
 def _swap_name(sentence: str, question: str, answer: str, elsewhere: str, article: Article, rng: random.Random) -> str:
-    """Another name in the place of one: of the passages, or of elsewhere in the article."""
+    """Replace a name by another of the passages or of the article."""
     whole = _NAME.fullmatch(" " + answer, 1)
     there = [m.span() for m in _NAME.finditer(sentence)]
     if (m := _NAME_FIRST.match(sentence)) and f" {m.group()}" in elsewhere:
@@ -435,7 +435,7 @@ def _swap_name(sentence: str, question: str, answer: str, elsewhere: str, articl
 
 
 def _negate(sentence: str) -> str:
-    """A negation put in, or the one that is there taken out."""
+    """Add a negation, or remove the existing one."""
     if re.search(r"\b(?:not|never)\b", sentence):
         return re.sub(r"\b(?:not|never) ", "", sentence, count=1)
     if m := re.search(r"\b(?:is|are|was|were|can|could|will|would|has been|have been|had|must|should)\b", sentence):

@@ -1,7 +1,7 @@
-"""Measuring in the background of the server: runs, and the writing of questions, with progress and a way to end them.
+"""Evaluations in the background of the server: runs, and questions written by a model, with progress and cancellation.
 
-A job belongs to the server, not to the page that began it; each owner has one at a time. What searches, answers and
-writes is handed in, so that an evaluation goes the same way as a question of the page.
+A job belongs to the server, not to the page that started it; each owner has one at a time. Searching, answering and
+writing are callables, so that an evaluation takes the same path as a question asked on the page.
 """
 
 from __future__ import annotations
@@ -23,82 +23,82 @@ from rag.schema import DocumentState, Message, Retrieval
 log = logging.getLogger(__name__)
 
 OnCancel = Callable[[Callable[[], object]], None]
-"""Takes what ends a running answer, to be called when the job is cancelled."""
+"""Register a callback that stops a running answer when the job is cancelled."""
 Search = Callable[[str, Configuration, str], Retrieval]
 """`(owner, configuration, question)` -> passages."""
 Answer = Callable[[str, Configuration, str, OnCancel], Message]
 """`(owner, configuration, question, on_cancel)` -> the answer, as in a chat."""
 Write = Callable[[str, str, str, str, str, OnCancel], str]
-"""`(owner, backend, model, system, prompt, on_cancel)` -> what a model says."""
+"""`(owner, backend, model, system, prompt, on_cancel)` -> the model's reply."""
 
 
 class Job:
-    """Work in the background as others see it; safe to read from any thread."""
+    """A background job; its attributes are safe to read from any thread."""
 
     def __init__(self, what: str, set_id: str, total: int) -> None:
         self.what = what
-        """What is being done, for a person."""
+        """Shown to the user: “Measuring ...”."""
         self.set_id = set_id
         self.total = total
         self.done = 0
-        self.told = ""
-        """What came of it, in a sentence."""
-        self.made: list[str] = []
-        """Ids of the runs that are kept."""
+        self.summary = ""
+        """The outcome, in a sentence."""
+        self.run_ids: list[str] = []
+        """The runs stored so far."""
         self.error: AppError | None = None
         self.cancelled = False
         self.thread: threading.Thread | None = None
-        self._end: Callable[[], object] | None = None
+        self._stop: Callable[[], object] | None = None
         self._lock = threading.Lock()
 
     @property
     def running(self) -> bool:
-        """Whether it is still at work."""
+        """Whether the job is still running."""
         return self.thread is not None and self.thread.is_alive()
 
     def cancel(self) -> None:
-        """End it; what is complete is kept."""
+        """Stop the job; complete runs are kept."""
         with self._lock:
             self.cancelled = True
-            end = self._end
-        if end:
-            end()
+            stop = self._stop
+        if stop:
+            stop()
 
-    def on_cancel(self, end: Callable[[], object]) -> None:
-        """Have `end` called when the job is cancelled, at once if it is already."""
+    def on_cancel(self, stop: Callable[[], object]) -> None:
+        """Call `stop` when the job is cancelled; at once if it already is."""
         with self._lock:
-            self._end = end
-            late = self.cancelled
-        if late:
-            end()
+            self._stop = stop
+            cancelled = self.cancelled
+        if cancelled:
+            stop()
 
     def progress(self, done: int) -> None:
-        """So much is done.
+        """Record how much is done.
 
         Raises:
-            Cancelled: it is to end.
+            Cancelled: the job was cancelled.
         """
         self.done = done
         if self.cancelled:
             raise Cancelled
 
     def run(self, work: Callable[[], None]) -> None:
-        """Do the work, and keep why it ended."""
+        """Do the work and record how it ended."""
         try:
             work()
         except Cancelled:
             self.cancelled = True
         except AppError as error:
-            # What was ended may fail in its own way.
+            # What was cancelled may fail in its own way.
             self.error = None if self.cancelled else error
         except Exception:
             reference = new_id()[:8]
             log.exception("A job failed, reference %s", reference)
-            self.error = AppError("Something went wrong inside Gestalt.", f"The log has it under {reference}.")
+            self.error = AppError("Something went wrong inside Gestalt.", f"See {reference} in the log.")
 
 
 class Evaluations:
-    """Question sets, runs, and the jobs that make them."""
+    """Question sets, runs, and the jobs that produce them."""
 
     def __init__(self, database: Database, search: Search, answer: Answer, write: Write) -> None:
         self.sets = QuestionSets(database)
@@ -114,16 +114,16 @@ class Evaluations:
         questions: Sequence[GoldQuestion],
         configuration: Configuration,
         progress: Callable[[int], None] = lambda done: None,
-        on_cancel: OnCancel = lambda end: None,
+        on_cancel: OnCancel = lambda stop: None,
     ) -> tuple[Result, ...]:
-        """Put questions to a configuration, here and now; nothing is kept.
+        """Ask questions with a configuration, synchronously; nothing is stored.
 
         Raises:
             ConfigurationError: there is no question, or nothing to search.
             AppError: the documents cannot be searched, or the backend cannot answer.
         """
         if not questions:
-            raise ConfigurationError("There is no question to ask.", "Add one, or tick “Use” at one.")
+            raise ConfigurationError("There is no question to ask.", "Add one, or tick “Use” for one.")
 
         def retrieve(question: str) -> Retrieval:
             return self._search(owner, configuration, question)
@@ -134,7 +134,7 @@ class Evaluations:
         return evaluate(questions, retrieve, answer if configuration.answers else None, progress)
 
     def missing_documents(self, owner: str, questions: Sequence[GoldQuestion]) -> list[str]:
-        """Documents that questions name and that are in no collection, or not ready: these are never found."""
+        """Documents that questions name but no collection has ready: they can never be found."""
         wanted = {name: file_name(name) for question in questions for name in question.documents}
         query = select(DocumentRow.name).filter_by(owner=owner, state=DocumentState.READY).distinct()
         with self._database.session() as session:
@@ -142,10 +142,10 @@ class Evaluations:
         return sorted(name for name, plain in wanted.items() if plain not in ready)
 
     def start(self, owner: str, set_id: str, configurations: Sequence[Configuration]) -> Job:
-        """Measure configurations one after the other with the questions of a set; each is kept when it is complete.
+        """Start measuring configurations one after the other; each run is stored when it is complete.
 
         Raises:
-            RequestRejected: a job is running already.
+            RequestRejected: a job is already running.
             ConfigurationError: there is no such set.
         """
         questions = self.sets.get(owner, set_id).used
@@ -159,17 +159,17 @@ class Evaluations:
                     job.progress(before + done)
 
                 results = self.measure(owner, questions, configuration, progress, job.on_cancel)
-                job.made.append(self.runs.add(owner, set_id, configuration, results).id)
+                job.run_ids.append(self.runs.add(owner, set_id, configuration, results).id)
 
         return self._begin(owner, job, work)
 
     def start_writing(
         self, owner: str, set_id: str, collection_ids: Sequence[str], number: int, backend: str, model: str
     ) -> Job:
-        """Have a model write questions from the documents, and add them to a set when all are written.
+        """Have a model write questions from the documents, and add them to a set once all are written.
 
         Raises:
-            RequestRejected: a job is running already.
+            RequestRejected: a job is already running.
             ConfigurationError: there is no such set, or no text to ask about.
         """
         self.sets.get(owner, set_id)
@@ -179,16 +179,20 @@ class Evaluations:
         job = Job("Writing questions", set_id, len(passages))
 
         def write(system: str, prompt: str) -> str:
-            said = self._write(owner, backend, model, system, prompt, job.on_cancel)
-            job.progress(job.done)
-            return said
+            reply = self._write(owner, backend, model, system, prompt, job.on_cancel)
+            job.progress(job.done + 1)
+            return reply
 
         def work() -> None:
-            known = self.sets.get(owner, set_id).questions
-            written = write_questions(passages, write, known, job.progress)
-            # The person may have edited the set meanwhile.
-            self.sets.save(owner, set_id, [*self.sets.get(owner, set_id).questions, *written.questions])
-            job.told = str(written)
+            written = write_questions(passages, write)
+            before = self.sets.get(owner, set_id).questions  # may have been edited meanwhile
+            self.sets.save(owner, set_id, [*before, *written])
+            added = len(self.sets.get(owner, set_id).questions) - len(before)
+            job.summary = f"{added} question{'' if added == 1 else 's'} written."
+            if useless := len(passages) - added:
+                job.summary += f" {useless} left out: asked already, or without an answer that the passage has."
+            if not added:
+                job.summary += " A larger model may do better."
 
         return self._begin(owner, job, work)
 
@@ -196,24 +200,24 @@ class Evaluations:
         with self._lock:
             known = self._jobs.get(owner)
             if known and known.running:
-                raise RequestRejected("An evaluation is running already.", "Wait for it, or cancel it first.")
+                raise RequestRejected("An evaluation is already running.", "Wait for it, or cancel it first.")
             self._jobs[owner] = job
             job.thread = threading.Thread(target=job.run, args=(work,), name="evaluation", daemon=True)
             job.thread.start()
         return job
 
     def job(self, owner: str) -> Job | None:
-        """The job that is running, or the last one until it is dismissed."""
+        """The running job, or the last one until it is dismissed."""
         return self._jobs.get(owner)
 
     def dismiss(self, owner: str) -> None:
-        """Forget what came of the last job."""
+        """Forget the last job, unless it is running."""
         with self._lock:
             if (job := self._jobs.get(owner)) and not job.running:
                 del self._jobs[owner]
 
     def close(self) -> None:
-        """End all jobs and wait for them."""
+        """Cancel all jobs and wait for them."""
         jobs = list(self._jobs.values())
         for job in jobs:
             job.cancel()

@@ -1,7 +1,4 @@
-"""The figures of a run, and how two runs differ.
-
-One table says what is measured, in what order it is shown and which way is better.
-"""
+"""The figures of a run, and how two runs differ. One table lists what is measured, in display order."""
 
 from __future__ import annotations
 
@@ -18,16 +15,16 @@ from evaluation.runs import DEPTH, Result
 
 @dataclass(frozen=True, slots=True)
 class Measure:
-    """A figure as a person reads it."""
+    """How a figure is displayed."""
 
     label: str
     help: str
     less_is_better: bool = False
     unit: str = "%"
-    """“%” of a share; “ms”; “” of a figure between 0 and 1."""
+    """“%” for a share, “ms”, or “” for a figure between 0 and 1."""
 
     def shown(self, figure: Figure | Difference) -> str:
-        """A figure and its interval in words: “92 % (82 to 98)”; a difference has its sign."""
+        """Format a figure and its interval: “92 % (82 to 98)”; a difference is signed."""
         signed = isinstance(figure, Difference)
         value, low, high = (self._number(each, signed) for each in (figure.value, figure.low, figure.high))
         return f"{value}{' ' if self.unit else ''}{self.unit} ({low} to {high})"
@@ -40,32 +37,32 @@ class Measure:
 
 
 MEASURES: Mapping[str, Measure] = {
-    "found": Measure("Found", "A passage with the answer is among those that the model gets."),
+    "found": Measure("Found", "A passage with the answer is among those given to the model."),
     "hit@1": Measure("Found first", "The first passage has the answer (hit@1)."),
     "hit@3": Measure("Found in the first 3", "hit@3"),
     "hit@5": Measure("Found in the first 5", "hit@5"),
     "hit@10": Measure("Found in the first 10", "hit@10"),
     "mrr": Measure("MRR", "1 / rank of the first passage with the answer, on average; 0 after the tenth.", unit=""),
-    "ndcg@10": Measure("nDCG@10", "How near to the top what was asked for stands, 0 to 1.", unit=""),
+    "ndcg@10": Measure("nDCG@10", "How near the top the relevant passages are, 0 to 1.", unit=""),
     "false_abstentions": Measure(
-        "Wrong abstentions", "Questions with an answer over which Gestalt abstained.", less_is_better=True
+        "Wrong abstentions", "Questions with an answer for which Gestalt abstained.", less_is_better=True
     ),
     "out_of_scope_abstained": Measure(
-        "Out-of-scope questions caught", "Questions without an answer over which Gestalt abstained, as it should."
+        "Out-of-scope questions caught", "Questions without an answer for which Gestalt abstained, as it should."
     ),
-    "right": Measure("Right answers", "Answers that hold the expected words."),
+    "right": Measure("Right answers", "Answers that contain the expected words."),
     "support": Measure("Supported sentences", "Sentences of the answers that the passages support, of those checked."),
-    "p50_ms": Measure("Search time, median", "Milliseconds of a search.", less_is_better=True, unit="ms"),
-    "p95_ms": Measure("Search time, p95", "19 of 20 searches take no longer.", less_is_better=True, unit="ms"),
+    "p50_ms": Measure("Search time, median", "Milliseconds per search.", less_is_better=True, unit="ms"),
+    "p95_ms": Measure("Search time, p95", "19 out of 20 searches take no longer.", less_is_better=True, unit="ms"),
 }
-"""All figures, in the order in which they are shown."""
+"""All figures, in display order."""
 
 
 def columns(results: Sequence[Result], k: int) -> dict[str, Column]:
-    """What was measured of each question, by measure; `k` is the number of passages that the model gets."""
+    """The values of each question, by measure; `k` is the number of passages given to the model."""
     counts = np.array([not result.out_of_scope for result in results], dtype=np.float64)
     ranks = metrics.rank_columns([result.relevant[:DEPTH] for result in results], [result.total for result in results])
-    mine = {
+    found = {
         "found": metrics.column([None if r.out_of_scope else any(r.relevant[:k]) for r in results]),
         **{name: Column(each.values, each.weights * counts) for name, each in ranks.items()},
         "false_abstentions": metrics.column([None if r.out_of_scope else r.abstained for r in results]),
@@ -74,11 +71,11 @@ def columns(results: Sequence[Result], k: int) -> dict[str, Column]:
         "support": metrics.share_column([(r.supported, r.checked) for r in results]),
         **metrics.latency_columns([r.seconds for r in results]),
     }
-    return {name: mine[name] for name in MEASURES}
+    return {name: found[name] for name in MEASURES}
 
 
 def figures(results: Sequence[Result], k: int) -> Figures:
-    """The figures of a run; those that nothing was measured for are not among them."""
+    """The figures of a run, without those that no question measures."""
     return metrics.figures(columns(results, k))
 
 
@@ -87,24 +84,24 @@ def figures(results: Sequence[Result], k: int) -> Figures:
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """A question that both runs were asked."""
+    """A question that both runs asked."""
 
     first: Result
     second: Result
     differs: str
-    """Which of them did better at what, as a person reads it; empty where they are alike."""
+    """How the results differ, for display; empty if they do not."""
 
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Two runs over the questions that both were asked."""
+    """Two runs over the questions that both asked."""
 
     differences: Mapping[str, Difference]
     """By measure: the second minus the first."""
     pairs: tuple[Pair, ...]
 
     def verdict(self, measure: str, first: str, second: str) -> str:
-        """Which of the two is better, or that so many questions cannot tell."""
+        """Name the better run, or state that the questions are too few to tell."""
         found = self.differences[measure]
         if not found.shown:
             return f"No difference that {found.n} question{'' if found.n == 1 else 's'} could show"
@@ -115,13 +112,13 @@ class Comparison:
 def compare(
     first: Sequence[Result], second: Sequence[Result], k: tuple[int, int], names: tuple[str, str]
 ) -> Comparison:
-    """Hold two runs against each other, question by question; questions are the same where their words are.
+    """Compare two runs, question by question; questions match by their text.
 
     Args:
-        first: results of the one run.
-        second: results of the other.
-        k: the number of passages that the model gets in each.
-        names: what they are called in `Pair.differs`.
+        first: results of the first run.
+        second: results of the second run.
+        k: the number of passages given to the model in each run.
+        names: names of the runs in `Pair.differs`.
     """
     others = {(folded(result.question), result.out_of_scope): result for result in second}
     both = [(r, others[key]) for r in first if (key := (folded(r.question), r.out_of_scope)) in others]
@@ -139,5 +136,6 @@ def _differs(a: Result, b: Result, k: tuple[int, int], names: tuple[str, str]) -
         ("abstained by", (a.abstained, b.abstained)),
         ("answered rightly by", (a.right, b.right)),
     )
-    told = [f"{what} {names[0 if one else 1]} only" for what, (one, other) in outcomes if bool(one) is not bool(other)]
-    return ", ".join(told)
+    return ", ".join(
+        f"{what} {names[0 if one else 1]} only" for what, (one, other) in outcomes if bool(one) is not bool(other)
+    )

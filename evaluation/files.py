@@ -1,7 +1,4 @@
-"""Question sets as files: CSV and JSON lines, in and out.
-
-Bad rows are told with their number and the reason; the good ones are kept.
-"""
+"""Read and write question sets as CSV and JSON lines. Bad rows are reported with their number and the reason."""
 
 from __future__ import annotations
 
@@ -19,7 +16,7 @@ from evaluation.questions import GoldQuestion, as_row, from_row
 COLUMNS = ("question", "answers", "documents", "use")
 EXPECTED = "A CSV file has the columns question, answers and documents, a JSON lines file these keys in each line."
 MOST = 10_000
-"""Questions that a file may bring."""
+"""Questions that a file may have."""
 _BETWEEN = re.compile(r"(?<!\\)\|")
 
 
@@ -38,39 +35,39 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class ReadSet:
-    """What a file brought."""
+    """The contents of a file."""
 
     questions: tuple[GoldQuestion, ...]
     problems: tuple[Problem, ...]
 
 
 Row = tuple[int, dict[str, Any] | str]
-"""Number of a row, and its cells or why it cannot be read."""
+"""Number of a row, and its cells or why it is unreadable."""
 
 
 def read(name: str, content: bytes) -> ReadSet:
-    """The questions of a CSV or JSON lines file.
+    """Read a CSV or JSON lines file.
 
     Args:
-        name: of the file; its ending decides, and where that is another one, how the text begins.
-        content: its bytes: UTF-8, UTF-16 with a byte order mark, or else Windows-1252.
+        name: file name; its extension decides the format, or else how the text begins.
+        content: UTF-8, UTF-16 with a byte order mark, or else Windows-1252.
 
     Raises:
-        ConfigurationError: it is no such file, or has too many rows.
+        ConfigurationError: it is neither, is empty, or has too many rows.
     """
     text = _decoded(content)
     looks_json = text.lstrip()[:1] in ("{", "[")
     is_json = name.lower().endswith((".jsonl", ".ndjson")) or (looks_json and not name.lower().endswith(".csv"))
     rows = list(_json_rows(text) if is_json else _csv_rows(name, text))
     if not rows:
-        raise ConfigurationError(f"No question is in {name}.", EXPECTED)
+        raise ConfigurationError(f"{name} has no questions.", EXPECTED)
     if len(rows) > MOST:
         raise ConfigurationError(f"{name} has {len(rows):,} questions.", f"Split it: a set has {MOST:,} at most.")
     return check(rows)
 
 
 def check(rows: Iterable[Row]) -> ReadSet:
-    """The questions of rows, and what is wrong with the others; of rows that ask the same the first is kept."""
+    """Parse rows into questions and problems; of duplicate questions the first is kept."""
     questions: list[GoldQuestion] = []
     problems: list[Problem] = []
     first: dict[str, int] = {}
@@ -101,16 +98,16 @@ def _decoded(content: bytes) -> str:
 
 
 def _json_rows(text: str) -> Iterator[Row]:
-    # Not splitlines(): JSON may hold other line separators of Unicode.
+    # Not splitlines(): JSON strings may have other Unicode line separators.
     for number, line in enumerate(text.split("\n"), 1):
         if not line.strip():
             continue
         try:
             cells = json.loads(line)
         except (ValueError, RecursionError):
-            yield number, "it is no JSON"
+            yield number, "it is not valid JSON"
         else:
-            yield number, cells if isinstance(cells, dict) else "it is no JSON object"
+            yield number, cells if isinstance(cells, dict) else "it is not a JSON object"
 
 
 def _csv_rows(name: str, text: str) -> Iterator[Row]:
@@ -125,7 +122,7 @@ def _csv_rows(name: str, text: str) -> Iterator[Row]:
         except StopIteration:
             return
         except csv.Error:
-            yield number, "its quotes or cells cannot be told apart"
+            yield number, "its quotes are unbalanced or a cell is too long"
             continue
         if not any(cell.strip() for cell in cells):
             continue
@@ -144,17 +141,17 @@ def _cell(column: str, cell: str) -> Any:
 
 
 def split(cell: str) -> list[str]:
-    """The texts of a cell, which stand between bars; “\\|” is a bar that belongs to a text."""
+    """Split a cell at bars; “\\|” is a bar that belongs to a text."""
     return [part.strip().replace("\\|", "|") for part in _BETWEEN.split(cell) if part.strip()]
 
 
 def joined(texts: Iterable[str]) -> str:
-    """Texts as one cell; `split` reads it again."""
+    """Join texts into one cell, the inverse of `split`."""
     return " | ".join(text.replace("|", "\\|") for text in texts)
 
 
 def as_csv(questions: Sequence[GoldQuestion]) -> str:
-    """A CSV file with a header; `read` reads it again."""
+    """Write a CSV file with a header, for `read`."""
     out = io.StringIO(newline="")
     writer = csv.writer(out)
     writer.writerow(COLUMNS)
@@ -164,5 +161,5 @@ def as_csv(questions: Sequence[GoldQuestion]) -> str:
 
 
 def as_jsonl(questions: Sequence[GoldQuestion]) -> str:
-    """JSON lines; `read` reads them again."""
+    """Write JSON lines, for `read`."""
     return "".join(json.dumps(as_row(question), ensure_ascii=False) + "\n" for question in questions)

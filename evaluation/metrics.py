@@ -1,7 +1,6 @@
-"""The figures of an evaluation, each with the interval that as many questions can tell.
+"""The arithmetic of an evaluation: figures with 95 % intervals, and paired differences of two runs.
 
-Pure arithmetic over arrays: it knows nothing of questions, passages or where they come from. A `Column` holds one value
-for each question, `figure` sums it up, and `difference` compares two of them question by question.
+A `Column` holds one value for each question, `figure` summarises it, and `difference` compares two of them.
 """
 
 from __future__ import annotations
@@ -14,13 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 CUTS = (1, 3, 5, 10)
-"""The k of hit@k; the last is that of nDCG as well."""
+"""The k of hit@k; the last is also that of nDCG."""
 RESAMPLES = 2000
 CONFIDENCE = 0.95
 FEWEST = 6
-"""Questions on which two runs must differ before a difference counts: any paired test turns signs around, and with five
-the rarest pattern still comes once in 16 times by chance (`2 / 2**5`), with six once in 32."""
-_CELLS = 500_000
+"""Questions on which two runs must differ before a difference counts. A paired test flips signs: with five questions
+the most extreme pattern still occurs by chance once in 16 times (`2 / 2**5`), with six once in 32."""
+_BATCH_CELLS = 100_000
 """Resampled values held at a time: memory does not grow with the number of questions."""
 
 Values = NDArray[np.float64]
@@ -34,7 +33,7 @@ class Figure:
     low: float
     high: float
     n: int
-    """Questions that it was measured with."""
+    """Number of questions measured."""
 
 
 Figures = Mapping[str, Figure]
@@ -42,18 +41,18 @@ Figures = Mapping[str, Figure]
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """How much more the second run has than the first, over the questions that both have."""
+    """How much higher the second run is than the first, over the questions that both measured."""
 
     value: float
     low: float
     high: float
     n: int
     differing: int
-    """Questions on which the two differ at all."""
+    """Questions on which the two differ."""
 
     @property
     def shown(self) -> bool:
-        """Whether so many questions can show that there is a difference."""
+        """Whether there are enough questions to show a difference."""
         return self.differing >= FEWEST and not self.low <= 0 <= self.high
 
 
@@ -63,9 +62,9 @@ class Column:
 
     values: Values
     weights: Values
-    """How much each counts; 0 where the question has no such value."""
+    """0 if the question has no such value."""
     quantile: float | None = None
-    """Summed up by this quantile; by the weighted mean of shares, 0 to 1, where there is none."""
+    """Summarise by this quantile, 0 to 1; None for the weighted mean of shares."""
 
     def __len__(self) -> int:
         return len(self.values)
@@ -75,18 +74,15 @@ class Column:
         """Which questions count, shape (questions,)."""
         return self.weights > 0
 
-    def taken(self, rows: NDArray[Any]) -> Column:
-        """Those rows only: a mask, or their numbers."""
-        return Column(self.values[rows], self.weights[rows], self.quantile)
+    def where(self, mask: NDArray[np.bool_]) -> Column:
+        """The questions selected by a mask."""
+        return Column(self.values[mask], self.weights[mask], self.quantile)
 
-    def sums(self, times: Values) -> Values:
-        """The figure where each question stands in it so many times, shape (samples, questions) -> (samples,)."""
-        if self.quantile is None:
-            return np.asarray(times @ (self.values * self.weights) / (times @ self.weights))
-        order = np.argsort(self.values)
-        upto = np.cumsum(times[:, order], axis=1)
-        # The smallest value that this share of the questions does not exceed.
-        return np.asarray(self.values[order][(upto >= self.quantile * upto[:, -1:]).argmax(axis=1)])
+    def summarise(self, rows: NDArray[np.intp]) -> Values:
+        """The figure of each resample, given as row numbers: shape (..., questions) -> (...)."""
+        if self.quantile is not None:
+            return np.quantile(self.values[rows], self.quantile, axis=-1, method="inverted_cdf")
+        return np.asarray((self.values * self.weights)[rows].sum(-1) / self.weights[rows].sum(-1))
 
 
 Columns = Mapping[str, Column]
@@ -99,7 +95,7 @@ def column(values: Sequence[float | bool | None], quantile: float | None = None)
 
 
 def share_column(parts: Sequence[tuple[int, int]]) -> Column:
-    """A column of `(how many, of how many)`, so that its figure is the share of all together."""
+    """A column of `(count, total)` whose figure is the share over all questions together."""
     pairs = np.array(parts, dtype=np.float64).reshape(-1, 2)
     return Column(pairs[:, 0] / np.maximum(pairs[:, 1], 1), pairs[:, 1])
 
@@ -109,8 +105,8 @@ def rank_columns(relevance: Sequence[Sequence[bool]], totals: Sequence[int] | No
 
     Args:
         relevance: for each question whether the passage at each rank is relevant, best first; rows may be uneven.
-        totals: for each question how many relevant passages there are, found or not; where it is not given, those that
-            were found, which judges their order only.
+        totals: for each question how many relevant passages exist. By default those that were found, so that nDCG
+            judges only their order.
 
     MRR goes as deep as the rows (Voorhees 1999); nDCG (Järvelin & Kekäläinen 2002) has binary gains and the discount
     `1 / log2(1 + rank)` of Burges et al. (2005).
@@ -134,39 +130,23 @@ def latency_columns(seconds: Sequence[float]) -> dict[str, Column]:
     return {f"p{percent}_ms": column([1000 * s for s in seconds], percent / 100) for percent in (50, 95)}
 
 
-def rank_metrics(relevance: Sequence[Sequence[bool]], totals: Sequence[int] | None = None) -> Figures:
-    """hit@1, hit@3, hit@5, hit@10, mrr and ndcg@10 with their intervals; see `rank_columns`."""
-    return figures(rank_columns(relevance, totals))
-
-
-def latency(seconds: Sequence[float]) -> Figures:
-    """p50_ms and p95_ms with their intervals."""
-    return figures(latency_columns(seconds))
-
-
-def rate(outcomes: Sequence[bool | None]) -> Figure | None:
-    """The share of those that are true; None where no question has an outcome."""
-    return figure(column(outcomes))
-
-
 def figures(columns: Columns) -> Figures:
-    """The figures of all columns in which any question counts."""
+    """The figures of all columns in which at least one question counts."""
     found = {name: figure(each) for name, each in columns.items()}
     return {name: each for name, each in found.items() if each is not None}
 
 
 def figure(column: Column) -> Figure | None:
-    """What a column comes to, with a percentile bootstrap interval; None where no question counts.
+    """Summarise a column, with a bootstrap interval; None if no question counts.
 
-    Where all values are alike resampling says nothing. For shares the interval then has the room that the “rule of
-    three” leaves for values that were not seen (Hanley & Lippman-Hand 1983).
+    If all values are equal, resampling shows no spread. For shares the interval then follows the “rule of three”
+    (Hanley & Lippman-Hand 1983).
     """
-    column = column.taken(column.counts)
+    column = column.where(column.counts)
     n = len(column)
     if not n:
         return None
-    value = float(column.sums(np.ones((1, n)))[0])
-    low, high = _limits([column], lambda drawn, times: drawn[0].sums(times))
+    value, low, high = _bootstrap(column.summarise, n)
     if column.quantile is None and np.ptp(column.values) == 0:
         unseen = 1 - (1 - CONFIDENCE) ** (1 / n)
         low, high = value * (1 - unseen), value + (1 - value) * unseen
@@ -174,50 +154,37 @@ def figure(column: Column) -> Figure | None:
 
 
 def difference(first: Column, second: Column) -> Difference | None:
-    """`second` minus `first`, with a paired bootstrap interval; None where no question counts in both.
+    """`second` minus `first`, with a paired bootstrap interval; None if no question counts in both.
 
     Both must have their questions in the same order.
     """
     both = first.counts & second.counts
-    pair = first.taken(both), second.taken(both)
-    n = len(pair[0])
+    first, second = first.where(both), second.where(both)
+    n = len(first)
     if not n:
         return None
-
-    def gain(drawn: Sequence[Column], times: Values) -> Values:
-        return drawn[1].sums(times) - drawn[0].sums(times)
-
-    low, high = _limits(pair, gain)
-    differing = int((pair[0].values != pair[1].values).sum())
-    return Difference(float(gain(pair, np.ones((1, n)))[0]), low, high, n, differing)
+    value, low, high = _bootstrap(lambda rows: second.summarise(rows) - first.summarise(rows), n)
+    return Difference(value, low, high, n, differing=int((first.values != second.values).sum()))
 
 
-def _limits(columns: Sequence[Column], measure: Callable[[Sequence[Column], Values], Values]) -> tuple[float, float]:
-    """The percentile interval of what `measure` makes of resampled questions (Efron & Tibshirani 1993, chapter 13).
+def _bootstrap(statistic: Callable[[NDArray[Any]], Values], n: int) -> tuple[float, float, float]:
+    """A statistic of `n` rows, and its percentile interval (Efron & Tibshirani 1993, chapter 13).
 
-    Questions with the same values are drawn together, as so many of one kind: the same samples, many times faster. The
-    seed is fixed, so that the same answers always give the same interval.
+    Rows are resampled, so that columns stay paired; the seed is fixed, so that equal results give equal intervals.
     """
-    rows = np.stack([part for column in columns for part in (column.values, column.weights)], axis=1)
-    n = len(rows)
-    _, kinds, many = np.unique(rows, axis=0, return_index=True, return_counts=True)
-    if 2 * len(kinds) > n:
-        # Hardly any are alike: to draw one by one is quicker.
-        kinds, many = np.arange(n), np.ones(n, dtype=np.intp)
-    drawn = [column.taken(kinds) for column in columns]
-    random = np.random.default_rng(0)
-    step = max(1, _CELLS // len(kinds))
-    sizes = [min(step, RESAMPLES - done) for done in range(0, RESAMPLES, step)]
-    found = [measure(drawn, _times(random, many, samples)) for samples in sizes]
-    tail = 100 * (1 - CONFIDENCE) / 2
-    low, high = np.percentile(np.concatenate(found), [tail, 100 - tail])
-    return float(low), float(high)
+    from scipy.stats import bootstrap  # takes a second to import
 
-
-def _times(random: np.random.Generator, many: NDArray[np.intp], samples: int) -> Values:
-    """How often each kind stands in a sample as large as all together, shape (samples, kinds)."""
-    n = int(many.sum())
-    if len(many) < n:
-        return random.multinomial(n, many / n, samples).astype(np.float64)
-    places = random.integers(0, n, (samples, n)) + n * np.arange(samples)[:, None]
-    return np.bincount(places.ravel(), minlength=places.size).reshape(places.shape).astype(np.float64)
+    rows = np.arange(n)
+    value = float(statistic(rows))
+    if n == 1:
+        return value, value, value
+    low, high = bootstrap(
+        (rows,),
+        lambda drawn, axis: statistic(drawn),
+        n_resamples=RESAMPLES,
+        batch=max(1, _BATCH_CELLS // n),
+        confidence_level=CONFIDENCE,
+        method="percentile",
+        rng=0,
+    ).confidence_interval
+    return value, float(low), float(high)

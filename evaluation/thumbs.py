@@ -1,4 +1,4 @@
-"""Questions for a set from what a person thought of answers."""
+"""Questions for a set from thumbs up and down."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from rag.schema import Role
 def from_thumbs(database: Database, owner: str) -> tuple[GoldQuestion, ...]:
     """The questions whose answers have a thumb, newest first.
 
-    A good answer gives gold: the sentences of the documents that it cites, its own text where that stands in them, and
-    their names; an abstention that was good makes the question an out-of-scope one. A bad answer gives the question, to be filled
-    in. What was asked in the middle of a conversation may not stand for itself: it is not used until a person says so.
+    A thumb up brings as gold the sentences that the answer cites, its own text if these contain it, and their
+    documents; for an abstention, an out-of-scope question. A thumb down brings the question alone, to be completed and
+    not in use. Nor are questions from the middle of a conversation, which may not stand alone.
     """
     asked = aliased(MessageRow)
     query = (
@@ -30,14 +30,14 @@ def from_thumbs(database: Database, owner: str) -> tuple[GoldQuestion, ...]:
     return distinct(question for question in found if question.key)
 
 
-def _question(text: str, opens: bool, answer: MessageRow) -> GoldQuestion:
+def _question(text: str, first: bool, answer: MessageRow) -> GoldQuestion:
     text = " ".join(text.split())
     if not (answer.feedback and answer.feedback["good"]):
         return GoldQuestion(text, use=False)
     if answer.abstained:
-        return GoldQuestion(text, use=opens)
+        return GoldQuestion(text, use=first)
     quotes = [" ".join(citation["quote"].split()) for citation in answer.citations]
     own = [answer.text] if folded(answer.text) and any(holds(quote, [answer.text]) for quote in quotes) else []
     answers = tuple(dict.fromkeys(each for each in [*own, *quotes] if folded(each)))
     documents = tuple(dict.fromkeys(citation["document"] for citation in answer.citations))
-    return GoldQuestion(text, answers, documents, use=opens and bool(answers))
+    return GoldQuestion(text, answers, documents, use=first and bool(answers))

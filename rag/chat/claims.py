@@ -1,7 +1,6 @@
-"""What a text says that can be held against another text: its words, numbers, names and negations.
+"""The stems, numbers, names and negations of a text, so that it can be compared with another.
 
-Knows English best; in other languages stems and negations are missed, and Chinese, Japanese and Korean are compared by
-pairs of characters. Knows nothing of passages, models or verdicts.
+Stemming and negation are English only; Chinese, Japanese and Korean are compared by pairs of characters.
 """
 
 from __future__ import annotations
@@ -38,7 +37,7 @@ _NUMBER_WORDS = (
     | {word: n for n, word in enumerate(_ORDINALS.split(), 4)}
     | {**_TENS, "zero": 0, "dozen": 12}
 )
-"""“One”, “first”, “second” and “third” are as often no numbers."""
+"""Without “one”, “first”, “second” and “third”, which are often not numbers."""
 _TIMES = {"hundred": 100, "thousand": 1000, "million": 10**6, "billion": 10**9, "trillion": 10**12}
 
 NEGATIONS = frozenset(
@@ -47,9 +46,9 @@ NEGATIONS = frozenset(
 )
 _NO_NEGATION = frozenset(("not only", "not just", "not merely", "no doubt"))
 SCOPE = 6
-"""Words after a negation that it is taken to deny."""
+"""Words after a negation that it applies to."""
 BEFORE = 3
-"""Words before it that it may belong to: “Dogs are not allowed”."""
+"""Words before it that it may apply to: “Dogs are not allowed”."""
 
 _OPENERS = frozenset(
     """according additionally afterwards almost alternatively although always another anyone anything apart
@@ -68,8 +67,7 @@ _OPENERS = frozenset(
     pay prepare press put read remember run see select send set show sign speak start stay stop take tell think
     try turn use visit wait wear welcome write""".split()
 )
-"""Words that often begin a sentence and are no names."""
-
+"""Words that often begin a sentence and are not names."""
 
 _FORMS = {
     form: base
@@ -92,7 +90,7 @@ _FORMS = {
     )
     for form in forms
 }
-"""Forms that the stemmer leaves apart."""
+"""Irregular forms, which the stemmer does not conflate."""
 
 
 @lru_cache(maxsize=20_000)
@@ -103,36 +101,37 @@ def _stem(word: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Name:
+class Entity:
     """A number, or a run of capitalised words."""
 
     stems: tuple[str, ...]
     parts: tuple[str, ...]
-    """Its words as they are written."""
+    """Its words as written."""
     at: int
     """Position of its first word."""
-    number: bool
+    is_number: bool
 
 
 @dataclass(frozen=True, slots=True)
 class Words:
-    """A text as it is compared. A stem of a number is `#` and its value."""
+    """An analysed text. The stem of a number is `#` and its value."""
 
     sequence: tuple[str, ...]
-    """Stems of all its words, stop words as empty texts."""
+    """Stems of all words, empty for stop words."""
     forms: tuple[str, ...]
-    """The words themselves, in lower case."""
+    """All words, in lower case."""
     content: frozenset[str]
-    names: tuple[Name, ...]
-    heads: tuple[str, ...]
-    """For each negation the stem after it, which it denies first."""
-    denied: frozenset[str]
-    """Stems that stand within reach of a negation."""
+    """Stems without stop words."""
+    entities: tuple[Entity, ...]
+    negation_heads: tuple[str, ...]
+    """For each negation the first stem after it."""
+    negated: frozenset[str]
+    """Stems in the scope of a negation."""
 
     @property
     def numbers(self) -> frozenset[str]:
-        """Stems of its numbers."""
-        return frozenset(stem for name in self.names if name.number for stem in name.stems)
+        """Stems of the numbers."""
+        return frozenset(stem for entity in self.entities if entity.is_number for stem in entity.stems)
 
 
 @dataclass(slots=True)
@@ -143,6 +142,7 @@ class _Token:
     lower: str
     stem: str
     also: str = ""
+    """Another stem that it matches."""
     number: bool = False
 
 
@@ -173,7 +173,7 @@ def _tokens(text: str) -> list[_Token]:
 
 
 def _multiply(token: _Token, times: int, end: int, text: str) -> None:
-    """“7.5 million” is 7500000, and is also found as 7.5."""
+    """“7.5 million” is 7500000, and also matches 7.5."""
     with suppress(InvalidOperation):
         value = Decimal(token.stem[1:]) * times
         token.also, token.stem = token.stem, f"#{value.normalize():f}"
@@ -191,68 +191,68 @@ def _word(word: str, start: int, end: int, lower: str) -> _Token:
     return _Token(word, start, end, lower, "" if stop else _stem(lower))
 
 
-def read(text: str, names: Iterable[str] = (), common: Iterable[str] = ()) -> Words:
-    """`text` as it is compared.
+def analyse(text: str, names: Iterable[str] = (), common: Iterable[str] = ()) -> Words:
+    """Analyse a text.
 
     Args:
         text: any text.
-        names: stems that are known to be names: a capital at the beginning of a sentence says little.
-        common: stems that are known to be none.
+        names: stems known to be names, which a capital at the beginning of a sentence does not show.
+        common: stems known not to be names.
     """
     tokens = _tokens(text)
     sequence = tuple(token.stem for token in tokens)
     content = {stem for stem in sequence if stem} | {token.also for token in tokens if token.also}
-    heads, denied = _denied(tokens)
-    found = _names(text, tokens, frozenset(names), frozenset(common))
-    return Words(sequence, tuple(token.lower for token in tokens), frozenset(content), found, heads, denied)
+    heads, negated = _negations(tokens)
+    entities = _entities(text, tokens, frozenset(names), frozenset(common))
+    return Words(sequence, tuple(token.lower for token in tokens), frozenset(content), entities, heads, negated)
 
 
-def _denied(tokens: list[_Token]) -> tuple[tuple[str, ...], frozenset[str]]:
-    heads, denied = list[str](), set[str]()
+def _negations(tokens: list[_Token]) -> tuple[tuple[str, ...], frozenset[str]]:
+    heads, negated = list[str](), set[str]()
     for at, token in enumerate(tokens):
         after = tokens[at + 1].lower if at + 1 < len(tokens) else ""
         if token.lower in NEGATIONS and f"{token.lower} {after}" not in _NO_NEGATION:
             reach = [other.stem for other in tokens[at + 1 : at + 1 + SCOPE] if other.stem]
             heads.append(reach[0] if reach else "")
-            denied |= {*reach, *(other.stem for other in tokens[max(0, at - BEFORE) : at] if other.stem)}
-    return tuple(heads), frozenset(denied)
+            negated |= {*reach, *(other.stem for other in tokens[max(0, at - BEFORE) : at] if other.stem)}
+    return tuple(heads), frozenset(negated)
 
 
-def _names(text: str, tokens: list[_Token], names: frozenset[str], common: frozenset[str]) -> tuple[Name, ...]:
+def _entities(text: str, tokens: list[_Token], names: frozenset[str], common: frozenset[str]) -> tuple[Entity, ...]:
     capital = [
         bool(token.stem) and token.text[0].isupper() and not token.number and token.lower not in NEGATIONS
         for token in tokens
     ]
-    found: list[Name] = []
+    found: list[Entity] = []
     at = 0
     while at < len(tokens):
         token = tokens[at]
         if token.number:
-            found.append(Name((token.stem,), (token.text,), at, number=True))
+            found.append(Entity((token.stem,), (token.text,), at, is_number=True))
         elif capital[at]:
             last = at
             while last + 1 < len(tokens) and capital[last + 1] and tokens[last + 1].start - tokens[last].end <= 2:
                 last += 1
             first = at
-            if _begins(text, token.start) and not _is_name(tokens[at : last + 1], names, common):
+            if _starts_sentence(text, token.start) and not _is_name(tokens[at : last + 1], names, common):
                 first += 1
             if first <= last:
                 run = tokens[first : last + 1]
                 stems, parts = tuple(each.stem for each in run), tuple(each.text for each in run)
-                found.append(Name(stems, parts, first, number=False))
+                found.append(Entity(stems, parts, first, is_number=False))
             at = last
         at += 1
     return tuple(found)
 
 
-def _begins(text: str, start: int) -> bool:
-    """Whether a word at `start` may have its capital because a sentence begins there."""
+def _starts_sentence(text: str, start: int) -> bool:
+    """Whether a word at `start` may be capitalised because it begins a sentence."""
     before = text[:start].rstrip(" \"'“‘(*_[")
     return not before or before[-1] in ".!?:;\n#|•–-"
 
 
 def _is_name(run: list[_Token], names: frozenset[str], common: frozenset[str]) -> bool:
-    """Whether the first word of a sentence begins a name."""
+    """Whether the capitalised words at the beginning of a sentence are a name."""
     first = run[0]
     if first.stem in names:
         return True

@@ -1,7 +1,6 @@
-"""Whether one text follows from another, asked of a cross-encoder that was trained on such pairs (NLI).
+"""Whether one text follows from another, judged by a cross-encoder for natural language inference.
 
-An option: off where no model is named. It sees contradiction and paraphrase, which `support.py` does not. Knows nothing
-of answers or passages.
+Optional: off unless a setting names a model. It detects contradiction and paraphrase, which `support.py` does not.
 """
 
 from __future__ import annotations
@@ -15,8 +14,7 @@ from rag.index.cross_encoder import load
 
 
 class Entailment:
-    """A sentence-transformers CrossEncoder with a label “entailment”, by id or path; its weights load on first use.
-    Threads may share it."""
+    """A sentence-transformers CrossEncoder with a label “entailment”, by id or path. Loads lazily; thread-safe."""
 
     def __init__(self, name: str, device: str = "auto", setting: str = "GESTALT_SUPPORT_MODEL") -> None:
         self.name, self._device, self._setting = name, device, setting
@@ -25,10 +23,10 @@ class Entailment:
         self._label = 0
 
     def __call__(self, pairs: Sequence[tuple[str, str]]) -> list[float]:
-        """For each `(premise, conclusion)` how likely the conclusion follows, 0 to 1.
+        """Return for each `(premise, conclusion)` how likely the conclusion follows, 0 to 1.
 
         Raises:
-            ConfigurationError: the model cannot be had, or has no label “entailment”.
+            ConfigurationError: the model cannot be loaded, or has no label “entailment”.
         """
         with self._lock:
             if self._model is None:

@@ -1,7 +1,4 @@
-"""What an answer is made of: its sentences and clauses, the model's citation numbers among them, what claims nothing.
-
-Knows nothing of passages or of support.
-"""
+"""Split an answer into sentences and clauses, strip the model's citation numbers, and recognise what claims nothing."""
 
 from __future__ import annotations
 
@@ -12,7 +9,7 @@ from rag.index.lexical import STOP_WORDS
 from rag.index.sentences import sentences
 
 SHORTEST = 4
-"""Words of a clause that is judged by itself."""
+"""Words of the shortest clause that is judged separately."""
 
 # --- sentences ---
 
@@ -21,27 +18,31 @@ _NEW_ITEM = re.compile(r"[#|*•–—\-+>]|\d{1,2}[.)]\s")
 
 
 def statements(text: str) -> list[tuple[int, int]]:
-    """The `(start, end)` of each sentence or item of `text`; lines that were only wrapped are one again.
+    """The `(start, end)` of each sentence or list item of `text`, with wrapped lines joined.
 
-    The text of a PDF has the line breaks of its page, and a small model copies them.
+    Text from a PDF keeps the line breaks of the page, and small models copy them.
     """
     width = max((len(line) for line in text.splitlines()), default=0)
     found: list[tuple[int, int]] = []
     item, lone = 0, False
     for start, end in sentences(text):
-        if found and text[found[-1][1] : start].count("\n") <= 1 and (lone or _goes_on(text, found[-1], start, width)):
+        if (
+            found
+            and text[found[-1][1] : start].count("\n") <= 1
+            and (lone or _is_wrapped(text, found[-1], start, width))
+        ):
             found[-1], lone = (found[-1][0], end), False
             continue
         found.append((start, end))
-        # The mark of an item stands alone where a capital follows it; its number follows the last one, or is 1.
+        # A list marker is alone if a capital follows it; its number is 1 or follows the previous one.
         mark = _ENUMERATOR.fullmatch(text, start, end)
         lone = bool(mark and (not mark[1] or int(mark[1]) in (1, item + 1)))
         item = int(mark[1]) if lone and mark and mark[1] else item
     return [(start, end) for start, end in found if any(map(str.isalnum, text[start:end]))]
 
 
-def _goes_on(text: str, before: tuple[int, int], start: int, width: int) -> bool:
-    """Whether the line that begins at `start` was only wrapped there."""
+def _is_wrapped(text: str, before: tuple[int, int], start: int, width: int) -> bool:
+    """Whether the line that begins at `start` continues the sentence before it."""
     if "\n" not in text[before[1] : start] or text[before[1] - 1] in ".!?:;|" or _NEW_ITEM.match(text, start):
         return False
     line = before[1] - (text.rfind("\n", 0, before[1]) + 1)
@@ -55,7 +56,7 @@ _CLAUSE = re.compile(
 
 
 def clauses(sentence: str) -> list[str]:
-    """The clauses of a sentence that have subjects of their own; the sentence alone where there are not several."""
+    """The clauses of a sentence that have their own subjects; the whole sentence if there is only one."""
     parts = [part.strip() for part in _CLAUSE.split(sentence)]
     return parts if len(parts) > 1 and all(len(part.split()) >= SHORTEST for part in parts) else [sentence]
 
@@ -65,7 +66,7 @@ def clauses(sentence: str) -> list[str]:
 _NUMBERS = r"\d{1,2}(?:\s*(?:,|;|-|–|and)\s*(?:passages? |sources? )?\d{1,2})*"
 _BRACKETS = rf"\[\^?(?:passages? |sources? )?({_NUMBERS})\](?!\()"
 _MARKER = re.compile(
-    # Glued to a word it is an index, as in code; at the head of a line the space after it goes as well.
+    # Right after a word it is an index, as in code; at the start of a line the space after it is removed too.
     rf"^[ \t]*{_BRACKETS}[ \t]*|(?:[ \t]+|(?<!\w)){_BRACKETS}",
     re.IGNORECASE | re.MULTILINE,
 )
@@ -74,7 +75,7 @@ _CODE = re.compile(r"```.*?(?:```|\Z)|`[^`\n]+`", re.DOTALL)
 
 @dataclass(frozen=True, slots=True)
 class StrippedText:
-    """An answer without the citation numbers of its model, and where they stood."""
+    """An answer without the model's citation numbers, and where these were."""
 
     text: str
     marks: tuple[tuple[int, tuple[int, ...]], ...]
@@ -82,7 +83,7 @@ class StrippedText:
 
 
 def strip_citations(answer: str) -> StrippedText:
-    """Take the citation numbers out of an answer, whether there are such passages or not; code keeps its brackets."""
+    """Remove the citation numbers from an answer, whether or not such passages exist; code keeps its brackets."""
     code = [match.span() for match in _CODE.finditer(answer)]
     parts, marks, length, last = list[str](), list[tuple[int, tuple[int, ...]]](), 0, 0
     for match in _MARKER.finditer(answer):
@@ -96,7 +97,7 @@ def strip_citations(answer: str) -> StrippedText:
     return StrippedText(text.strip(), tuple((max(0, at - shift), numbers) for at, numbers in marks))
 
 
-# --- what claims nothing ---
+# --- sentences without a claim ---
 
 _SOURCE = r"(?:passages?|documents?|texts?|context|sources?|information|reports?|excerpts?|sections?|pages?)"
 _NOT = r"(?: not|n['’]t)"
@@ -121,14 +122,12 @@ _BOLD_LINE = re.compile(r"(\*\*|__).+\1:?")
 
 
 def is_non_claim(sentence: str) -> bool:
-    """Whether a sentence says nothing that could be checked.
-
-    A question, a heading, what leads in to a list, a courtesy, or that the passages do not say it.
-    """
-    said = sentence.strip()
-    if said.endswith(("?", ":", "？", "：")) or said.startswith("#") or _BOLD_LINE.fullmatch(said):
+    """Whether a sentence makes no claim: a question, a heading, a lead-in to a list, a courtesy, or “not in the
+    passages”."""
+    text = sentence.strip()
+    if text.endswith(("?", ":", "？", "：")) or text.startswith("#") or _BOLD_LINE.fullmatch(text):
         return True
-    words = re.findall(r"\w+", said.casefold())
+    words = re.findall(r"\w+", text.casefold())
     if words[:1] != ["no"] and STOP_WORDS.issuperset(words):
         return True
-    return bool(_COURTESY.fullmatch(said) or _ABSENT.search(said)) and not _BUT.search(said)
+    return bool(_COURTESY.fullmatch(text) or _ABSENT.search(text)) and not _BUT.search(text)

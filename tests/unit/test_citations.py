@@ -1,4 +1,4 @@
-"""The spans that support an answer, found whatever the model cites."""
+"""Verdicts and citations for the sentences of an answer."""
 
 from __future__ import annotations
 
@@ -31,23 +31,6 @@ def passage(text: str, number: int = 0, page: int | None = 3, start: int = 100, 
 PASSAGES = [passage(FLEET, 0), passage(PIER, 1, page=None, start=0)]
 
 
-class Embedding:
-    """The embedded model, and what it was asked for."""
-
-    def __init__(self) -> None:
-        self.model = EmbeddingModel(embedded_folder())
-        self.calls: list[list[str]] = []
-
-    def __call__(self, texts: list[str]) -> list[list[float]]:
-        self.calls.append(texts)
-        return self.model.embed_long(texts)
-
-
-@pytest.fixture(scope="module")
-def embedding() -> Embedding:
-    return Embedding()
-
-
 def check(answer: str, question: str = "", passages: Sequence[Passage] = PASSAGES) -> Checked:
     return Checker(passages, question).check(answer)
 
@@ -78,7 +61,7 @@ UNSUPPORTED = [
 
 
 @pytest.mark.parametrize(("answer", "question", "quote"), SUPPORTED)
-def test_a_supported_sentence_gets_the_span_that_holds_it(answer: str, question: str, quote: str) -> None:
+def test_supported_sentence_cites_its_span(answer: str, question: str, quote: str) -> None:
     checked = check(answer, question)
     [citation] = checked.citations
     source = PASSAGES[citation.n - 1]
@@ -91,13 +74,14 @@ def test_a_supported_sentence_gets_the_span_that_holds_it(answer: str, question:
 
 
 @pytest.mark.parametrize("answer", UNSUPPORTED)
-def test_what_stands_in_another_place_is_not_supported(answer: str) -> None:
+def test_swapped_facts_are_not_supported(answer: str) -> None:
     [found] = check(answer, "What do the documents say of the Marigold?").checks
     assert (found.verdict, found.citation, found.missing) == (Verdict.UNSUPPORTED, None, ())
 
 
 @pytest.mark.models
-def test_meaning_decides_as_words_do(embedding: Embedding) -> None:
+def test_verdicts_with_cosines_are_those_of_words() -> None:
+    embedding = EmbeddingModel(embedded_folder()).embed_long
     for answer, question, quote in SUPPORTED:
         checked = Checker(PASSAGES, question, embedding).check(answer)
         assert verdicts(checked) == [Verdict.SUPPORTED], answer
@@ -121,22 +105,20 @@ def test_meaning_decides_as_words_do(embedding: Embedding) -> None:
         ("Passengers of the Juniper pay $4.50.", ()),
     ],
 )
-def test_numbers_and_names_that_stand_nowhere_are_named_and_never_supported(
-    answer: str, missing: tuple[str, ...]
-) -> None:
+def test_missing_numbers_and_names_are_reported_and_never_supported(answer: str, missing: tuple[str, ...]) -> None:
     [found] = check(answer, "What of the Marigold?").checks
     assert found.missing == missing
     if missing:
         assert (found.verdict, found.score) == (Verdict.UNSUPPORTED, 0.0)
 
 
-def test_the_name_and_page_of_a_document_hold_no_number() -> None:
+def test_numbers_in_a_document_name_or_page_do_not_count() -> None:
     source = [passage("The pier is old.", 7, page=9)]
     assert check("The pier is 7 or 9 metres long.", "How long is the pier?", source).checks[0].missing == ("7", "9")
     assert check("Pier 4 is old.", "", [passage("It is old.", heading="Pier 4")]).checks[0].missing == ()
 
 
-# --- what claims nothing ---
+# --- sentences without a claim ---
 
 
 @pytest.mark.parametrize(
@@ -154,7 +136,7 @@ def test_the_name_and_page_of_a_document_hold_no_number() -> None:
         "Let me know if you need more.",
     ],
 )
-def test_what_claims_nothing_is_not_held_against_anybody(answer: str) -> None:
+def test_sentences_without_a_claim_are_not_judged(answer: str) -> None:
     [found] = check(answer, "How long is the pier?").checks
     assert (found.verdict, found.score, found.citation, found.missing) == (Verdict.NO_CLAIM, 0.0, None, ())
 
@@ -171,29 +153,29 @@ def test_what_claims_nothing_is_not_held_against_anybody(answer: str) -> None:
         "Here are 900 metres.",
     ],
 )
-def test_a_claim_behind_a_courtesy_is_a_claim(answer: str) -> None:
+def test_claim_after_a_courtesy_is_judged(answer: str) -> None:
     assert Verdict.UNSUPPORTED in verdicts(check(answer, "How long is the pier?"))
 
 
-# --- the place that fits the question ---
+# --- the span that best fits the question ---
 
 
 @pytest.mark.parametrize(
     "answer",
     ["The Marigold carries 341 passengers.", "It was written by a lighthouse keeper in Oslo.", "I do not know."],
 )
-def test_an_unsupported_answer_gets_the_place_that_fits_the_question(answer: str) -> None:
+def test_unsupported_answer_cites_the_span_that_fits_the_question(answer: str) -> None:
     [citation] = check(answer, "How many passengers does the Marigold carry?").citations
     assert citation.quote.startswith("The Marigold carries 340")
     assert citation.answer_end == 0
 
 
 @pytest.mark.parametrize("answer", ["The Rosemary carries penguins.", "", "!!!"])
-def test_where_nothing_fits_nothing_is_cited(answer: str) -> None:
+def test_nothing_is_cited_if_no_span_fits(answer: str) -> None:
     assert check(answer, "Why?").citations == ()
 
 
-def test_the_fitting_place_follows_what_is_supported() -> None:
+def test_fitting_span_comes_after_supporting_spans() -> None:
     found = check("The pier is 62 metres long. It was built by penguins.", "Who repaired the pier?").citations
     assert [c.quote for c in found] == ["The pier at Gannet Holm is 62 metres long.", "It was repaired by Leo Marsh."]
     assert [bool(c.answer_end) for c in found] == [True, False]
@@ -202,7 +184,7 @@ def test_the_fitting_place_follows_what_is_supported() -> None:
 # --- spans ---
 
 
-def test_each_sentence_gets_its_own_and_no_span_comes_twice() -> None:
+def test_each_span_is_cited_once() -> None:
     answer = "The Marigold carries 340 passengers. The pier is 62 metres long. The Marigold carries 340 passengers!"
     checked = check(answer, "What of the Marigold and the pier?")
     assert [citation.n for citation in checked.citations] == [1, 2]
@@ -211,14 +193,14 @@ def test_each_sentence_gets_its_own_and_no_span_comes_twice() -> None:
     assert [answer[each.start : each.end] for each in checked.checks][2] == "The Marigold carries 340 passengers!"
 
 
-def test_two_clauses_are_cited_from_two_passages() -> None:
+def test_clauses_may_cite_different_passages() -> None:
     answer = "The Marigold carries 340 passengers, and the pier at Gannet Holm is 62 metres long."
     checked = check(answer, "What do the documents say?")
     assert verdicts(checked) == [Verdict.SUPPORTED]
     assert [(citation.n, citation.answer_end) for citation in checked.citations] == [(1, len(answer)), (2, len(answer))]
 
 
-def test_a_sentence_that_a_page_wraps_is_one_span() -> None:
+def test_wrapped_sentence_is_one_span() -> None:
     text = "On an ordinary day and in any\nsort of weather the Marigold burns 1,150 litres\nof diesel."
     source = [passage(f"{text} It is old.")]
     [citation] = check("The Marigold burns 1,150 litres of diesel.", "How much does it burn?", source).citations
@@ -232,7 +214,7 @@ TABLES = [
 
 
 @pytest.mark.parametrize("table", TABLES)
-def test_the_row_of_a_table_is_a_span_and_its_head_is_known(table: str) -> None:
+def test_table_row_is_a_span_with_its_header(table: str) -> None:
     source = [passage(table), passage(PIER, 1)]
     right = check("The Juniper was built in 1998.", "When was the Juniper built?", source)
     assert verdicts(right) == [Verdict.SUPPORTED]
@@ -241,15 +223,15 @@ def test_the_row_of_a_table_is_a_span_and_its_head_is_known(table: str) -> None:
     assert verdicts(wrong) == [Verdict.UNSUPPORTED]
 
 
-def test_without_passages_nothing_is_claimed_or_cited() -> None:
+def test_without_passages_nothing_is_judged_or_cited() -> None:
     checked = check("The Marigold carries 340 passengers.", passages=[])
     assert (checked.citations, verdicts(checked)) == ((), [Verdict.NO_CLAIM])
 
 
-# --- what the model cites ---
+# --- the model's own citations ---
 
 
-def test_what_the_model_cites_is_kept_beside_the_text() -> None:
+def test_model_citations_are_stripped_and_kept() -> None:
     checked = check("The pier is 62 metres long [1]. [2, 9] Dogs are not allowed on board. It is old.\n[1] It is big.")
     assert checked.text == "The pier is 62 metres long. Dogs are not allowed on board. It is old.\nIt is big."
     assert [each.cited for each in checked.checks] == [(1, 2, 9), (), (), (1,)]
@@ -258,10 +240,10 @@ def test_what_the_model_cites_is_kept_beside_the_text() -> None:
     assert [citation.n for citation in checked.citations[:2]] == [2, 1]
 
 
-# --- while it streams ---
+# --- streaming ---
 
 
-def test_only_new_sentences_are_embedded_and_the_last_one_waits() -> None:
+def test_only_complete_new_sentences_are_embedded() -> None:
     calls: list[list[str]] = []
 
     def embed(texts: list[str]) -> list[list[float]]:
@@ -284,7 +266,7 @@ def test_only_new_sentences_are_embedded_and_the_last_one_waits() -> None:
     assert [len(texts) for texts in calls[1:]] == [1, 1, 1]
 
 
-def test_threads_may_prepare_and_check_at_once() -> None:
+def test_prepare_and_check_are_thread_safe() -> None:
     started, go = threading.Event(), threading.Event()
     calls = []
 
@@ -308,7 +290,7 @@ def test_threads_may_prepare_and_check_at_once() -> None:
     assert len(calls) == 2
 
 
-def test_a_script_that_the_model_cannot_read_is_left_to_words() -> None:
+def test_words_alone_decide_in_other_scripts() -> None:
     def embed(texts: list[str]) -> list[list[float]]:
         raise AssertionError(texts)
 
@@ -318,10 +300,10 @@ def test_a_script_that_the_model_cannot_read_is_left_to_words() -> None:
     assert checker.check("它在1351年到达欧洲。").checks[0].missing == ("1351",)
 
 
-# --- a model that judges what follows from what ---
+# --- entailment models ---
 
 
-def test_a_model_for_entailment_judges_in_place_of_the_weights() -> None:
+def test_entailment_model_replaces_the_weights() -> None:
     asked: list[tuple[str, str]] = []
 
     def entails(pairs: Sequence[tuple[str, str]]) -> list[float]:
@@ -337,7 +319,7 @@ def test_a_model_for_entailment_judges_in_place_of_the_weights() -> None:
 
 
 @pytest.mark.models
-def test_a_cross_encoder_gives_the_share_of_its_label(tmp_path: Path) -> None:
+def test_cross_encoder_returns_the_probability_of_entailment(tmp_path: Path) -> None:
     folder = make_cross_encoder(tmp_path / "nli", labels=3)
     config = folder / "config.json"
     names = '{"0": "contradiction", "1": "Entailment", "2": "neutral"}'

@@ -29,9 +29,9 @@ def file(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def shell(use_scripted_services: Callable[[str], None], tmp_path: Path) -> Callable[..., tuple[int, str]]:
+def shell(use_fake_services: Callable[[str], None], tmp_path: Path) -> Callable[..., tuple[int, str]]:
     """A shell with the pier in the library; exit code and what was printed."""
-    use_scripted_services("commands.terminal")
+    use_fake_services("commands.terminal")
 
     def call(*arguments: str) -> tuple[int, str]:
         result = CliRunner().invoke(cli.app, [*arguments])

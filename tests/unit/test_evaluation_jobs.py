@@ -1,4 +1,4 @@
-"""Evaluations through the services: kept sets and runs, work in the background, thumbs, and questions by a model."""
+"""Evaluations through the services: stored sets and runs, background jobs, thumbs, questions written by a model."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def until(done: Callable[[], object]) -> None:
 # --- sets --------------------------------------------------------------------------------------------------------
 
 
-def test_sets_are_kept_for_their_owner(services: FakeServices) -> None:
+def test_sets_belong_to_their_owner(services: FakeServices) -> None:
     sets = services.evaluations.sets
     made = sets.create(LOCAL_OWNER, " My  questions ", [PIER, OUT_OF_SCOPE, replace(OUT_OF_SCOPE, use=False)])
     assert (made.name, made.questions) == ("My questions", (PIER, OUT_OF_SCOPE))
@@ -68,15 +68,15 @@ def test_sets_are_kept_for_their_owner(services: FakeServices) -> None:
 # --- runs --------------------------------------------------------------------------------------------------------
 
 
-def test_two_configurations_are_measured_and_kept(services: FakeServices) -> None:
+def test_two_configurations_are_measured_and_stored(services: FakeServices) -> None:
     services.put_pier()
     evaluations = services.evaluations
     set_id = evaluations.sets.create(LOCAL_OWNER, "Mine", [PIER, OUT_OF_SCOPE, GoldQuestion("Draft?", use=False)]).id
     words = Configuration("Words", ("My documents",), 2, RetrievalOptions(dense=False))
     job = wait(evaluations.start(LOCAL_OWNER, set_id, [ALL, words]))
-    assert (job.error, job.done, job.total, job.cancelled, len(job.made)) == (None, 4, 4, False, 2)
+    assert (job.error, job.done, job.total, job.cancelled, len(job.run_ids)) == (None, 4, 4, False, 2)
     newest, oldest = evaluations.runs.all(LOCAL_OWNER, set_id)
-    assert [newest.id, oldest.id] == job.made[::-1]
+    assert [newest.id, oldest.id] == job.run_ids[::-1]
     assert newest.configuration == words
     assert newest.figures["found"].value == 1
     pier, out_of_scope = evaluations.runs.results(LOCAL_OWNER, oldest.id)
@@ -90,7 +90,7 @@ def test_two_configurations_are_measured_and_kept(services: FakeServices) -> Non
     assert evaluations.runs.results(LOCAL_OWNER, oldest.id) == ()
 
 
-def test_answers_leave_no_conversation_behind(services: FakeServices) -> None:
+def test_answers_leave_no_conversation(services: FakeServices) -> None:
     services.put_pier()
     services.script.enqueue("The pier at Gannet Holm is 62 metres long.")
     asked = Configuration("Answers", backend="scripted", model="owl")
@@ -100,20 +100,20 @@ def test_answers_leave_no_conversation_behind(services: FakeServices) -> None:
     assert services.evaluations.runs.all(LOCAL_OWNER, "") == []
 
 
-def test_a_run_that_dies_says_why_and_keeps_what_was_whole(services: FakeServices) -> None:
+def test_failed_run_reports_why_and_keeps_complete_runs(services: FakeServices) -> None:
     services.put_pier()
     services.backend.enqueue_load(BackendUnavailable("It is down.", "Start it."))
     evaluations = services.evaluations
     set_id = evaluations.sets.create(LOCAL_OWNER, "Mine", [PIER]).id
     job = wait(evaluations.start(LOCAL_OWNER, set_id, [ALL, replace(ALL, backend="scripted", model="owl")]))
     assert str(job.error) == "It is down. Start it."
-    assert len(evaluations.runs.all(LOCAL_OWNER, set_id)) == len(job.made) == 1
+    assert len(evaluations.runs.all(LOCAL_OWNER, set_id)) == len(job.run_ids) == 1
     assert services.conversations.list(LOCAL_OWNER) == []
     evaluations.dismiss(LOCAL_OWNER)
     assert evaluations.job(LOCAL_OWNER) is None
 
 
-def test_a_bug_is_a_reference_number(
+def test_bug_is_reported_with_a_log_reference(
     services: FakeServices, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def fail(*args: object, **kwargs: object) -> None:
@@ -124,10 +124,10 @@ def test_a_bug_is_a_reference_number(
     set_id = services.evaluations.sets.create(LOCAL_OWNER, "Mine", [PIER]).id
     job = wait(services.evaluations.start(LOCAL_OWNER, set_id, [ALL]))
     assert job.error
-    assert job.error.hint.split()[-1].rstrip(".") in caplog.text
+    assert job.error.hint.split()[1] in caplog.text
 
 
-def test_nothing_to_ask_and_nothing_to_search_are_said(services: FakeServices) -> None:
+def test_nothing_to_ask_or_to_search_is_an_error(services: FakeServices) -> None:
     with pytest.raises(ConfigurationError, match="no document to search"):
         services.evaluations.measure(LOCAL_OWNER, [PIER], ALL)
     with pytest.raises(ConfigurationError, match="no question to ask"):
@@ -137,36 +137,36 @@ def test_nothing_to_ask_and_nothing_to_search_are_said(services: FakeServices) -
         services.evaluations.measure(LOCAL_OWNER, [PIER], replace(ALL, collections=("Nowhere",)))
 
 
-def test_a_run_can_be_cancelled_in_the_middle_of_an_answer(services: FakeServices) -> None:
-    services.put_pier()
-    services.script.enqueue(threading.Event())
-    evaluations = services.evaluations
-    set_id = evaluations.sets.create(LOCAL_OWNER, "Mine", [PIER]).id
-    job = evaluations.start(LOCAL_OWNER, set_id, [replace(ALL, backend="scripted", model="owl")])
-    until(lambda: services.script.prompts)
-    with pytest.raises(RequestRejected, match="running already"):
-        evaluations.start(LOCAL_OWNER, set_id, [ALL])
-    evaluations.dismiss(LOCAL_OWNER)
-    assert evaluations.job(LOCAL_OWNER) is job
-    job.cancel()
-    wait(job)
-    assert (job.cancelled, job.error, job.made) == (True, None, [])
-    assert services.script.closed == 1
-    assert services.conversations.list(LOCAL_OWNER) == []
-
-
-def test_the_end_of_the_server_ends_a_run(services: FakeServices) -> None:
+def start_endless_run(services: FakeServices) -> Job:
     services.put_pier()
     services.script.enqueue(threading.Event())
     set_id = services.evaluations.sets.create(LOCAL_OWNER, "Mine", [PIER]).id
     job = services.evaluations.start(LOCAL_OWNER, set_id, [replace(ALL, backend="scripted", model="owl")])
     until(lambda: services.script.prompts)
+    return job
+
+
+def test_run_can_be_cancelled_in_the_middle_of_an_answer(services: FakeServices) -> None:
+    job, evaluations = start_endless_run(services), services.evaluations
+    with pytest.raises(RequestRejected, match="already running"):
+        evaluations.start(LOCAL_OWNER, job.set_id, [ALL])
+    evaluations.dismiss(LOCAL_OWNER)
+    assert evaluations.job(LOCAL_OWNER) is job
+    job.cancel()
+    wait(job)
+    assert (job.cancelled, job.error, job.run_ids) == (True, None, [])
+    assert services.script.closed == 1
+    assert services.conversations.list(LOCAL_OWNER) == []
+
+
+def test_closing_cancels_a_run(services: FakeServices) -> None:
+    job = start_endless_run(services)
     services.evaluations.close()
     assert not job.running
     assert job.cancelled
 
 
-def test_documents_that_are_not_there_are_known(services: FakeServices) -> None:
+def test_missing_documents_are_reported(services: FakeServices) -> None:
     services.put_pier()
     asked = [PIER, replace(PIER, documents=("Folder/PIER.md", "gone.pdf")), OUT_OF_SCOPE]
     assert services.evaluations.missing_documents(LOCAL_OWNER, asked) == ["gone.pdf"]
@@ -207,7 +207,7 @@ def test_thumbs_become_questions(services: FakeServices) -> None:
     assert from_thumbs(services.database, "somebody else") == ()
 
 
-def test_a_good_refusal_is_a_foreign_question(services: FakeServices) -> None:
+def test_thumb_up_for_abstaining_gives_an_out_of_scope_question(services: FakeServices) -> None:
     answered(services, OUT_OF_SCOPE.question, "", good=True)
     assert from_thumbs(services.database, LOCAL_OWNER) == (OUT_OF_SCOPE,)
 
@@ -228,36 +228,29 @@ LONG = "The pier at Gannet Holm is 62 metres long and was repaired in April by L
         ("I cannot do that.", ("", "")),
     ],
 )
-def test_a_reply_is_read_as_models_give_it(reply: str, parsed: tuple[str, str]) -> None:
+def test_replies_are_parsed(reply: str, parsed: tuple[str, str]) -> None:
     assert parse(reply) == parsed
 
 
-def test_what_a_model_writes_is_sifted() -> None:
-    replies = iter(
-        [
-            "Question: How long is the pier?\nAnswer: 62 metres",
-            "Question: HOW long is the pier?\nAnswer: 62 metres",
-            "Question: How old is it?\nAnswer: 100 years",
-            "No.",
-            "Question: Who repaired it?\nAnswer: Leo Marsh",
-            "Question: Who likes the pier?\nAnswer: Leo Marsh",
-        ]
-    )
-    known = [GoldQuestion("Who repaired it")]
-    steps: list[int] = []
-    written = write_questions([("pier.md", LONG)] * 6, lambda system, prompt: next(replies), known, steps.append)
-    assert [question.question for question in written.questions] == ["How long is the pier?", "Who likes the pier?"]
-    assert written.questions[0] == GoldQuestion("How long is the pier?", ("62 metres",), ("pier.md",))
-    assert str(written) == (
-        "2 questions written. 4 left out: 2 asked already, 1 with an answer that the passage does not have, 1 empty."
-    )
-    assert steps == [0, 1, 2, 3, 4, 5, 6]
+def test_only_usable_questions_are_kept() -> None:
+    replies = [
+        "Question: How long is the pier?\nAnswer: 62 metres",
+        "Question: How old is it?\nAnswer: 100 years",
+        "No.",
+        "Question: ...\nAnswer: 62 metres",
+        "Question: Who repaired it?\nAnswer: Leo Marsh",
+    ]
+    written = write_questions([("pier.md", LONG)] * 5, lambda system, prompt: replies.pop(0))
+    assert written == [
+        GoldQuestion("How long is the pier?", ("62 metres",), ("pier.md",)),
+        GoldQuestion("Who repaired it?", ("Leo Marsh",), ("pier.md",)),
+    ]
 
 
-def test_passages_are_taken_evenly(services: FakeServices) -> None:
+def test_passages_are_evenly_spaced(services: FakeServices) -> None:
     for name in ("a.txt", "b.txt"):
         lines = [
-            f"Paragraph {n} of {name} tells at some length what the number {n} may mean to all of us."
+            f"Paragraph {n} of {name} explains at some length what the number {n} may mean to all of us."
             for n in range(30)
         ]
         services.put(name, "\n\n".join(lines).encode())
@@ -271,44 +264,43 @@ def test_passages_are_taken_evenly(services: FakeServices) -> None:
     assert sample(services.database, "somebody else", [collection.id], 4) == []
 
 
-def test_questions_are_written_in_the_background(services: FakeServices) -> None:
+def start_writing(services: FakeServices, *questions: GoldQuestion) -> Job:
     services.put("pier.md", LONG.encode())
-    evaluations = services.evaluations
     collection = services.library.collection(LOCAL_OWNER)
-    set_id = evaluations.sets.create(LOCAL_OWNER, "Written", [OUT_OF_SCOPE]).id
+    set_id = services.evaluations.sets.create(LOCAL_OWNER, "Written", questions).id
+    return services.evaluations.start_writing(LOCAL_OWNER, set_id, [collection.id], 5, "scripted", "owl")
+
+
+def test_questions_are_written_in_the_background(services: FakeServices) -> None:
     services.script.enqueue("Question: How long is ", "it?\nAnswer: 62 metres")
-    job = wait(evaluations.start_writing(LOCAL_OWNER, set_id, [collection.id], 5, "scripted", "owl"))
-    assert job.error is None
-    assert job.told == "1 question written."
-    assert evaluations.sets.get(LOCAL_OWNER, set_id).questions == (
-        OUT_OF_SCOPE,
-        GoldQuestion("How long is it?", ("62 metres",), ("pier.md",)),
-    )
+    job = wait(start_writing(services, OUT_OF_SCOPE))
+    assert (job.error, job.done, job.summary) == (None, 1, "1 question written.")
+    written = GoldQuestion("How long is it?", ("62 metres",), ("pier.md",))
+    assert services.evaluations.sets.get(LOCAL_OWNER, job.set_id).questions == (OUT_OF_SCOPE, written)
     [prompt] = services.script.prompts
     assert LONG in prompt[-1].text
     with pytest.raises(ConfigurationError, match="no text"):
-        evaluations.start_writing(LOCAL_OWNER, set_id, [], 5, "scripted", "owl")
+        services.evaluations.start_writing(LOCAL_OWNER, job.set_id, [], 5, "scripted", "owl")
 
 
-def test_writing_can_be_cancelled_and_then_adds_nothing(services: FakeServices) -> None:
-    services.put("pier.md", LONG.encode())
-    evaluations = services.evaluations
-    collection = services.library.collection(LOCAL_OWNER)
-    set_id = evaluations.sets.create(LOCAL_OWNER, "Written").id
+def test_writing_reports_what_was_left_out(services: FakeServices) -> None:
+    services.script.enqueue("Question: How long IS it\nAnswer: 62 metres")
+    job = wait(start_writing(services, GoldQuestion("How long is it?")))
+    assert job.summary.startswith("0 questions written. 1 left out: asked already")
+    assert job.summary.endswith("A larger model may do better.")
+
+
+def test_cancelled_writing_adds_nothing(services: FakeServices) -> None:
     services.script.enqueue(threading.Event())
-    job = evaluations.start_writing(LOCAL_OWNER, set_id, [collection.id], 5, "scripted", "owl")
+    job = start_writing(services)
     until(lambda: services.script.prompts)
     job.cancel()
     wait(job)
-    assert (job.cancelled, job.error, job.told) == (True, None, "")
+    assert (job.cancelled, job.error, job.summary) == (True, None, "")
     until(lambda: services.script.closed)
-    assert evaluations.sets.get(LOCAL_OWNER, set_id).questions == ()
+    assert services.evaluations.sets.get(LOCAL_OWNER, job.set_id).questions == ()
 
 
-def test_a_model_that_cannot_write_says_why(services: FakeServices) -> None:
-    services.put("pier.md", LONG.encode())
+def test_failed_writing_reports_why(services: FakeServices) -> None:
     services.backend.enqueue_load(BackendUnavailable("It is down.", "Start it."))
-    collection = services.library.collection(LOCAL_OWNER)
-    set_id = services.evaluations.sets.create(LOCAL_OWNER, "Written").id
-    job = wait(services.evaluations.start_writing(LOCAL_OWNER, set_id, [collection.id], 5, "scripted", "owl"))
-    assert str(job.error) == "It is down. Start it."
+    assert str(wait(start_writing(services)).error) == "It is down. Start it."

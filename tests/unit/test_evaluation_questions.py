@@ -1,4 +1,4 @@
-"""Questions with their gold: what counts as the same, what a passage holds, and files in and out."""
+"""Questions with gold: matching, relevance, and files."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def passage(text: str, document: str = "a.txt") -> Passage:
     return Passage("c", "d", document, None, text, 0, len(text), 1.0, 0.5, 1.0)
 
 
-# --- what is the same --------------------------------------------------------------------------------------------
+# --- matching ----------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -36,7 +36,7 @@ def passage(text: str, document: str = "a.txt") -> Passage:
         ("on 17:40 sharp", "“17:40”"),
     ],
 )
-def test_an_answer_is_found_whatever_its_form(text: str, answer: str) -> None:
+def test_answers_match_whatever_their_form(text: str, answer: str) -> None:
     assert holds(text, [answer])
 
 
@@ -50,11 +50,11 @@ def test_an_answer_is_found_whatever_its_form(text: str, answer: str) -> None:
         ("no", "yes"),
     ],
 )
-def test_a_part_of_a_word_or_number_is_no_answer(text: str, answer: str) -> None:
+def test_part_of_a_word_or_number_does_not_match(text: str, answer: str) -> None:
     assert not holds(text, [answer])
 
 
-def test_questions_are_the_same_whatever_their_form() -> None:
+def test_questions_are_equal_whatever_their_form() -> None:
     assert GoldQuestion("How  long is it?").key == GoldQuestion("how long is IT").key
     assert folded("  ?! ") == ""
 
@@ -62,14 +62,14 @@ def test_questions_are_the_same_whatever_their_form() -> None:
 # --- relevance ---------------------------------------------------------------------------------------------------
 
 
-def test_a_passage_has_to_hold_the_answer_and_come_from_the_document() -> None:
+def test_relevant_passages_have_the_answer_and_come_from_the_document() -> None:
     question = GoldQuestion("How long?", ("62 metres", "sixty-two metres"), ("folder/Pier.md",))
     passages = [passage("62 metres"), passage("none", "pier.md"), passage("Sixty-two metres", "pier.md")]
     assert judge(question, passages) == ((False, False, True), 1)
     assert judge(GoldQuestion("How long?", ("62 metres",)), passages)[0] == (True, False, False)
 
 
-def test_what_repeats_a_better_passage_is_not_counted_again() -> None:
+def test_repetitions_of_a_better_passage_do_not_count() -> None:
     question = GoldQuestion("How long?", ("62 metres",))
     assert judge(question, [passage("62 metres"), passage("62 metres too")]) == ((True, False), 1)
 
@@ -80,7 +80,7 @@ def test_with_documents_only_one_passage_of_each_counts() -> None:
     assert judge(question, found) == ((True, False, False, True), 2)
 
 
-def test_without_gold_a_question_is_foreign() -> None:
+def test_question_without_gold_is_out_of_scope() -> None:
     question = GoldQuestion("Who painted the Mona Lisa?")
     assert question.out_of_scope
     assert judge(question, [passage("Leonardo")]) == ((False,), 0)
@@ -89,7 +89,7 @@ def test_without_gold_a_question_is_foreign() -> None:
 # --- rows and files ----------------------------------------------------------------------------------------------
 
 
-def test_a_row_may_use_the_singular_and_numbers() -> None:
+def test_rows_may_have_singular_keys_and_numbers() -> None:
     row = {"question": " How\nlong? ", "answer": 62, "document": "pier.md", "out_of_scope": None, "id": 7}
     assert from_row(row) == GoldQuestion("How long?", ("62",), ("pier.md",))
     assert from_row({"question": "Who?", "out_of_scope": True}).out_of_scope
@@ -102,13 +102,13 @@ def test_a_row_may_use_the_singular_and_numbers() -> None:
         ({"question": " ?"}, "no question"),
         ({"question": 3}, "no question"),
         ({"question": "a" * 5000}, "4,000 characters"),
-        ({"question": "Who?", "answers": {"a": 1}}, "no list of texts"),
-        ({"question": "Who?", "answers": [["a"]]}, "no list of texts"),
+        ({"question": "Who?", "answers": {"a": 1}}, "not a list of texts"),
+        ({"question": "Who?", "answers": [["a"]]}, "not a list of texts"),
         ({"question": "Who?", "answers": ["..."]}, "no letter or digit"),
-        ({"question": "Who?", "answers": ["I"], "out_of_scope": "yes"}, "called out_of_scope"),
+        ({"question": "Who?", "answers": ["I"], "out_of_scope": "yes"}, "marked out of scope"),
     ],
 )
-def test_what_is_wrong_with_a_row_is_said(row: dict[str, object], reason: str) -> None:
+def test_bad_row_is_explained(row: dict[str, object], reason: str) -> None:
     with pytest.raises(ValueError, match=reason):
         from_row(row)
 
@@ -121,7 +121,7 @@ QUESTIONS = (
 )
 
 
-def test_files_come_back_as_they_went() -> None:
+def test_files_round_trip() -> None:
     for name, text in (("q.csv", as_csv(QUESTIONS)), ("q.jsonl", as_jsonl(QUESTIONS))):
         found = read(name, text.encode())
         assert (found.questions, found.problems) == (QUESTIONS, ())
@@ -133,34 +133,34 @@ def test_cells_are_split_at_bars() -> None:
     assert split(joined(["a|b", "c"])) == ["a|b", "c"]
 
 
-def test_a_spreadsheet_of_another_country_is_read() -> None:
+def test_semicolons_and_windows_1252_are_read() -> None:
     text = "\ufeffQuestion;Answer;Document\r\nWie lang?;62 Meter;pier.md\r\n\r\nWer?;Jörg|Jürgen;\r\n"
     expected = (GoldQuestion("Wie lang?", ("62 Meter",), ("pier.md",)), GoldQuestion("Wer?", ("Jörg", "Jürgen")))
     assert read("q.csv", text.encode()).questions == expected
     assert read("q.csv", text.lstrip("\ufeff").encode("cp1252")).questions == expected
 
 
-def test_bad_rows_are_told_and_good_ones_kept() -> None:
+def test_bad_rows_are_reported_and_good_ones_kept() -> None:
     text = 'question,answers\nWho?,me\n,nobody\n"Who ?",you\nWhat?,...\na,b,c\nWhen?,now\n'
     found = read("q.csv", text.encode())
     assert [question.question for question in found.questions] == ["Who?", "When?"]
     assert [str(problem) for problem in found.problems] == [
         "Row 3 is left out: it has no question.",
         "Row 4 is left out: row 2 asks the same.",
-        "Row 5 is left out: an answer has no letter or digit in it.",
+        "Row 5 is left out: an answer has no letter or digit.",
         "Row 6 is left out: it has 3 cells, and the header has 2.",
     ]
     lines = ['{"question": "Who?"}', "", "{", "[1]", '{"question": "WHO?"}', '{"question": "Why\u2028not?"}']
     found = read("q.jsonl", "\n".join(lines).encode())
     assert [question.question for question in found.questions] == ["Who?", "Why not?"]
     assert [(problem.row, problem.reason) for problem in found.problems] == [
-        (3, "it is no JSON"),
-        (4, "it is no JSON object"),
+        (3, "it is not valid JSON"),
+        (4, "it is not a JSON object"),
         (5, "row 1 asks the same"),
     ]
 
 
-def test_a_hostile_file_is_told_of() -> None:
+def test_hostile_files_are_rejected() -> None:
     many = b"question\n" + b"".join(b"a%d\n" % n for n in range(10_001))
     for name, content in (
         ("q.csv", b""),
@@ -173,12 +173,12 @@ def test_a_hostile_file_is_told_of() -> None:
             read(name, content)
         assert error.value.hint
     [problem] = read("q.jsonl", b'{"question": ' + b"[" * 100_000).problems
-    assert problem.reason == "it is no JSON"
+    assert problem.reason == "it is not valid JSON"
     huge = read("q.csv", b'question,answers\n"' + b"a" * 200_000 + b'",b\nWho?,me\n')
     assert [problem.row for problem in huge.problems] == [2]
 
 
-def test_the_questions_of_the_samples_are_answered_by_the_samples() -> None:
+def test_sample_documents_answer_the_sample_questions() -> None:
     found = read("samples-questions.jsonl", (ROOT / "data" / "samples-questions.jsonl").read_bytes())
     assert not found.problems
     assert len([question for question in found.questions if question.out_of_scope]) >= 6

@@ -1,4 +1,4 @@
-"""What a sentence says, what the passages hold of it, and how good the judgement is."""
+"""How sentences are parsed and compared with the passages, and how good the verdicts are."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 from rag.chat import support
 from rag.chat.citations import Checker
-from rag.chat.claims import read
+from rag.chat.claims import analyse
 from rag.chat.evidence import Evidence
 from rag.chat.statements import clauses, statements, strip_citations
 from rag.index.embeddings import EmbeddingModel, embedded_folder
@@ -38,11 +38,11 @@ def passage(text: str, heading: str = "", document: str = "fleet.pdf") -> Passag
         ("!!!", []),
     ],
 )
-def test_lines_that_were_wrapped_are_joined_and_items_keep_their_marks(text: str, found: list[str]) -> None:
+def test_wrapped_lines_are_joined_and_items_keep_their_markers(text: str, found: list[str]) -> None:
     assert [text[start:end] for start, end in statements(text)] == found
 
 
-def test_clauses_have_subjects_of_their_own() -> None:
+def test_clauses_have_their_own_subjects() -> None:
     assert clauses("The pier is very old, and the boat is still new.") == [
         "The pier is very old",
         "the boat is still new.",
@@ -62,20 +62,20 @@ def test_clauses_have_subjects_of_their_own() -> None:
         ("One.\n[2] Two.", "One.\nTwo.", [(2,)]),
     ],
 )
-def test_citation_numbers_are_taken_out_of_prose_alone(answer: str, text: str, numbers: list[tuple[int, ...]]) -> None:
-    unmarked = strip_citations(f"  {answer} \n")
-    assert unmarked.text == text
-    assert [found for _, found in unmarked.marks] == numbers
-    assert all(0 <= at <= len(text) for at, _ in unmarked.marks)
+def test_citation_numbers_are_stripped_from_prose_only(answer: str, text: str, numbers: list[tuple[int, ...]]) -> None:
+    stripped = strip_citations(f"  {answer} \n")
+    assert stripped.text == text
+    assert [found for _, found in stripped.marks] == numbers
+    assert all(0 <= at <= len(text) for at, _ in stripped.marks)
 
 
 # --- words ---
 
 
-def test_words_are_stemmed_and_numbers_compare() -> None:
-    assert read("The ships carried 1,250 PASSENGERS").content == read("ship carrying 1250 passenger").content
-    assert read("They paid, built and sold it").content == read("pay build sell").content
-    assert read("4.50").content != read("450").content
+def test_words_are_stemmed_and_numbers_normalised() -> None:
+    assert analyse("The ships carried 1,250 PASSENGERS").content == analyse("ship carrying 1250 passenger").content
+    assert analyse("They paid, built and sold it").content == analyse("pay build sell").content
+    assert analyse("4.50").content != analyse("450").content
 
 
 @pytest.mark.parametrize(
@@ -93,13 +93,13 @@ def test_words_are_stemmed_and_numbers_compare() -> None:
         ("the nineteenth", "the 19th"),
     ],
 )
-def test_numbers_are_the_same_however_they_are_written(a: str, b: str) -> None:
-    assert read(a).numbers == read(b).numbers != frozenset()
+def test_numbers_are_equal_however_they_are_written(a: str, b: str) -> None:
+    assert analyse(a).numbers == analyse(b).numbers != frozenset()
 
 
 @pytest.mark.parametrize("text", ["one of them", "the first and the second", "a third", "million", "B2B"])
-def test_what_only_looks_like_a_number_is_none(text: str) -> None:
-    assert read(text).numbers == frozenset()
+def test_words_that_only_look_like_numbers(text: str) -> None:
+    assert analyse(text).numbers == frozenset()
 
 
 @pytest.mark.parametrize(
@@ -114,74 +114,74 @@ def test_what_only_looks_like_a_number_is_none(text: str) -> None:
         ("I think so.", []),
     ],
 )
-def test_names_are_capitals_that_no_sentence_begins_with(text: str, names: list[str]) -> None:
-    assert [" ".join(name.parts) for name in read(text).names] == names
+def test_names_are_capitalised_words(text: str, names: list[str]) -> None:
+    assert [" ".join(name.parts) for name in analyse(text).entities] == names
 
 
-def test_a_capital_at_the_beginning_is_a_name_where_it_is_one_elsewhere() -> None:
+def test_first_word_is_a_name_if_it_is_one_elsewhere() -> None:
     evidence = Evidence([passage("We saw Paris. The coal is dear.")], "")
-    said = read("Paris is dear. Coal is here.", evidence.name_stems, evidence.common_stems)
-    assert [name.parts for name in said.names] == [("Paris",)]
+    words = analyse("Paris is dear. Coal is here.", evidence.name_stems, evidence.common_stems)
+    assert [name.parts for name in words.entities] == [("Paris",)]
 
 
-def test_a_negation_reaches_what_it_denies() -> None:
-    said = read("Dogs are not allowed on the island, and not only there.")
-    assert said.heads == ("allow",)
-    assert {"dog", "allow", "island"} <= said.denied
-    assert read("He didn’t come.").heads == ("come",)
+def test_negations_have_a_scope() -> None:
+    words = analyse("Dogs are not allowed on the island, and not only there.")
+    assert words.negation_heads == ("allow",)
+    assert {"dog", "allow", "island"} <= words.negated
+    assert analyse("He didn’t come.").negation_heads == ("come",)
 
 
 # --- evidence ---
 
 
-def test_names_are_found_in_their_other_forms() -> None:
+def test_names_are_found_in_other_forms() -> None:
     source = passage("Normandy lies in France. The United States and John Marsh helped.", "Germany")
     evidence = Evidence([source], "")
-    assert evidence.missing(read("then Norman and German and US and USA forces")) == ("USA",)
-    assert evidence.missing(read("then Johnson and Marsh")) == ("Johnson",)
+    assert evidence.missing(analyse("then Norman and German and US and USA forces")) == ("USA",)
+    assert evidence.missing(analyse("then Johnson and Marsh")) == ("Johnson",)
 
 
-def test_a_pronoun_means_the_names_before_it() -> None:
+def test_pronouns_refer_to_the_names_before() -> None:
     evidence = Evidence([passage("The Juniper is new. She carries 95. He left.", "Fleet")], "")
     assert [span.text for span in evidence.spans] == ["The Juniper is new.", "Juniper She carries 95.", "He left."]
-    assert "junip" in evidence.spans[1].own
-    assert all("fleet" in span.own for span in evidence.spans)
+    assert "junip" in evidence.spans[1].stems
+    assert all("fleet" in span.stems for span in evidence.spans)
 
 
-def test_closeness_is_what_stands_beside() -> None:
+def test_proximity_to_a_word() -> None:
     evidence = Evidence([passage("Ann Berg was born in 1900 and she died in Oslo far away from home in 1980.")], "")
     [span] = evidence.spans
 
     def near(number: str, word: str) -> float:
-        return evidence.closeness(1, evidence.places(span, [number]), {word})
+        return evidence.proximity(1, evidence.positions(span, [number]), {word})
 
     assert near("#1900", "born") > 0.8 > near("#1980", "born") > 0
     assert near("#1980", "hous") == 0
 
 
-# --- the judgement ---
+# --- verdicts ---
 
 
-def test_every_weight_belongs_to_a_feature() -> None:
+def test_every_weight_has_a_feature() -> None:
     evidence = Evidence([passage("The pier is 62 metres long.")], "How long is the pier?")
-    claim = support.read_claim(evidence, "According to the passages, the pier is 62 metres long and new.")
-    values = support.features(evidence, claim, evidence.spans[0], 0.8, support.survey(evidence, claim))
+    claim = support.parse_claim(evidence, "According to the passages, the pier is 62 metres long and new.")
+    values = support.features(evidence, claim, evidence.spans[0], 0.8, support.claim_context(evidence, claim))
     assert claim.text == "the pier is 62 metres long and new."
     assert set(support.WEIGHTS) <= set(values)
     assert set(support.WORDS_WEIGHTS) <= set(values) - {"far", "cosine"}
     assert all(-1 <= value <= 2 for value in values.values())
 
 
-def test_a_fragment_is_read_with_its_question() -> None:
+def test_fragments_are_read_with_their_question() -> None:
     evidence = Evidence([passage("The pier is 62 metres long.")], "How long is the pier?")
-    claim = support.read_claim(evidence, "- **62 metres**")
+    claim = support.parse_claim(evidence, "- **62 metres**")
     assert claim.fragment
     assert claim.text == "How long is the pier? 62 metres"
 
 
 @pytest.mark.models
-def test_what_the_page_says_of_the_check_is_what_is_measured() -> None:
-    """The labelled sentences, each checked within its answer, as `bench/support.py` does it."""
+def test_published_precision_and_recall_are_measured() -> None:
+    """Check the labelled sentences within their answers, as `bench/support.py` does."""
     model = EmbeddingModel(embedded_folder())
     known: dict[str, list[float]] = {}
 
@@ -199,12 +199,12 @@ def test_what_the_page_says_of_the_check_is_what_is_measured() -> None:
             continue
         checked = Checker([passages[name] for name in row["passages"]], row["question"], embed).check(row["answer"])
         verdicts = {" ".join(checked.text[c.start : c.end].split()): c.verdict for c in reversed(checked.checks)}
-        for said in row["sentences"]:
-            if said["label"] != "no claim":
+        for labelled in row["sentences"]:
+            if labelled["label"] != "no claim":
                 sentences += 1
-                supported += said["label"] == "supported"
-                called += verdicts[said["sentence"]] is Verdict.SUPPORTED
-                right += verdicts[said["sentence"]] is Verdict.SUPPORTED and said["label"] == "supported"
+                supported += labelled["label"] == "supported"
+                called += verdicts[labelled["sentence"]] is Verdict.SUPPORTED
+                right += verdicts[labelled["sentence"]] is Verdict.SUPPORTED and labelled["label"] == "supported"
     measured = support.MEASURED
     assert sentences == measured.sentences
     # A cosine may fall to the other side of a threshold on another processor.

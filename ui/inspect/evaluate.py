@@ -135,15 +135,15 @@ def _follow(services: Services, job: Job) -> None:
 
 def _ended(services: Services, job: Job) -> None:
     state = st.session_state
-    if job.made and state.get("evaluate_shown") != job.made:
-        state["evaluate_shown"] = list(job.made)
-        results.show(job.made)
+    if job.run_ids and state.get("evaluate_shown") != job.run_ids:
+        state["evaluate_shown"] = list(job.run_ids)
+        results.show(job.run_ids)
     if job.error:
         errors.show(f"{job.what} ended: {job.error.message}", job.error.hint)
     elif job.cancelled:
         st.info("It was cancelled. What was complete is kept.", icon=":material/cancel:")
-    elif job.told:
-        st.info(f"{text.literal(job.told)} Look through what a model wrote before you measure with it.")
+    elif job.summary:
+        st.info(f"{text.literal(job.summary)} Look through what a model wrote before you measure with it.")
     else:
         services.evaluations.dismiss(owner())
         return
