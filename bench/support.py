@@ -5,7 +5,7 @@
 DIR holds `squad/` and `mtrag_un/`. Sentences are built from SQuAD's questions and answers (`support_set.py`); `--fit`
 fits the weights on every second article and prints them. Measured are the other articles, the hand-labelled sentences
 that the embedded model wrote (`support_written.jsonl`), and how much is found of what people and large models wrote
-freely (`mtrag_un`). `--baselines` measures two single thresholds instead of the regression. Prints JSON lines. Without
+freely (`mtrag_un`). `--baselines` measures a single threshold instead of the regression. Prints JSON lines. Without
 `--data`: the written sentences and the time only.
 """
 
@@ -26,11 +26,10 @@ from bench.support_set import KINDS, MORE, Sample, build, read_articles
 from rag.chat import support
 from rag.chat.citations import Checker
 from rag.chat.evidence import Evidence
-from rag.index.embeddings import EmbeddingModel, embedded_folder
 from rag.schema import Passage, Verdict
 
 WRITTEN = Path(__file__).parent / "support_written.jsonl"
-AGAINST = frozenset(("echo", "replaced", "swapped", "denies", "denied", "far"))
+AGAINST = frozenset(("echo", "replaced", "swapped", "denies", "denied"))
 """Features that count against support; all others but `fragment` count for it."""
 PRECISION = 0.94
 """Precision on the fitted articles that sets the threshold."""
@@ -41,42 +40,25 @@ STEPS = [step / 200 for step in range(40, 198)]
 Array = np.ndarray[Any, np.dtype[np.float64]]
 
 
-class Embedder:
-    """The embedded model, with a cache."""
-
-    def __init__(self) -> None:
-        self._model = EmbeddingModel(embedded_folder())
-        self._known: dict[str, list[float]] = {}
-
-    def __call__(self, texts: list[str]) -> list[list[float]]:
-        new = sorted({text for text in texts if text not in self._known}, key=len)
-        self._known |= zip(new, self._model.embed_long(new), strict=True)
-        return [self._known[text] for text in texts]
-
-
 # --- fitting ---
 
 
-def rows_of(samples: Sequence[Sample], embed: Embedder | None) -> list[Array]:
+def rows_of(samples: Sequence[Sample]) -> list[Array]:
     """For each sentence the features of its candidates; empty if a number or a name is missing."""
     rows = []
     for sample in samples:
         evidence = Evidence(sample.passages, sample.question)
         claim = support.parse_claim(evidence, sample.sentence)
-        texts = [span.text for span in evidence.spans]
-        cosines = [0.0] * len(texts)
-        if embed:
-            cosines = (np.array(embed(texts)) @ np.array(embed([claim.text])[0])).tolist()
         found = support.claim_context(evidence, claim)
         values = [
-            list(support.features(evidence, claim, evidence.spans[place], cosines[place], found).values())
-            for place in ([] if evidence.missing(claim.whole) else support.candidates(evidence, claim, cosines))
+            list(support.features(evidence, claim, evidence.spans[place], found).values())
+            for place in ([] if evidence.missing(claim.whole) else support.candidates(evidence, claim))
         ]
         rows.append(np.array(values))
     return rows
 
 
-def fit(samples: Sequence[Sample], embed: Embedder | None) -> tuple[float, dict[str, float]]:
+def fit(samples: Sequence[Sample]) -> tuple[float, dict[str, float]]:
     """Fit intercept and weights; each sentence counts with its best candidate.
 
     Features whose weight would have the wrong sign are left out.
@@ -85,11 +67,11 @@ def fit(samples: Sequence[Sample], embed: Embedder | None) -> tuple[float, dict[
     evidence = Evidence(sentence.passages, sentence.question)
     claim = support.parse_claim(evidence, sentence.sentence)
     found = support.claim_context(evidence, claim)
-    names = list(support.features(evidence, claim, evidence.spans[0], 0.0, found))
-    all_rows = rows_of(samples, embed)
+    names = list(support.features(evidence, claim, evidence.spans[0], found))
+    all_rows = rows_of(samples)
     rows = [row for row in all_rows if len(row)]
     labels = np.array([float(s.supported) for s, row in zip(samples, all_rows, strict=True) if len(row)])
-    used = [n for n, name in enumerate(names) if embed or name not in ("far", "cosine")]
+    used = list(range(len(names)))
     while True:
         picks = [0] * len(rows)
         for _ in range(ROUNDS):
@@ -134,9 +116,9 @@ class Outcome:
     called: bool
 
 
-def outcomes(samples: Iterable[Sample], embed: Embedder | None) -> Iterator[Outcome]:
+def outcomes(samples: Iterable[Sample]) -> Iterator[Outcome]:
     for sample in samples:
-        check = Checker(sample.passages, sample.question, embed).check(sample.sentence).checks
+        check = Checker(sample.passages, sample.question).check(sample.sentence).checks
         called = bool(check) and all(each.verdict is not Verdict.UNSUPPORTED for each in check)
         called &= any(each.verdict is Verdict.SUPPORTED for each in check)
         score = min((each.score for each in check if each.verdict is not Verdict.NO_CLAIM), default=0.0)
@@ -161,27 +143,20 @@ def threshold_of(found: Sequence[Outcome]) -> float:
     return next((step for step in STEPS if figures(found, step)["precision"] >= PRECISION), STEPS[-1])
 
 
-def nearest(evidence: Evidence, claim: support.Claim, cosines: Sequence[float] | None) -> tuple[float, int]:
-    """Baseline: the highest cosine."""
-    return max((cosine, place) for place, cosine in enumerate(cosines or [0.0] * len(evidence.spans)))
-
-
-def shared(evidence: Evidence, claim: support.Claim, cosines: Sequence[float] | None) -> tuple[float, int]:
+def shared(evidence: Evidence, claim: support.Claim) -> tuple[float, int]:
     """Baseline: the highest weighted share of the claim's words."""
     spans = enumerate(evidence.spans)
     return max((evidence.coverage(span.stems, claim.words.content), place) for place, span in spans)
 
 
-def baselines(fitted: Sequence[Sample], tested: Sequence[Sample], embed: Embedder) -> None:
+def baseline(fitted: Sequence[Sample], tested: Sequence[Sample]) -> None:
     """One threshold, the best on the fitted articles, instead of the regression; `Evidence.missing` still applies."""
-    judge = support.judge
-    for name, baseline in (("cosine", nearest), ("shared words", shared)):
-        support.judge = baseline
-        learnt = list(outcomes(fitted, embed))
-        threshold = max(STEPS, key=lambda step: figures(learnt, step)["f1"])
-        for what, found in (("built", outcomes(tested, embed)), ("written", written_outcomes(embed))):
-            claims = [each for each in found if each.kind != "no claim"]
-            emit(baseline=name, set=what, threshold=threshold, **figures(claims, threshold))
+    judge, support.judge = support.judge, shared
+    learnt = list(outcomes(fitted))
+    threshold = max(STEPS, key=lambda step: figures(learnt, step)["f1"])
+    for what, found in (("built", outcomes(tested)), ("written", written_outcomes())):
+        claims = [each for each in found if each.kind != "no claim"]
+        emit(baseline="shared words", set=what, threshold=threshold, **figures(claims, threshold))
     support.judge = judge
 
 
@@ -223,10 +198,10 @@ def read_written(path: Path) -> Iterator[Written]:
             yield Written(row["set"], row["question"], row["answer"], shown, labels)
 
 
-def written_outcomes(embed: Embedder | None) -> Iterator[Outcome]:
+def written_outcomes() -> Iterator[Outcome]:
     """The labelled sentences, checked within their answers."""
     for row in read_written(WRITTEN):
-        checked = Checker(row.passages, row.question, embed).check(row.answer)
+        checked = Checker(row.passages, row.question).check(row.answer)
         found = {" ".join(checked.text[c.start : c.end].split()): c for c in reversed(checked.checks)}
         for sentence, label in row.labels.items():
             check = found[sentence]
@@ -234,20 +209,20 @@ def written_outcomes(embed: Embedder | None) -> Iterator[Outcome]:
             yield Outcome(label, row.part, label == "supported", check.score, called)
 
 
-def written(embed: Embedder | None, name: str) -> None:
-    found = list(written_outcomes(embed))
+def written() -> None:
+    found = list(written_outcomes())
     claims = [each for each in found if each.kind != "no claim"]
-    emit(set=name, **figures(claims))
+    emit(set="written", **figures(claims))
     for part in dict.fromkeys(each.form for each in claims):
-        emit(set=name, part=part, **figures([each for each in claims if each.form == part]))
+        emit(set="written", part=part, **figures([each for each in claims if each.form == part]))
     silent = [each for each in found if each.kind == "no claim"]
-    emit(set=name, kind="no claim", sentences=len(silent), called_supported=sum(each.called for each in silent))
+    emit(set="written", kind="no claim", sentences=len(silent), called_supported=sum(each.called for each in silent))
 
 
 # --- free wording ---
 
 
-def free_words(path: Path, embed: Embedder | None, name: str) -> None:
+def free_words(path: Path) -> None:
     """MTRAG-UN's reference answers, all supported by their passages, and the same with those of another question."""
     tasks = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     tasks = [task for task in tasks if task["contexts"] and task["answerability"] == ["ANSWERABLE"]]
@@ -259,38 +234,31 @@ def free_words(path: Path, embed: Embedder | None, name: str) -> None:
                 Passage(c["document_id"], c["document_id"], "", None, c["text"], 0, len(c["text"]), 1.0, 0.5, 1.0)
                 for c in contexts
             ]
-            for check in Checker(shown, question, embed).check(answer).checks:
+            for check in Checker(shown, question).check(answer).checks:
                 if check.verdict is not Verdict.NO_CLAIM:
                     counts[passages][0] += 1
                     counts[passages][1] += check.verdict is Verdict.SUPPORTED
     for passages, (sentences, called) in counts.items():
-        emit(set=name, passages=passages, sentences=sentences, called_supported=called / max(1, sentences))
+        emit(set="free words", passages=passages, sentences=sentences, called_supported=called / max(1, sentences))
 
 
 # --- time ---
 
 
 def timing() -> None:
-    """CPU of a check of ten sentences over four prepared passages: best and median of 15 runs."""
+    """CPU of a check of ten sentences over four passages: best and median of 15 runs."""
     rows = list(read_written(WRITTEN))
     shown = max((row.passages for row in rows), key=lambda passages: sum(len(p.text) for p in passages))
     sentences = [
         sentence for row in rows for sentence, label in row.labels.items() if label != "no claim" and len(sentence) > 40
     ]
     sentences = list(dict.fromkeys(sentences))
-    model = EmbeddingModel(embedded_folder())
-    model.embed_long(["warm"])
-    prepared, checked = list[float](), list[float]()
+    took = []
     for run in range(15):
-        checker = Checker(shown, rows[0].question, model.embed_long)
         started = time.process_time()
-        checker.prepare()
-        between = time.process_time()
-        checker.check("\n".join(sentences[run : run + 10]))
-        prepared.append(1000 * (between - started))
-        checked.append(1000 * (time.process_time() - between))
-    for what, took in (("prepare", prepared), ("check", checked)):
-        emit(cpu_ms_of=what, sentences=10, passages=len(shown), median=sorted(took)[7], best=min(took))
+        Checker(shown, rows[0].question).check("\n".join(sentences[run : run + 10]))
+        took.append(1000 * (time.process_time() - started))
+    emit(cpu_ms_of="check", sentences=10, passages=len(shown), median=sorted(took)[7], best=min(took))
 
 
 def main() -> None:
@@ -300,7 +268,6 @@ def main() -> None:
     parser.add_argument("--baselines", action="store_true")
     parser.add_argument("--questions", type=int, default=40, help="of each article")
     options = parser.parse_args()
-    embed = Embedder()
     if options.data:
         articles = read_articles(options.data / "squad/squad-v1.1-dev-part.json")
         fitted, tested = list(build(articles[::2], options.questions)), list(build(articles[1::2], options.questions))
@@ -309,24 +276,17 @@ def main() -> None:
             for samples in (fitted, tested)
         )
         if options.baselines:
-            baselines(core, core_tested, embed)
-        for name, vectors in (("", embed), ("WORDS_", None)) if options.fit else ():
-            learnt = [sample for sample in fitted if sample.form != "joined"]
-            intercept, weights = fit(learnt, vectors)
-            emit(**{f"{name}INTERCEPT": intercept, f"{name}WEIGHTS": {k: round(v, 3) for k, v in weights.items()}})
-            setattr(support, f"{name}INTERCEPT", intercept)
-            setattr(support, f"{name}WEIGHTS", weights)
-            if not name:
-                threshold = threshold_of(list(outcomes(core, vectors)))
-                emit(THRESHOLD=threshold)
-                support.THRESHOLD = threshold
-        for name, vectors in (("built", embed), ("built, words alone", None)):
-            found = list(outcomes(tested, vectors))
-            report(name, [each for each in found if each.kind in KINDS and each.form != "joined"])
-            report(f"{name}, further kinds", [e for e in found if e.kind in MORE or e.form == "joined"])
-            free_words(options.data / "mtrag_un/reference.part.jsonl", vectors, name.replace("built", "free words"))
-    for name, vectors in (("written", embed), ("written, words alone", None)):
-        written(vectors, name)
+            baseline(core, core_tested)
+        if options.fit:
+            support.INTERCEPT, support.WEIGHTS = fit([sample for sample in fitted if sample.form != "joined"])
+            emit(INTERCEPT=support.INTERCEPT, WEIGHTS={k: round(v, 3) for k, v in support.WEIGHTS.items()})
+            support.THRESHOLD = threshold_of(list(outcomes(core)))
+            emit(THRESHOLD=support.THRESHOLD)
+        found = list(outcomes(tested))
+        report("built", [each for each in found if each.kind in KINDS and each.form != "joined"])
+        report("built, further kinds", [e for e in found if e.kind in MORE or e.form == "joined"])
+        free_words(options.data / "mtrag_un/reference.part.jsonl")
+    written()
     timing()
 
 

@@ -120,7 +120,6 @@ class Services:
             self.manager,
             self.conversations,
             self.turns,
-            self.embeddings,
         )
         evaluating = Evaluating(self.searching, self.asking, self.models, self.turns)
         self.evaluations = Evaluations(self.database, evaluating.search, evaluating.answer, evaluating.write)

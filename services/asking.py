@@ -17,14 +17,12 @@ from pydantic import PrivateAttr
 from typing_extensions import override
 
 from backends.manager import ModelManager
-from errors import BackendError, ConfigurationError
-from rag.chat.citations import Embed
+from errors import BackendError
 from rag.chat.conversations import Conversations
 from rag.chat.entailment import Entailment
 from rag.chat.question import AnswerProvider, Pipeline, Question
 from rag.chat.turns import Turn, Turns
 from rag.documents.library import Library
-from rag.index.embedding_models import EMBEDDED, EmbeddingModels
 from rag.schema import CollectionRecord, Message
 from services.models import Models
 from services.searching import Searching
@@ -47,13 +45,11 @@ class Asking:
         manager: ModelManager,
         conversations: Conversations,
         turns: Turns,
-        embeddings: EmbeddingModels,
     ) -> None:
         self._library, self._searching, self._models, self._manager = library, searching, models, manager
         self._conversations, self._turns = conversations, turns
         self._seconds, self._callbacks = settings.answer_seconds, settings.load_callbacks()
         self._entails = Entailment(settings.support_model, settings.device) if settings.support_model else None
-        self._embeddings = embeddings
 
     def ask(self, owner: str, question: Question) -> tuple[Message, Turn]:
         """Start a turn; the message is stored and still empty.
@@ -120,7 +116,6 @@ class Asking:
             providers=providers,
             searched=self._searching.describe(owner, scope),
             ready=self._when_read(owner, scope.attached),
-            embed=self._embed(),
             entails=self._entails,
             callbacks=self._callbacks,
             seconds=self._seconds,
@@ -142,12 +137,6 @@ class Asking:
                 await asyncio.sleep(POLL_S)
 
         return wait
-
-    def _embed(self) -> Embed | None:
-        """The embedded model, whatever model a collection has: the sentence check was fitted with this one."""
-        with suppress(ConfigurationError):
-            return self._embeddings.get(EMBEDDED).embed_long
-        return None
 
 
 class _Shared(BaseRetriever):

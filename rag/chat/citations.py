@@ -9,25 +9,17 @@ from __future__ import annotations
 
 import threading
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import chain
-from typing import TYPE_CHECKING, Any
 
 from rag.chat import support
 from rag.chat.evidence import Evidence, TextSpan
 from rag.chat.statements import StrippedText, clauses, is_non_claim, statements, strip_citations
 from rag.schema import Check, Checked, Citation, Passage, Verdict
 
-if TYPE_CHECKING:
-    import numpy as np
-
-Embed = Callable[[list[str]], Sequence[Sequence[float]]]
-"""Texts -> unit vectors of the embedded MiniLM, to whose cosines the weights of `support.py` were fitted."""
 Entails = Callable[[Sequence[tuple[str, str]]], Sequence[float]]
 """`(premise, conclusion)` pairs -> how likely the conclusion follows, 0 to 1."""
 
-_Cosines = Callable[[str], Sequence[float] | None]
 ENTAILED = 0.5
 """Probability from which a conclusion counts as supported."""
 DOUBTFUL = 0.3
@@ -37,8 +29,6 @@ RANK_STEP = 0.2
 the overlap only words."""
 STATEMENT = 4
 """Words of a span that is more than a heading."""
-LATIN = 0.5
-"""Share of Latin letters in the passages below which words alone decide: the embedding model reads Latin script."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,28 +43,18 @@ class _Judgement:
 class Checker:
     """Check an answer against its passages, also while it is streamed. Thread-safe."""
 
-    def __init__(
-        self, passages: Sequence[Passage], question: str, embed: Embed | None = None, entails: Entails | None = None
-    ) -> None:
-        """Keep the inputs; the work begins in `prepare`.
+    def __init__(self, passages: Sequence[Passage], question: str, entails: Entails | None = None) -> None:
+        """Keep the inputs; the first check analyses the passages.
 
         Args:
             passages: in the order in which they are numbered.
             question: as asked.
-            embed: if None, words alone decide.
             entails: an entailment model, used instead of the weights.
         """
-        self._passages, self._question = passages, question
-        self._embed, self._entails = embed, entails
+        self._passages, self._question, self._entails = passages, question, entails
         self._evidence: Evidence | None = None
-        self._vectors: np.ndarray[Any, np.dtype[np.float32]] | None = None
         self._judged: dict[str, _Judgement] = {}
         self._lock = threading.Lock()
-
-    def prepare(self) -> None:
-        """Analyse and embed the passages, once; otherwise the first check does. Blocks."""
-        with self._lock:
-            self._prepared()
 
     def check(self, answer: str, *, ended: bool = True) -> Checked:
         """Check each sentence of an answer; results are cached by sentence. Blocks.
@@ -90,17 +70,9 @@ class Checker:
             places = places[:-1]
             text = text[: places[-1][1]] if places else ""
         with self._lock:
-            evidence = self._prepared()
+            evidence = self._evidence = self._evidence or Evidence(self._passages, self._question)
             judged = self._judge(evidence, [text[start:end] for start, end in places])
         return self._checked(evidence, text, places, judged, stripped)
-
-    def _prepared(self) -> Evidence:
-        if self._evidence is None:
-            evidence = Evidence(self._passages, self._question)
-            if self._embed and evidence.spans and _is_latin(span.text for span in evidence.spans):
-                self._vectors = _matrix(self._embed([span.text for span in evidence.spans]))
-            self._evidence = evidence
-        return self._evidence
 
     # --- sentences ---
 
@@ -114,11 +86,10 @@ class Checker:
             parts = clauses(sentence)
             whole = [sentence] if parts[1:] else []
             claims[sentence] = [support.parse_claim(evidence, text) for text in whole + parts]
-        cosines = self._cosines([claim.text for claim in chain.from_iterable(claims.values())])
         for sentence, (whole_claim, *part_claims) in claims.items():
-            score, spans = self._support(evidence, [whole_claim], cosines)
+            score, spans = self._support(evidence, [whole_claim])
             if part_claims:
-                by_clause = self._support(evidence, part_claims, cosines)
+                by_clause = self._support(evidence, part_claims)
                 if by_clause[0] > score or by_clause[0] < DOUBTFUL:
                     score, spans = by_clause
             missing = evidence.missing(whole_claim.whole)
@@ -131,21 +102,11 @@ class Checker:
         return [self._judged[sentence] for sentence in sentences]
 
     @staticmethod
-    def _support(
-        evidence: Evidence, claims: Sequence[support.Claim], cosines: _Cosines
-    ) -> tuple[float, tuple[TextSpan, ...]]:
+    def _support(evidence: Evidence, claims: Sequence[support.Claim]) -> tuple[float, tuple[TextSpan, ...]]:
         """Return how likely all claims are supported, and the best span of each."""
-        judged = [support.judge(evidence, claim, cosines(claim.text)) for claim in claims]
+        judged = [support.judge(evidence, claim) for claim in claims]
         spans = dict.fromkeys(place for _, place in judged)
         return min(score for score, _ in judged), tuple(evidence.spans[place] for place in spans)
-
-    def _cosines(self, texts: Sequence[str]) -> _Cosines:
-        """Embed `texts` in one batch; return a lookup of the cosines of each with all spans."""
-        texts = list(dict.fromkeys(texts))
-        if self._vectors is None or not self._embed or not texts:
-            return lambda text: None
-        found = dict(zip(texts, (_matrix(self._embed(texts)) @ self._vectors.T).tolist(), strict=True))
-        return found.__getitem__
 
     # --- citations ---
 
@@ -215,14 +176,3 @@ def _best_fit(evidence: Evidence, taken: Sequence[Citation]) -> TextSpan | None:
     free = [s for s in evidence.spans if (s.number, passages[s.number - 1].text[s.start : s.end]) not in quotes]
     free = [span for span in free if evidence.question_overlap(span) > 0]
     return max([s for s in free if len(s.words.sequence) >= STATEMENT] or free, key=fit, default=None)
-
-
-def _is_latin(texts: Iterable[str]) -> bool:
-    letters = [character for text in texts for character in text if character.isalpha()]
-    return sum(character < "\u0250" for character in letters) >= LATIN * len(letters)
-
-
-def _matrix(vectors: Sequence[Sequence[float]]) -> np.ndarray[Any, np.dtype[np.float32]]:
-    import numpy as np
-
-    return np.asarray(vectors, dtype=np.float32)

@@ -11,7 +11,7 @@ from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.retrievers import BaseRetriever
 
 from options import AnswerOptions
-from rag.chat.citations import Embed, Entails
+from rag.chat.citations import Entails
 from rag.chat.prompts import LeasedModel
 
 
@@ -52,8 +52,6 @@ class Pipeline:
     """What is searched, for people: “12 documents in My documents”."""
     ready: Callable[[], Awaitable[None]] | None = None
     """Waits for attached files to be read."""
-    embed: Embed | None = None
-    """Texts -> unit vectors, for the sentence check; words alone decide without it."""
     entails: Entails | None = None
     """An NLI model for the sentence check."""
     callbacks: Sequence[BaseCallbackHandler] = ()

@@ -166,9 +166,7 @@ class _Run:
             speech = self._speak(())
         else:
             if retrieval.passages:
-                self._checker = Checker(
-                    retrieval.passages, self.question.text, self.pipeline.embed, self.pipeline.entails
-                )
+                self._checker = Checker(retrieval.passages, self.question.text, self.pipeline.entails)
             speech = self._checked(self._speak(retrieval.passages))
         async with aclosing(speech):
             async for event in speech:
@@ -270,24 +268,25 @@ class _Run:
     # --- the check of its sentences, in threads while the model writes ---
 
     async def _checked(self, speech: AsyncGenerator[Event]) -> AsyncGenerator[Event]:
-        check: asyncio.Task[Checked | None] | None
-        check, sentence_ended = asyncio.create_task(asyncio.to_thread(self._check, prepare=True)), False
+        check: asyncio.Task[Checked | None] | None = None
+        sentence_ended = False
         async with aclosing(speech):
             async for event in speech:
                 yield event
                 if not isinstance(event, Delta):
                     continue
-                sentence_ended |= not SENTENCE_ENDS.isdisjoint(event.text)
                 if check is not None and check.done():
                     if checked := check.result():
                         yield checked
                     check = None
+                # Once the next sentence has begun: the last one of a text is never taken for complete.
                 if sentence_ended and check is None:
                     check, sentence_ended = asyncio.create_task(asyncio.to_thread(self._check)), False
+                sentence_ended |= not SENTENCE_ENDS.isdisjoint(event.text)
 
-    def _check(self, *, prepare: bool = False) -> Checked | None:
-        """Check the sentences so far, or only read the passages; None if there is nothing new."""
-        checked = self._guarded(lambda checker: checker.prepare() if prepare else checker.check(self.text, ended=False))
+    def _check(self) -> Checked | None:
+        """Check the sentences so far; None if there is nothing new."""
+        checked = self._guarded(lambda checker: checker.check(self.text, ended=False))
         if checked is None or len(checked.checks) <= self._checks:
             return None
         self._checks = len(checked.checks)
@@ -297,7 +296,7 @@ class _Run:
         """All sentences of the answer, checked."""
         return self._guarded(lambda checker: checker.check(self.text)) or Checked("")
 
-    def _guarded(self, work: Callable[[Checker], Checked | None]) -> Checked | None:
+    def _guarded(self, work: Callable[[Checker], Checked]) -> Checked | None:
         """Whatever goes wrong with a check, the answer stays."""
         try:
             return work(self._checker) if self._checker else None

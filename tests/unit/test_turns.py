@@ -192,40 +192,19 @@ def test_finished_sentences_are_checked_while_the_next_ones_come(
     assert [type(event) for event in events].count(Checked) == 2, "one while it was written, one at the end"
 
 
-def test_the_passages_are_embedded_beside_the_model_and_stop_does_not_wait_for_it_to_speak(
-    conversations: Conversations, turns: Turns, ask: Ask
-) -> None:
-    embedded, speaks = Event(), Event()
-
-    def embed(texts: list[str]) -> list[list[float]]:
-        embedded.set()
-        return [[1.0, 0.0]] * len(texts)
-
-    question = ask("The pier is 62 metres", speaks, " long.").by(embed=embed)
-    answer, turn = question.start(turns)
-    wait_for(embedded.is_set)
-    wait_for(lambda: turn.text != "")
-    turns.cancel("ann", answer.id)
-    turns.cancel("ann", answer.id)
-    list(turn.follow())
-    message = stored(conversations, question)
-    assert (message.text, message.finish) == ("The pier is 62 metres", Finish.STOPPED)
-    assert [check.verdict for check in message.checks] == [Verdict.SUPPORTED]
-
-
-@pytest.mark.parametrize("at_once", [True, False])
+@pytest.mark.parametrize("works", [0, 1])
 def test_a_check_that_fails_never_harms_the_answer(
-    conversations: Conversations, turns: Turns, ask: Ask, at_once: bool, caplog: pytest.LogCaptureFixture
+    conversations: Conversations, turns: Turns, ask: Ask, works: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     calls = []
 
-    def embed(texts: list[str]) -> list[list[float]]:
-        calls.append(texts)
-        if at_once or len(calls) > 1:
+    def entails(pairs: Sequence[tuple[str, str]]) -> list[float]:
+        calls.append(pairs)
+        if len(calls) > works:
             raise RuntimeError("out of memory")
-        return [[1.0, 0.0]] * len(texts)
+        return [1.0] * len(pairs)
 
-    question = ask("The pier is 62 metres long [1]. ", "It is old.").by(embed=embed)
+    question = ask("The pier is 62 metres long [1]. ", "It is old.").by(entails=entails)
     list(question.start(turns)[1].follow())
     message = stored(conversations, question)
     assert (message.text, message.finish) == ("The pier is 62 metres long. It is old.", Finish.COMPLETE)
