@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -121,7 +122,7 @@ class SmallLibrary:
         vectors = self.embeddings.embed_documents([row.text for row in rows])
         self.store.add(collection, self.embeddings.fingerprint, [row.chunk_id for row in rows], vectors)
 
-    def retriever(self, *collections: str, owner: str = "me") -> HybridRetriever:
+    def retriever(self, *collections: str, owner: str = "me", **fields: Any) -> HybridRetriever:
         return HybridRetriever(
             owner=owner,
             collection_ids=collections,
@@ -129,6 +130,7 @@ class SmallLibrary:
             store=self.store,
             lexical=self.lexical,
             embeddings=self.embeddings,
+            **fields,
         )
 
 
