@@ -241,21 +241,21 @@ def test_a_passage_that_does_not_fit_the_window_is_lost_there(
 
     roomy = diagnose(8000)
     assert roomy.lost is None
-    assert roomy.findings[-1].stage is Stage.BUDGET
+    assert roomy.reports[-1].stage is Stage.BUDGET
     narrow = diagnose(460)
     assert narrow.lost is not None
     assert narrow.lost.stage is Stage.BUDGET
-    assert "more do not fit" in narrow.lost.said
+    assert "more do not fit" in narrow.lost.message
     full = diagnose(60)
     assert full.lost is not None
-    assert "the model has room for" in full.lost.said
+    assert "the model has room for" in full.lost.message
 
 
 def test_the_budget_is_not_looked_at_without_a_model(services: FakeServices) -> None:
     services.put_pier()
     found = services.searching.diagnose(LOCAL_OWNER, QUESTION, "Leo Marsh repaired it", model=("scripted", "parrot"))
     assert found.lost is None
-    assert "not loaded" in found.findings[-1].said
+    assert "not loaded" in found.reports[-1].message
 
 
 def test_steps_of_retrieval_come_from_the_settings(tmp_path: Path) -> None:
