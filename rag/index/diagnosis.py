@@ -15,9 +15,8 @@ from typing import Any
 from sqlalchemy import select
 
 from options import Fusion, RetrievalOptions
-from rag.db import ChunkRow, Database, DocumentRow, PageRow
+from rag.db import ChunkRow, DocumentRow, PageRow
 from rag.index.fusion import Candidates, ranks
-from rag.index.lexical import LexicalIndex
 from rag.index.passages import HIDDEN
 from rag.index.retriever import HybridRetriever
 from rag.schema import Passage, place
@@ -95,9 +94,7 @@ class Diagnosis:
         return next((report for report in self.reports if not report.kept), None)
 
 
-def diagnose(
-    retrievers: Sequence[HybridRetriever], question: str, expected: str, *, k: int, history: Sequence[str] = ()
-) -> Diagnosis:
+def diagnose(retrievers: Sequence[HybridRetriever], question: str, expected: str, *, k: int) -> Diagnosis:
     """Follow `expected` from its page to the passages for `question`.
 
     Args:
@@ -105,14 +102,13 @@ def diagnose(
         question: the user's question.
         expected: words from a document; white space, case and punctuation may differ.
         k: how many passages the model is shown.
-        history: earlier questions, oldest first.
 
     Raises:
         StoreError, ConfigurationError: like retrieval.
     """
     for retriever in retrievers:
         if where := _locate(retriever, expected):
-            return _follow(retriever, where, question, k, history)
+            return _follow(retriever, where, question, k)
     return Diagnosis((_not_read(retrievers, expected),))
 
 
@@ -122,13 +118,11 @@ def _words(text: str) -> list[str]:
 
 def _pages(retriever: HybridRetriever, expected: str) -> list[tuple[PageRow, str]]:
     """The pages with words of the expected text, best first, and the names of their documents."""
-    database: Database = retriever.database
-    lexical: LexicalIndex = retriever.lexical
     scores: dict[int, float] = {}
     for id_ in retriever.collection_ids:
-        scores |= lexical.search(id_, [(expected, 1.0)]).words
+        scores |= retriever.lexical.search(id_, [(expected, 1.0)]).words
     best = sorted(scores, key=scores.__getitem__, reverse=True)[:SEARCHED_CHUNKS]
-    with database.session() as session:
+    with retriever.database.session() as session:
         rows = session.execute(
             select(ChunkRow.id, PageRow, DocumentRow.name)
             .join(DocumentRow, DocumentRow.id == ChunkRow.document_id)
@@ -140,9 +134,8 @@ def _pages(retriever: HybridRetriever, expected: str) -> list[tuple[PageRow, str
             )
             .where(ChunkRow.id.in_(best), ChunkRow.owner == retriever.owner, DocumentRow.state.not_in(HIDDEN))
         ).all()
-    order = {id_: at for at, id_ in enumerate(best)}
     pages: dict[tuple[str, int], tuple[PageRow, str]] = {}
-    for _, page, name in sorted(rows, key=lambda row: order[row[0]]):
+    for _, page, name in sorted(rows, key=lambda row: best.index(row[0])):
         pages.setdefault((page.document_id, page.position), (page, name))
     return list(pages.values())
 
@@ -181,19 +174,17 @@ def _not_read(retrievers: Sequence[HybridRetriever], expected: str) -> StageRepo
     )
 
 
-def _follow(
-    retriever: HybridRetriever, where: ExpectedText, question: str, k: int, history: Sequence[str]
-) -> Diagnosis:
+def _follow(retriever: HybridRetriever, where: ExpectedText, question: str, k: int) -> Diagnosis:
     read = StageReport(Stage.READ, True, f"It is in {where.place}.")
     chunks = _chunks(retriever, where)
     whole = [id_ for id_, start, end in chunks if start <= where.start and where.end <= end]
-    found = retriever.candidates(question, history=history)
+    found = retriever.candidates(question)
     if not whole:
         cut = StageReport(
             Stage.CUT,
             False,
             f"It was cut apart: {len(chunks)} chunks have a part of it each, none has all of it.",
-            _kept_by(retriever, where, question, k, history, {"adding the neighbours of a found chunk"})
+            _kept_by(retriever, where, question, k, {"adding the neighbours of a found chunk"})
             or "Set larger chunks or a larger overlap (GESTALT_CHUNK_TOKENS, GESTALT_CHUNK_OVERLAP), and index again.",
         )
         return Diagnosis((read, cut), where)
@@ -205,12 +196,12 @@ def _follow(
     rank = next((rank for rank, passage in enumerate(passages, 1) if where.is_in(passage)), 0)
     halves = _halves(found, retriever.options, whole, k)
     kept = 0 < rank <= k
-    hint = "" if kept else _hint(retriever, where, question, k, history, rank)
+    hint = "" if kept else _hint(retriever, where, question, k, rank)
     # What one search loses the other may keep, so a search only counts as the loss if the text is lost in the end.
     reports += [half if half.kept else replace(half, kept=kept, hint=hint) for half in halves]
     reports.append(StageReport(Stage.FUSION, kept, _ranked(rank, k), hint))
     if kept:
-        reports.append(_threshold(retriever, question, k, history))
+        reports.append(_threshold(retriever, question, k))
     return Diagnosis(tuple(reports), where, passages[rank - 1] if rank else None)
 
 
@@ -257,17 +248,13 @@ def _ranked(rank: int, k: int) -> str:
     return f"Rank {rank}; the model is shown {k} passages."
 
 
-def _hint(
-    retriever: HybridRetriever, where: ExpectedText, question: str, k: int, history: Sequence[str], rank: int
-) -> str:
-    tried = _kept_by(retriever, where, question, k, history, set(TRIALS))
+def _hint(retriever: HybridRetriever, where: ExpectedText, question: str, k: int, rank: int) -> str:
+    tried = _kept_by(retriever, where, question, k, set(TRIALS))
     more = f"Showing {rank} passages would have kept it." if rank else ""
     return " ".join(filter(None, [more, tried])) or "Ask with words from the passage."
 
 
-def _kept_by(
-    retriever: HybridRetriever, where: ExpectedText, question: str, k: int, history: Sequence[str], names: set[str]
-) -> str:
+def _kept_by(retriever: HybridRetriever, where: ExpectedText, question: str, k: int, names: set[str]) -> str:
     """A sentence about which of the named options would have kept it; empty if none."""
     keeping = []
     for name, change in TRIALS.items():
@@ -275,7 +262,7 @@ def _kept_by(
         if name not in names or options == retriever.options:
             continue
         trial = replace(retriever, options=options)
-        found = trial.candidates(question, history=history)
+        found = trial.candidates(question)
         if found and any(map(where.is_in, trial.passages(found, question, k))):
             keeping.append(name)
     if not keeping:
@@ -283,8 +270,8 @@ def _kept_by(
     return f"It would have been kept by {' or by '.join(keeping)}."
 
 
-def _threshold(retriever: HybridRetriever, question: str, k: int, history: Sequence[str]) -> StageReport:
-    found = retriever.retrieve(question, history=history, k=k)
+def _threshold(retriever: HybridRetriever, question: str, k: int) -> StageReport:
+    found = retriever.retrieve(question, k=k)
     if not found.abstained:
         return StageReport(Stage.THRESHOLD, True, "The documents seem to be about the question.")
     return StageReport(

@@ -68,7 +68,7 @@ def fuse(found: Candidates, options: RetrievalOptions) -> dict[int, float]:
 
 def ranks(scores: dict[int, float]) -> dict[int, int]:
     """The rank of each row, 1 for the highest score."""
-    return {row: rank for rank, row in enumerate(sorted(scores, key=scores.__getitem__, reverse=True), 1)}
+    return {row: rank for rank, row in enumerate(best_first(scores), 1)}
 
 
 def _by_ranks(words: dict[int, float], cosines: dict[int, float]) -> dict[int, float]:

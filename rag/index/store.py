@@ -31,7 +31,10 @@ CONFIGURATION: CreateCollectionConfiguration = {"hnsw": {"space": "cosine", "ef_
 
 
 class VectorStore:
-    """The vectors of all collections of one data folder."""
+    """The vectors of all collections of one data folder.
+
+    Every method raises StoreError if Chroma cannot read or write.
+    """
 
     def __init__(self, path: Path) -> None:
         """`path` is Chroma's folder, created at first use."""
@@ -45,7 +48,6 @@ class VectorStore:
 
         Raises:
             EmbeddingMismatch: the index has vectors of another length.
-            StoreError: Chroma cannot write.
         """
         if len(ids) != len(vectors):
             raise ValueError(f"{len(ids)} ids for {len(vectors)} vectors")
@@ -63,7 +65,6 @@ class VectorStore:
 
         Raises:
             EmbeddingMismatch: the index has vectors of another length.
-            StoreError: Chroma cannot read.
         """
         with self._translated():
             collection = self._collection(collection_id, fingerprint)
@@ -76,11 +77,7 @@ class VectorStore:
     def cosines(
         self, collection_id: str, fingerprint: str, vector: Sequence[float], ids: Sequence[str]
     ) -> dict[str, float]:
-        """The exact cosine of `vector` and each of `ids` that is stored.
-
-        Raises:
-            StoreError: Chroma cannot read.
-        """
+        """The exact cosine of `vector` and each of `ids` that is stored."""
         import numpy as np
 
         found = self.vectors(collection_id, fingerprint, ids)
@@ -91,11 +88,7 @@ class VectorStore:
         return dict(zip(found, (stored @ query / np.maximum(norms, 1e-12)).tolist(), strict=True))
 
     def vectors(self, collection_id: str, fingerprint: str, ids: Sequence[str]) -> dict[str, Sequence[float]]:
-        """The vectors of those `ids` that are stored.
-
-        Raises:
-            StoreError: Chroma cannot read.
-        """
+        """The vectors of those `ids` that are stored."""
         with self._translated():
             collection = self._collection(collection_id, fingerprint)
             if collection is None or not ids:
@@ -107,42 +100,26 @@ class VectorStore:
             return found
 
     def all_ids(self, collection_id: str, fingerprint: str) -> set[str]:
-        """The ids of all vectors in an index.
-
-        Raises:
-            StoreError: Chroma cannot read.
-        """
+        """The ids of all vectors in an index."""
         with self._translated():
             collection = self._collection(collection_id, fingerprint)
             return set(collection.get(include=[])["ids"]) if collection is not None else set()
 
     def delete(self, collection_id: str, fingerprint: str, ids: Sequence[str]) -> None:
-        """Remove vectors by their chunk ids. Idempotent.
-
-        Raises:
-            StoreError: Chroma cannot write.
-        """
+        """Remove vectors by their chunk ids. Idempotent."""
         with self._translated():
             collection = self._collection(collection_id, fingerprint)
             for first in range(0, len(ids) if collection is not None else 0, BATCH):
                 collection.delete(ids=list(ids[first : first + BATCH]))
 
     def count(self, collection_id: str, fingerprint: str) -> int:
-        """How many vectors an index has.
-
-        Raises:
-            StoreError: Chroma cannot read.
-        """
+        """How many vectors an index has."""
         with self._translated():
             collection = self._collection(collection_id, fingerprint)
             return int(collection.count()) if collection is not None else 0
 
     def drop(self, collection_id: str, fingerprint: str | None = None) -> None:
-        """Remove one index of a collection, or all of them without a fingerprint. Idempotent.
-
-        Raises:
-            StoreError: Chroma cannot write.
-        """
+        """Remove one index of a collection, or all of them without a fingerprint. Idempotent."""
         wanted = _name(collection_id, fingerprint) if fingerprint is not None else None
         self._drop(
             name
@@ -151,20 +128,12 @@ class VectorStore:
         )
 
     def orphans(self, known: Iterable[tuple[str, str]]) -> list[str]:
-        """Names of the indexes that are not among `known`, pairs of collection id and fingerprint.
-
-        Raises:
-            StoreError: Chroma cannot read.
-        """
+        """Names of the indexes that are not among `known`, pairs of collection id and fingerprint."""
         names = {_name(*pair) for pair in known}
         return [name for name in self._names() if name not in names]
 
     def drop_orphans(self, names: Iterable[str]) -> None:
-        """Remove indexes by the names that `orphans` returned. Idempotent.
-
-        Raises:
-            StoreError: Chroma cannot write.
-        """
+        """Remove indexes by the names that `orphans` returned. Idempotent."""
         there = set(self._names())
         self._drop(name for name in names if name in there)
 
