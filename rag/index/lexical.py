@@ -100,7 +100,7 @@ class LexicalIndex:
 
     def collections(self, session: Session) -> set[str]:
         """Ids of the collections that have a table."""
-        # A full-text table has tables of its own beside it, whose names go on after its name.
+        # FTS5 adds its own tables, with a suffix to the name of the full-text table.
         statement = r"SELECT name FROM sqlite_master WHERE name LIKE 'lexical\_%' ESCAPE '\' AND sql LIKE '%fts5(%'"
         return {name.removeprefix("lexical_") for (name,) in session.connection().exec_driver_sql(statement)}
 
