@@ -1,12 +1,13 @@
 """Application settings: environment first, then `.env`, then `.streamlit/secrets.toml`, then the defaults here.
 
-Read once at start and frozen. A backend's own settings (server, key, time-outs) live in its own file.
-Every name stands in `.env.example` and in `docs/configuration.md`; a test of the house holds that.
+Read once at start and frozen. A backend's own settings (server, key, time-outs) are in its own file. A test checks that
+`.env.example` and `docs/configuration.md` list every name.
 """
 
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Callable
 from functools import cache
 from importlib import import_module
 from pathlib import Path
@@ -37,13 +38,13 @@ _FROM_ENVIRONMENT = SettingsConfigDict(
     extra="ignore",
     frozen=True,
     populate_by_name=True,
-    # Without a prefix a bare MODEL or K in the environment would be read as the field of that name.
+    # Without a prefix, a MODEL or K in the environment would be read as the field of that name.
     env_prefix="GESTALT_FIELD_",
 )
 
 
 class EnvironmentSettings(BaseSettings):
-    """Settings of one part of the application; `validation_alias` is the name that people know."""
+    """Settings of one part of the application; `validation_alias` is the documented name."""
 
     model_config = _FROM_ENVIRONMENT
 
@@ -56,7 +57,7 @@ class EnvironmentSettings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """The environment, then `.env`, then Streamlit's file of secrets, read without Streamlit."""
+        """The environment, then `.env`, then Streamlit's secrets file, read without Streamlit."""
         return init_settings, env_settings, dotenv_settings, TomlConfigSettingsSource(settings_cls, SECRETS)
 
 
@@ -84,24 +85,26 @@ def _plain(options: type[O], defaults: type[EnvironmentSettings]) -> O:
 
 
 class Settings(EnvironmentSettings):
-    """What holds for the whole application."""
+    """Settings of the whole application."""
 
     data_dir: Annotated[Path, Field(validation_alias="GESTALT_DATA_DIR")] = ROOT / "data"
     embedding_model: Annotated[str, Field(validation_alias="GESTALT_EMBEDDING_MODEL")] = "embedded"
     threads: Annotated[int, Field(validation_alias="GESTALT_THREADS", ge=0)] = 0
-    """CPU threads for torch; 0 means one per core that the process may use, at most 8."""
+    """CPU threads for torch; 0 for one per available core, at most 8."""
     device: Annotated[str, Field(validation_alias="GESTALT_DEVICE")] = "auto"
     """auto, cuda, cuda:N, mps or cpu."""
 
     max_upload_mb: Annotated[int, Field(validation_alias="GESTALT_MAX_UPLOAD_MB", ge=1)] = 200
     answer_seconds: Annotated[float, Field(validation_alias="GESTALT_ANSWER_SECONDS", gt=0)] = 600.0
-    """How long a model may go on writing one answer."""
+    """The longest time that a model may take for one answer."""
     callbacks: Annotated[str, Field(validation_alias="GESTALT_CALLBACKS")] = ""
-    """LangChain callback handlers that see each retrieval and answer: `module:attribute`, separated by commas."""
+    """LangChain callback handlers for each retrieval and answer: `module:attribute`, separated by commas."""
+    retriever: Annotated[str, Field(validation_alias="GESTALT_RETRIEVER")] = ""
+    """A LangChain retriever to use instead of the library's own: `module:attribute`."""
     support_model: Annotated[str, Field(validation_alias="GESTALT_SUPPORT_MODEL")] = ""
-    """A cross-encoder for natural language inference that judges sentences of answers too; empty for none."""
+    """A cross-encoder for natural language inference that also checks answers; empty for none."""
     chunk_tokens: Annotated[int, Field(validation_alias="GESTALT_CHUNK_TOKENS", ge=32)] = 220
-    """Longest chunk in tokens of the embedding model; never more than that model reads."""
+    """Longest chunk in tokens of the embedding model, within that model's limit."""
     chunk_overlap: Annotated[int, Field(validation_alias="GESTALT_CHUNK_OVERLAP", ge=0)] = 30
     log_level: Annotated[LogLevel, BeforeValidator(str.upper), Field(validation_alias="GESTALT_LOG_LEVEL")] = "WARNING"
 
@@ -109,7 +112,7 @@ class Settings(EnvironmentSettings):
     """The defaults for a question; each option has its own environment variable."""
 
     def load_callbacks(self) -> list[Any]:
-        """The callback handlers, each an instance or something to call for one.
+        """The callback handlers; each attribute is an instance or a class.
 
         Raises:
             ConfigurationError: there is no such module or attribute.
@@ -117,12 +120,23 @@ class Settings(EnvironmentSettings):
         found = [load_attribute(name, "GESTALT_CALLBACKS") for name in self.callbacks.split(",") if name.strip()]
         return [each() if isinstance(each, type) else each for each in found]
 
+    def load_retriever(self) -> Callable[..., Any] | None:
+        """What opens a retriever, called with owner, collection ids and options; None for the library's own.
+
+        Raises:
+            ConfigurationError: there is no such module or attribute.
+        """
+        if not self.retriever:
+            return None
+        found = load_attribute(self.retriever, "GESTALT_RETRIEVER")
+        return found if callable(found) else lambda *_: found
+
 
 def load_attribute(name: str, setting: str) -> Any:
-    """What `module:attribute` names.
+    """Import `module:attribute`.
 
     Raises:
-        ConfigurationError: there is no such module or attribute; names the setting.
+        ConfigurationError: there is no such module or attribute; names `setting`.
     """
     module, _, attribute = name.strip().partition(":")
     try:

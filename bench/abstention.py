@@ -3,8 +3,8 @@
     python -m bench.abstention --data DIR [--each 40] [--only squad,samples] [--skip-extras]
 
 DIR holds `squad/`, `mtrag_un/`, `chunking_eval/`, `sec_10q/` and `xquad/`; the repository's samples are a collection
-too. Each collection is calibrated on its own text only (`rag/index/abstention.py`). Leave-one-collection-out, OWN_SHARE
-is refitted, and so are the baselines: one threshold for all on each collection's scale, the cosine of the nearest chunk
+too. Each collection is calibrated on its own text only (`rag/index/abstention.py`). Leave-one-collection-out,
+IN_SCOPE_SHARE is refitted, and so are the baselines: one threshold for all on each collection's scale, the cosine of the nearest chunk
 alone, and the constants once fitted on SQuAD.
 """
 
@@ -22,7 +22,7 @@ import numpy as np
 from bench.abstention_sets import Asked, alone, collections, facts, some, squad_conversations, xquad_halves
 from bench.retrieval import COLLECTION, emit, indexed, read_squad
 from rag.index.abstention import (
-    OWN_SHARE,
+    IN_SCOPE_SHARE,
     PRIOR,
     Calibration,
     Signals,
@@ -32,8 +32,8 @@ from rag.index.abstention import (
 )
 from rag.index.calibrations import SAMPLE
 from rag.index.embeddings import EmbeddingModel, embedded_folder
-from rag.index.retriever import LOOKED_AT, HybridRetriever
-from rag.index.sentence_check import best_sentence
+from rag.index.retriever import CHECKED_PASSAGES, HybridRetriever
+from rag.index.sentence_check import sentence_cosine
 
 MOST = 200
 """Own questions asked of a collection."""
@@ -97,8 +97,8 @@ def probe(retriever: HybridRetriever, question: str, history: Sequence[str] = ()
     if found is None:
         return Probe(Signals(-1.0, 0.0), -1.0, -1.0, 0.0)
     chunk = max(found.cosines.values(), default=-1.0)
-    passages = retriever.passages(found, question, LOOKED_AT)
-    sentence = best_sentence(retriever.embeddings, found, passages)
+    passages = retriever.passages(found, question, CHECKED_PASSAGES)
+    sentence = sentence_cosine(retriever.embeddings, found, passages)
     # As in the earlier rule: the better of the question and the previous one.
     searched = [(text, 1.0) for text in (question, *history[-1:])]
     coverage = max(retriever.lexical.search(COLLECTION, searched).coverage)
@@ -116,10 +116,10 @@ def calibrated(model: EmbeddingModel, name: str, texts: Sequence[str]) -> Iterat
             what="calibrated",
             cpu_seconds=time.process_time() - cpu,
             threshold=calibration.threshold,
-            nearest=calibration.nearest.middle,
-            nearest_spread=calibration.nearest.spread,
-            matched=calibration.matched.middle,
-            matched_spread=calibration.matched.spread,
+            nearest=calibration.cosine.middle,
+            nearest_spread=calibration.cosine.spread,
+            matched=calibration.word_match.middle,
+            matched_spread=calibration.word_match.spread,
         )
         yield retriever, calibration
 
@@ -138,10 +138,12 @@ def before(_: Calibration, asked: Probe) -> bool:
 
 
 def from_own_text(share: float) -> Rule:
-    """The shipped rule with another OWN_SHARE."""
+    """The shipped rule with another IN_SCOPE_SHARE."""
 
     def abstains(calibration: Calibration, asked: Probe) -> bool:
-        return calibration.score(asked.signals) < threshold_between(calibration.own, calibration.out_of_scope, share)
+        return calibration.score(asked.signals) < threshold_between(
+            calibration.in_scope, calibration.out_of_scope, share
+        )
 
     return abstains
 
@@ -192,12 +194,12 @@ def report(cases: Sequence[Case]) -> None:
                 false_abstentions=false,
                 out_of_scope_abstained=abstained,
             )
-        if rates := case.calibration.rates():
+        if rates := case.calibration.error_rates():
             emit(
                 set=case.name,
                 what="as the calibration has it",
-                abstained=rates.abstained,
-                let_through=rates.let_through,
+                abstained=rates.false_abstentions,
+                let_through=rates.false_answers,
             )
     for name, found in totals.items():
         false_abstentions, out_of_scope = zip(*found, strict=True)
@@ -208,17 +210,17 @@ def report(cases: Sequence[Case]) -> None:
             out_of_scope_abstained=float(np.mean(out_of_scope)),
             worst_out_of_scope_abstained=min(out_of_scope),
         )
-    emit(what="OWN_SHARE fitted on all", share=fit(cases, from_own_text), shipped=OWN_SHARE)
+    emit(what="IN_SCOPE_SHARE fitted on all", share=fit(cases, from_own_text), shipped=IN_SCOPE_SHARE)
     emit(what="logistic regression on the two z", **regression(cases))
 
 
 def regression(cases: Sequence[Case]) -> dict[str, float]:
-    """Weights of the two signals: the source of NEAREST_WEIGHT and STEEPNESS."""
+    """Weights of the two signals: the source of COSINE_WEIGHT and STEEPNESS."""
     rows, answered, weights = [], [], []
     for case in cases:
         for probes, yes in [(case.own, True), *((found, False) for found in case.out_of_scope.values())]:
-            near, words = case.calibration.nearest, case.calibration.matched
-            rows += [[1.0, near.above(p.signals.nearest), words.above(p.signals.matched)] for p in probes]
+            near, words = case.calibration.cosine, case.calibration.word_match
+            rows += [[1.0, near.above(p.signals.cosine), words.above(p.signals.word_match)] for p in probes]
             answered += [float(yes)] * len(probes)
             weights += [1 / len(probes) / (1 if yes else len(case.out_of_scope))] * len(probes)
     x, y, w = np.array(rows), np.array(answered), np.array(weights) / sum(weights)

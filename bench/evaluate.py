@@ -154,8 +154,8 @@ def abstentions(services: Services, found: QuestionSet, others: Sequence[Questio
             rows.append(emit(set=found.name, system=OURS, figure=figure, questions=len(abstained), **mean(abstained)))
     collection = services.library.collection(LOCAL_OWNER)
     calibration = services.search.calibrations.load(LOCAL_OWNER, collection.id, collection.fingerprint)
-    if rates := calibration.rates():
-        emit(set=found.name, calibrated_refused=rates.abstained, calibrated_let_through=rates.let_through)
+    if rates := calibration.error_rates():
+        emit(set=found.name, calibrated_refused=rates.false_abstentions, calibrated_let_through=rates.false_answers)
     return rows
 
 

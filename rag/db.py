@@ -1,7 +1,7 @@
-"""The application's database: tables, engine and migrations (SQLite in the data folder).
+"""The application's database (SQLite in the data folder): tables, engine and migrations.
 
-Every table has an owner. Rows are turned into the records of `schema.py` by whoever queries them; no ORM object leaves
-the room. The full-text tables of `index/lexical.py` live in the same file but are made there.
+Every table has an owner. Queries return the records of `schema.py`, never ORM objects. The full-text tables are in the
+same file but are made by `index/lexical.py`.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ def new_id() -> str:
 
 
 def now() -> datetime:
-    """This moment, in UTC."""
+    """The current time in UTC."""
     return datetime.now(UTC)
 
 
 class UtcDateTime(TypeDecorator[datetime]):
-    """A moment in UTC; SQLite forgets the zone, so it is put back on the way out."""
+    """A time in UTC; SQLite does not store the zone."""
 
     impl = DateTime
     cache_ok = True
@@ -52,9 +52,9 @@ class UtcDateTime(TypeDecorator[datetime]):
 
 
 class Base(DeclarativeBase):
-    """What all tables share: an owner."""
+    """The base of all tables: every row has an owner."""
 
-    type_annotation_map = {datetime: UtcDateTime, dict[str, Any]: JSON, list[Any]: JSON}  # noqa: RUF012 - SQLAlchemy's own form
+    type_annotation_map = {datetime: UtcDateTime, dict[str, Any]: JSON, list[Any]: JSON}  # noqa: RUF012 - as SQLAlchemy requires
 
     owner: Mapped[str] = mapped_column(index=True)
 
@@ -68,31 +68,31 @@ class CollectionRow(Base):
     id: Mapped[str] = mapped_column(primary_key=True, default=new_id)
     name: Mapped[str]
     fingerprint: Mapped[str] = mapped_column(default="")
-    """Of the index that answers; see `IndexRow`."""
+    """Of the active index; see `IndexRow`."""
     deleting: Mapped[bool] = mapped_column(default=False)
     conversation_id: Mapped[str | None] = mapped_column(index=True)
-    """The conversation whose attached files it holds; None for those that people make."""
+    """The conversation whose attached files it contains; None for the user's own collections."""
     created: Mapped[datetime] = mapped_column(default=now)
 
 
 class IndexRow(Base):
-    """An index of a collection: that of one embedding model. One of them answers."""
+    """An index of a collection by one embedding model."""
 
     __tablename__ = "indexes"
 
     collection_id: Mapped[str] = mapped_column(ForeignKey("collections.id"), primary_key=True)
     fingerprint: Mapped[str] = mapped_column(primary_key=True)
     embedding_model: Mapped[str]
-    """As GESTALT_EMBEDDING_MODEL names it."""
+    """The value of GESTALT_EMBEDDING_MODEL."""
     identity: Mapped[dict[str, Any]] = mapped_column(default=dict)
-    """What the fingerprint stands for, for people: model, weights, dimension, prefixes, splitter."""
+    """What the fingerprint stands for: model, weights, dimension, prefixes, splitter."""
     wanted: Mapped[bool] = mapped_column(default=False)
-    """It is being built, and answers when it is complete."""
+    """Being built; becomes active when complete."""
     created: Mapped[datetime] = mapped_column(default=now)
 
 
 class DocumentRow(Base):
-    """A document and where it is on its way in."""
+    """A document and its state."""
 
     __tablename__ = "documents"
     __table_args__ = (Index("ix_documents_collection_sha256", "collection_id", "sha256", unique=True),)
@@ -101,10 +101,10 @@ class DocumentRow(Base):
     collection_id: Mapped[str] = mapped_column(ForeignKey("collections.id"))
     name: Mapped[str]
     path: Mapped[str] = mapped_column(default="", index=True)
-    """Relative to what was named when it was added; another content under the same path is another version."""
+    """Relative to the folder that was added; other content under the same path is another version."""
     version: Mapped[int] = mapped_column(default=1)
     replaces: Mapped[str | None]
-    """The document that goes when this one is ready: an older version, or itself in another collection."""
+    """The document to delete when this one is ready: an older version, or itself in another collection."""
     sha256: Mapped[str] = mapped_column(index=True)
     size: Mapped[int]
     state: Mapped[str] = mapped_column(index=True)
@@ -113,17 +113,17 @@ class DocumentRow(Base):
     seconds: Mapped[float] = mapped_column(default=0.0)
     reason: Mapped[str] = mapped_column(default="")
     reason_type: Mapped[str] = mapped_column(default="")
-    """Class of the error behind the reason."""
+    """The class of the error."""
     warnings: Mapped[list[Any]] = mapped_column(default=list)
     attempts: Mapped[int] = mapped_column(default=0)
     next_try: Mapped[datetime | None]
-    """It waits until then: a later try may help."""
+    """When to try again."""
     progress: Mapped[float] = mapped_column(default=0.0)
     created: Mapped[datetime] = mapped_column(default=now)
 
 
 class PageRow(Base):
-    """The text of one page as it was read."""
+    """The text of one page."""
 
     __tablename__ = "pages"
 
@@ -162,20 +162,20 @@ class ConversationRow(Base):
     id: Mapped[str] = mapped_column(primary_key=True, default=new_id)
     title: Mapped[str]
     leaf_id: Mapped[str | None]
-    """The last message of the branch that is shown."""
+    """The last message of the shown branch."""
     pinned: Mapped[bool] = mapped_column(default=False)
     deleted: Mapped[datetime | None]
-    """It is not shown, and is removed for good some time after."""
+    """When it was hidden; it is removed later."""
     options: Mapped[dict[str, Any]] = mapped_column(default=dict)
     """The `AnswerOptions` of its last question."""
     preset: Mapped[str | None]
-    """Name of the preset that was chosen with them."""
+    """The preset they came from."""
     created: Mapped[datetime] = mapped_column(default=now)
     updated: Mapped[datetime] = mapped_column(default=now, index=True)
 
 
 class MessageRow(Base):
-    """A message of a conversation, with everything that made it."""
+    """A message of a conversation, with everything that went into it."""
 
     __tablename__ = "messages"
     __table_args__ = (Index("ix_messages_conversation_position", "conversation_id", "position", unique=True),)
@@ -183,9 +183,9 @@ class MessageRow(Base):
     id: Mapped[str] = mapped_column(primary_key=True, default=new_id)
     conversation_id: Mapped[str] = mapped_column(ForeignKey("conversations.id"))
     parent_id: Mapped[str | None]
-    """The message before it. Messages with the same one are versions of each other."""
+    """The message before it; messages with the same parent are versions of each other."""
     position: Mapped[int]
-    """In the order in which they came, whatever their branch."""
+    """By time, across branches."""
     role: Mapped[str]
     text: Mapped[str]
     finish: Mapped[str] = mapped_column(index=True)
@@ -202,7 +202,7 @@ class MessageRow(Base):
     ledger: Mapped[dict[str, Any]] = mapped_column(default=dict)
     feedback: Mapped[dict[str, Any] | None]
     record: Mapped[dict[str, Any]] = mapped_column(default=dict, deferred=True)
-    """What made it: prompt, passages, model, settings. As long as all else, and seldom looked at."""
+    """What it was made with: prompt, passages, model, settings. Deferred, because it is large and rarely read."""
     created: Mapped[datetime] = mapped_column(default=now)
 
 
@@ -220,21 +220,20 @@ class PresetRow(Base):
 
 
 class CalibrationRow(Base):
-    """When Gestalt abstains over a collection, measured on its own text, for one embedding model."""
+    """When Gestalt abstains on questions to a collection; see `rag.index.abstention.Calibration`."""
 
     __tablename__ = "calibrations"
 
     collection_id: Mapped[str] = mapped_column(ForeignKey("collections.id"), primary_key=True)
     fingerprint: Mapped[str] = mapped_column(primary_key=True)
     chunks: Mapped[int]
-    """How many the collection had then: with many more or fewer it is made anew."""
+    """How many the collection had when it was calibrated."""
     values: Mapped[dict[str, Any]]
-    """Constants and error rates: a `rag.index.abstention.Calibration`."""
     created: Mapped[datetime] = mapped_column(default=now)
 
 
 class QuestionSetRow(Base):
-    """Questions with what would be a right answer, to measure by."""
+    """Questions with their expected answers."""
 
     __tablename__ = "question_sets"
     __table_args__ = (Index("ix_question_sets_owner_name", "owner", "name", unique=True),)
@@ -246,7 +245,7 @@ class QuestionSetRow(Base):
 
 
 class EvaluationRow(Base):
-    """What was measured with a question set and a configuration."""
+    """The results of a question set with one configuration."""
 
     __tablename__ = "evaluations"
 
@@ -255,17 +254,17 @@ class EvaluationRow(Base):
     configuration: Mapped[dict[str, Any]] = mapped_column(default=dict)
     figures: Mapped[dict[str, Any]] = mapped_column(default=dict)
     results: Mapped[list[Any]] = mapped_column(default=list)
-    """A row a question."""
+    """One for each question."""
     created: Mapped[datetime] = mapped_column(default=now, index=True)
 
 
 def _set_pragmas(connection: Any, _record: object) -> None:
     cursor = connection.cursor()
-    # WAL: pages read while the ingest worker writes.
+    # WAL: pages can read while the ingest worker writes.
     for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON", "busy_timeout=10000"):
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()
-    # SQLite's own lower() knows ASCII only.
+    # SQLite's lower() handles ASCII only.
     connection.create_function("casefold", 1, str.casefold, deterministic=True)
 
 
@@ -273,10 +272,10 @@ class Database:
     """The engine and its sessions."""
 
     def __init__(self, path: Path) -> None:
-        """Open the database at `path`, made or migrated to the newest schema.
+        """Open the database, created or migrated to the newest schema.
 
         Raises:
-            StoreError: the file is no database, or cannot be written.
+            StoreError: the file is not a database, or cannot be written.
         """
         self.engine: Engine = create_engine(f"sqlite:///{path}")
         event.listen(self.engine, "connect", _set_pragmas)
@@ -299,7 +298,7 @@ class Database:
 
     @contextmanager
     def session(self) -> Iterator[Session]:
-        """A session in a transaction that commits at the end and rolls back on an error.
+        """A session in a transaction that commits, or rolls back on an error.
 
         Raises:
             StoreError: the database cannot be read or written.
@@ -309,10 +308,10 @@ class Database:
                 yield session
         except OperationalError as error:
             raise StoreError(
-                f"The database could not do what was asked: {error.orig}.",
+                f"The database failed: {error.orig}.",
                 "Check that the data folder is writable and the disk is not full.",
             ) from error
 
     def close(self) -> None:
-        """Give the connections back."""
+        """Close the connections."""
         self.engine.dispose()

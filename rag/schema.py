@@ -1,6 +1,7 @@
-"""The nouns of the library and of a conversation, as plain frozen data.
+"""The records of the library and of conversations, as frozen dataclasses.
 
-Character offsets (`start`, `end`) count into the text of one page; a format without pages is one page without a number.
+Character offsets (`start`, `end`) are relative to the text of one page; a format without pages is one page without a
+number.
 """
 
 from __future__ import annotations
@@ -15,21 +16,21 @@ from errors import AppError
 from options import AnswerOptions
 
 LOCAL_OWNER = "local"
-"""Who owns everything where there is no login."""
+"""The owner of everything, since there is no login."""
 
 
-# --- documents: the way in ---------------------------------------------------------------------------------------
+# --- documents ---------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """The text of one page as a loader read it."""
+    """The text of one page."""
 
     text: str
     number: int | None = None
-    """1-based; None where the format has no pages."""
+    """1-based; None if the format has no pages."""
     label: str = ""
-    """What a person calls it: “page iv” of a PDF, “Slide 3”, the name of a sheet, the title of a chapter."""
+    """Its name for users: “page iv” of a PDF, “Slide 3”, the name of a sheet, the title of a chapter."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,17 +46,17 @@ class Chunk:
     heading: str = ""
     """The headings above it, outermost first: “Guests › Arrival”."""
     label: str = ""
-    """What a person calls the page: “page iv”, “Slide 3”; empty where the number says it."""
+    """The page's name for users; empty if it is only a number."""
 
 
 def place(document: str, page: int | None, label: str) -> str:
-    """Where something stands, as a person reads it: “report.pdf, page 4”."""
+    """Where something is, for users: “report.pdf, page 4”."""
     where = label or (f"page {page}" if page else "")
     return f"{document}, {where}" if where else document
 
 
 class DocumentState(StrEnum):
-    """Where a document is on its way in."""
+    """The state of a document."""
 
     PENDING = "pending"
     INDEXING = "indexing"
@@ -65,13 +66,13 @@ class DocumentState(StrEnum):
 
     @property
     def is_open(self) -> bool:
-        """It waits for the worker, or is being read."""
+        """Whether it is waiting for the worker or being read."""
         return self in (DocumentState.PENDING, DocumentState.INDEXING)
 
 
 @dataclass(frozen=True, slots=True)
 class DocumentRecord:
-    """A document of the library as a page or the command line shows it."""
+    """A document of the library."""
 
     id: str
     collection_id: str
@@ -84,25 +85,25 @@ class DocumentRecord:
     chunks: int
     seconds: float
     reason: str
-    """Why it failed, in a sentence; empty otherwise."""
+    """A sentence about why it failed; empty otherwise."""
     progress: float
-    """0 to 1 while it is being indexed."""
+    """0 to 1, while it is being indexed."""
     created: datetime
     path: str = ""
-    """Relative to what was named when it was added."""
+    """Relative to the folder that was added."""
     version: int = 1
-    """Counts the contents that came under the same path and are kept beside each other."""
+    """Counts the contents that were added under the same path and kept."""
     replaces: str | None = None
     reason_type: str = ""
-    """Class of the error behind the reason: `PasswordRequired`, say."""
+    """The class of the error, e.g. `PasswordRequired`."""
     warnings: tuple[str, ...] = ()
-    """Sentences about what was not read, of a document that is ready."""
+    """Sentences about what could not be read of a document that is ready."""
     attempts: int = 0
     next_try: datetime | None = None
 
     @property
     def title(self) -> str:
-        """Its name, with the version where it is not the first."""
+        """Its name, with the version if it is not the first."""
         return f"{self.name} (version {self.version})" if self.version > 1 else self.name
 
 
@@ -116,7 +117,7 @@ class CollectionRecord:
     """Identity of the embedding model; empty until the first document is indexed."""
 
 
-# --- retrieval: where the ways meet ------------------------------------------------------------------------------
+# --- retrieval ---------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,47 +137,47 @@ class Passage:
     dense: float
     """Cosine similarity of question and chunk, -1 to 1."""
     lexical: float
-    """BM25 score, 0 where no word of the question is in the chunk."""
+    """BM25 score; 0 if the chunk has no word of the question."""
     heading: str = ""
     label: str = ""
     dense_rank: int = 0
-    """Its place in the search by vectors, 1 for the nearest; 0 where that did not find it."""
+    """Its rank in the dense search, from 1; 0 if not found there."""
     lexical_rank: int = 0
-    """Its place in the search by words; 0 where that did not find it."""
+    """Its rank in the lexical search, from 1; 0 if not found there."""
     reranked: float | None = None
-    """What the reranker made of it; higher is better. None where there is none."""
+    """The reranker's score; higher is better. None if there is no reranker."""
     chunk_start: int = 0
     chunk_end: int = 0
-    """Of the chunk that was found, on the page, where others were joined to it; 0 and 0 where none was."""
+    """The span of the retrieved chunk if others were merged into it; otherwise 0 and 0."""
 
     @property
     def place(self) -> str:
-        """File and page, as a person reads them."""
+        """File and page, for users."""
         return place(self.document, self.page, self.label)
 
     @property
     def found_text(self) -> str:
-        """The text of the chunk that was found, without what was joined to it."""
+        """The text of the retrieved chunk, without what was merged into it."""
         return self.text[self.chunk_start - self.start : self.chunk_end - self.start] if self.chunk_end else self.text
 
 
 @dataclass(frozen=True, slots=True)
 class Retrieval:
-    """What was found for a question, best first."""
+    """The passages for a question, best first."""
 
     passages: tuple[Passage, ...]
     abstained: bool
-    """Nothing found is close enough to the question: the documents do not answer it."""
+    """The question is out of scope: the documents do not answer it."""
     confidence: float
-    """0 to 1: how likely the documents are about the question at all."""
+    """0 to 1: how likely the question is in scope."""
     seconds: float
 
 
-# --- a turn: the way out -----------------------------------------------------------------------------------------
+# --- messages ----------------------------------------------------------------------------------------------------
 
 
 class Role(StrEnum):
-    """Who speaks."""
+    """The author of a message."""
 
     USER = "user"
     ASSISTANT = "assistant"
@@ -196,7 +197,7 @@ class Citation:
     """A span of a passage that supports the answer."""
 
     n: int
-    """Number of the passage among the sources of the answer, from 1."""
+    """The number of the passage among the sources, from 1."""
     document_id: str
     document: str
     page: int | None
@@ -204,44 +205,44 @@ class Citation:
     start: int
     end: int
     answer_end: int = 0
-    """Where in the answer's text the supported sentence ends."""
+    """The end of the supported sentence in the answer."""
     label: str = ""
 
     @property
     def place(self) -> str:
-        """File and page, as a person reads them."""
+        """File and page, for users."""
         return place(self.document, self.page, self.label)
 
 
 class Verdict(StrEnum):
-    """What became of a sentence of an answer when it was held against the passages."""
+    """The result of checking a sentence of an answer against the passages."""
 
     SUPPORTED = "supported"
     UNSUPPORTED = "unsupported"
     NO_CLAIM = "no claim"
-    """It says nothing that could be checked: a greeting, or that the documents do not say it."""
+    """Nothing to check: a greeting, or a statement that the documents do not answer."""
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """A sentence of an answer, held against the passages."""
+    """A sentence of an answer, checked against the passages."""
 
     start: int
     end: int
-    """`answer.text[start:end]`; the model's own citation numbers are not in the text any more."""
+    """`answer.text[start:end]`, without the model's own citation numbers."""
     verdict: Verdict
     score: float
     """0 to 1: how likely the passages support it."""
     citation: int | None = None
-    """Index into the message's citations of the span that supports it."""
+    """Index into the message's citations."""
     missing: tuple[str, ...] = ()
-    """Numbers and names of it that stand in no passage."""
+    """Its numbers and names that occur in no passage."""
     cited: tuple[int, ...] = ()
-    """The passages that the model itself named for it."""
+    """The passages that the model itself cited for it."""
 
 
 class Part(StrEnum):
-    """What a window of a model is filled with."""
+    """A part of a prompt."""
 
     SYSTEM = "instructions"
     HISTORY = "earlier questions"
@@ -252,34 +253,34 @@ class Part(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """Tokens that one part of a prompt takes, or would have taken."""
+    """The tokens of one part of a prompt, or of what was left out."""
 
     part: Part
     tokens: int
     kept: bool = True
     label: str = ""
-    """Which passage, which earlier question."""
+    """Which passage or earlier question."""
 
 
 @dataclass(frozen=True, slots=True)
 class Ledger:
-    """What a model's window was filled with, and what was left out of it."""
+    """How the tokens of a model's window were used, and what was left out."""
 
     shares: tuple[Share, ...] = ()
     window: int | None = None
-    """Tokens that prompt and answer may take together; None where nobody knows."""
+    """The most tokens of prompt and answer together; None if unknown."""
     exact: bool = False
-    """Counted in the model's own tokens; otherwise an estimate."""
+    """Counted with the model's tokenizer; otherwise estimated."""
 
     @property
     def used(self) -> int:
-        """Tokens of what was kept, the room for the answer with it."""
+        """Tokens of what was kept, including the room for the answer."""
         return sum(share.tokens for share in self.shares if share.kept)
 
 
 @dataclass(frozen=True, slots=True)
 class Feedback:
-    """What a person thinks of an answer."""
+    """The user's rating of an answer."""
 
     good: bool
     reason: str = ""
@@ -292,7 +293,7 @@ class Usage:
     input_tokens: int = 0
     output_tokens: int = 0
     estimated: bool = False
-    """The backend did not say: counted here."""
+    """Counted here, because the backend did not report them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -324,15 +325,15 @@ class Message:
     error: dict[str, Any] | None = None
     """`{"type", "message", "hint"}` of what failed."""
     notes: tuple[str, ...] = ()
-    """What a person should know of this answer: what was left out of the prompt, or that it was cut."""
+    """What the user should know about this answer, e.g. what was left out of the prompt."""
     checks: tuple[Check, ...] = ()
-    """Its sentences, held against the passages."""
+    """Its sentences, checked against the passages."""
     ledger: Ledger = Ledger()
     feedback: Feedback | None = None
     parent_id: str | None = None
     """The message before it; None for the first of a conversation."""
     versions: tuple[str, ...] = ()
-    """Ids of the messages that stand in the same place, itself among them, oldest first; none where it is alone."""
+    """Ids of all versions of this message including itself, oldest first; empty if it is the only one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -344,7 +345,7 @@ class ConversationRecord:
     updated: datetime
     pinned: bool = False
     found: str = ""
-    """Where a search found it by its messages: some words around what was searched."""
+    """The words around a match in its messages."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -354,7 +355,7 @@ class Preset:
     name: str
     options: AnswerOptions
     is_default: bool = False
-    """New chats start with it."""
+    """Used for new chats."""
 
 
 # --- the events of a turn, in order; `seconds` count from the start of the turn ----------------------------------

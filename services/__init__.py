@@ -63,7 +63,7 @@ class Services:
             settings: where the data is, and how it is used.
             backends: who can answer; by default all that are registered.
             open_embeddings: makes an embedding model from settings, instead of the models that Gestalt knows.
-            open_retriever: makes the retriever for a question, instead of the library's own.
+            open_retriever: makes the retriever for a question, instead of GESTALT_RETRIEVER or the library's own.
             read: reads a file, instead of the parser processes.
 
         Raises:
@@ -72,6 +72,7 @@ class Services:
             StoreError: the database cannot be opened.
         """
         self.settings = settings
+        open_retriever = open_retriever or settings.load_retriever()
         self.folder = DataFolder.open(settings.data_dir)
         try:
             finish_restore(self.folder)

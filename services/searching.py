@@ -116,7 +116,7 @@ class Searching:
             return diagnosis
         passages = self.retrieve(owner, question, options).passages
         budget = self._budget(question, passages, diagnosis.found, options)
-        return replace(diagnosis, findings=(*diagnosis.findings, budget))
+        return replace(diagnosis, reports=(*diagnosis.reports, budget))
 
     def _budget(
         self, question: str, passages: Sequence[Passage], wanted: Passage, options: AnswerOptions

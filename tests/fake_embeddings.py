@@ -1,4 +1,4 @@
-"""An embedding model without weights: equal words give equal vectors, and it may be told to wait or to fail."""
+"""An embedding model without weights: a bag of hashed words, with a hook before each batch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A library that is filled row by row: a real database, FTS5 and Chroma, and a small deterministic embedding model."""
+"""A library to fill row by row: a real database, FTS5 and Chroma, and a small deterministic embedding model."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -20,7 +21,7 @@ from rag.schema import DocumentState
 
 
 class Words(EmbeddingModel):
-    """Every word is a direction: the cosine is the share of common words."""
+    """Bags of hashed words: the cosine grows with the share of common words."""
 
     dimension = 64
     fingerprint = "words-64"
@@ -52,7 +53,7 @@ TEXTS = [FERRY, PUFFIN, FIRE, RENT, *(f"Section {n} of the minutes has nothing t
 
 @dataclass
 class SmallLibrary:
-    """Everything under the retriever, and a way to fill it."""
+    """What a retriever needs, and methods to fill it."""
 
     database: Database
     store: VectorStore
@@ -60,13 +61,13 @@ class SmallLibrary:
     embeddings: EmbeddingModel
 
     def add(self, collection: str, document: str, texts: list[str], *, owner: str = "me", state: str = "ready") -> None:
-        """A page and a chunk for each of `texts`; a page begins with ten spaces that are in no chunk."""
+        """Add a page and a chunk for each of `texts`; a page starts with ten spaces that are in no chunk."""
         pages = [" " * 10 + text for text in texts]
         spans = [(position, 10, len(page)) for position, page in enumerate(pages)]
         self._write(collection, document, pages, spans, owner, state)
 
     def add_page(self, collection: str, document: str, text: str, spans: list[tuple[int, int]]) -> None:
-        """One page, and its chunks by start and end."""
+        """Add one page, and its chunks by start and end."""
         self._write(collection, document, [text], [(0, start, end) for start, end in spans], "me", "ready")
 
     def _write(
@@ -121,7 +122,7 @@ class SmallLibrary:
         vectors = self.embeddings.embed_documents([row.text for row in rows])
         self.store.add(collection, self.embeddings.fingerprint, [row.chunk_id for row in rows], vectors)
 
-    def retriever(self, *collections: str, owner: str = "me") -> HybridRetriever:
+    def retriever(self, *collections: str, owner: str = "me", **fields: Any) -> HybridRetriever:
         return HybridRetriever(
             owner=owner,
             collection_ids=collections,
@@ -129,6 +130,7 @@ class SmallLibrary:
             store=self.store,
             lexical=self.lexical,
             embeddings=self.embeddings,
+            **fields,
         )
 
 

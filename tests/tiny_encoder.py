@@ -1,4 +1,4 @@
-"""A cross-encoder of random weights and a few thousand parameters: the plumbing without the weights."""
+"""A cross-encoder of a few thousand random weights."""
 
 from __future__ import annotations
 

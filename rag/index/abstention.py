@@ -1,14 +1,10 @@
-"""When is a question about something else? A threshold for each collection and embedding model, from its own text.
+"""When Gestalt abstains: a threshold for each collection and embedding model, calibrated on the collection's own text.
 
-Two signals are looked at: the cosine of what lies nearest to the question, and how much of its words one chunk has.
-Both are measured against questions of all fields, which are out of scope to nearly every collection: z is how many spreads
-a signal lies above what those have on this collection, and `2 z(nearest) + z(matched)` is the score. So no constant
-here is a cosine, and each collection and embedding model has its own scale. The threshold lies three quarters of the
-way from the out-of-scope questions up to the lowest of questions that are made of the collection's own sentences, and no
-higher than nearly all of the out-of-scope ones need. `bench/abstention.py` measures what comes of it, `docs/evaluation.md` says
-what it cannot tell.
-
-The module knows nothing of databases, of the two searches or of models.
+A question is scored by two signals: the cosine of the nearest chunk, and how many of its words one chunk has. Each
+signal is standardised against the collection's values for out-of-scope questions (general questions that hardly any
+collection answers), so no constant here is a cosine: `score = 2 z(cosine) + z(word match)`. The threshold is three
+quarters of the lowest score of questions made from the collection's own sentences, but no higher than it takes to
+abstain on nearly all out-of-scope questions. `bench/abstention.py` measures it; `docs/evaluation.md` states its limits.
 """
 
 from __future__ import annotations
@@ -16,69 +12,67 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from random import Random
 from statistics import quantiles
-from typing import Any
 
 from rag.index.lexical import STOP_WORDS, question_terms
 from rag.index.sentences import sentences
 
 QUESTIONS = Path(__file__).parent / "out_of_scope_questions.txt"
-NEAREST_WEIGHT = 2.0
-WORDS_WEIGHT = 6.0
-"""Of `matched` where words alone decide."""
-OWN_SHARE, OWN_ABSTAINED = 0.75, 0.05
-"""The threshold is this share of the score that all but so many of the collection's own questions have."""
+COSINE_WEIGHT = 2.0
+WORDS_ONLY_WEIGHT = 6.0
+"""Of the word match, if the model cannot read the question."""
+IN_SCOPE_SHARE, FALSE_ABSTENTIONS = 0.75, 0.05
+"""The threshold is this share of the score that all but 5 % of the in-scope questions reach."""
 OUT_OF_SCOPE_ABSTAINED = 0.94
-"""No threshold is higher than what abstains over so many of the out-of-scope questions: the rest of them the documents answer."""
-LIMITS = 2.5, 8.0
-"""No threshold lies outside, whatever a text is like."""
-THRESHOLD = 4.0
-"""Of a collection without questions of its own."""
-LEAST_SPREAD = 1e-3, 0.08
-"""Of the two signals: in another language than that of the out-of-scope questions no word of those is found."""
+"""The threshold is no higher than it takes to abstain on this share of the out-of-scope questions."""
+MIN_THRESHOLD, MAX_THRESHOLD = 2.5, 8.0
+DEFAULT_THRESHOLD = 4.0
+"""Of a collection without in-scope questions."""
+MIN_COSINE_SPREAD, MIN_WORD_SPREAD = 1e-3, 0.08
+"""The word spread would be 0 in a language that shares no word with the out-of-scope questions."""
 STEEPNESS = 0.7
 """Of the confidence, per unit of the score: a logistic regression on the scores of `bench/abstention.py`."""
 
-OUT_OF_SCOPE, OWN = 100, 60
-"""Questions that a calibration asks; each costs what a person's question does."""
-LEAST_QUESTIONS = 30
-"""With fewer of its own a collection keeps to THRESHOLD, with fewer out-of-scope ones to PRIOR."""
-OWN_WORDS = 3, 7
-MIXED_WORDS, MIXED_OWN = (4, 8), 0.6
-"""Words of an out-of-scope question in the language of the collection, and the share of them that it has at all."""
-ENGLISH = 0.15
-"""Share of stop words from which on a text is English; English texts have .27 to .48, others up to .03."""
+OUT_OF_SCOPE_QUESTIONS, IN_SCOPE_QUESTIONS = 100, 60
+"""Asked by a calibration; each costs as much as a user's question."""
+MIN_QUESTIONS = 30
+"""With fewer in-scope questions a collection gets DEFAULT_THRESHOLD, with fewer out-of-scope ones PRIOR."""
+IN_SCOPE_WORDS = 3, 7
+MIXED_WORDS, MIXED_SHARE = (4, 8), 0.6
+"""Words of an out-of-scope question in the collection's own language, and the share that occur in the collection."""
+ENGLISH_SHARE = 0.15
+"""Share of stop words that makes a text English; English texts have .27 to .48, others up to .03."""
 
 
 @dataclass(frozen=True, slots=True)
 class Signals:
-    """What retrieval knows of one question in one collection."""
+    """What retrieval measured for one question in one collection."""
 
-    nearest: float
-    """Cosine of what was searched and of the chunk, or of the sentence, that is nearest to it."""
-    matched: float
-    """See `matched`."""
+    cosine: float
+    """Of the search vector and the nearest chunk or sentence."""
+    word_match: float
+    """See `word_match`."""
     readable: bool = True
-    """The embedding model can read the question; otherwise words alone decide."""
+    """The embedding model can read the question; if not, only the word match counts."""
 
     def with_sentence(self, cosine: float) -> Signals:
-        """The same after a look at the sentences: a chunk of several matters is far from a question about one."""
-        return replace(self, nearest=max(self.nearest, cosine))
+        """The signals after the sentence check: a chunk about several subjects is far from a question about one."""
+        return replace(self, cosine=max(self.cosine, cosine))
 
 
-def matched(texts: Sequence[str], coverage: Sequence[float]) -> float:
-    """The words of a question that one chunk has, about as many by chance for a short question as for a long one.
+def word_match(texts: Sequence[str], coverage: Sequence[float]) -> float:
+    """How many words of a question one chunk has, independent of the question's length.
 
-    `coverage * sqrt(words)`, the best of the texts that were searched: of n words about sqrt(n) are found by chance,
-    so that the coverage alone would abstain over long questions and let short ones through.
+    The best `coverage * sqrt(words)` of the searched texts: of n words about sqrt(n) match by chance, so coverage
+    alone would abstain on long questions and pass short ones.
 
     Args:
         texts: the question, and what is searched with it.
-        coverage: of each of them, 0 to 1, as `LexicalHits` has it.
+        coverage: of each text, 0 to 1; see `LexicalHits`.
     """
     pairs = zip(texts, coverage, strict=False)
     return max((share * math.sqrt(len(question_terms(text)[0])) for text, share in pairs), default=0.0)
@@ -86,91 +80,76 @@ def matched(texts: Sequence[str], coverage: Sequence[float]) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """Where a signal lies for out-of-scope questions, by the quartiles: those that are answered after all count little."""
+    """A signal's distribution over out-of-scope questions. By quartiles: some of them may be answered after all."""
 
     middle: float
     spread: float
 
     @classmethod
-    def of(cls, values: Sequence[float], least: float) -> Scale:
+    def of(cls, values: Sequence[float], min_spread: float) -> Scale:
         """The median, and the standard deviation of a normal distribution with these quartiles."""
         low, middle, high = quantiles(values, n=4)
-        return cls(round(middle, 4), round(math.hypot((high - low) / 1.349, least), 4))
+        return cls(round(middle, 4), round(math.hypot((high - low) / 1.349, min_spread), 4))
 
     def above(self, value: float) -> float:
-        """How many spreads a value lies above the middle; 0 below it, as no question is more out of scope than out of scope."""
+        """How many spreads a value lies above the median; 0 below it."""
         return max(0.0, (value - self.middle) / self.spread)
 
 
 @dataclass(frozen=True, slots=True)
-class Rates:
-    """The two errors, as shares."""
+class ErrorRates:
+    """The two errors of a threshold, as shares."""
 
-    abstained: float
-    """Of the questions that the documents answer."""
-    let_through: float
-    """Of the out-of-scope ones."""
+    false_abstentions: float
+    """Of the in-scope questions."""
+    false_answers: float
+    """Of the out-of-scope questions."""
 
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """When Gestalt abstains over a collection."""
+    """When Gestalt abstains on a question to a collection. Stored as JSON."""
 
-    nearest: Scale
-    matched: Scale
-    threshold: float = THRESHOLD
+    cosine: Scale
+    word_match: Scale
+    threshold: float = DEFAULT_THRESHOLD
     threshold_offset: float = 0.0
-    """What a person adds to the threshold: +1 abstains more, -1 less."""
-    own: tuple[float, ...] = ()
-    """Scores of the questions made of the collection's own sentences, in order."""
+    """What the user adds to the threshold: +1 abstains more, -1 less."""
+    in_scope: tuple[float, ...] = ()
+    """Sorted scores of questions made from the collection's sentences."""
     out_of_scope: tuple[float, ...] = ()
-    """Scores of the out-of-scope questions, in order."""
+    """Sorted scores of the out-of-scope questions."""
 
     def score(self, signals: Signals) -> float:
-        """How much speaks for the documents, from 0 on."""
-        words = self.matched.above(signals.matched)
+        """How well the collection matches a question, from 0."""
+        words = self.word_match.above(signals.word_match)
         if not signals.readable:
-            return WORDS_WEIGHT * words
-        return NEAREST_WEIGHT * self.nearest.above(signals.nearest) + words
+            return WORDS_ONLY_WEIGHT * words
+        return COSINE_WEIGHT * self.cosine.above(signals.cosine) + words
 
     def abstains(self, signals: Signals) -> bool:
-        """Whether the question is about something else."""
+        """Whether the question is out of scope."""
         return self.score(signals) < self.threshold + self.threshold_offset
 
     def confidence(self, signals: Signals) -> float:
-        """How likely the documents are about the question, 0 to 1; a half where it is close to the threshold."""
+        """How likely the question is in scope, 0 to 1; 0.5 at the threshold."""
         above = self.score(signals) - self.threshold - self.threshold_offset
         return 1.0 / (1.0 + math.exp(-STEEPNESS * max(-50.0, min(above, 50.0))))
 
-    def rates(self, threshold_offset: float | None = None) -> Rates | None:
-        """The two errors, at another threshold_offset where one is given; None where nothing was measured."""
-        if not (self.own and self.out_of_scope):
+    def error_rates(self, threshold_offset: float | None = None) -> ErrorRates | None:
+        """The two errors, by default at the current offset; None if nothing was measured."""
+        if not (self.in_scope and self.out_of_scope):
             return None
         limit = self.threshold + (self.threshold_offset if threshold_offset is None else threshold_offset)
-        return Rates(
-            abstained=sum(score < limit for score in self.own) / len(self.own),
-            let_through=sum(score >= limit for score in self.out_of_scope) / len(self.out_of_scope),
+        return ErrorRates(
+            false_abstentions=sum(score < limit for score in self.in_scope) / len(self.in_scope),
+            false_answers=sum(score >= limit for score in self.out_of_scope) / len(self.out_of_scope),
         )
 
-    def to_json(self) -> dict[str, Any]:
-        """As it is stored."""
-        return asdict(self)
 
-    @classmethod
-    def from_json(cls, values: dict[str, Any]) -> Calibration:
-        """What `to_json` gave.
-
-        Raises:
-            TypeError, KeyError: these are no such values, or those of another version.
-        """
-        scales = {name: Scale(**values[name]) for name in ("nearest", "matched")}
-        scores = {name: tuple(values[name]) for name in ("own", "out_of_scope")}
-        return cls(**(values | scales | scores))
-
-
-PRIOR = Calibration(nearest=Scale(0.27, 0.09), matched=Scale(0.24, 0.15))
-"""Until a collection has its own, and for a handful of chunks: as the embedded model has it over small collections.
-Over the larger ones it lets more through and abstains less."""
+PRIOR = Calibration(cosine=Scale(0.27, 0.09), word_match=Scale(0.24, 0.15))
+"""For a collection without a calibration: typical of the embedded model over small collections. Over larger ones it
+abstains less, wrongly and rightly."""
 
 
 # --- calibrating ---------------------------------------------------------------------------------------------------
@@ -180,34 +159,32 @@ def calibrate(texts: Sequence[str], measure: Callable[[Sequence[str]], Sequence[
     """The calibration of a collection.
 
     Args:
-        texts: chunks of it, some hundred at random.
-        measure: the signals of questions over it, the sentences looked at.
+        texts: some hundred of its chunks, chosen at random.
+        measure: returns the signals of questions to it, after the sentence check.
     """
     out_of_scope = measure(out_of_scope_questions() if is_english(texts) else mixed_questions(texts))
-    own = measure(own_questions(texts))
-    if len(out_of_scope) < LEAST_QUESTIONS:
+    in_scope = measure(in_scope_questions(texts))
+    if len(out_of_scope) < MIN_QUESTIONS:
         return PRIOR
-    least_nearest, least_matched = LEAST_SPREAD
     raw = Calibration(
-        nearest=Scale.of([signals.nearest for signals in out_of_scope], least_nearest),
-        matched=Scale.of([signals.matched for signals in out_of_scope], least_matched),
+        cosine=Scale.of([signals.cosine for signals in out_of_scope], MIN_COSINE_SPREAD),
+        word_match=Scale.of([signals.word_match for signals in out_of_scope], MIN_WORD_SPREAD),
     )
-    scores = sorted(round(raw.score(signals), 2) for signals in own)
-    # Of questions that the model cannot read those made of the text's own words are too easy: they say nothing.
-    if len(own) < LEAST_QUESTIONS or not all(signals.readable for signals in own):
-        scores = []
+    # If the model cannot read them, questions made from the text's own words are too easy to measure with.
+    usable = len(in_scope) >= MIN_QUESTIONS and all(signals.readable for signals in in_scope)
+    in_scope_scores = sorted(round(raw.score(signals), 2) for signals in in_scope) if usable else []
     out_of_scope_scores = sorted(round(raw.score(signals), 2) for signals in out_of_scope)
-    threshold = threshold_between(scores, out_of_scope_scores)
-    return replace(raw, threshold=threshold, own=tuple(scores), out_of_scope=tuple(out_of_scope_scores))
+    threshold = threshold_between(in_scope_scores, out_of_scope_scores)
+    return replace(raw, threshold=threshold, in_scope=tuple(in_scope_scores), out_of_scope=tuple(out_of_scope_scores))
 
 
-def threshold_between(own: Sequence[float], out_of_scope: Sequence[float], share: float = OWN_SHARE) -> float:
-    """The threshold from the scores of a collection's own questions, if it has any, and of out-of-scope ones, in order."""
-    if not own:
-        return THRESHOLD
+def threshold_between(in_scope: Sequence[float], out_of_scope: Sequence[float], share: float = IN_SCOPE_SHARE) -> float:
+    """The threshold, from the sorted scores of in-scope questions (may be empty) and out-of-scope questions."""
+    if not in_scope:
+        return DEFAULT_THRESHOLD
     highest = out_of_scope[int(OUT_OF_SCOPE_ABSTAINED * len(out_of_scope))] + 0.01
-    low, high = LIMITS
-    return round(min(max(min(share * own[int(OWN_ABSTAINED * len(own))], highest), low), high), 2)
+    threshold = min(share * in_scope[int(FALSE_ABSTENTIONS * len(in_scope))], highest)
+    return round(min(max(threshold, MIN_THRESHOLD), MAX_THRESHOLD), 2)
 
 
 @cache
@@ -215,35 +192,35 @@ def _general_questions() -> tuple[str, ...]:
     return tuple(QUESTIONS.read_text("utf-8").splitlines())
 
 
-def out_of_scope_questions(number: int = OUT_OF_SCOPE) -> list[str]:
-    """Questions of many fields, evenly from the list that is shipped."""
+def out_of_scope_questions(number: int = OUT_OF_SCOPE_QUESTIONS) -> list[str]:
+    """Questions from many fields, spread evenly over the list that comes with Gestalt."""
     every = _general_questions()
     number = min(number, len(every))
     return [every[at * len(every) // number] for at in range(number)]
 
 
-def own_questions(texts: Sequence[str], number: int = OWN) -> list[str]:
-    """Questions that the texts answer: each some words of one sentence, in their order. The same ones each time."""
+def in_scope_questions(texts: Sequence[str], number: int = IN_SCOPE_QUESTIONS) -> list[str]:
+    """Questions that the texts answer: some words of one sentence each, in order. Deterministic."""
     random = Random(0)  # noqa: S311 - no secret
     made = []
     for words in _sentences(texts, random):
-        if len(words) >= max(OWN_WORDS):
-            chosen = sorted(random.sample(range(len(words)), random.randint(*OWN_WORDS)))
+        if len(words) >= max(IN_SCOPE_WORDS):
+            chosen = sorted(random.sample(range(len(words)), random.randint(*IN_SCOPE_WORDS)))
             made.append(" ".join(words[at] for at in chosen) + "?")
             if len(made) == number:
                 break
     return made
 
 
-def mixed_questions(texts: Sequence[str], number: int = OUT_OF_SCOPE) -> list[str]:
-    """Out-of-scope questions in the language of the texts: words from anywhere in them, and some that they do not have."""
+def mixed_questions(texts: Sequence[str], number: int = OUT_OF_SCOPE_QUESTIONS) -> list[str]:
+    """Out-of-scope questions in the language of the texts: random words of theirs mixed with words they lack."""
     random = Random(0)  # noqa: S311 - no secret
-    own = [word for words in _sentences(texts, random) for word in words] or ["?"]
+    known = [word for words in _sentences(texts, random) for word in words] or ["?"]
     other = [word for question in _general_questions() for word in question_terms(question)[0]]
     made = []
     for _ in range(number):
         total = random.randint(*MIXED_WORDS)
-        words = random.choices(own, k=round(MIXED_OWN * total)) + random.choices(other, k=total)
+        words = random.choices(known, k=round(MIXED_SHARE * total)) + random.choices(other, k=total)
         words = words[:total]
         random.shuffle(words)
         made.append(" ".join(words) + "?")
@@ -251,13 +228,13 @@ def mixed_questions(texts: Sequence[str], number: int = OUT_OF_SCOPE) -> list[st
 
 
 def is_english(texts: Sequence[str]) -> bool:
-    """Whether the texts, taken together, are in the language of the out-of-scope questions."""
+    """Whether the texts as a whole are in English, like the out-of-scope questions."""
     words = [word for text in texts for word in re.findall(r"\w+", text.lower())]
-    return sum(word in STOP_WORDS for word in words) >= ENGLISH * len(words)
+    return sum(word in STOP_WORDS for word in words) >= ENGLISH_SHARE * len(words)
 
 
 def _sentences(texts: Sequence[str], random: Random) -> list[list[str]]:
-    """The words of each sentence that has any, without stop words and numbers, in no order."""
+    """The words of each sentence, shuffled, without stop words and numbers."""
     found = [
         [word for word in question_terms(text[start:end])[0] if not word.isdigit()]
         for text in texts

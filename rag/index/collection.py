@@ -1,7 +1,7 @@
-"""Both indices of a collection and its chunk rows, written and removed together.
+"""Writes and removes the vectors, full-text rows and chunk rows of a collection together.
 
-Vectors go in first and out last: a chunk row never points to a vector that is missing, and vectors that a kill leaves
-behind are found again by their deterministic ids. Knows nothing of files, of the queue or of questions.
+Vectors are written first and removed last, so a chunk row never lacks its vector. Vectors that a crash leaves behind
+have deterministic ids and are found again.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ def chunk_id(document_id: str, position: int) -> str:
 
 
 class CollectionIndex:
-    """The vectors, the words and the chunk rows of one collection under one embedding model."""
+    """Vectors, full-text rows and chunk rows of one collection and embedding model."""
 
     def __init__(
         self, database: Database, store: VectorStore, lexical: LexicalIndex, collection_id: str, fingerprint: str
@@ -34,10 +34,10 @@ class CollectionIndex:
         self._fingerprint = fingerprint
 
     def add(self, owner: str, chunks: Sequence[tuple[str, Chunk]], vectors: Sequence[Sequence[float]]) -> None:
-        """Write chunks, each after the id of its document, with their vectors; what is there already is replaced.
+        """Write `(document id, chunk)` pairs with their vectors, replacing those that exist.
 
         Raises:
-            StoreError: Chroma could not write, or the vectors are of another length than those there.
+            StoreError: Chroma cannot write, or the index has vectors of another length.
         """
         ids = [chunk_id(document_id, chunk.position) for document_id, chunk in chunks]
         self._store.add(self._collection_id, self._fingerprint, ids, vectors)
@@ -63,10 +63,10 @@ class CollectionIndex:
             self._lexical.add(session, self._collection_id, zip(numbers, texts, strict=True))
 
     def delete(self, owner: str, document_id: str, chunks: int) -> None:
-        """Remove a document of which at most `chunks` chunks were written. Can be repeated.
+        """Remove a document with at most `chunks` chunks. Idempotent.
 
         Raises:
-            StoreError: Chroma could not write.
+            StoreError: Chroma cannot write.
         """
         with self._database.session() as session:
             numbers = session.scalars(select(ChunkRow.id).filter_by(owner=owner, document_id=document_id)).all()
@@ -75,24 +75,24 @@ class CollectionIndex:
         self.delete_vectors(document_id, chunks)
 
     def drop(self) -> None:
-        """Remove the index with its words; the chunk rows are gone already. Can be repeated."""
+        """Remove vectors and full-text rows; the chunk rows are already gone. Idempotent."""
         self.drop_vectors()
         with self._database.session() as session:
             self._lexical.drop(session, self._collection_id)
 
-    # --- vectors alone: the words of a collection serve all of its indexes ---
+    # --- vectors only: the full-text rows serve all indexes of a collection ---
 
     def delete_vectors(self, document_id: str, chunks: int) -> None:
-        """Remove the vectors of a document of which at most `chunks` were written. Can be repeated."""
+        """Remove the vectors of a document with at most `chunks` chunks. Idempotent."""
         ids = [chunk_id(document_id, position) for position in range(chunks)]
         self._store.delete(self._collection_id, self._fingerprint, ids)
 
     def drop_vectors(self) -> None:
-        """Remove all vectors. Can be repeated."""
+        """Remove all vectors. Idempotent."""
         self._store.drop(self._collection_id, self._fingerprint)
 
     def vectors(self, owner: str, document_id: str) -> dict[str, Sequence[float]]:
-        """Text -> vector of the chunks of a document."""
+        """Text -> vector, for the chunks of a document."""
         query = select(ChunkRow.chunk_id, ChunkRow.text).filter_by(owner=owner, document_id=document_id)
         with self._database.session() as session:
             texts = {id_: text for id_, text in session.execute(query)}  # noqa: C416 - rows are no pairs
@@ -100,10 +100,10 @@ class CollectionIndex:
         return {texts[id_]: vector for id_, vector in found.items()}
 
     def without_vector(self, owner: str, after: int, n: int) -> tuple[int, list[tuple[str, str]]]:
-        """`(chunk id, text)` of at most `n` chunks that have no vector here, past the row `after`.
+        """The next chunks without a vector here, after the row `after`.
 
         Returns:
-            The last row that was looked at, and the chunks; none where all have one.
+            The last row that was read, and `(chunk id, text)` of at least `n` chunks, or all that are left.
         """
         found: list[tuple[str, str]] = []
         while len(found) < n:
@@ -118,16 +118,16 @@ class CollectionIndex:
                 rows = session.execute(query).all()
             if not rows:
                 break
-            there = self._store.vectors(self._collection_id, self._fingerprint, [row.chunk_id for row in rows])
-            found += [(row.chunk_id, row.text) for row in rows if row.chunk_id not in there]
+            stored = self._store.vectors(self._collection_id, self._fingerprint, [row.chunk_id for row in rows])
+            found += [(row.chunk_id, row.text) for row in rows if row.chunk_id not in stored]
             after = rows[-1].id
         return after, found
 
     def add_vectors(self, owner: str, ids: Sequence[str], vectors: Sequence[Sequence[float]]) -> None:
-        """Write vectors of chunks that are there still."""
+        """Write the vectors of those chunks that still exist."""
         with self._database.session() as session:
-            there = set(
+            existing = set(
                 session.scalars(select(ChunkRow.chunk_id).where(ChunkRow.owner == owner, ChunkRow.chunk_id.in_(ids)))
             )
-        kept = [(id_, vector) for id_, vector in zip(ids, vectors, strict=True) if id_ in there]
+        kept = [(id_, vector) for id_, vector in zip(ids, vectors, strict=True) if id_ in existing]
         self._store.add(self._collection_id, self._fingerprint, [id_ for id_, _ in kept], [v for _, v in kept])

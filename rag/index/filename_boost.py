@@ -1,7 +1,4 @@
-"""A question that names a document wants that document: “in the crew handbook”, “in Amazon's Q3 2023 report”.
-
-Knows names only, nothing of what stands in the documents.
-"""
+"""Boosts documents whose file name the question mentions: “in the crew handbook”, “in Amazon's Q3 2023 report”."""
 
 from __future__ import annotations
 
@@ -13,17 +10,15 @@ from pathlib import PurePath
 from rag.index.lexical import STOP_WORDS
 
 WEIGHT = 1.0
-"""What a document's whole name is worth, in the unit of the fused score: a standard deviation of one of its halves."""
+"""The boost for a document whose whole name is in the question, in units of the fused score (standard deviations)."""
 
 
 def filename_boost(question: str, names: dict[int, str]) -> dict[int, float]:
-    """For each row how much its document is named by the question, 0 to `WEIGHT`.
-
-    The share of the name's words that the question holds, each weighed by how few of the names have it.
+    """The boost of each row, 0 to `WEIGHT`: the share of its file name's words in the question, weighted by rarity.
 
     Args:
-        question: what is asked.
-        names: file names of the documents, by the rows that are from them.
+        question: the user's question.
+        names: row -> file name of its document.
     """
     asked = _words(question)
     words = {name: _words(PurePath(name).stem) for name in set(names.values())}
@@ -32,8 +27,8 @@ def filename_boost(question: str, names: dict[int, str]) -> dict[int, float]:
     def weight(found: set[str]) -> float:
         return sum(math.log(1 + len(words) / frequency[word]) for word in found)
 
-    worth = {name: WEIGHT * weight(found & asked) / weight(found) if found else 0.0 for name, found in words.items()}
-    return {row: worth[name] for row, name in names.items()}
+    boosts = {name: WEIGHT * weight(found & asked) / weight(found) if found else 0.0 for name, found in words.items()}
+    return {row: boosts[name] for row, name in names.items()}
 
 
 def _words(text: str) -> set[str]:

@@ -1,7 +1,4 @@
-"""Which indexes a collection has: one for each embedding model it was indexed by, one of which answers.
-
-The books of `IndexRow`. Knows nothing of how vectors are made or stored.
-"""
+"""Records which indexes a collection has, one for each embedding model, and which one is active."""
 
 from __future__ import annotations
 
@@ -21,12 +18,12 @@ class IndexRecord:
     collection_id: str
     fingerprint: str
     embedding_model: str
-    """As GESTALT_EMBEDDING_MODEL names it; empty where nobody wrote it down."""
+    """The value of GESTALT_EMBEDDING_MODEL; empty if unknown."""
     identity: dict[str, Any]
     active: bool
-    """It answers."""
+    """Used for answers."""
     wanted: bool
-    """It is being built, and answers when it is complete."""
+    """Being built; becomes active when complete."""
 
 
 class Indexes:
@@ -47,11 +44,11 @@ class Indexes:
             return [_record(row, active) for row, active in session.execute(query)]
 
     def active(self, owner: str, collection_id: str) -> IndexRecord | None:
-        """The one that answers, or None where nothing was indexed yet."""
+        """The active index; None if nothing is indexed yet."""
         return next((index for index in self.all(owner, collection_id) if index.active), None)
 
     def add(self, owner: str, collection_id: str, fingerprint: str, model: str, identity: dict[str, Any]) -> None:
-        """Write down an index; the first one of a collection answers. Repeatable."""
+        """Record an index; the first one of a collection becomes active. Idempotent."""
         values = {
             "owner": owner,
             "collection_id": collection_id,
@@ -68,19 +65,19 @@ class Indexes:
             )
 
     def want(self, owner: str, collection_id: str, fingerprint: str) -> None:
-        """Have an index built; another one that was being built is not wanted any more."""
+        """Mark an index to be built, instead of any other of its collection."""
         with self._database.session() as session:
             mine = update(IndexRow).filter_by(owner=owner, collection_id=collection_id)
             session.execute(mine.values(wanted=IndexRow.fingerprint == fingerprint))
 
     def wanted(self) -> list[tuple[str, IndexRecord]]:
-        """`(owner, index)` of all that are being built, oldest first."""
+        """`(owner, index)` of all indexes that are being built, oldest first."""
         query = select(IndexRow).filter_by(wanted=True).order_by(IndexRow.created)
         with self._database.session() as session:
             return [(row.owner, _record(row, "")) for row in session.scalars(query)]
 
     def activate(self, owner: str, collection_id: str, fingerprint: str) -> None:
-        """Let a complete index answer; in one step."""
+        """Make a complete index the active one."""
         with self._database.session() as session:
             session.execute(
                 update(CollectionRow).filter_by(owner=owner, id=collection_id).values(fingerprint=fingerprint)
@@ -88,7 +85,7 @@ class Indexes:
             session.execute(update(IndexRow).filter_by(owner=owner, collection_id=collection_id).values(wanted=False))
 
     def remove(self, owner: str, collection_id: str, fingerprint: str) -> None:
-        """Strike an index off the books, with its calibration. Repeatable."""
+        """Remove the record of an index and its calibration. Idempotent."""
         with self._database.session() as session:
             for table in (CalibrationRow, IndexRow):
                 session.execute(

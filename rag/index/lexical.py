@@ -1,17 +1,14 @@
-"""The words: BM25 by SQLite FTS5, in the application's database.
+"""Lexical search: BM25 by SQLite FTS5, in the application's database.
 
-One FTS5 table a Gestalt collection (`lexical_<collection id>`), so that document frequencies are the collection's own
-and no query needs a filter; its rowid is `ChunkRow.id`, and rows are written in the transaction of the chunk rows.
-The table keeps its own copy of the text: SQLite before 3.43 cannot delete from a table without one unless it is told
-the old text again, and a wrong text would corrupt the index in silence.
+One FTS5 table for each Gestalt collection (`lexical_<collection id>`), so that document frequencies are the
+collection's own and no query needs a filter. Its rowid is `ChunkRow.id`; rows are written in the transaction of the
+chunk rows. The table keeps its own copy of the text: SQLite before 3.43 cannot delete from a contentless table without
+the old text, and a wrong text would silently corrupt the index.
 
-What a word is: text is NFKC-folded (full-width forms, the ligatures of PDFs), split by `unicode61 remove_diacritics 2`
-and stemmed by `porter`, whose rules are English: in other languages inflected forms stay apart, and German compounds
-are one word. Runs of Chinese, Japanese, Korean and Thai characters, which have no spaces or glue endings to words,
-are split into overlapping pairs; a question of one such character alone finds only texts where it stands alone.
-Stop words, English ones only, are taken out of questions, not of texts; elsewhere the weights of frequent words do it.
-
-The module knows nothing of vectors, documents or chat.
+Text is NFKC-folded (full-width forms, ligatures of PDFs), tokenised by `unicode61 remove_diacritics 2` and stemmed by
+`porter`, whose rules are English: inflected forms in other languages do not match, nor do parts of German compounds.
+Runs of Chinese, Japanese, Korean and Thai characters are split into overlapping pairs; a single character only finds
+texts where it stands alone. English stop words are removed from questions, not from texts.
 """
 
 from __future__ import annotations
@@ -30,16 +27,16 @@ from sqlalchemy.orm import Session
 from rag.db import Database
 
 CANDIDATES = 1000
-"""Best rows that a search gives; with 200, questions over financial filings lose."""
+"""Rows that a search returns; 200 are too few for questions about financial filings."""
 MAX_WORDS = 64
-"""Distinct words of a question that are searched: the first half and the last half of a longer one."""
+"""Distinct words that are searched; of a longer question the first and the last half of this."""
 ROWS = 10_000
-"""Rows that the words of a question may stand in, together: the rarest are searched first, and what is left when these
-are used up tells little. It bounds the time of a question; among some thousand chunks it changes nothing."""
+"""Rows that the words of a question may match in total, rarest word first. Bounds the time of a search; has no effect
+on a few thousand chunks."""
 LARGE = 20_000
-"""Rows of a collection from which on pairs with a stop word are not searched: they stand nearly everywhere."""
+"""Rows above which pairs with a stop word are not searched, since nearly all rows have them."""
 SATURATION = 2.2
-"""k1 + 1 of FTS5's BM25: the score of a word is at most this times its idf (https://sqlite.org/fts5.html)."""
+"""k1 + 1 of FTS5's BM25: a word scores at most this times its idf (https://sqlite.org/fts5.html)."""
 
 STOP_WORDS = frozenset(
     """a about above after again against all am an and any are aren as at be because been before being below between
@@ -60,14 +57,14 @@ _WORD = re.compile(r"\w+")
 
 @dataclass(frozen=True, slots=True)
 class LexicalHits:
-    """What the words of a question found; both mappings are from `ChunkRow.id` to a score, higher is better."""
+    """The result of a lexical search: scores by `ChunkRow.id`, higher is better."""
 
     words: dict[int, float]
     """BM25 of the words."""
     phrases: dict[int, float]
-    """BM25 of the pairs of neighbouring words."""
+    """BM25 of adjacent word pairs."""
     coverage: tuple[float, ...]
-    """For each text searched, 0 to 1: best BM25 score / what a chunk with all its words many times would have."""
+    """For each searched text, 0 to 1: the best BM25 score relative to the highest possible one."""
 
 
 class LexicalIndex:
@@ -77,7 +74,7 @@ class LexicalIndex:
         self._database = database
 
     def add(self, session: Session, collection_id: str, rows: Iterable[tuple[int, str]]) -> None:
-        """Index `(ChunkRow.id, text)` rows within the transaction of `session`; the same id again is replaced."""
+        """Index `(ChunkRow.id, text)` rows within the transaction of `session`, replacing those that exist."""
         table = _table(collection_id)
         connection = session.connection()
         connection.exec_driver_sql(
@@ -90,7 +87,7 @@ class LexicalIndex:
             connection.exec_driver_sql(statement, values)
 
     def delete(self, session: Session, collection_id: str, rowids: Iterable[int]) -> None:
-        """Remove rows within the transaction of `session`; rows that are not there are no error."""
+        """Remove rows within the transaction of `session`. Idempotent."""
         connection = session.connection()
         values = [(rowid,) for rowid in rowids]
         if values and _exists(connection, collection_id):
@@ -103,7 +100,7 @@ class LexicalIndex:
 
     def collections(self, session: Session) -> set[str]:
         """Ids of the collections that have a table."""
-        # A full-text table has tables of its own beside it, whose names go on after its name.
+        # FTS5 adds its own tables, with a suffix to the name of the full-text table.
         statement = r"SELECT name FROM sqlite_master WHERE name LIKE 'lexical\_%' ESCAPE '\' AND sql LIKE '%fts5(%'"
         return {name.removeprefix("lexical_") for (name,) in session.connection().exec_driver_sql(statement)}
 
@@ -116,9 +113,14 @@ class LexicalIndex:
         return {id_ for (id_,) in connection.exec_driver_sql(statement)}
 
     def search(self, collection_id: str, texts: Sequence[tuple[str, float]], limit: int = CANDIDATES) -> LexicalHits:
-        """The best `limit` rows for each of the weighted `texts`, their scores multiplied by the weights and added.
+        """The best `limit` rows for each of `texts`, with weighted sums of their scores.
 
-        Any text is a question, none is FTS5 syntax. What has no words but stop words finds nothing.
+        No text is read as FTS5 syntax. Stop words alone find nothing.
+
+        Args:
+            collection_id: what to search.
+            texts: each with its weight.
+            limit: rows for each text.
         """
         words: dict[int, float] = {}
         phrases: dict[int, float] = {}
@@ -139,10 +141,9 @@ class LexicalIndex:
 
 
 def question_terms(text: str) -> tuple[list[str], list[str]]:
-    """The words of a question without stop words, and its pairs of neighbours of which at least one is no stop word.
+    """The words of a question without stop words, and its adjacent pairs with at most one stop word.
 
-    Pairs keep the stop word beside a word ("the crisis", "crisis begin"): worth .007 of R@1 on SQuAD's part against
-    pairs of words alone, and nothing on MTRAG-UN.
+    Pairs with one stop word ("the crisis") add .007 to R@1 on SQuAD and nothing on MTRAG-UN.
     """
     sequence = _WORD.findall(_fold(text).lower())
     words = list(dict.fromkeys(word for word in sequence if word not in STOP_WORDS))
@@ -166,14 +167,14 @@ def _bigrams(run: re.Match[str]) -> str:
 
 
 def _table(collection_id: str) -> str:
-    # A name cannot be a parameter of a statement: nothing but letters and digits comes in.
+    # A table name cannot be a bound parameter.
     if not re.fullmatch(r"[A-Za-z0-9_]+", collection_id):
-        raise ValueError(f"{collection_id!r} is no collection id")
+        raise ValueError(f"{collection_id!r} is not a collection id")
     return f'"lexical_{collection_id}"'
 
 
 def _lengths(collection_id: str) -> str:
-    # FTS5's own table of lengths: the full-text table would read all texts for its rows, 37 ms for 100,000.
+    # FTS5's table of lengths. Listing the rows of the full-text table reads all texts: 37 ms for 100,000.
     return _table(collection_id)[:-1] + '_docsize"'
 
 
@@ -190,7 +191,7 @@ def _exists(connection: Connection, collection_id: str) -> bool:
 
 
 def _quoted(term: str) -> str:
-    # Terms are of word characters and spaces (`_WORD`), so that there is no quote to escape inside.
+    # Terms have word characters and spaces only (`_WORD`), so no quote to escape.
     return f'"{term}"'
 
 
@@ -202,7 +203,7 @@ def _match(
     limit: int,
     scores: dict[int, float],
 ) -> float:
-    """Add the weighted BM25 scores of the rows with any of `terms` to `scores`; gives the best unweighted one."""
+    """Add the weighted BM25 scores of rows with any of `terms` to `scores`; return the best unweighted one."""
     if not terms:
         return 0.0
     rows: Sequence[Any] = connection.exec_driver_sql(
@@ -215,7 +216,7 @@ def _match(
 
 
 def _counts(connection: Connection, collection_id: str, terms: Sequence[str]) -> dict[str, int]:
-    """How many rows have each of `terms`."""
+    """In how many rows each of `terms` occurs."""
     if not terms:
         return {}
     counts = ", ".join(f"(SELECT count(*) FROM {_table(collection_id)}(?))" for _ in terms)  # noqa: S608 - see _table
@@ -224,8 +225,8 @@ def _counts(connection: Connection, collection_id: str, terms: Sequence[str]) ->
 
 
 def _common(counts: dict[str, int]) -> set[str]:
-    """The words that are not searched. The rarest always is; those that stand nowhere cost nothing, and that they are
-    missing says how little of the question is covered."""
+    """The words that are too common to search. The rarest word is always searched, and so are words that occur nowhere:
+    they lower the coverage."""
     common = set()
     rows = 0
     for word in sorted(counts, key=counts.__getitem__):
@@ -236,5 +237,5 @@ def _common(counts: dict[str, int]) -> set[str]:
 
 
 def _idf_mass(total: int, counts: Sequence[int]) -> float:
-    """Sum of the idf of terms that stand in so many of `total` rows, as FTS5 has it: ln((N - n + 0.5) / (n + 0.5))."""
+    """The sum of the terms' idf as in FTS5, from their counts n of N rows: ln((N - n + 0.5) / (n + 0.5))."""
     return sum(max(1e-6, math.log((total - n + 0.5) / (n + 0.5))) for n in counts)

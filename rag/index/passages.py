@@ -1,7 +1,4 @@
-"""Chunks of the database as passages, best first: copies dropped, neighbours joined.
-
-The module knows nothing of how the chunks were found.
-"""
+"""Makes passages of chunks: removes duplicates, merges neighbours, converts to and from LangChain documents."""
 
 from __future__ import annotations
 
@@ -37,48 +34,46 @@ _COLUMNS = (
 
 @dataclass(frozen=True, slots=True)
 class PassageReader:
-    """An owner's chunks as they are read for one question."""
+    """Reads an owner's chunks for one question."""
 
     database: Database
     owner: str
 
     def passages(self, best: Sequence[int], k: int, options: RetrievalOptions) -> list[tuple[int, Passage]]:
-        """`(ChunkRow.id, passage)` of at most `k` of the rows `best`, in their order, without scores.
-
-        Copies of the same text are given once; `options` say what else is dropped or joined.
+        """`(ChunkRow.id, passage)` of the first `k` rows, without scores and duplicate texts.
 
         Args:
-            best: ids of chunk rows; those of other owners and of documents that go are left out.
-            k: how many.
-            options: the steps of retrieval.
+            best: ids of chunk rows, best first; those of other owners and of hidden documents are skipped.
+            k: how many passages.
+            options: whether to merge, and how many neighbours to add.
         """
         picked: list[_Picked] = []
         texts: set[str] = set()
         for row in self._rows(best, 2 * k):
-            if row.text in texts or any(_holds(one.passage, row) for one in picked):
+            if row.text in texts or any(_contains(one.passage, row) for one in picked):
                 continue
             texts.add(row.text)
-            beside = next((one for one in picked if options.merge and one.is_beside(row)), None)
-            if beside:
-                beside.join(row)
+            adjacent = next((one for one in picked if options.merge and one.is_adjacent(row)), None)
+            if adjacent:
+                adjacent.merge(row)
                 continue
             if len(picked) == k:
                 break
             one = _Picked(row)
             if options.neighbours:
-                one.passage = self._joined(one.passage, row.position, options.neighbours)
+                one.passage = self._with_neighbours(one.passage, row.position, options.neighbours)
             picked.append(one)
         return [(one.id, one.passage) for one in picked]
 
     def names(self, rows: Sequence[int]) -> dict[int, str]:
-        """The names of the documents that the rows are from."""
+        """Row -> name of its document."""
         query = select(ChunkRow.id, DocumentRow.name).join(DocumentRow, DocumentRow.id == ChunkRow.document_id)
         with self.database.session() as session:
             found = session.execute(query.where(ChunkRow.id.in_(rows), ChunkRow.owner == self.owner))
             return {row.id: row.name for row in found}
 
     def _rows(self, ids: Sequence[int], step: int) -> Iterator[Any]:
-        """The owner's chunks in the order of `ids`, read `step` at a time."""
+        """The chunks in the order of `ids`, read `step` at a time."""
         for first in range(0, len(ids), step):
             wanted = ids[first : first + step]
             with self.database.session() as session:
@@ -90,8 +85,8 @@ class PassageReader:
             by_id = {row.id: row for row in rows}
             yield from (by_id[id_] for id_ in wanted if id_ in by_id)
 
-    def _joined(self, passage: Passage, position: int, neighbours: int) -> Passage:
-        """The passage with the chunks beside it on its page."""
+    def _with_neighbours(self, passage: Passage, position: int, neighbours: int) -> Passage:
+        """The passage with the chunks next to it on its page."""
         near = [position + step for step in range(-neighbours, neighbours + 1) if step]
         with self.database.session() as session:
             rows = session.execute(
@@ -112,19 +107,19 @@ class PassageReader:
 
 
 class _Picked:
-    """A chunk that was picked, and what was joined to it."""
+    """A retrieved chunk, and what was merged into it."""
 
     def __init__(self, row: Any) -> None:
         self.id = row.id
         self.passage = _passage(row)
         self._position, self._single = row.position, True
 
-    def is_beside(self, row: Any) -> bool:
-        """Whether a chunk stands next to this one on its page. Of three in a row the third is a passage of its own."""
+    def is_adjacent(self, row: Any) -> bool:
+        """Whether a chunk is next to this one on its page. Of three in a row, the third is not merged."""
         return self._single and _same_page(self.passage, row) and abs(row.position - self._position) == 1
 
-    def join(self, row: Any) -> None:
-        """Take a chunk that stands beside it in."""
+    def merge(self, row: Any) -> None:
+        """Add an adjacent chunk."""
         self._single = False
         self.passage = _extended(self.passage, row)
 
@@ -143,7 +138,7 @@ def _extended(passage: Passage, row: Any) -> Passage:
 
 
 def _stitch(first: str, first_end: int, second: str, second_start: int) -> str:
-    # Between two chunks there is nothing but white space, and offsets go on counting into the page.
+    # Only white space lies between two chunks; its length keeps the offsets right.
     gap = max(0, second_start - first_end)
     return first + "\n" * gap + second[max(0, first_end - second_start) :]
 
@@ -165,8 +160,8 @@ def _passage(row: Any) -> Passage:
     )
 
 
-def _holds(passage: Passage, row: Any) -> bool:
-    """A passage with its neighbours may hold another chunk that was found."""
+def _contains(passage: Passage, row: Any) -> bool:
+    """Whether a passage with neighbours contains another retrieved chunk."""
     return _same_page(passage, row) and passage.start <= row.start and row.end <= passage.end
 
 
@@ -174,7 +169,7 @@ def _holds(passage: Passage, row: Any) -> bool:
 
 
 class Hits(list[Document]):
-    """What the library's own retriever returns: documents for LangChain, and everything else that it knows."""
+    """The result of the library's own retriever: LangChain documents, plus the full `Retrieval`."""
 
     def __init__(self, retrieval: Retrieval) -> None:
         super().__init__(_document(passage) for passage in retrieval.passages)
@@ -190,17 +185,17 @@ def _document(passage: Passage) -> Document:
 
 
 def retrieval_of(found: Sequence[Document]) -> Retrieval:
-    """What any LangChain retriever returned; one that is not ours is taken to abstain if it finds nothing.
+    """The result of any LangChain retriever as a `Retrieval`; another one than the library's abstains if it is empty.
 
-    `metadata` may name the `source` (or `document`), the `page` and the `score`.
+    Reads `source` (or `document`), `page` and `score` from the metadata.
     """
     if isinstance(found, Hits):
         return found.retrieval
-    passages = tuple(_outside_passage(rank, document) for rank, document in enumerate(found, 1))
+    passages = tuple(_external_passage(rank, document) for rank, document in enumerate(found, 1))
     return Retrieval(passages, abstained=not passages, confidence=1.0 if passages else 0.0, seconds=0.0)
 
 
-def _outside_passage(rank: int, document: Document) -> Passage:
+def _external_passage(rank: int, document: Document) -> Passage:
     known, text = document.metadata, document.page_content
     name = str(known.get("document") or known.get("source") or "a document")
     page = known.get("page")

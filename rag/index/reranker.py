@@ -1,7 +1,4 @@
-"""The best passages, read anew together with the question by a cross-encoder: slower and surer than either search.
-
-An option: off where no model is named. The module knows nothing of how the passages were found.
-"""
+"""Reranks the best passages with a cross-encoder, if one is configured: slower and more accurate than the searches."""
 
 from __future__ import annotations
 
@@ -16,7 +13,7 @@ from rag.schema import Passage
 
 
 class Reranker:
-    """A sentence-transformers CrossEncoder, by id or path; its weights load on first use. Threads may share it."""
+    """A sentence-transformers CrossEncoder, by id or path; weights load on first use. Thread-safe."""
 
     def __init__(self, name: str, device: str) -> None:
         self.name, self._device = name, device
@@ -27,7 +24,7 @@ class Reranker:
         """The passages, best first, each with its `reranked` score.
 
         Raises:
-            ConfigurationError: the model cannot be had, or scores no pairs.
+            ConfigurationError: the model is not available, or does not score pairs with one number.
         """
         if not passages:
             return []

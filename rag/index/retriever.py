@@ -1,12 +1,9 @@
-"""A question -> the passages of the documents that are nearest to it: words and vectors, fused.
+"""Retrieves the passages for a question: lexical and dense search, fused.
 
-With the questions before it, words are weighted 1 (this question), 0.5 (the one before), 0.15 (older ones), the vector
-is that of this question plus that of both together, and there is no gate: a follow-up is short and names little. A
-rewriting of the question, where a model made one, is searched beside it with the same weight. Where the model cannot
-read the script of the question, words alone decide. No model is called. `fusion.py` says how the two become one order,
-`abstention.py` when nothing that was found is near enough.
-
-The module knows nothing of backends, of conversations or of how chunks were made.
+If there is history, the lexical search weighs the question 1, the one before it 0.5 and older ones 0.15; the dense
+search uses the sum of the vectors of the question and of it together with the one before; and the gate is off, because
+a follow-up question is short and vague. A rewritten question is searched in addition, with weight 1. If the embedding
+model cannot read the question's script, the lexical search alone decides.
 """
 
 from __future__ import annotations
@@ -24,43 +21,42 @@ from sqlalchemy import select
 from errors import EmbeddingMismatch
 from options import RetrievalOptions
 from rag.db import CollectionRow, Database
-from rag.index.abstention import PRIOR, Calibration, Signals, matched
+from rag.index.abstention import PRIOR, Calibration, Signals, word_match
 from rag.index.embeddings import EmbeddingModel
 from rag.index.filename_boost import filename_boost
 from rag.index.fusion import Candidates, best_first, fuse, gate, ranks
 from rag.index.lexical import STOP_WORDS, LexicalHits, LexicalIndex
 from rag.index.passages import PassageReader
 from rag.index.reranker import Reranker
-from rag.index.sentence_check import best_sentence
+from rag.index.sentence_check import sentence_cosine
 from rag.index.store import VectorStore
 from rag.schema import Passage, Retrieval
 
 DENSE = 1000
-"""Nearest vectors that are candidates: 3 ms, as long as 500 and the cosines of the best by words that those lack."""
+"""Nearest vectors that become candidates: 3 ms, the same as for 500."""
 EXACT = 32
-"""Best chunks by words whose cosine is fetched where the vector search did not give it."""
-BEFORE, OLDER = 0.5, 0.15
+"""Best lexical hits whose cosine is fetched if the dense search did not return it."""
+PREVIOUS_WEIGHT, OLDER_WEIGHT = 0.5, 0.15
 OLDER_QUESTIONS = 6
 LANGUAGE_WORDS, LANGUAGE_SHARE = 4, 0.2
-"""From so many words on, with a smaller share of English stop words, a question is taken not to be English: so are 99
-and 95 % of XQuAD's questions in Spanish and German, and 0.2 % of SQuAD's. English words that are no sentence lose
-nothing: SQuAD's questions without their stop words have R@1 .872 instead of .874."""
-NAMED = 50
-"""Best chunks whose documents may be named by the question."""
+"""A question of at least 4 words, fewer than 20 % of them English stop words, is taken as not English: so are 99 % and
+95 % of XQuAD's Spanish and German questions, and 0.2 % of SQuAD's. A list of English keywords loses nothing: SQuAD's
+questions without their stop words have R@1 .872 instead of .874."""
+FILENAME_CANDIDATES = 50
+"""Best chunks to which the filename boost applies."""
 RERANKED = 20
-"""Best passages that a reranker puts in order: it reads each of them with the question."""
-
-LOOKED_AT = 4
-"""Before it abstains, it looks at the sentences of so many passages."""
+"""Best passages that the reranker reads."""
+CHECKED_PASSAGES = 4
+"""Best passages whose sentences are checked before abstaining."""
 
 
 class Stopped(Exception):
-    """Nobody waits for the passages any more."""
+    """The retrieval was cancelled."""
 
 
 @dataclass(frozen=True)
 class HybridRetriever:
-    """Retrieves passages from an owner's collections, all indexed by one embedding model. Threads may share it."""
+    """Searches an owner's collections that share one embedding model. Thread-safe."""
 
     owner: str
     collection_ids: tuple[str, ...]
@@ -71,34 +67,33 @@ class HybridRetriever:
     options: RetrievalOptions = field(default_factory=RetrievalOptions)
     reranker: Reranker | None = None
     calibration: Callable[[str], Calibration] = lambda _: PRIOR
-    """Collection id -> when to abstain."""
+    """Returns the calibration of a collection, by its id."""
     stopped: Callable[[], bool] = lambda: False
-    """Looked at between the steps: retrieval then ends with `Stopped`."""
+    """Checked between the steps; if true, retrieval raises `Stopped`."""
 
     def retrieve(self, question: str, *, history: Sequence[str] = (), rewritten: str = "", k: int = 4) -> Retrieval:
-        """At most `k` passages, best first.
+        """At most `k` passages, best first, without duplicate texts.
 
-        `Passage.dense` is the cosine of the chunk and of what was searched (with `history`, this question and the
-        one before it); `Passage.lexical` is BM25 without the phrases. Copies of the same text are given once.
+        `Passage.dense` is the cosine of the chunk and the search vector; `Passage.lexical` is BM25 without phrases.
 
         Args:
-            question: what is asked.
-            history: the person's earlier questions, oldest first.
-            rewritten: the question as a model put it, so that it stands for itself.
+            question: the user's question.
+            history: the user's earlier questions, oldest first.
+            rewritten: the question as a model rewrote it to stand on its own.
             k: how many passages.
 
         Raises:
             EmbeddingMismatch: a collection was indexed by another embedding model.
             StoreError: the vector index cannot be read.
-            ConfigurationError: the embedding model or the reranker cannot be had.
-            Stopped: nobody waits for it any more.
+            ConfigurationError: the embedding model or the reranker is not available.
+            Stopped: the retrieval was cancelled.
         """
         started = time.perf_counter()
         found = self.candidates(question, history=history, rewritten=rewritten)
         if found is None:
             return Retrieval((), abstained=True, confidence=0.0, seconds=time.perf_counter() - started)
-        passages = self.passages(found, rewritten or question, max(k, LOOKED_AT))
-        abstained, confidence = self._abstained(found, passages)
+        passages = self.passages(found, rewritten or question, max(k, CHECKED_PASSAGES))
+        abstained, confidence = self._judge(found, passages)
         return Retrieval(
             tuple(passages[:k]),
             abstained=abstained or not passages,
@@ -106,21 +101,21 @@ class HybridRetriever:
             seconds=time.perf_counter() - started,
         )
 
-    def _abstained(self, found: Candidates, passages: Sequence[Passage]) -> tuple[bool, float]:
-        """Whether the question is out of scope to every collection, and how likely one of them is about it."""
+    def _judge(self, found: Candidates, passages: Sequence[Passage]) -> tuple[bool, float]:
+        """Whether the question is out of scope for every collection, and the highest confidence."""
         judged = [(self.calibration(id_), signals) for id_, signals in found.signals.items()]
         abstained = all(calibration.abstains(signals) for calibration, signals in judged)
         if abstained and found.readable and found.vector:
-            sentence = best_sentence(self.embeddings, found, passages[:LOOKED_AT])
-            judged = [(calibration, signals.with_sentence(sentence)) for calibration, signals in judged]
+            cosine = sentence_cosine(self.embeddings, found, passages[:CHECKED_PASSAGES])
+            judged = [(calibration, signals.with_sentence(cosine)) for calibration, signals in judged]
             abstained = all(calibration.abstains(signals) for calibration, signals in judged)
         return abstained, max(calibration.confidence(signals) for calibration, signals in judged)
 
     def measure(self, questions: Iterable[str]) -> Iterator[Signals]:
-        """The signals of each question over the one collection, the sentences looked at: what a calibration is made of.
+        """The signals of each question to the only collection, after the sentence check; for calibration.
 
         Raises:
-            EmbeddingMismatch, StoreError, ConfigurationError: as `retrieve` does.
+            EmbeddingMismatch, StoreError, ConfigurationError: like `retrieve`.
         """
         (collection,) = self.collection_ids
         known: dict[str, list[float]] = {}
@@ -128,16 +123,16 @@ class HybridRetriever:
             if found := self.candidates(question):
                 signals = found.signals[collection]
                 if found.readable and found.vector:
-                    passages = self.passages(found, question, LOOKED_AT)
-                    signals = signals.with_sentence(best_sentence(self.embeddings, found, passages, known))
+                    passages = self.passages(found, question, CHECKED_PASSAGES)
+                    signals = signals.with_sentence(sentence_cosine(self.embeddings, found, passages, known))
                 yield signals
 
-    def _go_on(self) -> None:
+    def _raise_if_stopped(self) -> None:
         if self.stopped():
             raise Stopped
 
     def _collections(self) -> list[str]:
-        """Those of the collections that the owner has."""
+        """The ids of the collections that exist and belong to the owner."""
         with self.database.session() as session:
             rows = session.execute(
                 select(CollectionRow.id, CollectionRow.name, CollectionRow.fingerprint).where(
@@ -155,61 +150,59 @@ class HybridRetriever:
     # --- candidates -----------------------------------------------------------------------------------------------
 
     def candidates(self, question: str, *, history: Sequence[str] = (), rewritten: str = "") -> Candidates | None:
-        """What words and vectors find; None where there is nothing to search or nothing was found.
+        """What both searches find; None if nothing.
 
         Raises:
-            EmbeddingMismatch: a collection was indexed by another embedding model.
-            StoreError: the vector index cannot be read.
-            ConfigurationError: the embedding model cannot be had.
+            EmbeddingMismatch, StoreError, ConfigurationError, Stopped: like `retrieve`.
         """
         collections = self._collections()
         if not collections or not question.strip():
             return None
         question, rewritten = _clean(question), _clean(rewritten)
-        # The latest first.
-        asked = [_clean(text) for text in reversed(history) if text.strip()] if self.options.history else []
-        vector = self._vector(question, asked, rewritten) if self.options.dense else []
+        # Latest first.
+        earlier = [_clean(text) for text in reversed(history) if text.strip()] if self.options.history else []
+        vector = self._vector(question, earlier, rewritten) if self.options.dense else []
         words: dict[int, float] = {}
         phrases: dict[int, float] = {}
         cosines: dict[int, float] = {}
         signals: dict[str, Signals] = {}
         covered = 0.0
         readable = not (self.embeddings.latin_only and _is_other_script(question))
-        texts = _texts(question, asked, rewritten)
+        texts = _texts(question, earlier, rewritten)
         for id_ in collections:
-            self._go_on()
+            self._raise_if_stopped()
             hits = self.lexical.search(id_, texts) if self.options.lexical else LexicalHits({}, {}, (0.0,))
             near = self._cosines(id_, vector, hits.words) if self.options.dense else {}
             words |= hits.words
             phrases |= hits.phrases
             cosines |= near
             covered = max(covered, hits.coverage[0])
-            # Older questions than the one before say little of what this one is about.
-            coverage = matched([text for text, _ in texts[:2]], hits.coverage)
-            signals[id_] = Signals(max(near.values(), default=0.0), coverage, readable and self.options.dense)
+            # Older questions than the previous one say little about what this one is about.
+            match = word_match([text for text, _ in texts[:2]], hits.coverage)
+            signals[id_] = Signals(max(near.values(), default=0.0), match, readable and self.options.dense)
         if not words and not cosines:
             return None
-        # Vectors of another language are worth less than they seem: the gate would let them decide.
-        gated = self.options.lexical_gate and readable and not asked and not rewritten
+        # Cosines of another language are less reliable than they look, and the gate would let them decide.
+        gated = self.options.lexical_gate and readable and not earlier and not rewritten
         gated = gated and not (self.embeddings.latin_only and _is_other_language(question))
         weight = gate(covered) if gated else 1.0
         return Candidates(
             words, phrases, cosines, weight, readable, vector, signals, tuple(text for text, _ in texts[:2])
         )
 
-    def _vector(self, question: str, asked: Sequence[str], rewritten: str) -> list[float]:
-        """The direction that is searched: the sum of cosines is the cosine with the sum of unit vectors."""
+    def _vector(self, question: str, earlier: Sequence[str], rewritten: str) -> list[float]:
+        """The search vector: a sum of unit vectors, which ranks like the sum of their cosines."""
         texts = [question]
-        if asked:
-            texts.append(f"{asked[0]} {question}")
+        if earlier:
+            texts.append(f"{earlier[0]} {question}")
         if rewritten:
             texts.append(rewritten)
-        self._go_on()
+        self._raise_if_stopped()
         vectors = [self.embeddings.embed_query(text) for text in texts]
         return [sum(components) for components in zip(*vectors, strict=True)]
 
     def _cosines(self, collection_id: str, vector: Sequence[float], words: dict[int, float]) -> dict[int, float]:
-        """Cosines of the nearest chunks and of the best by words."""
+        """The cosines of the nearest chunks and of the best lexical hits."""
         fingerprint = self.embeddings.fingerprint
         near = dict(self.store.search(collection_id, fingerprint, vector, DENSE))
         rowids = self._lookup("chunk_id", list(near))
@@ -222,7 +215,7 @@ class HybridRetriever:
         return cosines
 
     def _lookup(self, column: Literal["chunk_id", "id"], values: Sequence[str | int]) -> dict[str, int]:
-        """Chunk id -> row id. As one JSON parameter: hundreds of bound ones cost more than the query."""
+        """Chunk ids and row ids. One JSON parameter, because hundreds of bound ones cost more than the query."""
         with self.database.engine.connect() as connection:
             rows = connection.exec_driver_sql(
                 f"SELECT chunk_id, id FROM chunks WHERE {column} IN (SELECT value FROM json_each(?))",  # noqa: S608 - a literal
@@ -233,20 +226,20 @@ class HybridRetriever:
     # --- passages -------------------------------------------------------------------------------------------------
 
     def passages(self, found: Candidates, question: str, k: int) -> list[Passage]:
-        """The best `k` of what was found.
+        """The best `k` passages of the candidates.
 
         Raises:
-            ConfigurationError: the reranker cannot be had.
+            ConfigurationError: the reranker is not available.
         """
-        self._go_on()
+        self._raise_if_stopped()
         scores = fuse(found, self.options)
         dense, lexical = ranks(found.cosines), ranks(found.lexical(self.options))
         reader = PassageReader(self.database, self.owner)
         best = best_first(scores)
         if self.options.filename_boost:
-            for row, bonus in filename_boost(question, reader.names(best[:NAMED])).items():
+            for row, bonus in filename_boost(question, reader.names(best[:FILENAME_CANDIDATES])).items():
                 scores[row] += bonus
-            best[:NAMED] = sorted(best[:NAMED], key=scores.__getitem__, reverse=True)
+            best[:FILENAME_CANDIDATES] = sorted(best[:FILENAME_CANDIDATES], key=scores.__getitem__, reverse=True)
         picked = reader.passages(best, max(k, RERANKED) if self.reranker else k, self.options)
         passages = [
             replace(
@@ -262,22 +255,22 @@ class HybridRetriever:
         return (self.reranker.order(question, passages) if self.reranker else passages)[:k]
 
 
-def _texts(question: str, asked: Sequence[str], rewritten: str) -> list[tuple[str, float]]:
-    """What is searched by words, each with its weight; the question first, the one before it next."""
+def _texts(question: str, earlier: Sequence[str], rewritten: str) -> list[tuple[str, float]]:
+    """The texts of the lexical search with their weights: the question, then the previous one."""
     texts = [(question, 1.0)]
-    if asked:
-        texts.append((asked[0], BEFORE))
-    if asked[1:]:
-        texts.append((" ".join(asked[1 : 1 + OLDER_QUESTIONS]), OLDER))
+    if earlier:
+        texts.append((earlier[0], PREVIOUS_WEIGHT))
+    if earlier[1:]:
+        texts.append((" ".join(earlier[1 : 1 + OLDER_QUESTIONS]), OLDER_WEIGHT))
     if rewritten:
         texts.append((rewritten, 1.0))
     return texts
 
 
 def _is_other_script(text: str) -> bool:
-    """Whether a question has more letters of other scripts than words in Latin ones.
+    """Whether a question has more letters of other scripts than words in Latin script.
 
-    Names in Latin letters stand in Chinese questions too, and have more letters than those.
+    Words, not letters: a Chinese question may contain a name in Latin script, which has more letters than the rest.
     """
     latin = re.sub(r"[^\W\d_]", lambda letter: letter[0] if "LATIN" in unicodedata.name(letter[0], "") else " ", text)
     others = sum(letter.isalpha() for letter in text) - sum(letter.isalpha() for letter in latin)
@@ -285,11 +278,11 @@ def _is_other_script(text: str) -> bool:
 
 
 def _is_other_language(text: str) -> bool:
-    """Whether a question in Latin letters is not English: a fifth of English words are stop words, of others few."""
+    """Whether a question in Latin script is not English, judged by its share of English stop words."""
     words = re.findall(r"[^\W\d_]+", text.lower())
     return len(words) >= LANGUAGE_WORDS and sum(word in STOP_WORDS for word in words) < LANGUAGE_SHARE * len(words)
 
 
 def _clean(text: str) -> str:
-    # A lone surrogate is no text: neither the tokenizer nor SQLite takes it.
+    # Neither the tokenizer nor SQLite accepts a lone surrogate.
     return text.encode("utf-8", "replace").decode()

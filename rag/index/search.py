@@ -1,4 +1,4 @@
-"""From an owner's collections to the retriever for a question, whichever embedding models indexed them."""
+"""Opens the retriever for a question, and calibrates collections."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class LibraryRetriever(BaseRetriever):
     pool: Executor
     k: int
     history: tuple[str, ...] = ()
-    """The earlier questions, oldest first."""
+    """Earlier questions, oldest first."""
     rewritten: str = ""
 
     @override
@@ -48,7 +48,7 @@ class LibraryRetriever(BaseRetriever):
     async def _aget_relevant_documents(
         self, query: str, *, run_manager: AsyncCallbackManagerForRetrieverRun
     ) -> list[Document]:
-        # Not in the loop's own pool: many questions at once would hold up the prompts and checks of those before.
+        # A separate pool: many retrievals at once must not delay the other work of running turns.
         stop = threading.Event()
         try:
             return await asyncio.get_running_loop().run_in_executor(self.pool, self._hits, query, stop.is_set)
@@ -105,7 +105,7 @@ class Search:
         """The retriever for one question.
 
         Raises:
-            EmbeddingMismatch: a collection was indexed by another model than the one of that name now.
+            EmbeddingMismatch: a model has changed since it indexed a collection.
             ConfigurationError: an embedding model or the reranker is not available.
         """
         hybrids = tuple(self.hybrids(owner, collection_ids, options))
@@ -132,17 +132,17 @@ class Search:
         ]
 
     def calibrate(self, interrupted: Callable[[], bool] = lambda: False) -> bool:
-        """Calibrate the collections that changed much; False if it was interrupted.
+        """Calibrate the collections whose calibration is outdated; False if it was interrupted.
 
-        Takes some seconds of computing for each of them, whatever its size.
+        Takes a few seconds of CPU for each collection, whatever its size.
 
         Args:
-            interrupted: asked between two questions; if true, the rest is left for another time.
+            interrupted: checked between two questions; if true, the rest is left for another time.
 
         Raises:
             StoreError, ConfigurationError: like retrieval.
         """
-        for owner, collection_id, fingerprint in self.calibrations.all_stale():
+        for owner, collection_id, fingerprint in self.calibrations.all_outdated():
             (hybrid,) = self.hybrids(owner, [collection_id], RetrievalOptions())
 
             def measure(questions: Sequence[str], hybrid: HybridRetriever = hybrid) -> list[Signals]:
@@ -158,7 +158,7 @@ class Search:
         if not name:
             return None
         with self._lock:
-            # One at a time: whoever tries several does not want all of them in memory.
+            # Keep one only: someone who tries several does not want all of them in memory.
             if name not in self._rerankers:
                 self._rerankers = {name: Reranker(name, self._device)}
             return self._rerankers[name]

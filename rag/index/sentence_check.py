@@ -1,6 +1,6 @@
-"""A look at the sentences of what was found, before Gestalt abstains.
+"""Checks single sentences of the passages before Gestalt abstains.
 
-A chunk of several matters is far from a question about one of them, the one sentence is not.
+A chunk about several subjects is far from a question about one of them; the sentence about it is not.
 """
 
 from __future__ import annotations
@@ -13,38 +13,38 @@ from rag.index.lexical import question_terms
 from rag.index.sentences import sentences
 from rag.schema import Passage
 
-STATEMENT = 4
-"""Words of a sentence that is looked at: a name alone, as headings have it, is near to every question that names it."""
+MIN_WORDS = 4
+"""Of a sentence. A name on its own, as in a heading, is near every question that contains it."""
 SENTENCES = 8
-"""At most so many are embedded, those that share most words with the question. With 3 or 4 the shares of MTRAG-UN's and
-the chunking set's questions over which it abstains move by up to .07, up and down."""
-BEGINNING, ENDING = 4, 3
-"""Letters: words that agree but for the last three, and at least in the first four, are taken for the same word."""
+"""Embedded at most: those that share most words with the question. With 3 or 4 the share of abstentions on MTRAG-UN's
+and the chunking set's questions moves by up to .07, up and down."""
+PREFIX, SUFFIX = 4, 3
+"""Two words match if they are the same without the last 3 letters, but in at least the first 4."""
 
 
-def best_sentence(
+def sentence_cosine(
     embeddings: EmbeddingModel,
     found: Candidates,
     passages: Sequence[Passage],
     known: dict[str, list[float]] | None = None,
 ) -> float:
-    """Cosine of what was searched and of the nearest sentence of `passages`; -1 where none shares a word with it.
+    """The cosine of the search vector and the nearest sentence; -1 if no sentence shares a word with the question.
 
     Args:
-        embeddings: the model that embedded what was searched.
-        found: what was searched.
-        passages: where it looks.
-        known: vectors of sentences, by their texts; those that it lacks are added.
+        embeddings: the model of the search vector.
+        found: the search vector and the questions.
+        passages: where to look.
+        known: vectors of sentences, by text; new ones are added.
     """
     import numpy as np
 
     known = {} if known is None else known
-    asked = _beginnings(word for text in found.asked for word in question_terms(text)[0])
+    asked = _stems(word for text in found.asked for word in question_terms(text)[0])
     shared = dict[str, int]()
     for passage in passages:
         for start, end in sentences(passage.text):
             words = passage.text[start:end].lower().split()
-            if len(words) >= STATEMENT and (common := len(asked & _beginnings(words))):
+            if len(words) >= MIN_WORDS and (common := len(asked & _stems(words))):
                 shared[passage.text[start:end]] = common
     texts = sorted(shared, key=shared.__getitem__, reverse=True)[:SENTENCES]
     new = [text for text in texts if text not in known and embeddings.count(text) <= embeddings.max_tokens]
@@ -56,7 +56,7 @@ def best_sentence(
     return float((np.asarray(vectors) @ query).max())
 
 
-def _beginnings(words: Iterable[str]) -> set[str]:
-    """How words begin, without punctuation around them: “farmers” and “farming” begin alike."""
+def _stems(words: Iterable[str]) -> set[str]:
+    """Crude stems, without surrounding punctuation: “farmers” and “farming” have the same."""
     bare = (word.strip("\"'“”‘’()[]{}.,;:!?") for word in words)
-    return {word[: max(BEGINNING, len(word) - ENDING)] for word in bare if word}
+    return {word[: max(PREFIX, len(word) - SUFFIX)] for word in bare if word}

@@ -1,4 +1,4 @@
-"""Where the sentences of a text are. Knows nothing of what they are looked at for."""
+"""Splits text into sentences."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _ABBREVIATION = re.compile(r"\b(?:Mr|Mrs|Ms|Dr|Prof|St|No|Nos|Fig|vs|e\.g|i\.e|a
 
 
 def sentences(text: str) -> Iterator[tuple[int, int]]:
-    """The `(start, end)` of each sentence or line of `text`."""
+    """`(start, end)` of each sentence or line of `text`."""
     start = 0
     for match in _SENTENCE_END.finditer(text):
         if _ABBREVIATION.search(text[max(start, match.start() - 8) : match.start()]) and "\n" not in match.group():

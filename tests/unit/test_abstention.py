@@ -1,4 +1,4 @@
-"""When Gestalt abstains: scales, threshold, the two errors, and how they are kept."""
+"""When Gestalt abstains: scales, threshold, error rates, and how calibrations are stored."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from rag.documents.splitter import split
 from rag.index import abstention as module
 from rag.index import calibrations as calibrations_module
 from rag.index.abstention import (
+    DEFAULT_THRESHOLD,
     PRIOR,
-    THRESHOLD,
     Calibration,
-    Rates,
+    ErrorRates,
     Scale,
     Signals,
     calibrate,
+    in_scope_questions,
     is_english,
-    matched,
     mixed_questions,
     out_of_scope_questions,
-    own_questions,
+    word_match,
 )
 from rag.index.calibrations import Calibrations
 from rag.index.embeddings import EmbeddingModel, embedded_folder
@@ -51,13 +51,17 @@ GERMAN = [
     for farbe in ("grüne", "blaue", "rote")
     for ort in ("Lagune", "Mühle", "Schleuse", "Brücke", "Weide", "Grube", "Furt", "Halde", "Aue", "Quelle")
 ]
-FIGURES = Calibration(
-    Scale(0.3, 0.1), Scale(0.2, 0.1), own=(3.0, 5.0, 7.0, 9.0), out_of_scope=(0.0, 0.0, 1.0, 2.0, 6.0), threshold=4.0
+CALIBRATION = Calibration(
+    Scale(0.3, 0.1),
+    Scale(0.2, 0.1),
+    in_scope=(3.0, 5.0, 7.0, 9.0),
+    out_of_scope=(0.0, 0.0, 1.0, 2.0, 6.0),
+    threshold=4.0,
 )
 
 
 def overlap(
-    texts: Sequence[str], nearest: Callable[[float], float] = lambda share: share
+    texts: Sequence[str], cosine: Callable[[float], float] = lambda share: share
 ) -> Callable[[Sequence[str]], list[Signals]]:
     """Signals by the share of a question's words that one text has: what a search would know, without one."""
     kept = [set(question_terms(text)[0]) for text in texts]
@@ -66,7 +70,7 @@ def overlap(
         words = question_terms(question)[0]
         share = max(len(set(words) & each) for each in kept) / max(1, len(words))
         # Cosines are never all the same.
-        return Signals(nearest(0.8 * share + 0.01 * (len(question) % 10)), matched([question], [share]))
+        return Signals(cosine(0.8 * share + 0.01 * (len(question) % 10)), word_match([question], [share]))
 
     return lambda questions: [signals(question) for question in questions]
 
@@ -74,14 +78,14 @@ def overlap(
 # --- scores ----------------------------------------------------------------------------------------------------------
 
 
-def test_a_word_more_is_worth_the_same_in_short_and_long_questions() -> None:
+def test_word_match_does_not_depend_on_the_length() -> None:
     short, long = "ferry timetable cost winter", "ferry " + " ".join(f"word{n}" for n in range(15))
-    assert matched([short], [2 / 4]) == matched([long], [4 / 16]) == 1.0
-    assert matched([short, long], [0.1, 0.5]) == 2.0, "the best of what was searched counts"
-    assert matched(["what is it?"], [0.9]) == 0.0, "no words, nothing matched"
+    assert word_match([short], [2 / 4]) == word_match([long], [4 / 16]) == 1.0
+    assert word_match([short, long], [0.1, 0.5]) == 2.0, "the best of what was searched counts"
+    assert word_match(["what is it?"], [0.9]) == 0.0, "no words, nothing matched"
 
 
-def test_a_scale_is_hardly_moved_by_the_questions_that_are_answered_after_all() -> None:
+def test_a_scale_is_robust_against_questions_that_are_answered_after_all() -> None:
     values = [0.2 + 0.002 * n for n in range(100)]
     clean, poisoned = Scale.of(values, 0.0), Scale.of([*values[:90], *[0.9] * 10], 0.0)
     assert poisoned.middle == pytest.approx(clean.middle, abs=0.005)
@@ -91,50 +95,40 @@ def test_a_scale_is_hardly_moved_by_the_questions_that_are_answered_after_all() 
     assert Scale(0.3, 0.1).above(0.5) == pytest.approx(2.0)
 
 
-def test_refuses_what_is_neither_near_nor_matched() -> None:
-    assert FIGURES.abstains(Signals(0.3, 0.2))
-    assert not FIGURES.abstains(Signals(0.55, 0.2)), "near, in other words"
-    assert not FIGURES.abstains(Signals(0.3, 0.65)), "its words stand there"
-    assert FIGURES.abstains(Signals(0.45, 0.2))
-    assert not FIGURES.abstains(Signals(0.45, 0.2).with_sentence(0.55)), "a sentence is near"
-    assert Signals(0.45, 0.2).with_sentence(0.1).nearest == 0.45
+def test_abstains_if_neither_cosine_nor_words_match() -> None:
+    assert CALIBRATION.abstains(Signals(0.3, 0.2))
+    assert not CALIBRATION.abstains(Signals(0.55, 0.2)), "near, in other words"
+    assert not CALIBRATION.abstains(Signals(0.3, 0.65)), "its words stand there"
+    assert CALIBRATION.abstains(Signals(0.45, 0.2))
+    assert not CALIBRATION.abstains(Signals(0.45, 0.2).with_sentence(0.55)), "a sentence is near"
+    assert Signals(0.45, 0.2).with_sentence(0.1).cosine == 0.45
 
 
-def test_words_alone_decide_where_the_model_cannot_read() -> None:
-    assert FIGURES.abstains(Signals(0.9, 0.2, readable=False))
-    assert not FIGURES.abstains(Signals(-1.0, 0.4, readable=False))
+def test_words_decide_if_the_model_cannot_read_the_question() -> None:
+    assert CALIBRATION.abstains(Signals(0.9, 0.2, readable=False))
+    assert not CALIBRATION.abstains(Signals(-1.0, 0.4, readable=False))
 
 
-def test_the_confidence_is_a_half_where_a_question_is_nearly_refused() -> None:
-    near = [FIGURES.confidence(Signals(cosine, 0.2)) for cosine in (0.1, 0.3, 0.5, 0.7, 0.9)]
+def test_the_confidence_is_a_half_at_the_threshold() -> None:
+    near = [CALIBRATION.confidence(Signals(cosine, 0.2)) for cosine in (0.1, 0.3, 0.5, 0.7, 0.9)]
     assert near[0] == near[1], "no question is more out of scope than out of scope"
     assert near[1:] == sorted(near[1:])
     assert near[2] == pytest.approx(0.5)
     assert 0 < near[0] < near[-1] < 1
-    assert FIGURES.confidence(Signals(1e9, 0.2)) == pytest.approx(1.0)
+    assert CALIBRATION.confidence(Signals(1e9, 0.2)) == pytest.approx(1.0)
 
 
-def test_the_two_errors_trade_off_by_strictness() -> None:
-    assert FIGURES.rates() == Rates(abstained=1 / 4, let_through=1 / 5)
-    assert FIGURES.rates(threshold_offset=4) == Rates(abstained=3 / 4, let_through=0.0)
-    assert FIGURES.rates(threshold_offset=-3) == Rates(abstained=0.0, let_through=3 / 5)
-    strict = replace(FIGURES, threshold_offset=2.0)
-    assert strict.rates() == FIGURES.rates(threshold_offset=2.0)
+def test_the_threshold_offset_trades_one_error_for_the_other() -> None:
+    assert CALIBRATION.error_rates() == ErrorRates(false_abstentions=1 / 4, false_answers=1 / 5)
+    assert CALIBRATION.error_rates(threshold_offset=4) == ErrorRates(false_abstentions=3 / 4, false_answers=0.0)
+    assert CALIBRATION.error_rates(threshold_offset=-3) == ErrorRates(false_abstentions=0.0, false_answers=3 / 5)
+    strict = replace(CALIBRATION, threshold_offset=2.0)
+    assert strict.error_rates() == CALIBRATION.error_rates(threshold_offset=2.0)
     between = Signals(0.55, 0.2)
     assert strict.abstains(between)
-    assert not FIGURES.abstains(between)
-    assert strict.confidence(between) < 0.5 < FIGURES.confidence(between)
-    assert PRIOR.rates() is None, "nobody measured this collection"
-
-
-def test_is_stored_as_json() -> None:
-    assert Calibration.from_json(json.loads(json.dumps(FIGURES.to_json()))) == FIGURES
-
-
-@pytest.mark.parametrize("values", [{}, {"nearest": 0.4}, {**FIGURES.to_json(), "coverage": 1}])
-def test_values_of_another_version_are_no_calibration(values: dict[str, object]) -> None:
-    with pytest.raises((KeyError, TypeError)):
-        Calibration.from_json(values)
+    assert not CALIBRATION.abstains(between)
+    assert strict.confidence(between) < 0.5 < CALIBRATION.confidence(between)
+    assert PRIOR.error_rates() is None, "nobody measured this collection"
 
 
 # --- calibrating -----------------------------------------------------------------------------------------------------
@@ -146,15 +140,15 @@ def test_a_collection_is_calibrated_by_its_own_text() -> None:
     asked = measure(["Which heron guards the lagoon behind the winter market?", "How do I knit socks for a baby?"])
     assert [calibration.abstains(signals) for signals in asked] == [False, True]
     assert calibration == calibrate(SENTENCES, measure), "the same every time"
-    rates = calibration.rates()
+    rates = calibration.error_rates()
     assert rates is not None
-    assert rates.abstained <= 0.05
-    assert rates.let_through <= 0.05
-    assert list(calibration.own) == sorted(calibration.own)
-    assert len(calibration.out_of_scope) == module.OUT_OF_SCOPE
+    assert rates.false_abstentions <= 0.05
+    assert rates.false_answers <= 0.05
+    assert list(calibration.in_scope) == sorted(calibration.in_scope)
+    assert len(calibration.out_of_scope) == module.OUT_OF_SCOPE_QUESTIONS
 
 
-def test_no_constant_is_a_cosine() -> None:
+def test_verdicts_do_not_depend_on_the_scale_of_the_cosines() -> None:
     # An embedding model whose cosines are all between .7 and .8, as some are.
     usual, narrow = overlap(SENTENCES), overlap(SENTENCES, lambda cosine: 0.7 + 0.1 * cosine)
     asked = ["violet badger quarry crane", "Where is the mill?", "Who painted the Mona Lisa?", "the old market of Riga"]
@@ -166,36 +160,36 @@ def test_no_constant_is_a_cosine() -> None:
     assert set(verdicts[0]) == {True, False}
 
 
-def test_the_threshold_lies_below_the_collections_own_questions_and_no_higher_than_foreign_ones_need() -> None:
+def test_the_threshold_is_below_in_scope_and_no_higher_than_out_of_scope_questions_need() -> None:
     own, out_of_scope = [6.0] * 40, [0.0] * 90 + [7.0] * 10
     between = module.threshold_between
-    assert between(own, out_of_scope) == pytest.approx(module.OWN_SHARE * 6.0)
+    assert between(own, out_of_scope) == pytest.approx(module.IN_SCOPE_SHARE * 6.0)
     assert between([1.0, 1.0, *own], out_of_scope) == between(own, out_of_scope), (
         "a question in twenty may lie anywhere"
     )
-    assert between([20.0] * 40, [0.0] * 90 + [5.0] * 10) == 5.01, "what abstains the out-of-scope ones is enough"
-    assert between([0.0] * 40, out_of_scope) == module.LIMITS[0], "text that tells nothing"
-    assert between([40.0] * 40, [30.0] * 100) == module.LIMITS[1]
-    assert between([], out_of_scope) == THRESHOLD
+    assert between([20.0] * 40, [0.0] * 90 + [5.0] * 10) == 5.01, "enough to abstain on the out-of-scope questions"
+    assert between([0.0] * 40, out_of_scope) == module.MIN_THRESHOLD, "text without information"
+    assert between([40.0] * 40, [30.0] * 100) == module.MAX_THRESHOLD
+    assert between([], out_of_scope) == DEFAULT_THRESHOLD
 
 
-def test_a_small_collection_keeps_to_the_threshold_of_all() -> None:
+def test_a_small_collection_gets_the_default_threshold() -> None:
     few = SENTENCES[:5]
     calibration = calibrate(few, overlap(few))
-    assert calibration.threshold == THRESHOLD
-    assert calibration.nearest != PRIOR.nearest, "out-of-scope questions can be asked over any"
-    assert len(calibration.own) == 0
-    assert calibration.rates() is None
+    assert calibration.threshold == DEFAULT_THRESHOLD
+    assert calibration.cosine != PRIOR.cosine, "out-of-scope questions can be asked of any"
+    assert len(calibration.in_scope) == 0
+    assert calibration.error_rates() is None
 
 
-def test_words_alone_keep_to_the_threshold_of_all() -> None:
+def test_unreadable_questions_get_the_default_threshold() -> None:
     def unreadable(questions: Sequence[str]) -> list[Signals]:
         return [replace(signals, readable=False) for signals in overlap(SENTENCES)(questions)]
 
-    assert calibrate(SENTENCES, unreadable).threshold == THRESHOLD
+    assert calibrate(SENTENCES, unreadable).threshold == DEFAULT_THRESHOLD
 
 
-def test_what_was_interrupted_is_no_calibration() -> None:
+def test_an_interrupted_calibration_is_the_prior() -> None:
     assert calibrate(SENTENCES, lambda questions: overlap(SENTENCES)(questions[:3])) == PRIOR
     assert calibrate([], lambda _: []) == PRIOR
 
@@ -203,16 +197,16 @@ def test_what_was_interrupted_is_no_calibration() -> None:
 # --- the questions that it asks --------------------------------------------------------------------------------------
 
 
-def test_own_questions_are_words_of_one_sentence_each() -> None:
-    questions = own_questions(SENTENCES)
+def test_in_scope_questions_are_words_of_one_sentence_each() -> None:
+    questions = in_scope_questions(SENTENCES)
     assert len(questions) == len(set(questions)) == len(SENTENCES), "none is asked twice"
     kept = [question_terms(text)[0] for text in SENTENCES]
     for question in questions:
         words = question_terms(question)[0]
         assert 3 <= len(words) <= 7
         assert any(iter_in(words, text) for text in kept)
-    assert len(own_questions(SENTENCES * 3, 20)) == 20
-    assert own_questions(["Too short a line.", "12 13 14 15 16 17 18 19"]) == []
+    assert len(in_scope_questions(SENTENCES * 3, 20)) == 20
+    assert in_scope_questions(["Too short a line.", "12 13 14 15 16 17 18 19"]) == []
 
 
 def iter_in(words: list[str], text: list[str]) -> bool:
@@ -220,7 +214,7 @@ def iter_in(words: list[str], text: list[str]) -> bool:
     return all(word in rest for word in words)
 
 
-def test_the_list_of_foreign_questions_is_one_question_a_line() -> None:
+def test_the_list_of_out_of_scope_questions() -> None:
     lines = module.QUESTIONS.read_text("utf-8").splitlines()
     assert 200 <= len(lines) == len(set(lines)) <= 300
     assert all(line == line.strip() and question_terms(line)[0] for line in lines)
@@ -231,7 +225,7 @@ def test_the_list_of_foreign_questions_is_one_question_a_line() -> None:
     assert lines.index(some[-1]) > 0.9 * len(lines)
 
 
-def test_a_collection_in_another_language_gets_foreign_questions_in_its_own() -> None:
+def test_another_language_gets_out_of_scope_questions_of_its_own() -> None:
     assert is_english(SENTENCES)
     assert not is_english(GERMAN)
     words = {word for text in GERMAN for word in question_terms(text)[0]}
@@ -242,7 +236,7 @@ def test_a_collection_in_another_language_gets_foreign_questions_in_its_own() ->
         return overlap(GERMAN)(questions)
 
     calibrate(GERMAN, measure)
-    out_of_scope = asked[: module.OUT_OF_SCOPE]
+    out_of_scope = asked[: module.OUT_OF_SCOPE_QUESTIONS]
     assert out_of_scope == mixed_questions(GERMAN)
     for question in out_of_scope:
         own = [word for word in question_terms(question)[0] if word in words]
@@ -251,7 +245,7 @@ def test_a_collection_in_another_language_gets_foreign_questions_in_its_own() ->
     assert mixed_questions([]), "there is always something to ask"
 
 
-# --- the books -------------------------------------------------------------------------------------------------------
+# --- storage -------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -262,83 +256,89 @@ def library(tmp_path: Path) -> Iterator[SmallLibrary]:
 
 
 @pytest.fixture
-def books(library: SmallLibrary) -> Calibrations:
+def calibrations(library: SmallLibrary) -> Calibrations:
     return Calibrations(library.database)
 
 
-def test_a_calibration_is_kept_for_each_index(books: Calibrations) -> None:
-    assert books.load("me", "c", "words-64") == PRIOR
-    books.save("me", "c", "words-64", FIGURES)
-    assert books.load("me", "c", "words-64") == FIGURES
-    assert books.load("me", "c", "another") == PRIOR, "another embedding model has its own"
-    assert books.load("you", "c", "words-64") == PRIOR, "nobody else's"
-    books.forget("you", "c")
-    assert books.load("me", "c", "words-64") == FIGURES
-    books.forget("me", "c", "words-64")
-    books.forget("me", "c")
-    assert books.load("me", "c", "words-64") == PRIOR
+def test_each_index_has_its_own_calibration(calibrations: Calibrations) -> None:
+    assert calibrations.load("me", "c", "words-64") == PRIOR
+    calibrations.save("me", "c", "words-64", CALIBRATION)
+    assert calibrations.load("me", "c", "words-64") == CALIBRATION
+    assert calibrations.load("me", "c", "another") == PRIOR, "another embedding model has its own"
+    assert calibrations.load("you", "c", "words-64") == PRIOR, "nobody else's"
 
 
-def test_what_a_person_chose_outlives_a_calibration(books: Calibrations) -> None:
-    books.set_threshold_offset("me", "c", "words-64", 1.5)
-    assert books.load("me", "c", "words-64") == replace(PRIOR, threshold_offset=1.5)
-    assert books.stale("me", "c", "words-64"), "it was never calibrated"
-    books.save("me", "c", "words-64", FIGURES)
-    assert books.load("me", "c", "words-64") == replace(FIGURES, threshold_offset=1.5)
-    books.set_threshold_offset("me", "c", "words-64", -1.0)
-    assert books.load("me", "c", "words-64") == replace(FIGURES, threshold_offset=-1.0)
-    assert not books.stale("me", "c", "words-64")
+def test_another_owner_changes_nothing(library: SmallLibrary, calibrations: Calibrations) -> None:
+    calibrations.save("you", "c", "words-64", CALIBRATION)
+    calibrations.set_threshold_offset("you", "c", "words-64", 2.0)
+    with library.database.session() as session:
+        assert session.get(CalibrationRow, ("c", "words-64")) is None
+    calibrations.save("me", "c", "words-64", CALIBRATION)
+    calibrations.save("you", "c", "words-64", PRIOR)
+    calibrations.set_threshold_offset("you", "c", "words-64", 2.0)
+    assert calibrations.load("me", "c", "words-64") == CALIBRATION
 
 
-def test_is_out_of_date_when_the_collection_has_changed_much(library: SmallLibrary, books: Calibrations) -> None:
-    assert books.stale("me", "c", "words-64")
-    assert not books.stale("me", "empty", "words-64"), "there is nothing to calibrate by"
-    books.save("me", "c", "words-64", FIGURES)
-    assert not books.stale("me", "c", "words-64")
-    assert books.stale("me", "c", "another")
+def test_a_new_calibration_keeps_the_threshold_offset(calibrations: Calibrations) -> None:
+    calibrations.set_threshold_offset("me", "c", "words-64", 1.5)
+    assert calibrations.load("me", "c", "words-64") == replace(PRIOR, threshold_offset=1.5)
+    assert calibrations.outdated("me", "c", "words-64"), "it was never calibrated"
+    calibrations.save("me", "c", "words-64", CALIBRATION)
+    assert calibrations.load("me", "c", "words-64") == replace(CALIBRATION, threshold_offset=1.5)
+    calibrations.set_threshold_offset("me", "c", "words-64", -1.0)
+    assert calibrations.load("me", "c", "words-64") == replace(CALIBRATION, threshold_offset=-1.0)
+    assert not calibrations.outdated("me", "c", "words-64")
+
+
+def test_is_outdated_when_the_collection_has_grown(library: SmallLibrary, calibrations: Calibrations) -> None:
+    assert calibrations.outdated("me", "c", "words-64")
+    assert not calibrations.outdated("me", "empty", "words-64"), "there is nothing to calibrate by"
+    calibrations.save("me", "c", "words-64", CALIBRATION)
+    assert not calibrations.outdated("me", "c", "words-64")
+    assert calibrations.outdated("me", "c", "another")
     library.add("c", "more", SENTENCES[20:30])
-    assert not books.stale("me", "c", "words-64"), "half as many again"
+    assert not calibrations.outdated("me", "c", "words-64"), "half as many again"
     library.add("c", "yet-more", SENTENCES[30:31])
-    assert books.stale("me", "c", "words-64")
-    assert books.all_stale() == [("me", "c", "words-64")]
-    books.save("me", "c", "words-64", FIGURES)
-    assert books.all_stale() == []
+    assert calibrations.outdated("me", "c", "words-64")
+    assert calibrations.all_outdated() == [("me", "c", "words-64")]
+    calibrations.save("me", "c", "words-64", CALIBRATION)
+    assert calibrations.all_outdated() == []
 
 
-def test_a_handful_of_chunks_is_not_measured(library: SmallLibrary, books: Calibrations) -> None:
-    library.add("few", "e", SENTENCES[: calibrations_module.SMALLEST - 1])
-    assert not books.stale("me", "few", "words-64")
+def test_a_tiny_collection_is_not_calibrated(library: SmallLibrary, calibrations: Calibrations) -> None:
+    library.add("few", "e", SENTENCES[: calibrations_module.MIN_CHUNKS - 1])
+    assert not calibrations.outdated("me", "few", "words-64")
     library.add("few", "f", SENTENCES[-1:])
-    assert books.stale("me", "few", "words-64")
+    assert calibrations.outdated("me", "few", "words-64")
 
 
-def test_is_out_of_date_when_most_of_the_collection_is_gone(library: SmallLibrary, books: Calibrations) -> None:
-    books.save("me", "c", "words-64", FIGURES)
+def test_is_outdated_when_the_collection_has_shrunk(library: SmallLibrary, calibrations: Calibrations) -> None:
+    calibrations.save("me", "c", "words-64", CALIBRATION)
     with library.database.session() as session:
         row = session.get(CalibrationRow, ("c", "words-64"))
         assert row is not None
         row.chunks = 31
-    assert books.stale("me", "c", "words-64")
+    assert calibrations.outdated("me", "c", "words-64")
 
 
-def test_one_of_another_version_is_made_anew(library: SmallLibrary, books: Calibrations) -> None:
-    books.save("me", "c", "words-64", FIGURES)
+def test_a_calibration_of_another_version_is_outdated(library: SmallLibrary, calibrations: Calibrations) -> None:
+    calibrations.save("me", "c", "words-64", CALIBRATION)
     with library.database.session() as session:
         row = session.get(CalibrationRow, ("c", "words-64"))
         assert row is not None
         row.values = {"threshold": 0.4}
-    assert books.load("me", "c", "words-64") == PRIOR
-    assert books.stale("me", "c", "words-64")
+    assert calibrations.load("me", "c", "words-64") == PRIOR
+    assert calibrations.outdated("me", "c", "words-64")
 
 
-def test_is_made_of_chunks_from_anywhere(
-    library: SmallLibrary, books: Calibrations, monkeypatch: pytest.MonkeyPatch
+def test_samples_chunks_of_the_whole_collection(
+    library: SmallLibrary, calibrations: Calibrations, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert books.sample("me", "c") == SENTENCES[:20]
-    assert books.sample("you", "c") == []
+    assert calibrations.sample("me", "c") == SENTENCES[:20]
+    assert calibrations.sample("you", "c") == []
     monkeypatch.setattr(calibrations_module, "SAMPLE", 4)
-    some = books.sample("me", "c")
-    assert some == books.sample("me", "c")
+    some = calibrations.sample("me", "c")
+    assert some == calibrations.sample("me", "c")
     assert len(set(some)) == 4
     assert set(some) < set(SENTENCES[:20])
 
@@ -347,7 +347,7 @@ def test_is_made_of_chunks_from_anywhere(
 
 
 @pytest.mark.models
-def test_the_samples_refuse_what_is_foreign_to_them(tmp_path: Path) -> None:
+def test_abstains_on_out_of_scope_questions_to_the_samples(tmp_path: Path) -> None:
     model = EmbeddingModel(embedded_folder())
     with small_library(tmp_path) as library:
         library.embeddings = model

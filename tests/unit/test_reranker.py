@@ -1,4 +1,4 @@
-"""The reranker's plumbing, with a small cross-encoder of random weights."""
+"""The reranker, with a small cross-encoder of random weights."""
 
 from __future__ import annotations
 
@@ -24,32 +24,32 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_cross_encoder(tmp_path_factory.mktemp("cross") / "encoder")
 
 
-def test_the_passages_come_in_the_order_of_its_scores(folder: Path) -> None:
+def test_passages_are_sorted_by_its_scores(folder: Path) -> None:
     found = passages("puffins breed", "the ferry sails", "marigold", "the rent is due")
     ordered = Reranker(str(folder), "cpu").order("when does the ferry sail", found)
     scores = [passage.reranked or 0.0 for passage in ordered]
     assert sorted(passage.text for passage in ordered) == sorted(passage.text for passage in found)
     assert scores == sorted(scores, reverse=True)
-    assert len(set(scores)) == 4, "each pair has a score of its own"
+    assert len(set(scores)) == 4, "each pair has its own score"
     assert [passage.score for passage in ordered] != [passage.score for passage in found]
 
 
-def test_nothing_to_order_needs_no_model() -> None:
+def test_no_passages_need_no_model() -> None:
     assert Reranker("/no/such/model", "cpu").order("q", []) == []
 
 
 @pytest.mark.parametrize("name", ["/no/such/model", "not a name"])
-def test_a_model_that_is_not_there_is_said(name: str) -> None:
+def test_a_missing_model_is_reported(name: str) -> None:
     with pytest.raises(ConfigurationError, match="GESTALT_RETRIEVAL"):
         Reranker(name, "cpu").order("q", passages("text"))
 
 
-def test_a_folder_without_weights_is_said(tmp_path: Path) -> None:
+def test_a_folder_without_weights_is_reported(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="cannot be loaded"):
         Reranker(str(tmp_path), "cpu").order("q", passages("text"))
 
 
-def test_a_model_of_several_labels_is_no_reranker(tmp_path: Path) -> None:
+def test_a_model_with_several_labels_is_not_a_reranker(tmp_path: Path) -> None:
     folder = make_cross_encoder(tmp_path / "encoder", labels=3)
     with pytest.raises(ConfigurationError, match="one number"):
         Reranker(str(folder), "cpu").order("q", passages("text", "other"))

@@ -1,18 +1,28 @@
-"""Question -> passages, over a real database, FTS5 and Chroma; the embedding model is a small deterministic one."""
+"""Question -> passages, over a real database, FTS5 and Chroma, with a small deterministic embedding model."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import asyncio
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from threading import Event
+from typing import Any
 
 import numpy as np
 import pytest
+from langchain_core.callbacks import BaseCallbackHandler
+from langchain_core.documents import Document
 
 from errors import EmbeddingMismatch
 from rag.index import retriever as module
 from rag.index.abstention import PRIOR
 from rag.index.embeddings import EmbeddingModel, embedded_folder
+from rag.index.lexical import LexicalHits, LexicalIndex
+from rag.index.passages import retrieval_of
+from rag.index.retriever import Stopped
+from rag.index.search import LibraryRetriever
 from tests.small_library import FERRY, FIRE, PUFFIN, RENT, TEXTS, SmallLibrary, Words, small_library
 
 
@@ -37,7 +47,7 @@ def filled(house: SmallLibrary) -> SmallLibrary:
         ("how much is the rent of the boathouse", RENT),
     ],
 )
-def test_finds_the_passage_with_its_place(filled: SmallLibrary, question: str, text: str) -> None:
+def test_finds_the_passage_and_its_place(filled: SmallLibrary, question: str, text: str) -> None:
     found = filled.retriever("c").retrieve(question, k=3)
     best = found.passages[0]
     position = TEXTS.index(text)
@@ -51,8 +61,8 @@ def test_finds_the_passage_with_its_place(filled: SmallLibrary, question: str, t
     assert found.seconds > 0
 
 
-def test_dense_is_the_true_cosine_of_every_passage(filled: SmallLibrary, monkeypatch: pytest.MonkeyPatch) -> None:
-    # So few neighbours that the best by words come from elsewhere.
+def test_dense_is_the_exact_cosine_of_every_passage(filled: SmallLibrary, monkeypatch: pytest.MonkeyPatch) -> None:
+    # So few that the cosines of the best lexical hits must be fetched.
     monkeypatch.setattr(module, "DENSE", 2)
     question = "minutes section report marigold puffins ferry rent"
     vector = np.array(filled.embeddings.embed_query(question))
@@ -62,7 +72,7 @@ def test_dense_is_the_true_cosine_of_every_passage(filled: SmallLibrary, monkeyp
         assert passage.dense == pytest.approx(vector @ filled.embeddings.embed_query(passage.text), abs=1e-5)
 
 
-def test_lexical_is_zero_where_no_word_is(filled: SmallLibrary) -> None:
+def test_lexical_is_zero_without_a_common_word(filled: SmallLibrary) -> None:
     found = filled.retriever("c").retrieve("puffins", k=44)
     by_text = {passage.text: passage for passage in found.passages}
     assert by_text[PUFFIN].lexical > 0
@@ -70,7 +80,7 @@ def test_lexical_is_zero_where_no_word_is(filled: SmallLibrary) -> None:
     assert len(found.passages) == 44
 
 
-def test_copies_of_a_text_are_given_once(house: SmallLibrary) -> None:
+def test_duplicate_texts_are_removed(house: SmallLibrary) -> None:
     house.add("c", "d1", [PUFFIN, FERRY])
     house.add("c", "d2", [PUFFIN, PUFFIN, RENT])
     texts = [passage.text for passage in house.retriever("c").retrieve("puffins", k=4).passages]
@@ -78,49 +88,48 @@ def test_copies_of_a_text_are_given_once(house: SmallLibrary) -> None:
 
 
 @pytest.mark.parametrize("question", ["", "   \n", "\ud800", "\x00", '"" OR NEAR( *', "what is it?", "x " * 10_000])
-def test_any_question_gets_an_answer(filled: SmallLibrary, question: str) -> None:
+def test_any_text_can_be_asked(filled: SmallLibrary, question: str) -> None:
     found = filled.retriever("c").retrieve(question, history=["", " ", "\udfff"], k=3)
     assert len(found.passages) in (0, 3)
     if not question.strip():
         assert (found.passages, found.abstained, found.confidence) == ((), True, 0.0)
 
 
-def test_an_empty_library_refuses(house: SmallLibrary) -> None:
+def test_abstains_on_an_empty_library(house: SmallLibrary) -> None:
     for found in (house.retriever("none").retrieve("puffins", k=3), house.retriever().retrieve("puffins", k=3)):
         assert (found.passages, found.abstained, found.confidence) == ((), True, 0.0)
     house.add("c", "d", [])
     assert house.retriever("c").retrieve("puffins", k=3).abstained
 
 
-def test_a_foreign_question_is_refused_and_still_shows_what_is_nearest(filled: SmallLibrary) -> None:
+def test_abstains_on_an_out_of_scope_question_and_returns_the_nearest_passages(filled: SmallLibrary) -> None:
     found = filled.retriever("c").retrieve("Which quarterly revenue did semiconductors yield worldwide?", k=2)
     assert found.abstained
     assert found.confidence < 0.5
     assert len(found.passages) == 2
 
 
-def test_a_sentence_that_is_near_lets_a_doubtful_question_through(filled: SmallLibrary) -> None:
+def test_a_near_sentence_prevents_abstaining(filled: SmallLibrary) -> None:
     minutes = " ".join(f"Point {n} of quorum {n} budget {n} roof {n} gutter {n} heating {n}." for n in range(12))
     filled.add("c", "minutes", [f"{minutes} Henrik kindled our boiler. Boiler!"])
     retriever = filled.retriever("c")
     found = retriever.candidates("Henrik kindled boiler")
     assert found is not None
     signals = found.signals["c"]
-    # The chunk alone is abstained, and what is nearer is not.
+    # The threshold lies just above the chunk's score, and below the sentence's.
     limit = PRIOR.score(signals) + 0.1
-    retriever.calibration = lambda _: replace(PRIOR, threshold=limit)
-    assert not retriever.retrieve("Henrik kindled boiler").abstained
-    retriever.calibration = lambda _: replace(PRIOR, threshold=limit, threshold_offset=20.0)
-    assert retriever.retrieve("Henrik kindled boiler").abstained
+    for offset, abstains in ((0.0, False), (20.0, True)):
+        calibration = replace(PRIOR, threshold=limit, threshold_offset=offset)
+        judged = replace(retriever, calibration={"c": calibration}.__getitem__)
+        assert judged.retrieve("Henrik kindled boiler").abstained is abstains
 
 
-def test_each_collection_judges_by_its_own_calibration(house: SmallLibrary) -> None:
+def test_each_collection_has_its_own_calibration(house: SmallLibrary) -> None:
     house.add("c1", "d1", [PUFFIN, *TEXTS[4:14]])
     house.add("c2", "d2", [FERRY, *TEXTS[14:24]])
-    both = house.retriever("c1", "c2")
-    both.calibration = lambda id_: replace(PRIOR, threshold=1e9 if id_ == "c1" else -1.0)
+    both = house.retriever("c1", "c2", calibration=lambda id_: replace(PRIOR, threshold=1e9 if id_ == "c1" else -1.0))
     assert not both.retrieve("when do puffins breed").abstained, "one of them does not abstain"
-    both.calibration = lambda _: replace(PRIOR, threshold=1e9)
+    both = replace(both, calibration=lambda _: replace(PRIOR, threshold=1e9))
     found = both.retrieve("when do puffins breed")
     assert found.abstained
     assert found.confidence < 0.01
@@ -128,11 +137,11 @@ def test_each_collection_judges_by_its_own_calibration(house: SmallLibrary) -> N
 
 def test_signals_are_measured_for_each_question(filled: SmallLibrary) -> None:
     near, far = filled.retriever("c").measure(["When do puffins breed on the cliffs?", "Which semiconductors yield?"])
-    assert near.nearest > far.nearest
-    assert near.matched > far.matched == 0
+    assert near.cosine > far.cosine
+    assert near.word_match > far.word_match == 0
 
 
-def test_history_leads_a_follow_up(filled: SmallLibrary) -> None:
+def test_a_follow_up_question_uses_the_history(filled: SmallLibrary) -> None:
     retriever = filled.retriever("c")
     asked = ["Where is the boathouse?", "Tell me about the puffins on the cliffs"]
     assert retriever.retrieve("And until when is that due?", k=1).passages[0].text == RENT
@@ -140,7 +149,7 @@ def test_history_leads_a_follow_up(filled: SmallLibrary) -> None:
     assert retriever.retrieve("And when is that?", history=asked[::-1], k=1).passages[0].text == RENT
 
 
-def test_a_new_subject_wins_over_history(filled: SmallLibrary) -> None:
+def test_a_new_subject_outweighs_the_history(filled: SmallLibrary) -> None:
     found = filled.retriever("c").retrieve("What is the code word for a fire?", history=["When do puffins breed?"], k=1)
     assert found.passages[0].text == FIRE
 
@@ -163,13 +172,13 @@ def test_an_owner_sees_only_what_is_theirs(house: SmallLibrary) -> None:
 
 
 @pytest.mark.parametrize("state", ["deleting", "failed"])
-def test_what_is_on_its_way_out_is_not_shown(house: SmallLibrary, state: str) -> None:
+def test_hidden_documents_are_not_returned(house: SmallLibrary, state: str) -> None:
     house.add("c", "d1", [PUFFIN], state=state)
     house.add("c", "d2", [FERRY])
     assert [passage.text for passage in house.retriever("c").retrieve("puffins", k=5).passages] == [FERRY]
 
 
-def test_vectors_without_rows_and_rows_without_vectors_do_no_harm(filled: SmallLibrary) -> None:
+def test_vectors_without_rows_and_rows_without_vectors_are_skipped(filled: SmallLibrary) -> None:
     filled.store.add("c", "words-64", ["ghost:0"], [filled.embeddings.embed_query("puffins")])
     filled.store.delete("c", "words-64", ["d:2"])
     texts = [passage.text for passage in filled.retriever("c").retrieve("puffins fire marigold", k=50).passages]
@@ -186,9 +195,20 @@ def test_another_embedding_model_is_a_mismatch(filled: SmallLibrary) -> None:
         filled.retriever("c").retrieve("puffins", k=1)
 
 
-def test_is_a_langchain_retriever(filled: SmallLibrary) -> None:
-    documents = filled.retriever("c").invoke("when do puffins breed")
+# --- as a LangChain retriever ---
+
+
+@pytest.fixture
+def pool() -> Iterator[ThreadPoolExecutor]:
+    with ThreadPoolExecutor(1) as pool:
+        yield pool
+
+
+def test_returns_langchain_documents(filled: SmallLibrary, pool: ThreadPoolExecutor) -> None:
+    retriever = LibraryRetriever(hybrids=(filled.retriever("c"),), pool=pool, k=4)
+    documents = retriever.invoke("when do puffins breed")
     assert len(documents) == 4
+    assert retrieval_of(documents).passages[0].text == PUFFIN
     assert documents[0].page_content == PUFFIN
     assert documents[0].id == "d:1"
     assert documents[0].metadata["document"] == "d.pdf"
@@ -196,9 +216,9 @@ def test_is_a_langchain_retriever(filled: SmallLibrary) -> None:
     assert set(documents[0].metadata) >= {"chunk_id", "document_id", "start", "end", "score", "dense", "lexical"}
 
 
-def test_words_alone_decide_in_a_script_that_the_model_cannot_read(house: SmallLibrary) -> None:
+def test_words_decide_in_a_script_that_the_model_cannot_read(house: SmallLibrary) -> None:
     class Blind(Words):
-        """Anything that is not English looks the same, and like the fire."""
+        """Embeds any other text than ASCII like the fire."""
 
         def embed_query(self, text: str) -> list[float]:
             return super().embed_query(text if text.isascii() else FIRE)
@@ -212,6 +232,58 @@ def test_words_alone_decide_in_a_script_that_the_model_cannot_read(house: SmallL
     assert retriever.retrieve("Где находится столица Франции?", k=2).abstained
     Blind.latin_only = False
     assert retriever.retrieve("日本で一番高い山", k=2).passages[0].dense == pytest.approx(1, abs=1e-4)
+
+
+def test_callbacks_see_an_asynchronous_retrieval(filled: SmallLibrary, pool: ThreadPoolExecutor) -> None:
+    class Recorder(BaseCallbackHandler):
+        def __init__(self) -> None:
+            self.seen: list[Any] = []
+
+        def on_retriever_start(self, serialized: dict[str, Any], query: str, **kwargs: Any) -> None:
+            self.seen.append(query)
+
+        def on_retriever_end(self, documents: Sequence[Document], **kwargs: Any) -> None:
+            self.seen.append([document.page_content for document in documents])
+
+    recorder = Recorder()
+    retriever = LibraryRetriever(hybrids=(filled.retriever("c"),), pool=pool, k=1)
+    asyncio.run(retriever.ainvoke("when do puffins breed", config={"callbacks": [recorder]}))
+    assert recorder.seen == ["when do puffins breed", [PUFFIN]]
+
+
+def test_a_cancelled_retrieval_stops_before_its_next_step(filled: SmallLibrary, pool: ThreadPoolExecutor) -> None:
+    entered, release = Event(), Event()
+
+    class Blocking(Words):
+        def embed_query(self, text: str) -> list[float]:
+            entered.set()
+            release.wait(10)
+            return super().embed_query(text)
+
+    class Counting(LexicalIndex):
+        searches = 0
+
+        def search(self, collection_id: str, texts: Sequence[tuple[str, float]], limit: int = 9) -> LexicalHits:
+            self.searches += 1
+            return super().search(collection_id, texts, limit)
+
+    lexical = Counting(filled.database)
+    hybrid = replace(filled.retriever("c"), embeddings=Blocking(), lexical=lexical)
+    retriever = LibraryRetriever(hybrids=(hybrid,), pool=pool, k=1)
+
+    async def ask_and_cancel() -> None:
+        task = asyncio.create_task(retriever.ainvoke("puffins"))
+        await asyncio.to_thread(entered.wait, 10)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(ask_and_cancel())
+    release.set()
+    pool.submit(lambda: None).result(10)  # the only thread is free again
+    assert lexical.searches == 0
+    with pytest.raises(Stopped):
+        replace(hybrid, stopped=lambda: True).retrieve("puffins")
 
 
 @pytest.mark.models
@@ -230,7 +302,7 @@ def test_with_the_real_model(house: SmallLibrary) -> None:
 
 
 @pytest.mark.parametrize(
-    ("question", "out_of_scope"),
+    ("question", "other"),
     [
         ("日本の首都はどこですか", True),
         ("Lotharingia 和 Weimar 在哪里？", True),
@@ -240,5 +312,5 @@ def test_with_the_real_model(house: SmallLibrary) -> None:
         ("42?", False),
     ],
 )
-def test_the_script_of_a_question(question: str, out_of_scope: bool) -> None:
-    assert module._is_other_script(question) is out_of_scope
+def test_the_script_of_a_question(question: str, other: bool) -> None:
+    assert module._is_other_script(question) is other

@@ -266,14 +266,14 @@ def test_a_passage_that_does_not_fit_the_window_is_lost_there(
 
     roomy = diagnose(8000)
     assert roomy.lost is None
-    assert roomy.findings[-1].stage is Stage.BUDGET
+    assert roomy.reports[-1].stage is Stage.BUDGET
     narrow = diagnose(460)
     assert narrow.lost is not None
     assert narrow.lost.stage is Stage.BUDGET
-    assert "more do not fit" in narrow.lost.said
+    assert "more do not fit" in narrow.lost.message
     full = diagnose(60)
     assert full.lost is not None
-    assert "the model has room for" in full.lost.said
+    assert "the model has room for" in full.lost.message
 
 
 def test_the_budget_is_not_checked_without_a_model(services: FakeServices) -> None:
@@ -281,7 +281,7 @@ def test_the_budget_is_not_checked_without_a_model(services: FakeServices) -> No
     options = services.settings.answer.replace(model="parrot")
     found = services.searching.diagnose(LOCAL_OWNER, QUESTION, "Leo Marsh repaired it", options)
     assert found.lost is None
-    assert "not loaded" in found.findings[-1].said
+    assert "not loaded" in found.reports[-1].message
 
 
 def test_a_follow_up_is_rewritten_by_the_model_if_asked_for(

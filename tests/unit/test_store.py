@@ -30,12 +30,12 @@ def unit(*values: float) -> list[float]:
 A, B, C = unit(1, 0, 0, 0), unit(1, 1, 0, 0), unit(-1, 0.1, 0, 0)
 
 
-def test_constructing_costs_nothing(tmp_path: Path) -> None:
+def test_nothing_is_created_before_first_use(tmp_path: Path) -> None:
     VectorStore(tmp_path / "chroma").close()
     assert not (tmp_path / "chroma").exists()
 
 
-def test_search_gives_cosines_nearest_first(store: VectorStore) -> None:
+def test_search_returns_cosines_nearest_first(store: VectorStore) -> None:
     store.add("col", F, ["d:0", "d:1", "d:2"], [C, B, A])
     found = store.search("col", F, [2.0, 0, 0, 0], 10)
     assert [id_ for id_, _ in found] == ["d:2", "d:1", "d:0"]
@@ -51,7 +51,7 @@ def test_cosines_of_given_ids(store: VectorStore) -> None:
     assert store.cosines("col", F, A, ["gone:7"]) == {}
 
 
-def test_what_is_not_there_is_empty(store: VectorStore) -> None:
+def test_a_missing_index_is_empty(store: VectorStore) -> None:
     assert store.search("none", F, A, 3) == []
     assert store.cosines("none", F, A, ["d:0"]) == {}
     assert store.count("none", F) == 0
@@ -59,17 +59,17 @@ def test_what_is_not_there_is_empty(store: VectorStore) -> None:
     store.drop("none", F)
     store.drop("none")
     store.add("col", F, [], [])
-    assert store.open("col", F) is None
+    assert store.orphans([]) == []
 
 
-def test_the_same_id_again_is_replaced(store: VectorStore) -> None:
+def test_adding_an_id_again_replaces_it(store: VectorStore) -> None:
     for vector in (A, C):
         store.add("col", F, ["d:0"], [vector])
     assert store.count("col", F) == 1
     assert store.search("col", F, C, 1)[0][1] == pytest.approx(1, abs=1e-6)
 
 
-def test_delete_can_be_repeated(store: VectorStore) -> None:
+def test_delete_is_idempotent(store: VectorStore) -> None:
     store.add("col", F, ["d:0", "e:0"], [A, B])
     for _ in range(2):
         store.delete("col", F, ["d:0", "never:1"])
@@ -77,7 +77,7 @@ def test_delete_can_be_repeated(store: VectorStore) -> None:
     assert [id_ for id_, _ in store.search("col", F, A, 5)] == ["e:0"]
 
 
-def test_indices_of_collections_and_models_are_apart(store: VectorStore) -> None:
+def test_collections_and_models_have_separate_indexes(store: VectorStore) -> None:
     store.add("col", F, ["d:0"], [A])
     store.add("col", "other model/2!", ["d:0"], [[1.0, 0.0]])
     store.add("col2", F, ["e:0"], [A])
@@ -110,13 +110,13 @@ def test_a_vector_of_another_length_is_a_mismatch(store: VectorStore) -> None:
         store.add("col", F, ["d:1", "d:2"], [A])
 
 
-def test_a_folder_that_cannot_be_made_is_a_store_error(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_created_is_a_store_error(tmp_path: Path) -> None:
     (tmp_path / "chroma").write_text("a file")
     with pytest.raises(StoreError, match="cannot be opened"):
         VectorStore(tmp_path / "chroma").add("col", F, ["d:0"], [A])
 
 
-def test_strays_are_the_indexes_that_nobody_knows(store: VectorStore) -> None:
+def test_orphans_are_the_unknown_indexes(store: VectorStore) -> None:
     for collection, fingerprint in (("col", F), ("col", "older"), ("gone", F)):
         store.add(collection, fingerprint, ["d:0"], [A])
     orphans = store.orphans([("col", F), ("col", "older"), ("col", "never made")])
@@ -127,14 +127,14 @@ def test_strays_are_the_indexes_that_nobody_knows(store: VectorStore) -> None:
     assert store.orphans([("col", F), ("col", "older")]) == []
 
 
-def test_an_index_dropped_behind_its_back_is_a_store_error(store: VectorStore, tmp_path: Path) -> None:
+def test_an_index_dropped_by_another_client_is_a_store_error(store: VectorStore, tmp_path: Path) -> None:
     store.add("col", F, ["d:0"], [A])
     VectorStore(tmp_path / "chroma").drop("col", F)
     with pytest.raises(StoreError):
         store.search("col", F, A, 1)
 
 
-def test_it_is_still_there_after_a_restart(tmp_path: Path) -> None:
+def test_vectors_survive_a_restart(tmp_path: Path) -> None:
     for _ in range(2):
         store = VectorStore(tmp_path / "chroma")
         store.add("col", F, ["d:0"], [A])
@@ -154,9 +154,8 @@ def test_threads_share_a_store(store: VectorStore) -> None:
     assert store.count("col", F) == 320
 
 
-def test_the_index_is_made_for_cosines(store: VectorStore) -> None:
+def test_the_index_uses_cosine_distance(store: VectorStore) -> None:
     store.add("col", F, ["d:0"], [A])
-    opened = store.open("col", F)
-    assert opened is not None
-    hnsw = opened._collection.configuration_json["hnsw"]
+    [made] = store._client().list_collections()
+    hnsw = made.configuration_json["hnsw"]
     assert (hnsw["space"], hnsw["ef_search"]) == ("cosine", 200)

@@ -134,13 +134,13 @@ def _stages(diagnosis: Diagnosis) -> None:
     if lost is None:
         st.success("It was found and would be shown to the model.", icon=":material/check_circle:")
     else:
-        st.error(f"Lost at: **{lost.stage}**. {text.literal(lost.said)}", icon=":material/cancel:")
-        if lost.remedy:
-            st.info(text.literal(lost.remedy), icon=":material/lightbulb:")
-    for finding in diagnosis.findings:
+        st.error(f"Lost at: **{lost.stage}**. {text.literal(lost.message)}", icon=":material/cancel:")
+        if lost.hint:
+            st.info(text.literal(lost.hint), icon=":material/lightbulb:")
+    for finding in diagnosis.reports:
         _stage(finding)
 
 
 def _stage(finding: StageReport) -> None:
     icon = ":green[:material/check_circle:]" if finding.kept else ":red[:material/cancel:]"
-    st.markdown(f"{icon} **{finding.stage}** — {text.literal(finding.said)}")
+    st.markdown(f"{icon} **{finding.stage}** — {text.literal(finding.message)}")

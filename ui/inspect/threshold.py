@@ -28,7 +28,7 @@ def draw(services: Services) -> None:
 
 def _collection(services: Services, collection: CollectionRecord) -> None:
     calibration = services.search.calibrations.load(owner(), collection.id, collection.fingerprint)
-    rates = calibration.rates()
+    rates = calibration.error_rates()
     with st.container(border=True):
         st.markdown(f"**{text.literal(collection.name)}**")
         if not collection.fingerprint:
@@ -41,12 +41,12 @@ def _collection(services: Services, collection: CollectionRecord) -> None:
             )
         else:
             st.markdown(
-                f"Refuses **{rates.abstained:.0%}** of the questions that it answers, "
-                f"and lets **{rates.let_through:.0%}** of out-of-scope ones through."
+                f"Refuses **{rates.false_abstentions:.0%}** of the questions that it answers, "
+                f"and lets **{rates.false_answers:.0%}** of out-of-scope ones through."
             )
             st.caption(
-                f"Measured with {len(calibration.own)} questions of its own, made of some words of a sentence each, "
-                f"which is harder than what people ask, and with {len(calibration.out_of_scope)} out-of-scope ones."
+                f"Measured with {len(calibration.in_scope)} questions made of some words of one of its sentences each, "
+                f"which are harder than what people ask, and with {len(calibration.out_of_scope)} out-of-scope ones."
             )
         key = f"threshold_offset-{collection.id}"
         nearest = min(OFFSETS, key=lambda step: abs(step - calibration.threshold_offset))
