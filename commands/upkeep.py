@@ -20,7 +20,7 @@ app = typer.Typer()
 def check(
     repair: Annotated[bool, typer.Option("--repair", help="Mend what is found.")] = False, as_json: AsJson = False
 ) -> None:
-    """Look whether database, vectors, words and originals agree; exit 1 if something was found and not mended.
+    """Look whether database, vectors, words and originals agree; exit 1 if something was found and not repaired.
 
     --repair removes what belongs to nothing, and puts documents that lack something back into the queue: the app reads
     them when it runs, or `python cli.py ingest` does. A document whose original is gone is marked as failed.
@@ -33,7 +33,7 @@ def check(
 def _check(services: Services, repair: bool, as_json: bool) -> int:
     findings = list(services.check())
     for finding in findings:
-        done = finding.mend() if repair else ""
+        done = finding.repair() if repair else ""
         if as_json:
             emit(
                 {"kind": finding.kind, "count": finding.count, "text": finding.text, "collection": finding.collection,

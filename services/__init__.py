@@ -16,7 +16,7 @@ from backends.base import Backend
 from backends.manager import ModelManager
 from evaluation.evaluations import Evaluations
 from evaluation.store import QuestionSet
-from rag.backup import Counts, Manifest, count, settle, write
+from rag.backup import Counts, Manifest, count, finish_restore, write
 from rag.backup import restore as restore_backup
 from rag.chat.conversations import Conversations
 from rag.chat.presets import Presets
@@ -64,7 +64,7 @@ class Services:
         self.settings = settings
         self.folder = DataFolder.open(settings.data_dir)
         try:
-            settle(self.folder)
+            finish_restore(self.folder)
             self.database = Database(self.folder.database)
         except BaseException:
             self.folder.close()

@@ -122,7 +122,7 @@ class Documents:
 
     def delete_collection(self, owner: str, collection_id: str) -> None:
         """Remove a collection with its documents, in the background; nobody sees it any more."""
-        self._library.mark_collection(owner, collection_id)
+        self._library.mark_collection_deleting(owner, collection_id)
 
         def work() -> None:
             documents = self._library.documents(owner, collection_id)

@@ -69,14 +69,14 @@ class House:
 
 
 def work(folder: Path, found: Path, first: int, batch: int | None = None, delay: float = 0.0) -> None:
-    """Write what is wrong, mend, put documents in, then newer versions over them, and take one out again.
+    """Write inconsistencies to `found`, recover, add documents, replace them, and delete one.
 
     Args:
         folder: the data folder.
         found: gets a list of sentences, as JSON.
-        first: number of the first of these documents.
-        batch: the process gets a SIGKILL some time after so many batches were embedded; never, if None.
-        delay: seconds after that.
+        first: number of the first document.
+        batch: the process gets a SIGKILL after so many batches were embedded, if given.
+        delay: seconds after that batch.
     """
     indexing.BATCH = 8  # several steps a document
     house = House(folder)
@@ -107,17 +107,17 @@ def finish(house: House) -> None:
 
 
 def inspect(folder: Path, found: Path) -> None:
-    """Write what is wrong to `found` after a start that had time to mend everything."""
+    """Write inconsistencies to `found` after a complete recovery."""
     house = House(folder)
     house.ingest.recover()
     finish(house)
-    waiting = house.library.in_state(*(set(DocumentState) - {DocumentState.READY}))
+    waiting = house.library.in_states(*(set(DocumentState) - {DocumentState.READY}))
     lasting = [f"{document.name} is {document.state} for ever" for _, document in waiting]
-    found.write_text(json.dumps(wrong(house) + lasting))
+    found.write_text(json.dumps(wrong(house) + leftovers(house) + lasting))
 
 
 def wrong(house: House) -> list[str]:
-    """What the three stores and the originals say differently. Of documents on their way, parts may be there."""
+    """Inconsistencies that recovery could not repair. Unfinished documents may be incomplete."""
     with house.database.session() as session:
         documents = {row.id: row for row in session.scalars(select(DocumentRow))}
         chunks = {row.chunk_id: row for row in session.scalars(select(ChunkRow))}
@@ -134,7 +134,7 @@ def wrong(house: House) -> list[str]:
     findings += [f"row {row} has words and no chunk" for row in words - {c.id for c in chunks.values()}]
     findings += [f"{c.chunk_id} has no words" for c in chunks.values() if c.id not in words]
     findings += [
-        f"vector {id_} belongs to nobody"
+        f"vector {id_} is an orphan"
         for id_ in vectors - set(chunks)
         if id_.split(":")[0] not in open_  # of a document that is being written, vectors come first
     ]
@@ -145,12 +145,13 @@ def wrong(house: House) -> list[str]:
     findings += [
         f"{row.name} lacks its original" for row in documents.values() if not house.originals.path(row.sha256).exists()
     ]
-    if not open_:
-        findings += [
-            f"original {sha} belongs to nobody"
-            for sha in house.originals
-            if sha not in {r.sha256 for r in documents.values()}
-        ]
-        paths = [(row.path, row.version) for row in documents.values()]
-        findings += [f"{path} is there twice" for path in set(paths) if paths.count(path) > 1]
     return findings
+
+
+def leftovers(house: House) -> list[str]:
+    """What recovery should have removed: orphaned originals and replaced documents."""
+    with house.database.session() as session:
+        rows = session.execute(select(DocumentRow.sha256, DocumentRow.path, DocumentRow.version)).all()
+    paths = [(path, version) for _, path, version in rows]
+    findings = [f"original {sha} is an orphan" for sha in house.originals if sha not in {row.sha256 for row in rows}]
+    return findings + [f"{path} exists twice" for path in set(paths) if paths.count(path) > 1]

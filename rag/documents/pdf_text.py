@@ -1,7 +1,4 @@
-"""The text of a PDF's page as it should have been: words whole, ligatures apart, nothing that only looks like text.
-
-It must not know of readers and of files.
-"""
+"""Clean up text extracted from PDF: spaces, ligatures, hyphenation, garbled fonts."""
 
 from __future__ import annotations
 
@@ -13,7 +10,7 @@ _BROKEN_WORD = re.compile(r"(?<![^\W\d_])([^\W\d_]+)[-\u2010\xad]\n([^\W\d_]+)")
 
 
 def tidy(text: str) -> str:
-    """One space between words, no space at a line's ends, letters for ligatures; '' where it is not readable."""
+    """Normalise spaces and ligatures; return '' for unreadable text."""
     if _is_garbled(text):
         return ""
     text = re.sub(r"[^\S\n]+", " ", text.replace("\r\n", "\n").translate(_LIGATURES))
@@ -21,7 +18,7 @@ def tidy(text: str) -> str:
 
 
 def _is_garbled(text: str) -> bool:
-    """Whether glyph numbers were taken for characters, as happens where a font does not say what its glyphs mean."""
+    """Whether these are glyph numbers, as of a font without a character map."""
     if text.isascii():
         return False
     visible = [char for char in text if not char.isspace()]
@@ -30,9 +27,9 @@ def _is_garbled(text: str) -> bool:
 
 
 def rejoin(text: str, words: set[str]) -> str:
-    """Puts words together that were hyphenated at a line's end; `words` are those seen in the document so far.
+    """Join words hyphenated at a line's end, and add the page's words to `words`, those of the document so far.
 
-    "exam-/ple" becomes "example", but "well-/known" keeps its hyphen where "well" and "known" are words here and
+    "exam-/ple" becomes "example", but "well-/known" keeps its hyphen if "well" and "known" are among the words and
     "wellknown" is not.
     """
     words.update(re.findall(r"[^\W\d_]+", _BROKEN_WORD.sub(" ", text).lower()))

@@ -186,10 +186,10 @@ def break_the_manifest(members: dict[str, bytes]) -> None:
 @pytest.mark.parametrize("harm", [cut, flip, lose_the_database, lose_the_manifest, smuggle, break_the_manifest])
 def test_a_damaged_backup_touches_nothing(file: Path, tmp_path: Path, harm: Callable[[dict[str, bytes]], None]) -> None:
     rewrite(file, harm)
-    abstained(tmp_path, file)
+    assert_rejected(tmp_path, file)
 
 
-def abstained(tmp_path: Path, file: Path, match: str = "is damaged, or no backup of Gestalt") -> None:
+def assert_rejected(tmp_path: Path, file: Path, match: str = "is damaged, or not a backup of Gestalt") -> None:
     data = tmp_path / "second"
     second = FakeServices(data)
     second.put_pier()
@@ -212,14 +212,14 @@ def abstained(tmp_path: Path, file: Path, match: str = "is damaged, or no backup
 )  # fmt: skip
 def test_a_name_that_leads_elsewhere_is_refused(file: Path, tmp_path: Path, name: str) -> None:
     rewrite(file, lambda members: members.update({name: b"evil"}), seal=True)
-    abstained(tmp_path, file)
+    assert_rejected(tmp_path, file)
     assert not list(tmp_path.rglob("evil*"))
 
 
 def test_a_file_that_is_no_archive_or_not_there(tmp_path: Path) -> None:
     for name, content in (("a.zip", b"PK\x03\x04 nonsense"), ("b.zip", b""), ("c.pdf", b"%PDF-1.4")):
         (tmp_path / name).write_bytes(content)
-        with pytest.raises(StoreError, match="no backup"):
+        with pytest.raises(StoreError, match="not a backup"):
             restore(tmp_path / "second", tmp_path / name)
     with pytest.raises(ConfigurationError, match="There is no file"):
         restore(tmp_path / "second", tmp_path / "missing.zip")
@@ -254,7 +254,7 @@ def test_a_file_cut_short_is_noticed(file: Path, tmp_path: Path) -> None:
 def test_a_bomb_is_refused_by_its_manifest(file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     usage = shutil.disk_usage(tmp_path)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=1000))
-    abstained(tmp_path, file, match="more than the disk has left")
+    assert_rejected(tmp_path, file, match="more than the disk has left")
 
     def lie(members: dict[str, bytes]) -> None:
         manifest: dict[str, Any] = json.loads(members["manifest.json"])
@@ -264,12 +264,12 @@ def test_a_bomb_is_refused_by_its_manifest(file: Path, tmp_path: Path, monkeypat
 
     rewrite(file, lie)
     shutil.rmtree(tmp_path / "second")
-    abstained(tmp_path, file)
+    assert_rejected(tmp_path, file)
 
 
 def test_a_manifest_without_end_is_not_read(file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(backup, "MAX_MANIFEST", 100)
-    abstained(tmp_path, file)
+    assert_rejected(tmp_path, file)
 
 
 def test_a_backup_of_a_newer_gestalt_is_refused(file: Path, tmp_path: Path, services: FakeServices) -> None:
@@ -281,10 +281,10 @@ def test_a_backup_of_a_newer_gestalt_is_refused(file: Path, tmp_path: Path, serv
     connection.commit()
     connection.close()
     rewrite(file, lambda members: members.update({"gestalt.db": newer.read_bytes()}), seal=True)
-    abstained(tmp_path, file, match="newer Gestalt")
+    assert_rejected(tmp_path, file, match="newer Gestalt")
     rewrite(file, lambda members: members.update({"manifest.json": members["manifest.json"].replace(b"1,", b"2,", 1)}))
     shutil.rmtree(tmp_path / "second")
-    abstained(tmp_path, file, match="format 2")
+    assert_rejected(tmp_path, file, match="format 2")
 
 
 def test_a_restore_that_a_kill_interrupted_is_finished_at_the_next_start(
@@ -343,5 +343,5 @@ def test_what_an_earlier_restore_left_half_unpacked_goes(file: Path, tmp_path: P
 
 
 def test_settling_where_nothing_was_restored_does_nothing(full: FakeServices) -> None:
-    backup.settle(DataFolder(full.folder.path, full.folder.lock))
+    backup.finish_restore(DataFolder(full.folder.path, full.folder.lock))
     assert full.counts().documents == 2

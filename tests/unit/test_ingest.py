@@ -125,7 +125,7 @@ def test_the_same_content_comes_once_and_failed_content_is_tried_again(house: Ho
     house.ingest.process(ANN, broken.id)
     house.ingest.retry(ANN, broken.id)
     house.ingest.retry(ANN, first.id)
-    assert [d.id for _, d in house.library.in_state(DocumentState.PENDING)] == [broken.id]
+    assert [d.id for _, d in house.library.in_states(DocumentState.PENDING)] == [broken.id]
 
 
 def test_one_original_serves_two_collections(house: House) -> None:
@@ -178,7 +178,7 @@ def test_a_kill_in_the_middle_is_done_again_without_orphans(house: House, monkey
     house.embeddings.max_tokens = 200
     house.ingest.recover()
     assert len(list(house.uploads.iterdir())) == 1
-    [(_, waiting)] = house.library.in_state(DocumentState.PENDING)
+    [(_, waiting)] = house.library.in_states(DocumentState.PENDING)
     done = house.ingest.process(ANN, waiting.id)
     assert done
     assert done.state is DocumentState.READY
@@ -259,13 +259,13 @@ def test_what_is_cancelled_or_deleted_among_others_stays_out(house: House, small
 def test_what_was_cancelled_before_its_turn_is_not_read(
     house: House, small: list[DocumentRecord], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    draft = house.indexing.draft
+    parse = house.indexing.parse
 
     def cancel_the_last(*arguments: Any) -> Any:
         house.ingest.cancel(ANN, small[3].id)
-        return draft(*arguments)
+        return parse(*arguments)
 
-    monkeypatch.setattr(house.indexing, "draft", cancel_the_last)
+    monkeypatch.setattr(house.indexing, "parse", cancel_the_last)
     house.ingest.process_next()
     assert states(house, small) == "rfrf"
 
@@ -332,7 +332,7 @@ def test_the_worker_survives_a_database_that_fails_and_takes_the_document_up_aga
     document, _ = house.ingest.submit(ANN, house.collection, "a.txt", TEXT)
     house.library.update(ANN, document.id, state=DocumentState.INDEXING)
     failed, done = threading.Event(), threading.Event()
-    queue = house.library.in_state
+    queue = house.library.in_states
 
     def fail_once(*states: DocumentState) -> list[tuple[str, DocumentRecord]]:
         if not failed.is_set():
@@ -342,7 +342,7 @@ def test_the_worker_survives_a_database_that_fails_and_takes_the_document_up_aga
 
     house.embeddings.before_batch = lambda texts: done.set()
     monkeypatch.setattr(house.ingest, "recover", lambda: None)
-    monkeypatch.setattr(house.library, "in_state", fail_once)
+    monkeypatch.setattr(house.library, "in_states", fail_once)
     house.ingest.start()
     assert failed.wait(5)
     house.ingest.wake()
@@ -419,7 +419,7 @@ def test_a_replacement_that_a_kill_interrupted_is_finished_at_the_start(house: H
     house.library.update(ANN, new.id, replaces=old.id)
     house.ingest.recover()
     assert house.library.document(ANN, old.id) is None
-    assert house.library.replacing() == []
+    assert house.library.with_replaced() == []
 
 
 def test_a_document_moves_with_its_vectors(house: House) -> None:
@@ -516,10 +516,10 @@ def test_a_collection_goes_with_all_that_is_in_it(house: House) -> None:
 
 def test_a_collection_whose_deletion_a_kill_interrupted_goes_at_the_start(house: House) -> None:
     house.add("a.txt", TEXT)
-    house.library.mark_collection(ANN, house.collection)
+    house.library.mark_collection_deleting(ANN, house.collection)
     assert house.library.collections(ANN) == []
     house.ingest.recover()
-    assert house.library.marked_collections() == []
+    assert house.library.collections_being_deleted() == []
     assert list(house.uploads.iterdir()) == []
 
 
@@ -574,7 +574,7 @@ def test_another_model_is_indexed_beside_the_old_one_and_swapped_when_it_is_comp
     assert [i.active for i in house.indexing.indexes.all(ANN, house.collection)] == [False, True]
     after = house.add("after.txt", b"This one is embedded by the new model.")
     assert house.store.count(house.collection, "other") == document.chunks + late.chunks + after.chunks
-    with pytest.raises(ConfigurationError, match="answers"):
+    with pytest.raises(ConfigurationError, match="in use"):
         house.indexing.drop_index(ANN, house.library.collection(ANN), "other")
     house.indexing.drop_index(ANN, house.library.collection(ANN), "words")
     assert house.store.count(house.collection, "words") == 0
@@ -585,5 +585,5 @@ def test_another_model_is_indexed_beside_the_old_one_and_swapped_when_it_is_comp
 def test_indexing_again_by_the_model_that_answers_is_refused(house: House) -> None:
     assert house.indexing.rebuild(ANN, house.collection, "other") is None  # nothing is there yet
     house.add("a.txt", TEXT)
-    with pytest.raises(ConfigurationError, match="answers already"):
+    with pytest.raises(ConfigurationError, match="already in use"):
         house.indexing.rebuild(ANN, house.collection, "embedded")

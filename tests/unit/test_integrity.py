@@ -1,4 +1,4 @@
-"""Each way in which the parts of a library may disagree, made on purpose, found and mended."""
+"""Each way in which the parts of a library may disagree, made on purpose, found and repaired."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def kinds(services: FakeServices) -> Kinds:
 
 
 def repair(services: FakeServices) -> str:
-    return " ".join(finding.mend() for finding in list(services.check()))
+    return " ".join(finding.repair() for finding in list(services.check()))
 
 
 def fingerprint(services: FakeServices) -> str:
@@ -171,7 +171,7 @@ def test_what_a_kill_left_is_found_and_finished(services: FakeServices, pier: Do
     moon = services.put("sun.txt", b"The sun is wider.")
     doomed = services.library.collection(LOCAL_OWNER, "doomed", create=True)
     services.ingest.submit(LOCAL_OWNER, doomed.id, "pier.md", PIER)
-    services.library.mark_collection(LOCAL_OWNER, doomed.id)
+    services.library.mark_collection_deleting(LOCAL_OWNER, doomed.id)
     services.library.update(LOCAL_OWNER, pier.id, state=DocumentState.INDEXING)
     services.library.update(LOCAL_OWNER, moon.id, state=DocumentState.DELETING)
     assert kinds(services) == [("half-read", 1), ("half-deleted", 1), ("half-deleted", 1)]

@@ -31,7 +31,7 @@ from errors import (
     UnreadableDocument,
     UnsupportedDocument,
 )
-from rag.documents import pdf, pdf_readers, source
+from rag.documents import input_file, pdf, pdf_readers
 from rag.documents.loaders import FORMATS, load, supported_extensions
 from rag.documents.text import clean, decode
 from rag.schema import Page
@@ -315,7 +315,7 @@ def test_docx_bombs_are_not_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyP
     path = make_docx(tmp_path / "a", lambda xml: xml.replace("After.", "0" * 30_000_000))
     with pytest.raises(DocumentTooLarge, match="unpack"):
         load(path, "a.docx")
-    monkeypatch.setattr(source, "MAX_XML", 1000)
+    monkeypatch.setattr(input_file, "MAX_XML", 1000)
     with pytest.raises(DocumentTooLarge, match="unpack"):
         load(make_docx(tmp_path / "b"), "b.docx")
 

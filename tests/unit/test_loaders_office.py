@@ -20,8 +20,8 @@ from pptx.util import Inches
 
 from errors import DocumentTooLarge, PasswordRequired, UnreadableDocument, UnsupportedDocument
 from rag.documents import sheets
-from rag.documents.loaders import Reading, load
-from rag.documents.locked import _pad_short_keys
+from rag.documents.encrypted import _pad_short_keys
+from rag.documents.loaders import LoadedDocument, load
 from rag.documents.tables import SHORT, cell_text, table_lines
 
 NOON = dt.datetime(2024, 5, 1, 12)  # noqa: DTZ001 - a spreadsheet knows no time zones
@@ -258,7 +258,7 @@ def test_office_passwords(tmp_path: Path) -> None:
 
 
 def test_office_excels_own_password_is_no_secret(tmp_path: Path) -> None:
-    reading: Reading = load(locked(make_workbook(tmp_path / "a"), "VelvetSweatshop"), "a.xlsx")
+    reading: LoadedDocument = load(locked(make_workbook(tmp_path / "a"), "VelvetSweatshop"), "a.xlsx")
     assert "Juniper" in reading.pages[0].text
 
 

@@ -116,9 +116,9 @@ def test_without_tesseract_the_refusal_says_so(tmp_path: Path) -> None:
 def test_words_that_are_only_guessed_are_left_out() -> None:
     head = "level\tblock_num\tpar_num\tline_num\tconf\ttext\n"
     rows = ["5\t1\t1\t1\t96.1\tsure", "5\t1\t1\t1\t12\tguess", '5\t1\t1\t2\t90\t"quoted', "5\t2\t1\t1\t91\tlast"]
-    assert ocr._assembled(head + "\n".join(rows)) == 'sure\n"quoted\n\nlast'
-    assert ocr._assembled(head + "5\t1\t1\t1\t90\t|") == ""
-    assert ocr._assembled(head + "5\t1\t1\t1\t35\tanother\n5\t1\t1\t1\t20\tscript") == ""
+    assert ocr._text_from_tsv(head + "\n".join(rows)) == 'sure\n"quoted\n\nlast'
+    assert ocr._text_from_tsv(head + "5\t1\t1\t1\t90\t|") == ""
+    assert ocr._text_from_tsv(head + "5\t1\t1\t1\t35\tanother\n5\t1\t1\t1\t20\tscript") == ""
 
 
 def test_tesseract_that_fails_is_no_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 
 from errors import DocumentTooLarge, UnreadableDocument
-from rag.documents import delimited, loaders, records, source
-from rag.documents.loaders import Reading, load
+from rag.documents import delimited, input_file, json_reader, loaders
+from rag.documents.loaders import LoadedDocument, load
 from rag.schema import Page
 
 
-def read(tmp_path: Path, content: bytes | str, name: str) -> Reading:
+def read(tmp_path: Path, content: bytes | str, name: str) -> LoadedDocument:
     path = tmp_path / "upload"
     path.write_bytes(content.encode() if isinstance(content, str) else content)
     return load(path, name)
@@ -52,7 +52,7 @@ def test_long_csv_is_read_in_parts_that_are_understood_alone(tmp_path: Path) -> 
     table = "id;city;note\n" + "".join(f"{n};Porto;{'x' * 80}\n" for n in range(2000)) + "9999;Orléans;end\n"
     pages = read(tmp_path, table.encode("latin-1"), "a.csv").pages
     assert [page.label for page in pages] == [f"Part {n}" for n in range(1, len(pages) + 1)]
-    assert all(len(page.text) <= source.PART for page in pages)
+    assert all(len(page.text) <= input_file.PART for page in pages)
     assert pages[1].text.startswith("id: ")
     assert pages[-1].text.endswith("id: 9999 | city: Orléans | note: end")
 
@@ -106,7 +106,7 @@ def test_json_lines(tmp_path: Path) -> None:
 
 
 def test_json_is_limited(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(records, "MAX_JSON", 10)
+    monkeypatch.setattr(json_reader, "MAX_JSON", 10)
     with pytest.raises(DocumentTooLarge, match="JSON"):
         read(tmp_path, json.dumps(list(range(100))), "a.json")
 
@@ -199,7 +199,7 @@ def test_mail_nested_deeply(tmp_path: Path) -> None:
         outer.add_attachment(message)
         message = outer
     reading = read(tmp_path, message.as_bytes(), "a.eml")
-    assert sum("above" in page.text for page in reading.pages) == source.MAX_DEPTH + 1
+    assert sum("above" in page.text for page in reading.pages) == input_file.MAX_DEPTH + 1
     assert reading.warnings == ("1 attachment was not read: attached message.eml.",)
     deep = "Subject: x\n" + "".join(f'Content-Type: multipart/mixed; boundary="{n}"\n\n--{n}\n' for n in range(1500))
     with pytest.raises(UnreadableDocument):

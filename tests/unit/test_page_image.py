@@ -15,7 +15,7 @@ from reportlab.pdfgen.canvas import Canvas
 
 from errors import PasswordRequired, UnreadableDocument, UnsupportedDocument
 from rag.documents.loaders import load
-from rag.documents.page_image import PIXELS, WIDTH, PageImage, draw_page
+from rag.documents.page_image import MAX_PIXELS, MAX_WIDTH, PageImage, draw_page
 from rag.documents.parsers import Parsers
 
 SIZE = (600, 800)
@@ -211,8 +211,8 @@ def test_a_scan_is_drawn_without_a_mark(tmp_path: Path) -> None:
 def test_a_picture_has_a_largest_size(size: tuple[int, int], tmp_path: Path) -> None:
     path = write(tmp_path / "a", lambda canvas: canvas.rect(0, 0, 1, 1), size=size)
     width, height = picture(draw_page(path, "a.pdf", 0, "", [])).size
-    assert width <= WIDTH + 1
-    assert width * height <= 1.01 * PIXELS
+    assert width <= MAX_WIDTH + 1
+    assert width * height <= 1.01 * MAX_PIXELS
 
 
 def test_a_password_that_is_not_kept(tmp_path: Path) -> None:

@@ -24,13 +24,13 @@ SCRIPTED = """
 import ctypes, os, re, signal, subprocess, sys, tempfile, time
 from errors import EmptyDocument
 from rag.documents import parsers
-from rag.documents.loaders import Reading
+from rag.documents.loaders import LoadedDocument
 from rag.schema import Page
 
 def load(path, name, report, *, password=None):
     out = []
     exec(name, globals() | locals())
-    return Reading([Page(str(text)) for text in out or [os.getpid()]], ("a warning",))
+    return LoadedDocument([Page(str(text)) for text in out or [os.getpid()]], ("a warning",))
 
 parsers.load = load
 parsers.main()
@@ -136,7 +136,7 @@ def test_warnings_come_along(scripted: Parsers) -> None:
 
 def test_the_worker_stays_warm_and_is_replaced_in_time(make: Make) -> None:
     parsers = make(memory_mb=400)
-    first = [run(parsers, "pass") for _ in range(module.FILES)]
+    first = [run(parsers, "pass") for _ in range(module.MAX_FILES)]
     assert len(set(first)) == 1
     assert gone(int(first[0]), 0)
     second = run(parsers, "parsers.kept = b'x' * 150_000_000")
@@ -163,7 +163,7 @@ def test_what_never_ends_is_stopped(scripted: Parsers, monkeypatch: pytest.Monke
 def test_the_limit_counts_from_the_last_page_up_to_a_total(scripted: Parsers, monkeypatch: pytest.MonkeyPatch) -> None:
     run(scripted, "pass")
     monkeypatch.setattr(scripted, "_seconds", 0.5)
-    monkeypatch.setattr(module, "TOTAL", 3)
+    monkeypatch.setattr(module, "TOTAL_FACTOR", 3)
     start = time.monotonic()
     with pytest.raises(UnreadableDocument, match="too long"):
         run(scripted, "for n in range(1000): report(n + 1, 1000); time.sleep(0.02)")

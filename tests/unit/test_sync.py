@@ -261,6 +261,6 @@ def test_a_disk_that_fails_is_a_failure_for_now(
         raise StoreError("The disk is full.")
 
     sync = services.documents.sync(LOCAL_OWNER, folder, collection)
-    monkeypatch.setattr(services.indexing, "draft", fail)
+    monkeypatch.setattr(services.indexing, "parse", fail)
     done = [sync.apply(step) for step in sync.plan()]
     assert [(step.action, step.reason) for step in done] == [(Action.FAILED, "The disk is full.")] * 2
