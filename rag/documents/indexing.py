@@ -10,8 +10,6 @@ import logging
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Protocol
 
 from errors import ConfigurationError, EmbeddingMismatch, EmptyDocument
 from rag.documents.library import Library
@@ -32,6 +30,8 @@ READING_SHARE = 0.2
 
 OnProgress = Callable[[float], None]
 """Takes the progress, 0 to 1. May raise `Interrupted`."""
+Read = Callable[..., LoadedDocument]
+"""Has the parameters of `loaders.load`."""
 
 
 class Interrupted(Exception):
@@ -49,14 +49,6 @@ class ParsedDocument:
     known: dict[str, Sequence[float]]
     """Vectors by text, from the document that it replaces."""
     on_progress: OnProgress
-
-
-class Read(Protocol):
-    """Reads a file like `loaders.load`, in this process or another."""
-
-    def __call__(  # noqa: D102
-        self, path: Path, name: str, *, password: str | None = None, report: Callable[[int, int], None] | None = None
-    ) -> LoadedDocument: ...
 
 
 class Indexing:

@@ -78,13 +78,10 @@ class Ingest:
         replace: bool = False,
         password: str | None = None,
     ) -> tuple[DocumentRecord, Submitted]:
-        """Store a file and add it to the queue.
+        """Store a file, given by its path or content, and add it to the queue.
 
         Args:
-            owner: whose collection.
-            collection_id: its id.
             path: relative to the folder that was added; its last part is the document's name.
-            source: the file or its content.
             replace: delete the newest document under the same path when this one is ready.
             password: opens the file; kept in memory until it was read.
 
@@ -152,7 +149,10 @@ class Ingest:
         with self._lock:
             document = self.library.document(owner, document_id)
             if document and document.state.is_open:
-                self._fail(owner, document_id, "It was cancelled. Try again to read it.", CANCELLED)
+                reason = "It was cancelled. Try again to read it."
+                self.library.update(
+                    owner, document_id, state=DocumentState.FAILED, reason=reason, reason_type=CANCELLED
+                )
 
     # --- the worker ---
 
@@ -328,9 +328,6 @@ class Ingest:
             done = self.library.update(owner, document.id, only=DocumentState.INDEXING, state=state, **values)
         if done and state is DocumentState.READY:
             self._delete_replaced(owner, document)
-
-    def _fail(self, owner: str, document_id: str, reason: str, kind: str) -> None:
-        self.library.update(owner, document_id, state=DocumentState.FAILED, reason=reason, reason_type=kind)
 
     # --- removing ---
 

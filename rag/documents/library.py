@@ -154,15 +154,16 @@ class Library:
             .where(DocumentRow.state != DocumentState.DELETING)
             .order_by(DocumentRow.version.desc(), DocumentRow.created.desc())
         )
-        with self.database.session() as session:
-            return [_document(row) for row in session.scalars(query)]
+        return self._documents(query)
 
     def documents(self, owner: str, collection_id: str) -> list[DocumentRecord]:
         """Return the documents of a collection, newest first."""
         query = select(DocumentRow).filter_by(owner=owner, collection_id=collection_id)
+        return self._documents(query.order_by(DocumentRow.created.desc(), DocumentRow.name))
+
+    def _documents(self, query: Select[DocumentRow]) -> list[DocumentRecord]:
         with self.database.session() as session:
-            rows = session.scalars(query.order_by(DocumentRow.created.desc(), DocumentRow.name))
-            return [_document(row) for row in rows]
+            return [_document(row) for row in session.scalars(query)]
 
     def find(
         self,
@@ -179,12 +180,9 @@ class Library:
         """Return a page of a collection's documents, and the total number of matches.
 
         Args:
-            owner: whose collection.
-            collection_id: its id.
             text: part of the path, in any case.
             states: any if empty.
             order: created, name, state, pages, chunks or size.
-            descending: whether to sort in descending order.
             first: offset of the page.
             limit: size of the page.
         """
