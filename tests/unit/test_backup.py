@@ -1,4 +1,4 @@
-"""A backup and what is made of it; and files that are none, or would do harm."""
+"""Backup and restore, and damaged or malicious files."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def restore(data: Path, file: Path, *, force: bool = False) -> backup.Manifest:
 
 
 def rewrite(file: Path, change: Callable[[dict[str, bytes]], None], *, seal: bool = False) -> None:
-    """Change the members of an archive; `seal` makes its manifest agree with them."""
+    """Change the members of an archive; `seal` updates its manifest."""
     with zipfile.ZipFile(file) as archive:
         members = {name: archive.read(name) for name in archive.namelist()}
     change(members)
@@ -73,10 +73,10 @@ def test_restored_library_gives_the_same_results(full: FakeServices, tmp_path: P
     (full.folder.path / "models" / "weights").write_bytes(b"x")
     (full.folder.uploads / "abc.half").write_bytes(b"half an upload")
     before = found(full)
-    told: list[float] = []
-    written = full.backup(tmp_path / "backup.zip", told.append)
-    assert told == sorted(told)
-    assert told[-1] == 1.0
+    reported: list[float] = []
+    written = full.backup(tmp_path / "backup.zip", reported.append)
+    assert reported == sorted(reported)
+    assert reported[-1] == 1.0
     assert written.counts.model_dump() == {
         "documents": 2,
         "chunks": 2,
@@ -238,7 +238,7 @@ def test_flipped_byte_is_detected(file: Path, tmp_path: Path, place: float) -> N
     except StoreError:
         assert not (tmp_path / "second" / "gestalt.db").exists()
     else:
-        # A byte that says nothing: a time in a header.
+        # A byte without meaning, such as a time in a header.
         again = FakeServices(tmp_path / "second")
         assert list(again.check()) == []
         again.close()

@@ -51,13 +51,13 @@ def env(tmp_path: Path) -> Iterator[Environment]:
 
 
 def test_add_and_delete_a_document(env: Environment) -> None:
-    told: list[float] = []
+    reported: list[float] = []
     document, _ = env.ingest.submit(ANN, env.collection, "a.txt", TEXT)
-    done = env.ingest.process(ANN, document.id, told.append)
+    done = env.ingest.process(ANN, document.id, reported.append)
     assert done
     assert (done.state, done.pages, done.progress, done.reason) == (DocumentState.READY, 1, 1.0, "")
     assert done.chunks > 20
-    assert told == sorted(told)
+    assert reported == sorted(reported)
     assert env.traces(document.id) == (done.chunks, done.chunks, done.chunks, 1)
     assert env.library.page(ANN, document.id, 0).text.startswith("Paragraph 0")  # type: ignore[union-attr]
     env.ingest.delete(ANN, document.id)
@@ -128,7 +128,7 @@ def test_interrupted_document_leaves_no_orphans(env: Environment, monkeypatch: p
         env.ingest.process(ANN, document.id)
     assert env.traces(document.id)[0] == 16
     (env.uploads / "abc.partial").write_bytes(b"half an upload")
-    # The next process cuts longer chunks: fewer of them, so that ids of the first attempt would be left over.
+    # The next process makes longer and so fewer chunks; ids of the first attempt must not remain.
     env.embeddings.before_batch = lambda texts: None
     env.embeddings.max_tokens = 200
     env.ingest.recover()
@@ -168,13 +168,13 @@ def test_delete_during_processing(env: Environment, monkeypatch: pytest.MonkeyPa
 
 @pytest.fixture
 def small(env: Environment) -> list[DocumentRecord]:
-    """Four that wait: three good ones, and a file that is broken."""
+    """Four pending documents, one of them broken."""
     contents = [b"The moon is wide.", b"%PDF-1.4 nothing", b"The sun is wider.", b"A pier is long."]
     return [env.ingest.submit(ANN, env.collection, f"{n}.txt", content)[0] for n, content in enumerate(contents)]
 
 
 def states(env: Environment, documents: list[DocumentRecord]) -> str:
-    """Of each the first letter."""
+    """Return the first letters of the states."""
     found = [env.library.document(ANN, document.id) for document in documents]
     return "".join(document.state.value[0] if document else "-" for document in found)
 

@@ -1,4 +1,4 @@
-"""Each way in which the parts of a library may disagree, made on purpose, found and repaired."""
+"""Each kind of inconsistency: made, found and repaired."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What people upload: each format, each way of being broken, and nothing but our own errors."""
+"""Loaders: formats, encodings, limits and damaged files."""
 
 from __future__ import annotations
 
@@ -272,7 +272,7 @@ def test_html_deep_nesting(make: Make) -> None:
 
 
 def make_docx(path: Path, change: Callable[[str], str] = str) -> Path:
-    """A document whose XML `change` may still edit."""
+    """Write a document after `change` has edited it."""
     document = docx.Document()
     document.add_heading("Ships", 1)
     document.add_paragraph("Before the table.")
@@ -422,7 +422,7 @@ def test_pdf_without_a_trailer(make: Make, capfd: pytest.CaptureFixture[str]) ->
 
 
 class Scripted:
-    """A reader that gives what it is told, for pages that are hard to make."""
+    """A scripted PDF reader, for pages that are hard to make."""
 
     def __init__(self, *pages: str | Exception) -> None:
         self.pages, self.total, self.closed, self.asked = pages, len(pages), False, 0
@@ -499,7 +499,7 @@ def make_slides() -> bytes:
 
 @cache
 def whole(name: str) -> bytes:
-    """A sound file of each kind."""
+    """An intact file of each kind."""
     boundary = b'Content-Type: multipart/mixed; boundary="b"\n\n--b\n\ntext\n--b\n'
     picture = b'Content-Disposition: attachment; filename="a.csv"\n\na,b\n--b--\n'
     mail = b"Subject: x\nMIME-Version: 1.0\n" + boundary + picture

@@ -33,7 +33,7 @@ def saved(document: Any, path: Path) -> Path:
 
 
 def edited(path: Path, member: str, before: str, after: str) -> Path:
-    """The same archive with one text in one member replaced."""
+    """Replace a text in a member of an archive."""
     with zipfile.ZipFile(path) as archive:
         members = {name: archive.read(name) for name in archive.namelist()}
     assert before.encode() in members[member]
@@ -103,7 +103,7 @@ def make_workbook(path: Path) -> Path:
 
 def test_workbook(tmp_path: Path) -> None:
     path = make_workbook(tmp_path / "a")
-    # What Excel computed stands beside the formula.
+    # The stored result of the formula.
     edited(path, "xl/worksheets/sheet1.xml", "<f>D3+1</f><v></v>", "<f>D3+1</f><v>7</v>")
     pages = load(path, "a.xlsx").pages
     assert [(page.number, page.label) for page in pages] == [(1, "Ships"), (2, "Empty"), (3, "Prices (hidden)")]

@@ -1,4 +1,4 @@
-"""Text recognition: images and scans, with Tesseract and without it."""
+"""Text recognition of images and scans, with and without Tesseract."""
 
 from __future__ import annotations
 

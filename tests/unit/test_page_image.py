@@ -1,4 +1,4 @@
-"""A page as a picture with places of its text marked: where the marks lie is measured in the pixels."""
+"""Drawn pages; highlights are measured in pixels."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def lines(canvas: Canvas) -> None:
 
 
 def mark(path: Path, wanted: str, *, nth: int = 0, index: int = 0) -> PageImage:
-    """The page with the `nth` occurrence of `wanted` marked, as the loaders read it."""
+    """Draw the page with the `nth` occurrence of `wanted` in the loaded text highlighted."""
     text = load(path, "a.pdf").pages[index].text
     start = -1
     for _ in range(nth + 1):
@@ -58,7 +58,7 @@ def picture(image: PageImage) -> Image.Image:
 
 
 def marked(image: PageImage) -> Box | None:
-    """Left, top, right and bottom of what is yellow, as shares of the picture's width and height."""
+    """Return left, top, right and bottom of the yellow area, as shares of width and height."""
     red, _, blue = picture(image).split()
     yellow = Image.merge("RGB", (red, red, blue)).convert("L", (1, 0, 0, 0))
     mask = Image.eval(blue, lambda value: 255 * (value < 170)).convert("1")
@@ -144,7 +144,7 @@ def test_rotated_text(tmp_path: Path) -> None:
         canvas.rotate(90)
         lines(canvas)
 
-    # What stood at (x, y) stands at (750 - y, 100 + x), and runs upwards.
+    # The text at (x, y) moves to (750 - y, 100 + x) and runs upwards.
     image = mark(write(tmp_path / "a", sideways), LINES[1])
     assert image.is_marked
     assert is_near(marked(image), share(81, 600 - width_of(LINES[1]), 93, 600))
@@ -248,7 +248,7 @@ def test_worker_draws_the_same(workers: Parsers, tmp_path: Path) -> None:
     assert workers.draw(*arguments) == draw_page(*arguments)
     with pytest.raises(PasswordRequired):
         workers.draw(write(tmp_path / "b", lines, password="secret"), "b.pdf", 0, "", [])
-    # The same worker goes on to read.
+    # The same worker can read.
     assert LINES[0] in workers.read(path, "a.pdf").pages[0].text
 
 

@@ -1,4 +1,4 @@
-"""What documents and their parsers do to a worker, and that it costs that document alone. The processes are real."""
+"""Real worker processes: limits, crashes, secrets and shutdown."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from rag.documents import parsers as module
 from rag.documents.loaders import load
 from rag.documents.parsers import Parsers
 
-# A worker whose loader takes the name of a document for the Python that it shall run.
+# A worker whose loader runs the name of a document as Python code.
 SCRIPTED = """
 import ctypes, os, re, signal, subprocess, sys, tempfile, time
 from errors import EmptyDocument
@@ -69,7 +69,7 @@ def real() -> Iterator[Parsers]:
 
 
 def run(parsers: Parsers, code: str, **options: Callable[[int, int], None] | str) -> str:
-    """What the document's code leaves in `out`, or the process that read it."""
+    """Return what the document's code adds to `out`, or the id of the worker."""
     return "\n".join(page.text for page in parsers.read(Path("x"), code, **options).pages)  # type: ignore[arg-type]
 
 
@@ -98,11 +98,11 @@ def test_reads_like_the_loaders(real: Parsers, tmp_path: Path, monkeypatch: pyte
     monkeypatch.chdir(tmp_path)
     Path("text").write_text("Où est la leçon? \U0001f642\nline", encoding="utf-8")
     assert real.read(Path("text"), "a.txt") == load(Path("text"), "a.txt")
-    told: list[tuple[int, int]] = []
-    reading = real.read(write_pdf(tmp_path / "pdf", 3), "a.pdf", report=lambda *progress: told.append(progress))
+    reported: list[tuple[int, int]] = []
+    reading = real.read(write_pdf(tmp_path / "pdf", 3), "a.pdf", report=lambda *progress: reported.append(progress))
     assert reading == load(tmp_path / "pdf", "a.pdf")
-    # While nothing moves, the last word is repeated.
-    assert [*dict.fromkeys(progress for progress in told if progress != (0, 0))] == [(1, 3), (2, 3), (3, 3)]
+    # Without progress, the last report is repeated.
+    assert [*dict.fromkeys(progress for progress in reported if progress != (0, 0))] == [(1, 3), (2, 3), (3, 3)]
 
 
 def test_errors_keep_class_and_message(real: Parsers, tmp_path: Path) -> None:

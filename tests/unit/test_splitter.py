@@ -1,4 +1,4 @@
-"""The guarantees of the splitter, for any text: what hypothesis looks for is a text that breaks one."""
+"""The splitter's guarantees for any text, and its preferred boundaries."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from rag.schema import Chunk, Page
 
 
 def words(text: str) -> list[tuple[int, int]]:
-    """A word a token, as are single signs and Chinese characters."""
+    """One token per word, punctuation character or Chinese character."""
     return [found.span() for found in re.finditer(r"[a-zA-Z0-9_]+|[^\sa-zA-Z0-9_]", text)]
 
 
 def pieces(text: str) -> list[tuple[int, int]]:
-    """Like WordPiece: four letters a token, a word over 100 characters is one, and some characters vanish."""
+    """Like WordPiece: four letters per token, one token for words over 100 characters, some characters dropped."""
     spans: list[tuple[int, int]] = []
     for start, end in (found.span() for found in re.finditer(r"\w+|[^\w\s]", text)):
         if text[start] in "\u0300\u200b":
@@ -33,7 +33,7 @@ def pieces(text: str) -> list[tuple[int, int]]:
 
 
 def contrary(text: str) -> list[tuple[int, int]]:
-    """A tokenizer that is not additive at all: the shorter the text, the more tokens a character has."""
+    """A tokenizer that is not additive: the shorter the text, the more tokens per character."""
     step = 1 if len(text) < 50 else 5
     return [(at, min(at + step, len(text))) for at in range(0, len(text), step)]
 

@@ -1,4 +1,4 @@
-"""A folder on disk and the collection that follows it."""
+"""Sync of a collection with a folder."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def collection(services: FakeServices) -> str:
 
 @pytest.fixture
 def follow(services: FakeServices, collection: str, folder: Path) -> Follow:
-    """Let the collection follow the folder; how many files of each kind there were."""
+    """Sync, and return the number of files by action."""
 
     def go(folder: Path = folder, *, adopt: bool = False) -> dict[str, int]:
         sync = services.documents.sync(LOCAL_OWNER, folder, collection, adopt=adopt)
