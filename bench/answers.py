@@ -155,7 +155,7 @@ def ingest(
         except AppError as error:
             rejected.append((name, type(error).__name__))
     services.ingest.wake()
-    while services.library.in_state(DocumentState.PENDING) or services.library.in_state(DocumentState.INDEXING):
+    while services.library.in_states(DocumentState.PENDING) or services.library.in_states(DocumentState.INDEXING):
         time.sleep(0.1)
     read = services.library.documents(LOCAL_OWNER, target.id)
     return rejected + [(document.name, document.reason_type or document.state) for document in read]

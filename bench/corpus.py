@@ -1,8 +1,7 @@
-"""What ingestion makes of a folder of files: `python -m bench.corpus --data FOLDER`.
+"""Ingest a folder of files and report each outcome: `python -m bench.corpus --data FOLDER`.
 
-Each file goes through the library as an uploaded one does: parsed in a worker process under its limits of time and
-memory, cut, embedded, indexed. Prints a line a file, then the counts, and the memory at its most. `--texts DIR` keeps
-what was read. Files of NLTK's corpus `udhr` have their encoding in their name: their text is compared with it.
+Each file is ingested like an upload, with the same limits. Prints a table row per file, then totals and peak memory.
+`--texts DIR` saves the extracted texts. Files of NLTK's corpus `udhr` name their encoding, which is checked.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ from rag.schema import LOCAL_OWNER, DocumentState
 from services import Services
 from settings import Settings
 
-# From the README of the data: what is read with its password counts as read.
+# From the README of the data.
 PASSWORDS = {
     "libreoffice-writer-password.pdf": "openpassword",
     "password.pdf": "password",
@@ -35,7 +34,7 @@ PASSWORDS = {
     "bug53475-password-is-solrcell.docx": "solrcell",
 }
 UDHR = re.compile(r"udhr\..*-(\w+)\.txt")
-# What they are in by a look at their words, not by their names alone.
+# Some names are imprecise; these were checked.
 ENCODINGS = {
     "Latin1": "cp1252",
     "Latin2": "cp1250",
@@ -46,25 +45,25 @@ ENCODINGS = {
     "UTF8": "utf-8",
     "VIQR": "cp1258",
 }
-ENDED = {"crash": ("crashed", "inside Gestalt"), "limit": ("too long to read", "more memory")}
-"""Words in the reason of a file that was not simply refused."""
+FAILURES = {"crash": ("crashed", "inside Gestalt"), "limit": ("too long to read", "more memory")}
+"""Phrases in the reason of a failure other than a rejection."""
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What became of one file."""
+    """The outcome of a file."""
 
     outcome: str
-    """read | warning | duplicate | refused | limit | crash | mojibake"""
+    """read | warning | duplicate | rejected | limit | crash | mojibake"""
     pages: int = 0
     empty: int = 0
     """Pages without text."""
     chunks: int = 0
-    told: str = ""
+    message: str = ""
 
 
 class Corpus:
-    """A library in which every file is tried."""
+    """A library into which the files are ingested."""
 
     def __init__(self, folder: Path) -> None:
         self.services = Services(Settings(data_dir=folder))
@@ -75,16 +74,16 @@ class Corpus:
         try:
             document, how = services.ingest.submit(LOCAL_OWNER, self._collection.id, path.name, path)
         except AppError as error:
-            return Result("refused", told=str(error))
+            return Result("rejected", message=str(error))
         if how is Submitted.DUPLICATE:
-            return Result("duplicate", told=f"The same as {document.name}.")
+            return Result("duplicate", message=f"Same content as {document.name}.")
         done = services.ingest.process(LOCAL_OWNER, document.id)
         if done and needs_password(done) and path.name in PASSWORDS:
             services.ingest.retry(LOCAL_OWNER, document.id, PASSWORDS[path.name])
             done = services.ingest.process(LOCAL_OWNER, document.id)
         assert done
         if done.state is not DocumentState.READY:
-            return Result(_failure(done.reason), told=done.reason)
+            return Result(_failure(done.reason), message=done.reason)
         read = [services.library.page(LOCAL_OWNER, document.id, position) for position in range(done.pages)]
         pages = [page.text for page in read if page]
         if texts is not None:
@@ -99,13 +98,13 @@ class Corpus:
 
 
 def _failure(reason: str) -> str:
-    return next((kind for kind, words in ENDED.items() if any(word in reason for word in words)), "refused")
+    return next((kind for kind, words in FAILURES.items() if any(word in reason for word in words)), "rejected")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--texts", type=Path, help="folder for the texts that were read")
+    parser.add_argument("--texts", type=Path, help="folder for the extracted texts")
     options = parser.parse_args()
     if options.texts:
         options.texts.mkdir(parents=True, exist_ok=True)
@@ -114,7 +113,7 @@ def main() -> None:
     slowest = (0.0, "")
     with tempfile.TemporaryDirectory() as folder:
         corpus = Corpus(Path(folder))
-        print("| file | outcome | pages | empty | chunks | seconds | what is said |\n" + "|---" * 7 + "|")
+        print("| file | outcome | pages | empty | chunks | seconds | message |\n" + "|---" * 7 + "|")
         for path in files:
             start = time.perf_counter()
             result = corpus.read(path, options.texts)
@@ -122,8 +121,8 @@ def main() -> None:
             counts[result.outcome] += 1
             name = path.relative_to(options.data)
             slowest = max(slowest, (seconds, str(name)))
-            told = result.told.replace("|", "\\|").replace("\n", " ")
-            cells = (name, result.outcome, result.pages, result.empty, result.chunks, f"{seconds:.1f}", told)
+            message = result.message.replace("|", "\\|").replace("\n", " ")
+            cells = (name, result.outcome, result.pages, result.empty, result.chunks, f"{seconds:.1f}", message)
             print("| " + " | ".join(map(str, cells)) + " |", flush=True)
         findings = [finding.text for finding in corpus.services.check()]
         corpus.services.close()

@@ -1,15 +1,15 @@
-"""Ingestion, measured beside the plain LangChain + Chroma pipeline (`bench/baseline.py`), as JSON lines and a table.
+"""Ingestion, compared with a plain LangChain + Chroma pipeline (`bench/baseline.py`), as JSON lines and a table.
 
     python -m bench.ingest [--data DIR] [--rounds 2]     500 PDF pages in 10 files, and 500 small texts
     python -m bench.ingest --long 100000 --real 10000    one library that grows: cost by stage, latency of retrieval
 
-Each run is a fresh process, ours and the baseline in alternation, so that what else the machine does meets both. CPU
-seconds count, not the clock: those of all threads and child processes, with and without the start (imports, weights,
-one small file). DIR holds SQuAD's development part (`squad/squad-v2.0-dev-part.json`): its paragraphs are the texts,
-and its questions measure what the speed was bought with. Without it both are made of the embedding model's vocabulary.
+Each run is a fresh process, and the two alternate, so that other load affects both. Measures the CPU seconds of all
+threads and child processes, with and without the start (imports, weights, one small file). DIR holds SQuAD's
+development part (`squad/squad-v2.0-dev-part.json`): its paragraphs are the texts, and its questions measure retrieval
+quality. Without it both are generated from the embedding model's vocabulary.
 
-OpenMP's threads spin while they wait, and are charged for it on a busy machine; Gestalt tells its own not to. With
-GOMP_SPINCOUNT=1000 in the environment the baseline is spared that too: the strictest comparison.
+OpenMP's threads spin while they wait, which costs CPU time on a busy machine; Gestalt turns that off. For the strictest
+comparison, set GOMP_SPINCOUNT=1000 to turn it off for the baseline too.
 """
 
 from __future__ import annotations
@@ -49,12 +49,12 @@ WORKLOADS = {"pdf": f"{PAGES} PDF pages in {FILES} files", "texts": f"{TEXTS} sm
 MARKS = (10_000, 50_000, 100_000)
 
 
-# --- what is ingested and asked -------------------------------------------------------------------------------------
+# --- documents and questions ----------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A question, the words that answer it, and the number of the paragraph that holds them."""
+    """A question, its answer, and the number of the paragraph with the answer."""
 
     question: str
     answer: str
@@ -62,7 +62,7 @@ class Asked:
 
 
 def read_squad(path: Path) -> tuple[list[str], list[Asked]]:
-    """Paragraphs and the questions that they answer."""
+    """Return paragraphs and the questions that they answer."""
     paragraphs: list[str] = []
     asked: list[Asked] = []
     for article in json.loads(path.read_text("utf-8"))["data"]:
@@ -77,7 +77,7 @@ def read_squad(path: Path) -> tuple[list[str], list[Asked]]:
 
 
 def invent(paragraphs: int) -> tuple[list[str], list[Asked]]:
-    """Paragraphs of words that the embedding model knows, each with a needle and the question for it."""
+    """Return paragraphs of random known words, each with a fact and a question about it."""
     vocabulary = (embedded_folder() / "vocab.txt").read_text("utf-8").split()
     words = [word for word in vocabulary if word.isascii() and word.isalpha() and len(word) > 2]
     chance = random.Random(0)
@@ -112,7 +112,7 @@ def write_pdf(path: Path, pages: Sequence[Sequence[str]]) -> None:
 
 
 def write_workload(folder: Path, name: str, data: Path | None) -> None:
-    """Files, and `questions.json`: rows of question, answer and place."""
+    """Write the files, and `questions.json` with rows of question, answer and place."""
     paragraphs, asked = material(data)
     files = folder / "files"
     files.mkdir(parents=True)
@@ -133,11 +133,11 @@ def write_workload(folder: Path, name: str, data: Path | None) -> None:
     (folder / "questions.json").write_text(json.dumps(known[:: max(1, len(known) // QUESTIONS)]))
 
 
-# --- the two sides --------------------------------------------------------------------------------------------------
+# --- the two pipelines ----------------------------------------------------------------------------------------------
 
 
 class Pipeline(Protocol):
-    """What both sides can do."""
+    """The interface of both pipelines."""
 
     def ingest(self, files: Sequence[Path]) -> int: ...
     def search(self, question: str, k: int) -> list[tuple[Place, str]]: ...
@@ -145,7 +145,7 @@ class Pipeline(Protocol):
 
 
 class Gestalt:
-    """The real services, as the application's worker drives them."""
+    """The real services, driven like the application's worker."""
 
     def __init__(self, folder: Path) -> None:
         self.services = Services(Settings(data_dir=folder, device="cpu"))
@@ -166,7 +166,7 @@ class Gestalt:
         return [((passage.document, passage.page), passage.text) for passage in found.passages]
 
     def search_vectors(self, question: str, k: int) -> list[tuple[Place, str]]:
-        """By the vectors alone, as the baseline searches: shows what their speed was bought with."""
+        """Search by vectors only, like the baseline."""
         model = self.services.embeddings
         near = self.services.store.search(self.collection.id, model.fingerprint, model.embed_query(question), k)
         ids = [id_ for id_, _ in near]
@@ -183,14 +183,14 @@ class Gestalt:
 
 
 def children_cpu() -> float:
-    """CPU seconds of the child processes, ended or not."""
+    """Return the CPU seconds of child processes, running or ended."""
     ended = resource.getrusage(resource.RUSAGE_CHILDREN)
     living = [child.cpu_times() for child in psutil.Process().children(recursive=True)]
     return float(ended.ru_utime + ended.ru_stime + sum(times.user + times.system for times in living))
 
 
 class Stages:
-    """CPU seconds by stage, of what `watch` wrapped; a stage inside another is not counted twice."""
+    """CPU seconds by stage, of functions wrapped by `watch`; nested stages are not counted twice."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = defaultdict(float)
@@ -233,7 +233,7 @@ class Stages:
 def quality(
     search: Callable[[str, int], list[tuple[Place, str]]], questions: Sequence[tuple[str, str, Place]]
 ) -> dict[str, float]:
-    """R@1, R@5: a passage of the right page (file, where there are none); hit@4: one that holds the answer, too."""
+    """R@1 and R@5: a passage of the right page, or file; hit@4: a passage with the answer."""
     first, fifth, hit = [], [], []
     for question, answer, place in questions:
         found = search(question, 5)
@@ -257,7 +257,7 @@ def emit(figures: dict[str, Any]) -> None:
 
 
 def measure(who: str, work: Path, library: Path) -> dict[str, Any]:
-    """One run, in a process of its own."""
+    """One run, in this process."""
     stages = Stages()
     if who == "gestalt":
         stages.watch_ingest()
@@ -286,7 +286,7 @@ def measure(who: str, work: Path, library: Path) -> dict[str, Any]:
 
 
 def in_a_process(who: str, work: Path) -> dict[str, Any]:
-    """`measure` in a fresh process, with the most memory that it and its children held."""
+    """Run `measure` in a fresh process, and record the peak memory of it and its children."""
     with tempfile.TemporaryDirectory() as library, tempfile.TemporaryFile() as output:
         command = [sys.executable, "-m", "bench.ingest", "--measure", who, str(work), library]
         environment = {"OMP_NUM_THREADS": str(thread_count()), **os.environ, "PYTHONWARNINGS": "ignore"}
@@ -327,7 +327,7 @@ COLUMNS = ("chunks", "cpu_s", "start_cpu_s", "wall_s", "peak_mb", "hit4", "r1", 
 
 
 def print_table(runs: dict[tuple[str, str], list[dict[str, Any]]], names: Sequence[str]) -> None:
-    """Means over the rounds; the ratios are the middle ones of those of neighbouring runs."""
+    """Print means over the rounds, and median ratios of neighbouring runs."""
     print("\n| workload | | " + " | ".join(COLUMNS) + " |\n" + "|---" * (len(COLUMNS) + 2) + "|")
     for name in names:
         for who in ("gestalt", "baseline"):
@@ -341,11 +341,11 @@ def print_table(runs: dict[tuple[str, str], list[dict[str, Any]]], names: Sequen
         print(f"CPU seconds, ours / baseline: {work:.2f}; with the start: {whole:.2f}")
 
 
-# --- a library that grows -------------------------------------------------------------------------------------------
+# --- a growing library ----------------------------------------------------------------------------------------------
 
 
 class Jittered(EmbeddingModel):
-    """The embedded model for the first `real` chunks; the others get the vector of one of them, disturbed."""
+    """The embedded model for the first `real` chunks; others get a perturbed vector of one of them."""
 
     def __init__(self, real: int) -> None:
         super().__init__(embedded_folder(), device="cpu")
@@ -365,18 +365,18 @@ class Jittered(EmbeddingModel):
 
 
 def documents(paragraphs: Sequence[str]) -> Iterator[str]:
-    """Texts without end, 200 paragraphs each: those given once, then their sentences shuffled."""
+    """Yield endless texts of 200 paragraphs: those given, then their sentences shuffled."""
     sentences = [sentence for paragraph in paragraphs for sentence in paragraph.split(". ")]
     chance = random.Random(0)
     for number in count():
         fresh = list(paragraphs[200 * number : 200 * (number + 1)])
-        # Five sentences from anywhere, so that words keep their frequencies and texts differ.
+        # Five random sentences keep the frequencies of words.
         fresh += [". ".join(chance.sample(sentences, 5)) + "." for _ in range(200 - len(fresh))]
         yield "\n\n".join(fresh)
 
 
 def grow(data: Path | None, chunks: int, real: int) -> None:
-    """Ingest until there are `chunks`; at each mark the cost since the one before and the latency of retrieval."""
+    """Ingest up to `chunks`; at each mark, report the cost since the last one and the latency of retrieval."""
     paragraphs, asked = material(data)
     questions = [each.question for each in asked[:: max(1, len(asked) // 200)]]
     stages = Stages()

@@ -34,7 +34,7 @@ def check(
 def _check(services: Services, repair: bool, as_json: bool) -> int:
     findings = list(services.check())
     for finding in findings:
-        done = finding.mend() if repair else ""
+        done = finding.repair() if repair else ""
         if as_json:
             emit(
                 {"kind": finding.kind, "count": finding.count, "text": finding.text, "collection": finding.collection,

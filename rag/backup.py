@@ -1,8 +1,8 @@
-"""A backup: one file with the database, the vectors and the originals, and how a data folder is made from it.
+"""Back up a data folder to one file, and restore it.
 
-A ZIP whose `manifest.json` has the size and the sha256 of every member. The converted models are not in it: they can
-be made again. Whoever calls holds the data folder's lock, and nothing in the process works on it meanwhile. What comes
-in from a file is not trusted: not its names, not its sizes.
+A backup is a ZIP with the database, the vectors and the originals, and a `manifest.json` with the size and sha256 of
+every member. Converted models are not included. Names and sizes in a file are not trusted. The caller holds the data
+folder's lock, and nothing else in the process uses it meanwhile.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ from rag.index.store import VectorStore
 
 FORMAT = 1
 MANIFEST = "manifest.json"
-RESTORED = "restored"  # where a sound backup waits to be put in its place
-MAX_MANIFEST = 256_000_000  # bytes: that of a million originals
+RESTORED = "restored"  # a complete unpacked backup, about to be moved into place
+MAX_MANIFEST = 256_000_000  # bytes, for a million originals
 BLOCK = 1 << 20
 _NAME = re.compile(r"gestalt\.db|uploads/[0-9a-f]{64}|chroma(?:/[A-Za-z0-9_-][A-Za-z0-9_.-]*)+")
 
@@ -41,12 +41,12 @@ Report = Callable[[float], None]
 
 
 class Counts(BaseModel):
-    """How much there is, to compare what was restored."""
+    """Totals, to compare with those of the restored folder."""
 
     documents: int
     chunks: int
     vectors: dict[str, int]
-    """By `collection id/fingerprint`."""
+    """Number by "collection id/fingerprint"."""
 
 
 class Member(BaseModel):
@@ -57,7 +57,7 @@ class Member(BaseModel):
 
 
 class Manifest(BaseModel):
-    """What a backup says of itself."""
+    """The description of a backup inside it."""
 
     format: int
     counts: Counts
@@ -65,16 +65,12 @@ class Manifest(BaseModel):
 
     @property
     def size(self) -> int:
-        """Bytes of all members, unpacked."""
+        """Bytes of all unpacked members."""
         return sum(member.size for member in self.members.values())
 
 
 def count(database: Database, store: VectorStore) -> Counts:
-    """How much is in a data folder.
-
-    Raises:
-        StoreError: it cannot be read.
-    """
+    """Count the contents of a data folder. May raise StoreError."""
     with database.session() as session:
         documents = session.scalar(select(func.count()).select_from(DocumentRow)) or 0
         chunks = session.scalar(select(func.count()).select_from(ChunkRow)) or 0
@@ -84,25 +80,25 @@ def count(database: Database, store: VectorStore) -> Counts:
 
 
 def write(folder: DataFolder, database: Database, store: VectorStore, file: Path, report: Report) -> Manifest:
-    """Write a backup, whole or not at all, and read it again to be sure.
+    """Write a backup atomically and verify it.
 
     Raises:
-        ConfigurationError: there is such a file already.
+        ConfigurationError: the file exists already.
         StoreError: something cannot be read or written.
     """
     if file.exists():
-        raise ConfigurationError(f"There is a file {file} already.", "Choose another name, or remove it.")
+        raise ConfigurationError(f"The file {file} exists already.", "Choose another name, or remove it.")
     counts = count(database, store)
-    # Chroma writes when it likes while it is open; the next one who needs it opens it again.
+    # An open Chroma may write at any time; it is reopened on demand.
     store.close()
     try:
-        with tempfile.TemporaryDirectory(dir=file.parent, prefix=".backup-") as beside:
-            copy, partial = Path(beside) / "gestalt.db", Path(beside) / "backup.zip"
-            # SQLite's own copying: the file alone would lack what is still in its log.
+        with tempfile.TemporaryDirectory(dir=file.parent, prefix=".backup-") as temporary:
+            copy, partial = Path(temporary) / "gestalt.db", Path(temporary) / "backup.zip"
+            # The file alone would lack what is still in the write-ahead log.
             with closing(sqlite3.connect(folder.database)) as source, closing(sqlite3.connect(copy)) as target:
                 source.backup(target)
             manifest = _pack(partial, {"gestalt.db": copy, **_files(folder)}, counts, lambda done: report(done * 0.7))
-            with _opened(partial) as archive:
+            with _open_archive(partial) as archive:
                 _unpack(archive, manifest, None, lambda done: report(0.7 + done * 0.3))
             with partial.open("rb") as written:
                 os.fsync(written.fileno())
@@ -114,7 +110,7 @@ def write(folder: DataFolder, database: Database, store: VectorStore, file: Path
 
 def _files(folder: DataFolder) -> dict[str, Path]:
     found = {p.relative_to(folder.path).as_posix(): p for f in (folder.chroma, folder.uploads) for p in f.rglob("*")}
-    # What has another name is an upload that a kill left half written.
+    # Other names are partial uploads.
     return {name: path for name, path in sorted(found.items()) if _NAME.fullmatch(name) and path.is_file()}
 
 
@@ -137,52 +133,52 @@ def _pack(target: Path, files: dict[str, Path], counts: Counts, report: Report) 
 
 
 def restore(folder: DataFolder, file: Path, report: Report, *, force: bool = False) -> Manifest:
-    """Make the data folder what it was; nothing is touched before all of the backup has proved sound.
+    """Restore a data folder; nothing is changed before the whole backup was verified.
 
-    With `force` what is in the folder is lost.
+    With `force`, the contents of the folder are lost.
 
     Raises:
         ConfigurationError: the folder is not empty, and `force` was not given.
-        StoreError: the file is damaged, no backup, too large for the disk, or of a newer Gestalt.
+        StoreError: the file is damaged, not a backup, too large for the disk, or from a newer Gestalt.
     """
     finish_restore(folder)
     used = folder.database.exists() or folder.chroma.exists() or any(folder.uploads.iterdir())
     if used and not force:
         raise ConfigurationError(
             f"The data folder {folder.path} is not empty.",
-            "Name another in GESTALT_DATA_DIR, or replace what is there with --force.",
+            "Set another one in GESTALT_DATA_DIR, or replace its contents with --force.",
         )
-    for left in folder.path.glob(".restore-*"):  # by a kill
-        shutil.rmtree(left)
-    beside = folder.path / f".restore-{new_id()}"
+    for leftover in folder.path.glob(".restore-*"):  # of a killed process
+        shutil.rmtree(leftover)
+    staging = folder.path / f".restore-{new_id()}"
     try:
-        with _opened(file) as archive:
+        with _open_archive(file) as archive:
             manifest = _manifest(archive, file)
             if manifest.size > shutil.disk_usage(folder.path).free:
                 raise StoreError(
-                    f"The backup needs {manifest.size / 1e9:,.1f} GB, more than the disk has left.", "Make room for it."
+                    f"The backup needs {manifest.size / 1e9:,.1f} GB, more than the disk has left.", "Free some space."
                 )
-            _unpack(archive, manifest, beside, report)
-        Database(beside / "gestalt.db").close()  # it opens, and is brought to this schema
-        # From here on it is done, by whoever opens the folder next where not by us.
-        beside.rename(folder.path / RESTORED)
+            _unpack(archive, manifest, staging, report)
+        Database(staging / "gestalt.db").close()  # checks that it opens, and migrates it
+        # From here on, whoever opens the folder next finishes the restore.
+        staging.rename(folder.path / RESTORED)
         finish_restore(folder)
     except CommandError:
         raise StoreError("The backup was made by a newer Gestalt.", "Update Gestalt first.") from None
     except OSError as error:
         raise StoreError(f"{file} could not be restored: {error}.", "Check the file and the disk.") from None
     finally:
-        shutil.rmtree(beside, ignore_errors=True)
+        shutil.rmtree(staging, ignore_errors=True)
     return manifest
 
 
 def finish_restore(folder: DataFolder) -> None:
-    """Put what was restored in its place, also where a kill interrupted that; nothing where there is none."""
+    """Move an unpacked backup into place, even after a kill; do nothing if there is none."""
     restored = folder.path / RESTORED
     if not restored.exists():
         return
     if (restored / "gestalt.db").exists():
-        # The log of the old database would be played into the new one.
+        # The write-ahead log of the old database would be applied to the new one.
         for log in ("gestalt.db-wal", "gestalt.db-shm"):
             (folder.path / log).unlink(missing_ok=True)
     for target in (folder.database, folder.chroma, folder.uploads):
@@ -195,8 +191,8 @@ def finish_restore(folder: DataFolder) -> None:
 
 
 @contextmanager
-def _opened(file: Path) -> Iterator[zipfile.ZipFile]:
-    """An archive; whatever its reading raises becomes one sentence."""
+def _open_archive(file: Path) -> Iterator[zipfile.ZipFile]:
+    """Open an archive, and convert any error from reading it."""
     try:
         with zipfile.ZipFile(file) as archive:
             yield archive
@@ -207,11 +203,11 @@ def _opened(file: Path) -> Iterator[zipfile.ZipFile]:
 
 
 def _damaged(file: Path) -> StoreError:
-    return StoreError(f"{file} is damaged, or no backup of Gestalt.", "Take another backup.")
+    return StoreError(f"{file} is damaged, or not a backup of Gestalt.", "Use another backup.")
 
 
 def _manifest(archive: zipfile.ZipFile, file: Path) -> Manifest:
-    """What an archive says of itself, once that is what it holds."""
+    """Return the manifest, or raise StoreError if it does not match the archive."""
     names = archive.namelist()
     if MANIFEST not in names or archive.getinfo(MANIFEST).file_size > MAX_MANIFEST:
         raise _damaged(file)
@@ -220,7 +216,7 @@ def _manifest(archive: zipfile.ZipFile, file: Path) -> Manifest:
     except ValidationError:
         raise _damaged(file) from None
     if manifest.format != FORMAT:
-        raise StoreError(f"{file} is in format {manifest.format}, which is not known here.", "Update Gestalt first.")
+        raise StoreError(f"{file} has the unknown format {manifest.format}.", "Update Gestalt first.")
     same = sorted([MANIFEST, *manifest.members]) == sorted(names) and "gestalt.db" in manifest.members
     if not same or not all(
         _NAME.fullmatch(name) and archive.getinfo(name).file_size == member.size
@@ -231,7 +227,7 @@ def _manifest(archive: zipfile.ZipFile, file: Path) -> Manifest:
 
 
 def _unpack(archive: zipfile.ZipFile, manifest: Manifest, target: Path | None, report: Report) -> None:
-    """Read all members and compare their checksums; write them under `target` where one is given."""
+    """Read all members and verify their checksums; write them to `target` if given."""
     done = 0
     if target:
         for name in ("chroma", "uploads"):
@@ -241,7 +237,7 @@ def _unpack(archive: zipfile.ZipFile, manifest: Manifest, target: Path | None, r
         path = target / name if target else Path(os.devnull)
         path.parent.mkdir(parents=True, exist_ok=True)
         with archive.open(name) as source, path.open("wb") as sink:
-            # Never more than the size in the archive's directory, which is that in the manifest.
+            # zipfile reads no more than the declared size, which equals that in the manifest.
             while block := source.read(BLOCK):
                 digest.update(block)
                 sink.write(block)

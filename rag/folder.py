@@ -1,4 +1,4 @@
-"""The data folder: where things lie, and who has it open. Knows nothing of what is in the files."""
+"""The data folder and its lock."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from errors import ConfigurationError, LibraryLocked
 
 @dataclass(frozen=True, slots=True)
 class DataFolder:
-    """An open data folder, this process's alone until `close`."""
+    """An open data folder, locked by this process until `close`."""
 
     path: Path
     lock: FileLock
@@ -30,17 +30,15 @@ class DataFolder:
 
     @property
     def uploads(self) -> Path:
-        """The originals, each named by its sha256."""
+        """The originals' folder."""
         return self.path / "uploads"
 
     @classmethod
     def open(cls, path: Path) -> DataFolder:
-        """Make the folder where it is missing, and lock it.
-
-        An embedded Chroma that two processes have open gives wrong results, so the second is refused.
+        """Create the folder if it is missing, and lock it, because Chroma returns wrong results to a second process.
 
         Raises:
-            ConfigurationError: the folder cannot be written.
+            ConfigurationError: the folder is not writable.
             LibraryLocked: another process has it open.
         """
         try:
@@ -58,10 +56,10 @@ class DataFolder:
         except OSError as error:
             raise ConfigurationError(
                 f"The data folder {path} cannot be written: {error.strerror or error}.",
-                "Correct its permissions, or name another folder in GESTALT_DATA_DIR.",
+                "Correct its permissions, or set another folder in GESTALT_DATA_DIR.",
             ) from error
         return cls(path, lock)
 
     def close(self) -> None:
-        """Let another process have it."""
+        """Release the lock."""
         self.lock.release()

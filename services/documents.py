@@ -119,7 +119,7 @@ class Documents:
 
     def delete_collection(self, owner: str, collection_id: str) -> None:
         """Delete a collection with its documents in the background; it is hidden at once."""
-        self._library.mark_collection(owner, collection_id)
+        self._library.mark_collection_deleting(owner, collection_id)
 
         def work() -> None:
             documents = self._library.documents(owner, collection_id)

@@ -1,6 +1,6 @@
-"""What a process does that is killed in the middle of an ingestion, and what is found after it.
+"""An ingestion that is killed midway, and checks after it.
 
-The functions run in processes of their own, so that each opens the stores anew, as a start after a kill does.
+The functions run in separate processes, so that each opens the stores again like a restart.
 """
 
 from __future__ import annotations
@@ -9,29 +9,18 @@ import json
 import os
 import signal
 import threading
-from functools import partial
 from pathlib import Path
 
 from sqlalchemy import select, text
 
-from rag.db import ChunkRow, Database, DocumentRow, PageRow
+from rag.db import ChunkRow, DocumentRow, PageRow
 from rag.documents import indexing
-from rag.documents.indexing import Indexing
-from rag.documents.ingest import Ingest
-from rag.documents.library import Library
-from rag.documents.loaders import load
-from rag.documents.originals import Originals
-from rag.index.collection import CollectionIndex
-from rag.index.indexes import Indexes
-from rag.index.lexical import LexicalIndex
-from rag.index.store import VectorStore
 from rag.schema import DocumentState
-from tests.fake_embeddings import WordEmbeddings
+from tests.ingest_environment import ANN, IngestEnvironment
 
-ANN = "ann"
 DOCUMENTS = 2
 BATCHES = 8
-"""That these are embedded in, at least."""
+"""At least this many for all of them."""
 
 
 def content(number: int, version: int = 1) -> bytes:
@@ -42,44 +31,22 @@ def content(number: int, version: int = 1) -> bytes:
     return "\n\n".join(paragraphs).encode()
 
 
-class House:
-    """The way in over one data folder."""
-
-    def __init__(self, folder: Path) -> None:
-        (folder / "uploads").mkdir(parents=True, exist_ok=True)
-        self.database = Database(folder / "test.db")
-        self.store = VectorStore(folder / "chroma")
-        self.lexical = LexicalIndex(self.database)
-        self.library = Library(self.database)
-        self.originals = Originals(folder / "uploads")
-        self.embeddings = WordEmbeddings()
-        into = Indexing(
-            self.library,
-            self.originals,
-            Indexes(self.database),
-            partial(CollectionIndex, self.database, self.store, self.lexical),
-            lambda name: self.embeddings,
-            load,
-            model="embedded",
-            chunk_tokens=40,
-            chunk_overlap=5,
-        )
-        self.ingest = Ingest(self.library, self.originals, into, max_bytes=1_000_000)
-        self.collection = self.library.collection(ANN, create=True).id
+def environment(folder: Path) -> IngestEnvironment:
+    return IngestEnvironment(folder, chunk_tokens=40, chunk_overlap=5)
 
 
 def work(folder: Path, found: Path, first: int, batch: int | None = None, delay: float = 0.0) -> None:
-    """Write what is wrong, mend, put documents in, then newer versions over them, and take one out again.
+    """Write inconsistencies to `found`, recover, add documents, replace them, and delete one.
 
     Args:
         folder: the data folder.
         found: gets a list of sentences, as JSON.
-        first: number of the first of these documents.
-        batch: the process gets a SIGKILL some time after so many batches were embedded; never, if None.
-        delay: seconds after that.
+        first: number of the first document.
+        batch: the process gets a SIGKILL after so many batches were embedded, if given.
+        delay: seconds after that batch.
     """
     indexing.BATCH = 8  # several steps a document
-    house = House(folder)
+    env = environment(folder)
     batches = 0
 
     def count(texts: list[str]) -> None:
@@ -88,53 +55,53 @@ def work(folder: Path, found: Path, first: int, batch: int | None = None, delay:
         if batches == batch:
             threading.Timer(delay, os.kill, (os.getpid(), signal.SIGKILL)).start()
 
-    house.embeddings.before_batch = count
-    found.write_text(json.dumps(wrong(house)))
-    house.ingest.recover()
+    env.embeddings.before_batch = count
+    found.write_text(json.dumps(wrong(env)))
+    env.ingest.recover()
     for number in range(first, first + DOCUMENTS):
-        house.ingest.submit(ANN, house.collection, f"{number}.txt", content(number))
-    finish(house)
+        env.ingest.submit(ANN, env.collection, f"{number}.txt", content(number))
+    finish(env)
     for number in range(first, first + DOCUMENTS):
-        house.ingest.submit(ANN, house.collection, f"{number}.txt", content(number, 2), replace=True)
-    finish(house)
-    for document in house.library.same_path(ANN, house.collection, f"{first}.txt"):
-        house.ingest.delete(ANN, document.id)
+        env.ingest.submit(ANN, env.collection, f"{number}.txt", content(number, 2), replace=True)
+    finish(env)
+    for document in env.library.same_path(ANN, env.collection, f"{first}.txt"):
+        env.ingest.delete(ANN, document.id)
 
 
-def finish(house: House) -> None:
-    while house.ingest.process_next():
+def finish(env: IngestEnvironment) -> None:
+    while env.ingest.process_next():
         pass
 
 
 def inspect(folder: Path, found: Path) -> None:
-    """Write what is wrong to `found` after a start that had time to mend everything."""
-    house = House(folder)
-    house.ingest.recover()
-    finish(house)
-    waiting = house.library.in_state(*(set(DocumentState) - {DocumentState.READY}))
+    """Write inconsistencies to `found` after a complete recovery."""
+    env = environment(folder)
+    env.ingest.recover()
+    finish(env)
+    waiting = env.library.in_states(*(set(DocumentState) - {DocumentState.READY}))
     lasting = [f"{document.name} is {document.state} for ever" for _, document in waiting]
-    found.write_text(json.dumps(wrong(house) + lasting))
+    found.write_text(json.dumps(wrong(env) + leftovers(env) + lasting))
 
 
-def wrong(house: House) -> list[str]:
-    """What the three stores and the originals say differently. Of documents on their way, parts may be there."""
-    with house.database.session() as session:
+def wrong(env: IngestEnvironment) -> list[str]:
+    """Inconsistencies that recovery could not repair. Unfinished documents may be incomplete."""
+    with env.database.session() as session:
         documents = {row.id: row for row in session.scalars(select(DocumentRow))}
         chunks = {row.chunk_id: row for row in session.scalars(select(ChunkRow))}
         pages = {row.document_id for row in session.scalars(select(PageRow))}
         session.expunge_all()
-    table = f"lexical_{house.collection}"
-    with house.database.engine.connect() as connection:
+    table = f"lexical_{env.collection}"
+    with env.database.engine.connect() as connection:
         there = connection.execute(text("select 1 from sqlite_master where name = :name"), {"name": table}).first()
         words = set(connection.execute(text(f"select rowid from {table}")).scalars()) if there else set()
-    vectors = house.store.all_ids(house.collection, "words")
+    vectors = env.store.all_ids(env.collection, "words")
     ready = {id_ for id_, row in documents.items() if row.state == DocumentState.READY}
     open_ = set(documents) - ready
     findings = [f"{id_} has no vector" for id_ in set(chunks) - vectors]
     findings += [f"row {row} has words and no chunk" for row in words - {c.id for c in chunks.values()}]
     findings += [f"{c.chunk_id} has no words" for c in chunks.values() if c.id not in words]
     findings += [
-        f"vector {id_} belongs to nobody"
+        f"vector {id_} is an orphan"
         for id_ in vectors - set(chunks)
         if id_.split(":")[0] not in open_  # of a document that is being written, vectors come first
     ]
@@ -143,14 +110,19 @@ def wrong(house: House) -> list[str]:
         if len(mine) != documents[id_].chunks or id_ not in pages:
             findings.append(f"{documents[id_].name} is ready with {len(mine)} of {documents[id_].chunks} chunks")
     findings += [
-        f"{row.name} lacks its original" for row in documents.values() if not house.originals.path(row.sha256).exists()
+        f"{row.name} lacks its original"
+        for row in documents.values()
+        if not env.indexing.originals.path(row.sha256).exists()
     ]
-    if not open_:
-        findings += [
-            f"original {sha} belongs to nobody"
-            for sha in house.originals
-            if sha not in {r.sha256 for r in documents.values()}
-        ]
-        paths = [(row.path, row.version) for row in documents.values()]
-        findings += [f"{path} is there twice" for path in set(paths) if paths.count(path) > 1]
     return findings
+
+
+def leftovers(env: IngestEnvironment) -> list[str]:
+    """What recovery should have removed: orphaned originals and replaced documents."""
+    with env.database.session() as session:
+        rows = session.execute(select(DocumentRow.sha256, DocumentRow.path, DocumentRow.version)).all()
+    paths = [(path, version) for _, path, version in rows]
+    findings = [
+        f"original {sha} is an orphan" for sha in env.indexing.originals if sha not in {row.sha256 for row in rows}
+    ]
+    return findings + [f"{path} exists twice" for path in set(paths) if paths.count(path) > 1]

@@ -1,12 +1,9 @@
-"""Make the sample documents that are not written by hand: the PDF and the DOCX in ``data/samples``.
+"""Build the PDF and the DOCX in ``data/samples``: run ``make samples``.
 
-The samples are for a first look at the app and for the measurements of finding and answering. All of them tell of one
-invented company, the Tarrow Sound Ferry Company, and no two of them disagree. The Markdown and the HTML file in the
-same folder are edited in place; these two are edited here. ``tests/samples_facts.jsonl`` holds questions with the
-words that answer them and the page they stand on: each page of the PDF has its own section, so that a change to one
-page leaves the facts of the others where they are.
-
-Run ``make samples``. The same libraries write the same bytes each time.
+The samples, for trying the app and for benchmarks, describe one invented company, the Tarrow Sound Ferry Company,
+without contradictions. The Markdown and HTML files in the same folder are edited by hand. ``tests/samples_facts.jsonl``
+has questions with their answers and pages; each section of the PDF is one page, so that edits do not move the others.
+The output is reproducible.
 """
 
 from __future__ import annotations
@@ -149,7 +146,7 @@ def _cover(canvas: Canvas, _document: BaseDocTemplate) -> None:
 
 
 class _Report(BaseDocTemplate):  # type: ignore[misc]
-    """A document whose headings are in the reader's outline."""
+    """A document with an outline of its headings."""
 
     def afterFlowable(self, flowable: Any) -> None:  # noqa: N802 -- reportlab's own name
         if isinstance(flowable, Paragraph) and flowable.style.name in {"heading", "subheading"}:
@@ -396,7 +393,7 @@ def _money() -> list[Any]:
 
 
 def _keep_table_left(story: list[Any]) -> list[Any]:
-    """Fix the column of words of the table of money, which has two."""
+    """Left-align the second column, which is text, in tables of amounts."""
     for flowable in story:
         if isinstance(flowable, Table):
             flowable.setStyle(TableStyle([("ALIGN", (2, 0), (2, -1), "LEFT"), ("LEFTPADDING", (2, 0), (2, -1), 22)]))
@@ -404,7 +401,7 @@ def _keep_table_left(story: list[Any]) -> list[Any]:
 
 
 def write_report(path: Path) -> None:
-    """Write the annual report, one section to a page."""
+    """Write the annual report, one section per page."""
     document = _Report(
         str(path),
         pagesize=A4,
@@ -584,7 +581,7 @@ def _word_styles(document: Any) -> None:
 
 
 def _write_zip_without_clock(data: bytes, path: Path) -> None:
-    """Write the parts of a DOCX with one fixed date, where python-docx puts the time of writing."""
+    """Write the parts of a DOCX with a fixed date instead of python-docx's time of writing."""
     with zipfile.ZipFile(io.BytesIO(data)) as source, zipfile.ZipFile(path, "w") as target:
         for part in source.infolist():
             entry = zipfile.ZipInfo(part.filename, date_time=(2025, 1, 6, 9, 0, 0))

@@ -1,7 +1,4 @@
-"""CSV and TSV: the encoding and the delimiter are found out, and the rows are streamed however many there are.
-
-It must not know of the other formats.
-"""
+"""Read CSV and TSV as a stream of rows; encoding and delimiter are detected."""
 
 from __future__ import annotations
 
@@ -13,24 +10,24 @@ from pathlib import Path
 from typing import Literal
 
 from errors import UnreadableDocument
-from rag.documents.source import PART, Pages, Source, in_parts
+from rag.documents.input_file import PART, InputFile, Pages, to_parts
 from rag.documents.tables import table_lines
 from rag.documents.text import encoding_of
 
 _SAMPLE = 2**20
 _DELIMITERS = "\t;|,"
-"""Where two of them cut evenly the first is meant: a comma may stand in the numbers between semicolons."""
+"""In order of precedence: a comma may be part of the numbers between semicolons."""
 _EVEN = 0.9
 MAX_FIELD = 2**20
-"""Characters of one cell: more of them means a quotation mark that nothing closes."""
+"""Characters of one cell; more means an unclosed quotation mark."""
 
 
-def read_delimited(source: Source) -> Pages:
-    """The table as lines (see `tables`), in parts where it is long."""
+def read_csv(source: InputFile) -> Pages:
+    """Read the table as lines (see `tables`), a long one in parts."""
     encoding = encoding_of(_sample(source.path))
     if encoding is None:
         raise UnreadableDocument(
-            f"{source.name} seems to be binary data, or text in an encoding that could not be recognised.",
+            f"{source.name} seems to be binary data, or text in an unknown encoding.",
             "If it is a table, save it as CSV in UTF-8.",
         )
     expected = source.path.stat().st_size // PART
@@ -42,15 +39,15 @@ def read_delimited(source: Source) -> Pages:
             delimiter = named
         file.seek(0)
         file.read(skipped)
-        # csv counts a field that an open quotation mark swallows to the end of the file.
+        # An unclosed quotation mark makes the rest of the file one field.
         csv.field_size_limit(MAX_FIELD)
-        yield from in_parts(table_lines(csv.reader(_lines(file), delimiter=delimiter, quoting=quoting)), expected)
+        yield from to_parts(table_lines(csv.reader(_lines(file), delimiter=delimiter, quoting=quoting)), expected)
 
 
 def dialect(text: str) -> tuple[str, Literal[0, 3]]:
-    """The delimiter that cuts most lines into equally many cells, and whether quotation marks mean anything.
+    """Return the delimiter that splits most lines into equally many cells, and the csv quoting mode.
 
-    csv.Sniffer takes any letter for a delimiter, and its patterns take minutes on some files.
+    csv.Sniffer accepts any letter as a delimiter, and takes minutes on some files.
     """
 
     def evenness(delimiter: str) -> tuple[float, int]:
@@ -75,13 +72,12 @@ def _rows(text: str, delimiter: str) -> Iterator[list[str]]:
 
 
 def _lines(file: Iterable[str]) -> Iterator[str]:
-    """The lines without the zero bytes that csv refuses."""
-    for line in file:
-        yield line.replace("\0", "")
+    """Drop zero bytes, which csv rejects."""
+    return (line.replace("\0", "") for line in file)
 
 
 def _sample(path: Path) -> bytes:
-    """The beginning, and what later on is not ASCII: an accent may come late in a long table."""
+    """Return the beginning and later blocks that are not ASCII, as an accent may come late in a long table."""
     with path.open("rb") as file:
         sample = file.read(_SAMPLE)
         while (block := file.read(_SAMPLE)) and len(sample) < 4 * _SAMPLE:

@@ -1,7 +1,7 @@
-"""Documents through reading, splitting and embedding into the indices of their collection, and out of them again.
+"""Parse, split and embed documents into the indices of their collection, and remove them again.
 
-Also the building of another index beside the one that answers: by another embedding model, from the chunks that are
-there, a batch at a time, resumed after a kill and put in place in one step. Knows nothing of the queue.
+Also rebuilds a collection's index with another embedding model: from the stored chunks, in batches, resumed after a
+kill, while the active index keeps answering.
 """
 
 from __future__ import annotations
@@ -10,12 +10,10 @@ import logging
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Protocol
 
 from errors import ConfigurationError, EmptyDocument
 from rag.documents.library import Library
-from rag.documents.loaders import Reading
+from rag.documents.loaders import LoadedDocument
 from rag.documents.originals import Originals
 from rag.documents.splitter import VERSION, split
 from rag.index.collection import CollectionIndex
@@ -27,42 +25,35 @@ from rag.schema import Chunk, CollectionRecord, DocumentRecord
 log = logging.getLogger(__name__)
 
 BATCH = 64
-"""Chunks that are embedded and stored at once: the step of the progress, and what a kill can cost."""
-READING = 0.2
-"""Share of the progress that reading takes; embedding is the rest."""
+"""Chunks embedded and stored at once; at most this many are lost in a kill."""
+READING_SHARE = 0.2
+"""Of the progress; embedding is the rest."""
 
-Tell = Callable[[float], None]
-"""Takes the progress, 0 to 1. It may raise `Interrupted`."""
+OnProgress = Callable[[float], None]
+"""Takes the progress, 0 to 1. May raise `Interrupted`."""
+Read = Callable[..., LoadedDocument]
+"""Has the parameters of `loaders.load`."""
 
 
 class Interrupted(Exception):
-    """The process is ending (the document goes on at the next start), or the document was cancelled or deleted."""
+    """The process is ending (the next start resumes), or the document was cancelled or deleted."""
 
 
 @dataclass(frozen=True, slots=True)
-class Draft:
-    """A document that was read and cut, and has not been embedded yet."""
+class ParsedDocument:
+    """A document that was read and split, but not embedded yet."""
 
     owner: str
     document: DocumentRecord
     chunks: list[Chunk]
     embeddings: EmbeddingModel
     known: dict[str, Sequence[float]]
-    """Text -> vector, where a document that it replaces had them already."""
-    tell: Tell
-
-
-class Read(Protocol):
-    """Reads a file, in this process or in another."""
-
-    def __call__(
-        self, path: Path, name: str, *, password: str | None = None, report: Callable[[int, int], None] | None = None
-    ) -> Reading:
-        """See `loaders.load`."""
+    """Vectors by text, from the document that it replaces."""
+    on_progress: OnProgress
 
 
 class Indexing:
-    """Brings documents into the indices of their collections."""
+    """Adds documents to the indices of their collections, and removes them."""
 
     def __init__(
         self,
@@ -77,13 +68,13 @@ class Indexing:
         chunk_tokens: int,
         chunk_overlap: int,
     ) -> None:
-        """`open_index(collection_id, fingerprint)` gives an index; `models(name)` an embedding model; `model` is the
-        name of the one that new collections get."""
+        """`open_index(collection_id, fingerprint)` returns an index, `models(name)` an embedding model; `model` is the
+        name of the one for new collections."""
         self.lock = threading.Lock()
         self.library, self.originals, self.indexes = library, originals, indexes
         self._open_index, self.models, self._read = open_index, models, read
         self._model, self._tokens, self._overlap = model, chunk_tokens, chunk_overlap
-        # Of indexes being built: the last chunk row that was looked at. After a start all are looked at again.
+        # The last chunk row checked, by index being built; not stored.
         self._done: dict[tuple[str, str], int] = {}
 
     def claim_model(self, owner: str, collection_id: str) -> EmbeddingModel:
@@ -97,69 +88,75 @@ class Indexing:
             self.indexes.add(owner, collection_id, embeddings.fingerprint, self._model, self._identity(embeddings))
         return embeddings
 
-    # --- in ---
+    # --- adding ---
 
-    def draft(
-        self, owner: str, document: DocumentRecord, embeddings: EmbeddingModel, tell: Tell, password: str | None
-    ) -> Draft:
-        """Read a document, keep its pages and cut them for `embeddings`; its chunks are not written yet.
+    def parse(
+        self,
+        owner: str,
+        document: DocumentRecord,
+        embeddings: EmbeddingModel,
+        on_progress: OnProgress,
+        password: str | None,
+    ) -> ParsedDocument:
+        """Read a document, store its pages and split them for `embeddings`.
 
         Raises:
-            Interrupted: by `tell`.
+            Interrupted: by `on_progress`.
             DocumentError, StoreError: it cannot be read or stored.
         """
-        original = self.originals.path(document.sha256)
-        reading = self._read(
-            original,
+        loaded = self._read(
+            self.originals.path(document.sha256),
             document.name,
             password=password,
-            report=lambda done, total: tell(READING * done / max(1, total)),
+            report=lambda done, total: on_progress(READING_SHARE * done / max(1, total)),
         )
         limit = min(self._tokens, embeddings.max_tokens)
-        chunks = split(reading.pages, embeddings.spans, limit, min(self._overlap, limit // 2))
+        chunks = split(loaded.pages, embeddings.spans, limit, min(self._overlap, limit // 2))
         if not chunks:
             raise EmptyDocument(
                 f"No text was found in “{document.name}”.", "Check that it opens, and that its text can be selected."
             )
         with self.lock:
             if document.chunks:
-                # An attempt that was cut short may have left chunks behind; their number stands in the row.
+                # Left by an interrupted attempt.
                 self._remove_from_all(owner, document)
-            warnings = list(reading.warnings)
-            self.library.set_pages(owner, document.id, reading.pages, chunks=len(chunks), warnings=warnings)
-        return Draft(owner, document, chunks, embeddings, self._known_vectors(owner, document, embeddings), tell)
+            warnings = list(loaded.warnings)
+            self.library.set_pages(owner, document.id, loaded.pages, chunks=len(chunks), warnings=warnings)
+        known = self._known_vectors(owner, document, embeddings)
+        return ParsedDocument(owner, document, chunks, embeddings, known, on_progress)
 
-    def write(self, drafts: Sequence[Draft]) -> Iterator[Draft]:
-        """Embed and write the chunks of documents of one collection, together; gives each one that is complete.
+    def write(self, documents: Sequence[ParsedDocument]) -> Iterator[ParsedDocument]:
+        """Embed and write the chunks of documents of one collection together; yield each completed document.
 
-        One that was cancelled or deleted meanwhile, or whose `tell` raises `Interrupted`, is left out.
+        Skips those that were cancelled or deleted, or whose `on_progress` raises `Interrupted`.
 
         Raises:
             StoreError, ConfigurationError: they cannot be embedded or stored.
         """
-        owner, collection_id = drafts[0].owner, drafts[0].document.collection_id
-        embeddings = drafts[0].embeddings
+        owner, collection_id = documents[0].owner, documents[0].document.collection_id
+        embeddings = documents[0].embeddings
         index = self._open_index(collection_id, embeddings.fingerprint)
-        known = {text: vector for draft in drafts for text, vector in draft.known.items()}
-        there = {draft.document.id: draft for draft in drafts}
-        waiting = [(draft.document.id, chunk) for draft in drafts for chunk in draft.chunks]
+        known = {text: vector for each in documents for text, vector in each.known.items()}
+        active = {each.document.id: each for each in documents}
+        waiting = [(each.document.id, chunk) for each in documents for chunk in each.chunks]
         for first in range(0, len(waiting), BATCH):
-            batch = [(id_, chunk) for id_, chunk in waiting[first : first + BATCH] if id_ in there]
+            batch = [(id_, chunk) for id_, chunk in waiting[first : first + BATCH] if id_ in active]
             if not batch:
                 continue
             id_, chunk = batch[0]
-            if chunk.position:  # one that goes over several batches
+            if chunk.position:  # a document of several batches
+                done = chunk.position / len(active[id_].chunks)
                 try:
-                    there[id_].tell(READING + (1 - READING) * chunk.position / len(there[id_].chunks))
+                    active[id_].on_progress(READING_SHARE + (1 - READING_SHARE) * done)
                 except Interrupted:
-                    del there[id_]
+                    del active[id_]
                     batch = [each for each in batch if each[0] != id_]
             written = self._add(index, embeddings, owner, batch, known)
             for id_ in {id_: None for id_, _ in batch}:
                 if id_ not in written:
-                    del there[id_]
-                elif written[id_] == len(there[id_].chunks) - 1:
-                    yield there[id_]
+                    del active[id_]
+                elif written[id_] == len(active[id_].chunks) - 1:
+                    yield active[id_]
 
     def _identity(self, embeddings: EmbeddingModel) -> dict[str, object]:
         splitter = {"version": VERSION, "tokens": self._tokens, "overlap": self._overlap}
@@ -168,7 +165,7 @@ class Indexing:
     def _known_vectors(
         self, owner: str, document: DocumentRecord, embeddings: EmbeddingModel
     ) -> dict[str, Sequence[float]]:
-        """Text -> vector of the chunks of the document that this one replaces: what did not change is not embedded."""
+        """Return the vectors by text of the replaced document, to embed only what has changed."""
         older = self.library.document(owner, document.replaces) if document.replaces else None
         active = self.indexes.active(owner, older.collection_id) if older else None
         if older is None or active is None or active.fingerprint != embeddings.fingerprint:
@@ -183,19 +180,19 @@ class Indexing:
         chunks: Sequence[tuple[str, Chunk]],
         known: dict[str, Sequence[float]],
     ) -> dict[str, int]:
-        """Embed and write chunks of documents that are still wanted; the last position of each of them."""
+        """Embed and write chunks, except of cancelled documents; return the last position of each document."""
         new = [chunk.text for _, chunk in chunks if chunk.text not in known]
         made = known | dict(zip(new, embeddings.embed_documents(new), strict=True)) if new else known
         with self.lock:
-            wanted = self.library.in_work(owner, {id_ for id_, _ in chunks})
+            wanted = self.library.being_indexed(owner, {id_ for id_, _ in chunks})
             kept = [(id_, chunk) for id_, chunk in chunks if id_ in wanted]
             index.add(owner, kept, [made[chunk.text] for _, chunk in kept])
         return {id_: chunk.position for id_, chunk in kept}
 
-    # --- out ---
+    # --- removing ---
 
     def remove(self, owner: str, document: DocumentRecord) -> None:
-        """Take a document out of all indices of its collection; under the lock. Can be repeated."""
+        """Remove a document from all indices of its collection; hold the lock. Idempotent."""
         if document.chunks:
             self._remove_from_all(owner, document)
 
@@ -204,39 +201,34 @@ class Indexing:
             self._open_index(index.collection_id, index.fingerprint).delete(owner, document.id, document.chunks)
 
     def drop(self, owner: str, collection_id: str) -> None:
-        """Remove all indices of a collection that has no documents any more; under the lock. Can be repeated."""
+        """Remove all indices of an empty collection; hold the lock. Idempotent."""
         for index in self.indexes.all(owner, collection_id):
             self._open_index(collection_id, index.fingerprint).drop()
             self.indexes.remove(owner, collection_id, index.fingerprint)
 
-    # --- another index beside the one that answers ---
+    # --- rebuilding with another embedding model ---
 
     def rebuild(self, owner: str, collection_id: str, model: str) -> IndexRecord | None:
-        """Begin to index a collection by another embedding model; the worker does it. Repeatable.
+        """Schedule indexing a collection with another embedding model, and return the future index. Idempotent.
 
-        Returns:
-            The index to come; None where nothing is indexed yet: the first document will be by the new model.
+        Returns None if nothing is indexed yet.
 
         Raises:
-            ConfigurationError: the model cannot be had, or it is the one that answers.
+            ConfigurationError: the model is not available, or is the active one.
         """
         active = self.indexes.active(owner, collection_id)
         if active is None:
             return None
         embeddings = self.models.get(model)
         if embeddings.fingerprint == active.fingerprint:
-            raise ConfigurationError("This embedding model answers already.", "Choose another one.")
+            raise ConfigurationError("This embedding model is already in use.", "Choose another one.")
         self.indexes.add(owner, collection_id, embeddings.fingerprint, model, self._identity(embeddings))
         self.indexes.want(owner, collection_id, embeddings.fingerprint)
         found = self.indexes.all(owner, collection_id)
         return next(index for index in found if index.fingerprint == embeddings.fingerprint)
 
     def rebuild_step(self) -> bool:
-        """Embed a batch of chunks for an index that is wanted; put it in place when none is left.
-
-        Returns:
-            Whether there was anything to do.
-        """
+        """Embed a batch of chunks for a scheduled index, and activate it when complete; False if there is none."""
         for owner, wanted in self.indexes.wanted():
             try:
                 embeddings = self.models.get(wanted.embedding_model)
@@ -245,7 +237,7 @@ class Indexing:
                 with self.lock:
                     self._done[key], missing = index.without_vector(owner, self._done.get(key, 0), BATCH)
                     if not missing:
-                        # Nothing is added or removed while the lock is held: it is complete.
+                        # Complete, as nothing is added or removed while the lock is held.
                         self.indexes.activate(owner, *key)
                         del self._done[key]
                         return True
@@ -261,15 +253,9 @@ class Indexing:
         return False
 
     def drop_index(self, owner: str, collection: CollectionRecord, fingerprint: str) -> None:
-        """Remove an index that does not answer: an old one, or one that is not ready yet.
-
-        Raises:
-            ConfigurationError: it is the one that answers.
-        """
+        """Remove an old or unfinished index, or raise ConfigurationError if it is the active one."""
         if fingerprint == collection.fingerprint:
-            raise ConfigurationError(
-                "This index answers the questions.", "Index the collection by another model first."
-            )
+            raise ConfigurationError("This index is in use.", "Index the collection with another model first.")
         with self.lock:
             self._open_index(collection.id, fingerprint).drop_vectors()
             self.indexes.remove(owner, collection.id, fingerprint)

@@ -1,8 +1,8 @@
-"""From a file to chunks in both indices: the queue, the worker and the way out again.
+"""The ingest queue and its worker, and the deletion of documents.
 
-The queue is the `pending` rows of the library, so it outlives the process; one worker thread takes from it. Ids are
-deterministic and every step can be repeated: what a kill interrupts is done again from the start of that document.
-A document that takes the place of another lets it answer until it is ready itself.
+The queue is the `pending` rows of the library, so it survives restarts; one worker thread takes from it. Every step is
+idempotent: a document that a kill interrupts is processed again from its start. A replaced document stays searchable
+until its replacement is ready.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from pathlib import Path, PurePosixPath
 
 from errors import AppError, DocumentTooLarge, EmptyDocument, PasswordRequired, StoreError
 from rag.db import new_id, now
-from rag.documents.indexing import Draft, Indexing, Interrupted, Tell
+from rag.documents.indexing import Indexing, Interrupted, OnProgress, ParsedDocument
 from rag.documents.library import Library, Submitted
 from rag.documents.originals import Originals
 from rag.index.embeddings import EmbeddingModel
@@ -28,20 +28,19 @@ from rag.schema import CollectionRecord, DocumentRecord, DocumentState
 log = logging.getLogger(__name__)
 
 ATTEMPTS = 5
-"""Tries of a document whose failure may pass: a full disk, a locked database."""
+"""For a document with a temporary failure, such as a full disk or a locked database."""
 FIRST_WAIT_S = 10.0
-"""Seconds before the second try; each further one waits twice as long."""
-LOOK_S = 0.2
-"""Seconds between two looks at whether a document that is read is wanted still; its progress is noted then."""
-TOGETHER = 32
-"""Small documents that are embedded together."""
-SMALL = 50_000
-"""Bytes of one, at most."""
+"""Before the second attempt; doubled before each further one."""
+POLL_S = 0.2
+"""Between checks whether a document was cancelled, and updates of its progress."""
+BATCH_DOCUMENTS = 32
+"""Small documents embedded together."""
+SMALL_BYTES = 50_000
 CANCELLED = "Cancelled"
 
 
 class Ingest:
-    """Takes documents in and out of the library. All methods may be called from any thread."""
+    """Adds documents to the library, processes and deletes them. Thread-safe."""
 
     def __init__(
         self,
@@ -52,24 +51,22 @@ class Ingest:
         max_bytes: int,
         when_idle: Callable[[Callable[[], bool]], bool] = lambda _: True,
     ) -> None:
-        """`when_idle(interrupted)` is what the worker does after the queue; it ends where `interrupted()` is true.
-
-        It returns whether it is done; where not, it is called again after the queue.
-        """
+        """The worker calls `when_idle(interrupted)` once the queue is empty, and again later if it returns False; it
+        should return as soon as `interrupted()` is true."""
         self.library = library
         self.originals = originals
         self.indexing = indexing
         self._max_bytes = max_bytes
         self._when_idle = when_idle
-        # Held while rows and indices change together, so that a delete and the worker never cross.
+        # Held while rows and indices change together.
         self._lock = indexing.lock
         self._wake = threading.Event()
         self._closing = threading.Event()
         self._worker: threading.Thread | None = None
-        # Of documents that wait to be read again. Never stored.
+        # By document id. Never stored.
         self._passwords: dict[str, str] = {}
 
-    # --- the way in ---
+    # --- adding ---
 
     def submit(
         self,
@@ -81,19 +78,16 @@ class Ingest:
         replace: bool = False,
         password: str | None = None,
     ) -> tuple[DocumentRecord, Submitted]:
-        """Put a document into the queue. Its original is kept under its sha256.
+        """Store a file, given by its path or content, and add it to the queue.
 
         Args:
-            owner: whose collection.
-            collection_id: its id.
-            path: relative to what a person named; its last part is the document's name.
-            source: the file or its content.
-            replace: the newest document under the same path goes when this one is ready.
+            path: relative to the folder that was added; its last part is the document's name.
+            replace: delete the newest document under the same path when this one is ready.
             password: opens the file; kept in memory until it was read.
 
         Raises:
-            DocumentTooLarge: it is over the limit.
-            EmptyDocument: there is not a byte in it.
+            DocumentTooLarge: it exceeds the limit.
+            EmptyDocument: it has no bytes.
             StoreError: it could not be stored.
         """
         size = len(source) if isinstance(source, bytes) else source.stat().st_size
@@ -108,7 +102,7 @@ class Ingest:
             raise EmptyDocument(f"“{name}” is an empty file.", "Check that it was saved or copied completely.")
         with self._lock:
             try:
-                sha256 = self.originals.keep(source)
+                sha256 = self.originals.store(source)
             except OSError as error:
                 raise StoreError(
                     f"“{name}” could not be stored: {error.strerror or error}.",
@@ -116,21 +110,20 @@ class Ingest:
                 ) from error
             older = self.library.same_path(owner, collection_id, path) if replace else []
             replaces = next((document.id for document in older if document.sha256 != sha256), None)
-            document, outcome = self.library.begin(owner, collection_id, path, sha256, size, replaces=replaces)
+            document, outcome = self.library.enqueue(owner, collection_id, path, sha256, size, replaces=replaces)
             if password is not None and outcome is not Submitted.DUPLICATE:
                 self._passwords[document.id] = password
             return document, outcome
 
     def move(self, owner: str, document_id: str, target: CollectionRecord) -> Submitted | None:
-        """Put a document into another collection, and take it out of its own when it is ready there.
+        """Add a document to another collection, and delete it from its own when it is ready there.
 
-        Returns:
-            None where it is gone; `DUPLICATE` where the target has its content already: then it only leaves its own.
+        Returns None if it no longer exists, `DUPLICATE` if the target already has it: then it is deleted at once.
         """
         document = self.library.document(owner, document_id)
         if document is None or document.collection_id == target.id:
             return None
-        _, outcome = self.library.begin(
+        _, outcome = self.library.enqueue(
             owner, target.id, document.path, document.sha256, document.size, replaces=document.id
         )
         if outcome is Submitted.DUPLICATE:
@@ -139,7 +132,7 @@ class Ingest:
         return outcome
 
     def retry(self, owner: str, document_id: str, password: str | None = None) -> None:
-        """Put a failed document back into the queue."""
+        """Requeue a failed document."""
         with self._lock:
             document = self.library.document(owner, document_id)
             if document is None or document.state is not DocumentState.FAILED:
@@ -152,68 +145,71 @@ class Ingest:
         self.wake()
 
     def cancel(self, owner: str, document_id: str) -> None:
-        """Take a document out of the queue, also while it is being read; it can be tried again."""
+        """Cancel a document that is waiting or being processed; it can be retried."""
         with self._lock:
             document = self.library.document(owner, document_id)
             if document and document.state.is_open:
-                self._fail(owner, document_id, "It was cancelled. Try again to read it.", CANCELLED)
+                reason = "It was cancelled. Try again to read it."
+                self.library.update(
+                    owner, document_id, state=DocumentState.FAILED, reason=reason, reason_type=CANCELLED
+                )
 
     # --- the worker ---
 
     def start(self) -> None:
-        """Mend what a kill left behind and begin to work off the queue, in a thread of its own."""
+        """Recover from a kill and start the worker thread."""
         self.recover()
         self._worker = threading.Thread(target=self._work, name="ingest", daemon=True)
         self._worker.start()
 
     def wake(self) -> None:
-        """Tell the worker that there is something in the queue."""
+        """Notify the worker that the queue has changed."""
         self._wake.set()
 
     def close(self) -> None:
-        """Stop after the current batch; what is unfinished goes on at the next start."""
+        """Stop after the current batch; the next start resumes."""
         self._closing.set()
         self._wake.set()
         if self._worker:
             self._worker.join()
 
     def recover(self) -> None:
-        """Put interrupted documents back into the queue and finish interrupted deletions and replacements."""
+        """Requeue interrupted documents and finish interrupted deletions and replacements."""
         self._requeue()
         try:
-            for owner, document in self.library.in_state(DocumentState.DELETING):
+            for owner, document in self.library.in_states(DocumentState.DELETING):
                 self.delete(owner, document.id)
-            for owner, document in self.library.replacing():
-                self._make_way(owner, document)
-            for owner, collection in self.library.marked_collections():
+            for owner, document in self.library.with_replaced():
+                self._delete_replaced(owner, document)
+            for owner, collection in self.library.collections_being_deleted():
                 self.delete_collection(owner, collection.id)
         except StoreError:
             log.exception("A deletion could not be finished; the next start tries again")
-        self.originals.sweep(keep=self.library.contents())
+        self.originals.remove_unused(keep=self.library.all_hashes())
 
     def _requeue(self) -> None:
-        for owner, document in self.library.in_state(DocumentState.INDEXING):
+        for owner, document in self.library.in_states(DocumentState.INDEXING):
             self.library.update(owner, document.id, state=DocumentState.PENDING, progress=0.0)
 
     def _work(self) -> None:
-        changed = True  # what another process did, or an older version
+        changed = True  # perhaps, by another process or an older version
         while not self._closing.is_set():
             self._wake.clear()
             try:
                 self._requeue()
-                changed |= self._work_off()
+                changed |= self._drain_queue()
                 if changed:
-                    changed = not self._when_idle(self._is_wanted)
+                    changed = not self._when_idle(self._has_work)
             except Exception:
-                # A full disk, say: the queue stays as it is, and the worker looks again later.
-                log.exception("The ingest queue could not be worked off")
+                # A full disk, say; the worker tries again later.
+                log.exception("The ingest queue could not be processed")
             self._wake.wait(timeout=FIRST_WAIT_S)
 
-    def _is_wanted(self) -> bool:
+    def _has_work(self) -> bool:
         return self._closing.is_set() or self._wake.is_set()
 
-    def _work_off(self) -> bool:
-        """Empty the queue; whether there was anything in it."""
+    def _drain_queue(self) -> bool:
+        """Process the queue; return whether anything was in it."""
         worked = False
         while not self._closing.is_set():
             if not self.process_next() and not self.indexing.rebuild_step():
@@ -222,24 +218,20 @@ class Ingest:
         return worked
 
     def process_next(self) -> int:
-        """Take the next document of the queue through to ready or failed; small ones together, as one is soon read.
-
-        Returns:
-            How many were taken; 0 where none waits, or the process is ending.
-        """
-        due = self.library.due(TOGETHER)
+        """Process the next document of the queue, or several small ones together, and return their number."""
+        due = self.library.due(BATCH_DOCUMENTS)
         if not due:
             return 0
-        documents = [document for _, document in takewhile(partial(_goes_with, due[0]), due)]
+        documents = [document for _, document in takewhile(partial(_batches_with, due[0]), due)]
         self._process(due[0][0], documents)
         return len(documents)
 
     def process(
         self, owner: str, document_id: str, report: Callable[[float], None] | None = None
     ) -> DocumentRecord | None:
-        """Take one pending document through to ready or failed; `report` hears the progress from 0 to 1.
+        """Process one document and return its new record, None if it was deleted; `report` takes the progress, 0 to 1.
 
-        Never raises for what is wrong with the document: the reason is in the record. None where it was deleted.
+        Does not raise for an unreadable document: the reason is in its record.
         """
         document = self.library.document(owner, document_id)
         if document is None or not document.state.is_open:
@@ -250,67 +242,68 @@ class Ingest:
     def _process(
         self, owner: str, documents: Sequence[DocumentRecord], report: Callable[[float], None] | None = None
     ) -> None:
-        """Read documents of one collection one by one, then embed and write what they hold together."""
-        drafts: list[Draft] = []
+        """Read documents of one collection one by one, then embed and write them together."""
+        parsed: list[ParsedDocument] = []
         embeddings: EmbeddingModel | None = None
         seconds = {}
         for document in documents:
             started = time.perf_counter()
-            with self._settling(owner, document):
+            with self._recording_failure(owner, document):
                 values = {"state": DocumentState.INDEXING, "reason": "", "progress": 0.0}
                 if not self.library.update(owner, document.id, only=document.state, **values):
                     raise Interrupted
                 embeddings = embeddings or self.indexing.claim_model(owner, document.collection_id)
-                tell, password = self._teller(owner, document.id, report), self._passwords.get(document.id)
-                drafts.append(self.indexing.draft(owner, document, embeddings, tell, password))
+                on_progress = self._progress_callback(owner, document.id, report)
+                password = self._passwords.get(document.id)
+                parsed.append(self.indexing.parse(owner, document, embeddings, on_progress, password))
             seconds[document.id] = time.perf_counter() - started
-        if len(drafts) > 1:
+        if len(parsed) > 1:
             try:
-                self._write(owner, drafts, seconds)
+                self._write(owner, parsed, seconds)
             except Exception:
-                log.info("%d documents could not be written together; each is tried alone", len(drafts), exc_info=True)
-            still = self.library.in_work(owner, [draft.document.id for draft in drafts])
-            drafts = [draft for draft in drafts if draft.document.id in still and not self._closing.is_set()]
-        for draft in drafts:
-            with self._settling(owner, draft.document):
-                self._write(owner, [draft], seconds)
+                log.info("%d documents could not be written together; writing each alone", len(parsed), exc_info=True)
+            left = self.library.being_indexed(owner, [each.document.id for each in parsed])
+            parsed = [each for each in parsed if each.document.id in left and not self._closing.is_set()]
+        for each in parsed:
+            with self._recording_failure(owner, each.document):
+                self._write(owner, [each], seconds)
 
-    def _write(self, owner: str, drafts: Sequence[Draft], seconds: Mapping[str, float]) -> None:
+    def _write(self, owner: str, documents: Sequence[ParsedDocument], seconds: Mapping[str, float]) -> None:
         started = time.perf_counter()
-        for draft in self.indexing.write(drafts):
-            # Those that a batch completes together share its time: in sum it is right.
+        for each in self.indexing.write(documents):
+            # The time of a batch counts for the first document that it completes.
             spent, started = time.perf_counter() - started, time.perf_counter()
-            spent = round(seconds[draft.document.id] + spent, 3)
-            self._end(owner, draft.document, DocumentState.READY, progress=1.0, seconds=spent)
+            spent = round(seconds[each.document.id] + spent, 3)
+            self._end(owner, each.document, DocumentState.READY, progress=1.0, seconds=spent)
 
-    def _teller(self, owner: str, document_id: str, report: Callable[[float], None] | None) -> Tell:
-        looked, told = time.monotonic(), 0.0
+    def _progress_callback(self, owner: str, document_id: str, report: Callable[[float], None] | None) -> OnProgress:
+        checked, stored = time.monotonic(), 0.0
 
-        def tell(progress: float) -> None:
-            nonlocal looked, told
+        def on_progress(progress: float) -> None:
+            nonlocal checked, stored
             if self._closing.is_set():
                 raise Interrupted
             if report:
                 report(progress)
-            if time.monotonic() - looked < LOOK_S:
+            if time.monotonic() - checked < POLL_S:
                 return
-            if not self.library.in_work(owner, [document_id]):
+            if not self.library.being_indexed(owner, [document_id]):
                 raise Interrupted
-            if progress - told >= 0.01:
+            if progress - stored >= 0.01:
                 self.library.update(owner, document_id, progress=progress)
-                told = progress
-            looked = time.monotonic()
+                stored = progress
+            checked = time.monotonic()
 
-        return tell
+        return on_progress
 
     @contextmanager
-    def _settling(self, owner: str, document: DocumentRecord) -> Iterator[None]:
-        """What goes wrong with a document ends in its record."""
+    def _recording_failure(self, owner: str, document: DocumentRecord) -> Iterator[None]:
+        """Record an error in the document's row instead of raising it."""
         started = time.perf_counter()
         try:
             with suppress(Interrupted):
                 yield
-            return  # noqa: TRY300 - nothing went wrong
+            return  # noqa: TRY300 - no error
         except AppError as error:
             state, values = self._failure(document, error)
         except Exception:
@@ -321,7 +314,7 @@ class Ingest:
         self._end(owner, document, state, seconds=round(time.perf_counter() - started, 3), **values)
 
     def _failure(self, document: DocumentRecord, error: AppError) -> tuple[DocumentState, dict[str, object]]:
-        """What becomes of a document after `error`: what may pass by itself is tried again, later and later."""
+        """Return the state and columns of a document after `error`; temporary ones are retried with growing delays."""
         values: dict[str, object] = {"reason": str(error), "reason_type": type(error).__name__}
         attempts = document.attempts + 1
         if type(error) is not StoreError or attempts >= ATTEMPTS:
@@ -334,21 +327,17 @@ class Ingest:
         with self._lock:
             done = self.library.update(owner, document.id, only=DocumentState.INDEXING, state=state, **values)
         if done and state is DocumentState.READY:
-            self._make_way(owner, document)
+            self._delete_replaced(owner, document)
 
-    def _fail(self, owner: str, document_id: str, reason: str, kind: str) -> None:
-        self.library.update(owner, document_id, state=DocumentState.FAILED, reason=reason, reason_type=kind)
+    # --- removing ---
 
-    # --- the way out ---
-
-    def _make_way(self, owner: str, document: DocumentRecord) -> None:
-        """Delete what a ready document replaces."""
+    def _delete_replaced(self, owner: str, document: DocumentRecord) -> None:
         if document.replaces:
             self.delete(owner, document.replaces)
             self.library.update(owner, document.id, replaces=None)
 
     def delete(self, owner: str, document_id: str) -> None:
-        """Remove a document: mark it, then full text and vectors, its rows, its original. Can be repeated.
+        """Remove a document: mark it, then delete its index entries, rows and original. Idempotent.
 
         Raises:
             StoreError: an index could not be written; the next start tries again.
@@ -359,38 +348,38 @@ class Ingest:
                 return
             self.library.update(owner, document_id, state=DocumentState.DELETING)
             self.indexing.remove(owner, document)
-            self.library.forget(owner, document_id)
-            if not self.library.content_in_use(document.sha256):
+            self.library.remove(owner, document_id)
+            if not self.library.is_in_use(document.sha256):
                 self.originals.remove(document.sha256)
 
     def delete_collection(self, owner: str, collection_id: str) -> None:
-        """Remove a collection with all its documents: mark it, then one by one, its indices last. Can be repeated.
+        """Remove a collection: mark it, then delete its documents and indices. Idempotent.
 
         Raises:
             StoreError: an index could not be written; the next start tries again.
         """
-        self.library.mark_collection(owner, collection_id)
+        self.library.mark_collection_deleting(owner, collection_id)
         for document in self.library.documents(owner, collection_id):
             self.delete(owner, document.id)
         with self._lock:
             self.indexing.drop(owner, collection_id)
-            self.library.forget_collection(owner, collection_id)
+            self.library.remove_collection(owner, collection_id)
 
 
-def _goes_with(first: tuple[str, DocumentRecord], other: tuple[str, DocumentRecord]) -> bool:
-    """Whether a document is embedded together with the first one that is due: both small, of one collection."""
+def _batches_with(first: tuple[str, DocumentRecord], other: tuple[str, DocumentRecord]) -> bool:
+    """Whether two `(owner, document)` are embedded together: small ones of one collection."""
     if first == other:
         return True
-    of_one = (first[0], first[1].collection_id) == (other[0], other[1].collection_id)
-    return of_one and max(first[1].size, other[1].size) <= SMALL
+    same_collection = (first[0], first[1].collection_id) == (other[0], other[1].collection_id)
+    return same_collection and max(first[1].size, other[1].size) <= SMALL_BYTES
 
 
 def _relative(path: str) -> str:
-    """`path` as a relative POSIX path without `..`, never empty."""
+    """Return a relative POSIX path without `..`, never empty."""
     parts = [part for part in PurePosixPath(path.replace("\\", "/")).parts if part not in ("/", "..")]
     return "/".join(parts) or "document"
 
 
 def needs_password(document: DocumentRecord) -> bool:
-    """Whether a password would open a document that failed."""
+    """Whether a document failed for lack of a password."""
     return document.state is DocumentState.FAILED and document.reason_type == PasswordRequired.__name__

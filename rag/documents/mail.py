@@ -1,7 +1,4 @@
-"""E-mail: EML by the standard library and Outlook's MSG, each with what is attached to it.
-
-It must not know of the formats of attachments: `Source.read_inside` reads those.
-"""
+"""Read e-mail, EML and Outlook's MSG, with attachments."""
 
 from __future__ import annotations
 
@@ -14,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from errors import UnreadableDocument
-from rag.documents.source import MAX_DEPTH, Pages, Source
+from rag.documents.input_file import MAX_DEPTH, InputFile, Pages
 from rag.documents.text import decode, html_text
 from rag.schema import Page
 
@@ -25,11 +22,11 @@ _HEADERS = ("From", "To", "Cc", "Date")
 _DECORATION = ("image/", "application/pkcs7-signature", "application/pgp-signature", "text/calendar")
 
 
-def read_mail(source: Source) -> Pages:
-    """The message as a page, its subject as the heading; then the pages of each attachment."""
+def read_eml(source: InputFile) -> Pages:
+    """Read the message as one page with its subject as heading, then each attachment."""
     data = source.path.read_bytes()
-    if not data[:4096].isascii() or b"\0" in data[:4096]:  # saved from an editor in UTF-16
-        data = (decode(data) or "").encode() if b"\0" in data[:4096] else data
+    if b"\0" in data[:4096]:  # saved from an editor in UTF-16
+        data = (decode(data) or "").encode()
     message = email.message_from_bytes(data, policy=email.policy.default)
     if not message.keys():
         raise UnreadableDocument(f"{source.name} is not an e-mail.", "Save it again as EML, or as a text file.")
@@ -43,8 +40,8 @@ def read_mail(source: Source) -> Pages:
     yield from _pages(source, subject, dict(zip(_HEADERS, headers, strict=True)), body, attached)
 
 
-def read_outlook(source: Source) -> Pages:
-    """The same of a message that Outlook saved."""
+def read_msg(source: InputFile) -> Pages:
+    """Read a message saved by Outlook."""
     from oxmsg import Message
 
     message = Message.load(str(source.path))
@@ -57,11 +54,7 @@ def read_outlook(source: Source) -> Pages:
 
 
 def _pages(
-    source: Source,
-    subject: str,
-    headers: dict[str, str],
-    body: str,
-    files: list[tuple[str, str, bytes | None]],
+    source: InputFile, subject: str, headers: dict[str, str], body: str, files: list[tuple[str, str, bytes | None]]
 ) -> Pages:
     lines = [f"# {subject}"] if subject else []
     lines += [f"{name}: {value}" for name, value in headers.items() if value]
@@ -79,15 +72,15 @@ def _pages(
         source.warn(f"{count} not read: {', '.join(unread[:10])}{more}.")
 
 
-def _attachment(source: Source, name: str, data: bytes | None) -> list[tuple[Page, str]] | None:
-    """The pages of an attachment, each with a label that names it; None where it cannot be read."""
+def _attachment(source: InputFile, name: str, data: bytes | None) -> list[tuple[Page, str]] | None:
+    """Return the pages of an attachment with their labels, None if it cannot be read."""
     if not data or source.depth >= MAX_DEPTH:
         return None
     try:
-        pages = [page for page, _ in source.read_inside(data, name or "attachment")]
+        pages = [page for page, _ in source.read_nested(data, name or "attachment")]
     except MemoryError:
         raise
-    except Exception as error:  # noqa: BLE001 - whatever is wrong with it, the message was read
+    except Exception as error:  # noqa: BLE001 - readers raise anything; the message itself was read
         logger.info("an attachment was not read: %s", error)
         return None
     if not any(page.text.strip() for page in pages):
@@ -97,21 +90,21 @@ def _attachment(source: Source, name: str, data: bytes | None) -> list[tuple[Pag
 
 
 def _is_decoration(kind: str) -> bool:
-    """Whether nobody would miss it: a logo in the signature, the signature itself."""
+    """Whether an attachment is part of the layout: a logo, a signature."""
     return kind.startswith(_DECORATION)
 
 
 def _header(message: EmailMessage, name: str) -> str:
-    """A header as text. Its parser stumbles over malformed ones."""
+    """Return a header as text, even a malformed one."""
     try:
         return " ".join(str(message.get(name, "")).split())
-    except Exception:  # noqa: BLE001 - it raises anything on malformed addresses and dates
+    except Exception:  # noqa: BLE001 - the parser raises anything on malformed values
         raw = next((value for key, value in message.raw_items() if key.lower() == name.lower()), "")
         return " ".join(str(raw).split())
 
 
 def _parts(message: EmailMessage) -> tuple[str, list[EmailMessage]]:
-    """What a mail program shows as the text (the plain one, else the web page), and the parts that are files."""
+    """Return the text that a mail program shows (plain, else HTML), and the attached files."""
     plain, web, files = [], [], []
     waiting: list[Any] = [message]
     while waiting:
@@ -135,7 +128,7 @@ def _charset(part: EmailMessage) -> str:
 def _file_name(part: EmailMessage) -> str:
     try:
         name = part.get_filename() or ""
-    except Exception:  # noqa: BLE001 - as of headers
+    except Exception:  # noqa: BLE001 - as for headers
         name = ""
     if not name and part.get_content_type() == "message/rfc822":
         return "attached message.eml"

@@ -1,7 +1,4 @@
-"""Jupyter notebooks: a page a cell, with what it is, what it ran and what came out as text.
-
-It must not know of the other formats.
-"""
+"""Read Jupyter notebooks, a page per cell, with its text output."""
 
 from __future__ import annotations
 
@@ -11,21 +8,21 @@ from collections.abc import Iterator
 from typing import Any
 
 from errors import UnreadableDocument
-from rag.documents.records import json_text
-from rag.documents.source import Pages, Source
+from rag.documents.input_file import InputFile, Pages
+from rag.documents.json_reader import json_text
 from rag.schema import Page
 
 MAX_OUTPUT = 20_000
-"""Characters of one output: a log of training is not what a notebook says."""
+"""Characters of one output; training logs are cut off."""
 _TERMINAL = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 
 
-def read_notebook(source: Source) -> Pages:
-    """Each cell as "Cell 1", "Cell 2", ...; Markdown as it is, code between fences, then its outputs."""
+def read_notebook(source: InputFile) -> Pages:
+    """Read each cell as "Cell 1", "Cell 2", ...: Markdown as it is, code in fences, then outputs."""
     try:
         notebook = json.loads(json_text(source), strict=False)
         language = str(notebook.get("metadata", {}).get("language_info", {}).get("name") or "python")
-        # Before version 4 the cells lay on worksheets.
+        # Before version 4 cells were inside worksheets.
         cells = notebook.get("cells") or [c for sheet in notebook.get("worksheets", ()) for c in sheet["cells"]]
     except (ValueError, RecursionError, AttributeError, KeyError, TypeError) as error:
         raise UnreadableDocument(

@@ -1,8 +1,4 @@
-"""Text recognition by Tesseract, where it is installed: for images, and for the pages of a scan.
-
-Tesseract runs as a program of its own, so that what crashes it does not crash this one. It must not know where a
-picture comes from.
-"""
+"""Text recognition of images by Tesseract, if it is installed, in a separate process that may crash."""
 
 from __future__ import annotations
 
@@ -16,7 +12,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from errors import DocumentTooLarge, EmptyDocument, UnreadableDocument
-from rag.documents.source import Pages, Source
+from rag.documents.input_file import InputFile, Pages
 from rag.schema import Page
 
 if TYPE_CHECKING:
@@ -25,24 +21,24 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 MAX_PIXELS = 100_000_000
-"""Of one picture, before it is unpacked: a page of A3 at 600 dots an inch has 70 million."""
+"""Of one image; A3 at 600 dpi has 70 million."""
 MAX_FRAMES = 5_000
 PAGE_SECONDS = 60
 _MAX_LANGUAGES = 4
-"""Each language makes it slower; English and the first three others that are installed."""
-_SURE = 30
-_SURE_PAGE = 45
-"""Of 100, for a word and for a page: below it Tesseract sees letters in the grain of the paper."""
+"""English and the first three others that are installed; each makes it slower."""
+_MIN_WORD_CONFIDENCE = 30
+_MIN_PAGE_CONFIDENCE = 45
+"""Of 100; below, the words are noise."""
 INSTALL = "Install Tesseract to read it (on Debian and Ubuntu: apt-get install tesseract-ocr)."
 
 
 def available() -> bool:
-    """Whether Tesseract is installed here."""
+    """Whether Tesseract is installed."""
     return shutil.which("tesseract") is not None
 
 
 def recognise(picture: Image) -> str:
-    """The text in a picture, '' where there is none or Tesseract fails on it; lines and paragraphs as they stand."""
+    """Return the text in a picture with its lines and paragraphs, '' if there is none or Tesseract fails."""
     grey = picture.convert("L")
     low, high = grey.getextrema()
     if min(grey.size) < 8 or low == high:
@@ -51,8 +47,8 @@ def recognise(picture: Image) -> str:
     grey.save(file, "PNG", compress_level=1)
     command = ["tesseract", "-", "-", "-l", _languages(), "--psm", "3", "tsv"]
     try:
-        # One thread: two pages at once are faster than one page with two threads.
-        done = subprocess.run(  # noqa: S603 - a fixed command; the picture comes by standard input
+        # Single-threaded, because pages of other documents are read in parallel.
+        done = subprocess.run(  # noqa: S603 - a fixed command
             command,
             input=file.getvalue(),
             capture_output=True,
@@ -63,21 +59,21 @@ def recognise(picture: Image) -> str:
     except (subprocess.SubprocessError, OSError) as error:
         logger.info("Tesseract could not read a picture: %r", error)
         return ""
-    return _assembled(done.stdout.decode("utf-8", "replace"))
+    return _text_from_tsv(done.stdout.decode("utf-8", "replace"))
 
 
-def read_image(source: Source) -> Pages:
-    """The text in a picture: a page, or as many as a TIFF has; of a moving picture the first frame.
+def read_image(source: InputFile) -> Pages:
+    """Read an image: each frame of a TIFF, the first of an animation.
 
     Raises:
-        EmptyDocument: there is no text in it, or no Tesseract here to read it.
+        EmptyDocument: Tesseract is not installed.
         DocumentTooLarge: it has more than `MAX_PIXELS`.
     """
     from PIL import Image, ImageOps, UnidentifiedImageError
 
     if not available():
         raise EmptyDocument(f"{source.name} is an image, and reading it takes text recognition.", INSTALL)
-    # The limit is ours: Pillow's own warns where it should refuse, and differs from program to program.
+    # Pillow's own limit only warns; `MAX_PIXELS` is checked below.
     Image.MAX_IMAGE_PIXELS = None
     try:
         picture = Image.open(source.path, formats=["PNG", "JPEG", "TIFF", "WEBP", "GIF"])
@@ -99,7 +95,7 @@ def read_image(source: Source) -> Pages:
 
 @lru_cache(maxsize=1)
 def _languages() -> str:
-    """The languages to look for, as Tesseract wants them."""
+    """Return the languages to recognise, in Tesseract's syntax."""
     try:
         listed = subprocess.run(["tesseract", "--list-langs"], capture_output=True, timeout=10, check=True)  # noqa: S607
         installed = listed.stdout.decode("utf-8", "replace").splitlines()[1:]
@@ -109,16 +105,16 @@ def _languages() -> str:
     return "+".join(chosen[:_MAX_LANGUAGES]) or "eng"
 
 
-def _assembled(table: str) -> str:
-    """Text out of Tesseract's table of words, without the words that it only guesses."""
+def _text_from_tsv(table: str) -> str:
+    """Return the text in Tesseract's table of words, without those of low confidence."""
     lines: dict[tuple[str, ...], list[str]] = {}
-    sureness: list[float] = []
+    confidence: list[float] = []
     for row in csv.DictReader(io.StringIO(table), delimiter="\t", quoting=csv.QUOTE_NONE):
         text = (row.get("text") or "").strip()
         if row.get("level") != "5" or not text:
             continue
-        sureness.append(float(row.get("conf") or 0))
-        if sureness[-1] >= _SURE:
+        confidence.append(float(row.get("conf") or 0))
+        if confidence[-1] >= _MIN_WORD_CONFIDENCE:
             lines.setdefault((row["block_num"], row["par_num"], row["line_num"]), []).append(text)
     out: list[str] = []
     paragraph: tuple[str, ...] | None = None
@@ -128,5 +124,6 @@ def _assembled(table: str) -> str:
         out.append(" ".join(words))
         paragraph = place[:2]
     text = "\n".join(out)
-    # A picture without writing gives a stray sign or two, one in another script a page of guesses.
-    return text if sum(map(str.isalnum, text)) >= 3 and sum(sureness) >= _SURE_PAGE * len(sureness) else ""
+    # Pictures without text give a few characters, those in another script a page of guesses.
+    is_text = sum(map(str.isalnum, text)) >= 3 and sum(confidence) >= _MIN_PAGE_CONFIDENCE * len(confidence)
+    return text if is_text else ""

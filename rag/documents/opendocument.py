@@ -1,7 +1,4 @@
-"""OpenDocument files: texts (ODT) as one page, spreadsheets (ODS) a page a sheet, presentations (ODP) a page a slide.
-
-It must not know of the other formats.
-"""
+"""Read OpenDocument: texts (ODT) as one page, spreadsheets (ODS) and presentations (ODP) by sheet or slide."""
 
 from __future__ import annotations
 
@@ -11,22 +8,18 @@ from functools import partial
 from typing import Any
 
 from errors import UnreadableDocument
+from rag.documents.input_file import InputFile, Pages, attribute, open_zip, tag, xml_parser
 from rag.documents.sheets import pages_of
-from rag.documents.source import Pages, Source, attribute, open_zip, tag, xml_parser
 from rag.documents.tables import Row, table_lines
 from rag.schema import Page
 
 MAX_REPEATED = 1000
-"""A sheet says "the same cell a million times" to fill itself up to its end."""
+"""Sheets are filled up with "this cell a million times"."""
 _LEFT_OUT = {"tracked-changes", "annotation", "annotation-end", "forms", "table-of-content-source", "event-listeners"}
 
 
-def read_open_document(source: Source) -> Pages:
-    """Its pages, headings marked `#` as in Markdown, notes of slides included.
-
-    Raises:
-        UnreadableDocument: it is protected with a password.
-    """
+def read_odf(source: InputFile) -> Pages:
+    """Read a document with Markdown headings and speaker notes, or raise UnreadableDocument if it is encrypted."""
     from lxml import etree
 
     with open_zip(source) as archive:
@@ -101,5 +94,5 @@ def _rows(table: Any) -> Iterator[Row]:
 
 
 def _cell(cell: Any) -> str:
-    # A date is shown in the words of a country; what is stored is ISO.
+    # The shown date depends on a locale, the stored one is ISO.
     return attribute(cell, "date-value") or " ".join(_text(cell).split())

@@ -1,4 +1,4 @@
-"""The originals: each content once, under its sha256. Knows nothing of who owns what."""
+"""The originals: each file once, named by its sha256."""
 
 from __future__ import annotations
 
@@ -12,56 +12,52 @@ from rag.db import new_id
 
 
 class Originals:
-    """A folder of files that are named by their content."""
+    """A folder of files named by their sha256."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
     def path(self, sha256: str) -> Path:
-        """Where a content lies, if it is there."""
+        """Return the path of a file, which may not exist."""
         return self.folder / sha256
 
-    def keep(self, source: Path | bytes) -> str:
-        """Store a content, whole or not at all, and give its sha256.
-
-        Raises:
-            OSError: it cannot be read or written.
-        """
+    def store(self, source: Path | bytes) -> str:
+        """Store a file atomically and return its sha256. May raise OSError."""
         sha256 = digest(source)
-        kept = self.path(sha256)
-        if kept.exists():
+        target = self.path(sha256)
+        if target.exists():
             return sha256
-        partial = kept.with_suffix(f".{new_id()}")
+        partial = target.with_suffix(f".{new_id()}")
         try:
             if isinstance(source, bytes):
                 partial.write_bytes(source)
             else:
                 shutil.copyfile(source, partial)
             with partial.open("rb") as written:
-                # A row may point to it a moment later, and must not outlive it in a power cut.
+                # Before a row refers to it, in case of a power cut.
                 os.fsync(written.fileno())
-            partial.replace(kept)
+            partial.replace(target)
         finally:
             partial.unlink(missing_ok=True)
         return sha256
 
     def remove(self, sha256: str) -> None:
-        """Forget a content. Repeatable."""
+        """Delete a file. Idempotent."""
         self.path(sha256).unlink(missing_ok=True)
 
-    def sweep(self, keep: Set[str]) -> None:
-        """Remove what a kill left behind: contents half written, and those that are not among `keep`."""
+    def remove_unused(self, keep: Set[str]) -> None:
+        """Delete partial files, and those not in `keep`."""
         for path in self.folder.iterdir():
             if path.is_file() and path.name not in keep:
                 path.unlink()
 
     def __iter__(self) -> Iterator[str]:
-        """The sha256 of every content."""
+        """Yield the sha256 of every file."""
         return (path.name for path in self.folder.iterdir() if path.is_file() and not path.suffix)
 
 
 def digest(source: Path | bytes) -> str:
-    """The sha256 of a content, in hexadecimal."""
+    """Return the sha256 in hexadecimal."""
     if isinstance(source, bytes):
         return hashlib.sha256(source).hexdigest()
     with source.open("rb") as file:

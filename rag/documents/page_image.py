@@ -1,11 +1,9 @@
-"""A page of a PDF as a picture, with places of its text marked on it.
+"""Draw a page of a PDF with spans of its text highlighted.
 
-Only a worker may draw (see `parsers`): a PDF is hostile input. It must not know of the library or of what is marked and
-why.
+Runs in a parser process only (see `parsers`): a PDF is hostile input.
 
-A place is known by its offsets in the text that a loader read, which may come from another reader than PDFium and was
-tidied. It is looked for in PDFium's own text of the page by letters and digits alone, in pieces where the two readers
-order the text differently.
+A span is given by offsets into the cleaned text that some reader extracted. It is searched in PDFium's own text by
+letters and digits alone, in pieces if the two readers order the text differently.
 """
 
 from __future__ import annotations
@@ -23,27 +21,26 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from errors import DocumentError, PasswordRequired, UnreadableDocument, UnsupportedDocument
-from rag.documents.content import PDF, content_of
+from rag.documents.detection import PDF, detect_kind
 
 if TYPE_CHECKING:
     from PIL.Image import Image as Picture
 
 logger = logging.getLogger(__name__)
 
-WIDTH = 1200
-"""Pixels of a picture at most,"""
-PIXELS = 4_000_000
-"""and of all of it: A4 has two million."""
-SHARPEST = 300 / 72
-"""Pixels a point at most: a stamp is not blown up."""
-CHARACTERS = 200_000
-"""Of a page's text that are looked through."""
-PIECE = 12
-"""Letters and digits: what is shorter may stand anywhere."""
-ENOUGH = 0.6
-"""The share of a place that must be found for it to be marked."""
+MAX_WIDTH = 1200
+MAX_PIXELS = 4_000_000
+"""A4 has two million."""
+MAX_SCALE = 300 / 72
+"""Pixels per point."""
+MAX_CHARACTERS = 200_000
+"""Of a page's text that are searched."""
+MIN_PIECE = 12
+"""Letters and digits; shorter pieces would match anywhere."""
+MIN_FOUND_SHARE = 0.6
+"""Of a span that must be found to highlight it."""
 FILL, EDGE = (255, 228, 120), (214, 138, 0)
-"""A highlighter's yellow, and a line around it, which shows on a dark page as well."""
+"""Yellow, and an outline that shows on dark pages too."""
 
 Span = tuple[int, int]
 Box = tuple[int, int, int, int]
@@ -51,31 +48,30 @@ Box = tuple[int, int, int, int]
 
 @dataclass(frozen=True, slots=True)
 class PageImage:
-    """A page as a picture."""
+    """A page as a JPEG, and whether every span was found and highlighted."""
 
     data: bytes
-    """A JPEG."""
     is_marked: bool
-    """Every place was found and is marked."""
 
 
 def draw_page(path: Path, name: str, index: int, text: str, spans: Sequence[Span]) -> PageImage:
-    """The page at `index` (from 0) of the PDF at `path`; `spans` are offsets into `text`, as a loader read the page.
+    """Draw the page at `index` (from 0) of a PDF; `spans` are offsets into `text`, as `loaders.load` returned it.
 
     Raises:
-        UnsupportedDocument: it is no PDF.
-        PasswordRequired: only a password opens it.
+        UnsupportedDocument: not a PDF.
+        PasswordRequired: encrypted.
         UnreadableDocument: the page cannot be drawn.
     """
     import pypdfium2
 
     broken = UnreadableDocument(f"A page of {name} could not be drawn.", "Open it in a PDF viewer and save a new copy.")
     try:
-        _require_pdf(path, name)
+        if detect_kind(path, name) != PDF:
+            raise UnsupportedDocument(f"{name} is not a PDF.", "Only pages of PDF files are drawn.")  # noqa: TRY301
         with closing(pypdfium2.PdfDocument(path)) as document:
-            document.init_forms()  # what was filled in is drawn as well
+            document.init_forms()  # draws form fields too
             with closing(document[index]) as page:
-                return _drawn(page, text, spans)
+                return _draw(page, text, spans)
     except (DocumentError, MemoryError):
         raise
     except pypdfium2.PdfiumError as error:
@@ -90,14 +86,9 @@ def draw_page(path: Path, name: str, index: int, text: str, spans: Sequence[Span
         raise broken from error
 
 
-def _require_pdf(path: Path, name: str) -> None:
-    if content_of(path, name) != PDF:
-        raise UnsupportedDocument(f"{name} is no PDF.", "Only pages of PDF files are drawn.")
-
-
-def _drawn(page: Any, text: str, spans: Sequence[Span]) -> PageImage:
+def _draw(page: Any, text: str, spans: Sequence[Span]) -> PageImage:
     width, height = page.get_size()
-    scale = min(WIDTH / width, SHARPEST, math.sqrt(PIXELS / (width * height)))
+    scale = min(MAX_WIDTH / width, MAX_SCALE, math.sqrt(MAX_PIXELS / (width * height)))
     bitmap = page.render(scale=scale)
     picture = bitmap.to_pil().convert("RGB")
     is_marked = bool(spans)
@@ -108,9 +99,9 @@ def _drawn(page: Any, text: str, spans: Sequence[Span]) -> PageImage:
         for span in spans:
             boxes = []
             for first, last in _find(text, span, on_page):
-                for number in _with_signs(characters, first, last):
+                for number in _with_punctuation(characters, first, last):
                     left, bottom, right, top = layer.get_charbox(number, loose=True)
-                    if left < right and bottom < top:  # not a sign that PDFium made up
+                    if left < right and bottom < top:  # PDFium inserts characters without extent
                         boxes.append(_box(place(left, bottom), place(right, top)))
             is_marked &= _mark(picture, _lines(boxes))
     file = io.BytesIO()
@@ -118,12 +109,12 @@ def _drawn(page: Any, text: str, spans: Sequence[Span]) -> PageImage:
     return PageImage(file.getvalue(), is_marked)
 
 
-# --- where a place is in PDFium's text ---------------------------------------------------------------------------
+# --- finding spans in PDFium's text ------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
 class _Letters:
-    """A text as its letters and digits alone, each with where it came from."""
+    """The letters and digits of a text, and their indexes in it."""
 
     text: str
     origins: list[int]
@@ -132,7 +123,7 @@ class _Letters:
     def of(cls, characters: Iterable[str]) -> _Letters:
         letters, origins = [], []
         for origin, character in enumerate(characters):
-            # Accents may be characters of their own, and a ligature is two letters.
+            # Decompose accents and ligatures.
             for letter in unicodedata.normalize("NFKD", character).casefold():
                 if letter.isalnum():
                     letters.append(letter)
@@ -141,45 +132,45 @@ class _Letters:
 
 
 def _find(text: str, span: Span, page: _Letters) -> list[Span]:
-    """The first and the last character of each piece of `text[span]` on the page; none where too little is there."""
+    """Return the first and last character of each piece of `text[span]` on the page, none if too little is found."""
     whole = _Letters.of(text)
     start, end = (bisect(whole.origins, offset - 1) for offset in span)
     wanted = whole.text[start:end]
-    # Where a phrase stands several times, the one about as far down the page is meant.
+    # Of a repeated phrase, the occurrence about as far down the page is meant.
     expected = start * len(page.text) // max(1, len(whole.text))
     pieces: list[Span] = []
     at = found = 0
     while at < len(wanted):
         length = _longest(wanted, at, page.text)
-        if length < min(PIECE, len(wanted)):
+        if length < min(MIN_PIECE, len(wanted)):
             at, expected = at + 1, expected + 1
             continue
         place = _nearest(page.text, wanted[at : at + length], expected)
-        # A sign or two between two pieces that only one of the readers knows belong to them.
-        if pieces and 0 <= place - pieces[-1][1] < PIECE:
+        # Join pieces separated by a few characters that only one reader found.
+        if pieces and 0 <= place - pieces[-1][1] < MIN_PIECE:
             pieces[-1] = (pieces[-1][0], place + length)
         else:
             pieces.append((place, place + length))
         at, found, expected = at + length, found + length, place + length
-    if not wanted or found < ENOUGH * len(wanted):
+    if not wanted or found < MIN_FOUND_SHARE * len(wanted):
         return []
     return [(page.origins[first], page.origins[last - 1]) for first, last in pieces]
 
 
 def _characters(layer: Any) -> list[str]:
-    """The characters of a page as PDFium counts them."""
+    """Return the characters of a page by PDFium's index."""
     import pypdfium2
 
-    count = min(layer.count_chars(), CHARACTERS)
+    count = min(layer.count_chars(), MAX_CHARACTERS)
     codes = [pypdfium2.raw.FPDFText_GetUnicode(layer, number) for number in range(count)]
     return [chr(code) if code <= 0x10FFFF else " " for code in codes]
 
 
 def _longest(wanted: str, at: int, text: str) -> int:
-    """The length of the longest piece of `wanted` that begins at `at` and stands in `text`."""
+    """Return the length of the longest piece of `wanted` from `at` that occurs in `text`."""
     low, high = 0, len(wanted) - at
-    if wanted[at : at + PIECE] not in text:  # most tries of a search that fails end here
-        high = min(high, PIECE - 1)
+    if wanted[at : at + MIN_PIECE] not in text:  # most searches end here
+        high = min(high, MIN_PIECE - 1)
     while low < high:
         middle = (low + high + 1) // 2
         low, high = (middle, high) if wanted[at : at + middle] in text else (low, middle - 1)
@@ -187,24 +178,24 @@ def _longest(wanted: str, at: int, text: str) -> int:
 
 
 def _nearest(text: str, piece: str, expected: int) -> int:
-    """Where `piece` stands in `text`, of several places the one nearest to `expected`."""
+    """Return the position of `piece` in `text` nearest to `expected`."""
     before, after = text.rfind(piece, 0, expected + len(piece)), text.find(piece, expected)
     return min((place for place in (before, after) if place >= 0), key=lambda place: abs(place - expected))
 
 
-# --- marks -------------------------------------------------------------------------------------------------------
+# --- highlighting ------------------------------------------------------------------------------------------------
 
 
-def _with_signs(characters: Sequence[str], first: int, last: int) -> Iterator[int]:
-    """The visible characters from `first` to `last`, and the signs that touch them: brackets, a full stop."""
-    while first and _is_sign(characters[first - 1]):
+def _with_punctuation(characters: Sequence[str], first: int, last: int) -> Iterator[int]:
+    """Return the visible characters from `first` to `last` and adjacent punctuation."""
+    while first and _is_punctuation(characters[first - 1]):
         first -= 1
-    while last + 1 < len(characters) and _is_sign(characters[last + 1]):
+    while last + 1 < len(characters) and _is_punctuation(characters[last + 1]):
         last += 1
     return (number for number in range(first, last + 1) if not characters[number].isspace())
 
 
-def _is_sign(character: str) -> bool:
+def _is_punctuation(character: str) -> bool:
     return unicodedata.category(character)[0] in "PS"
 
 
@@ -214,14 +205,14 @@ def _box(one: tuple[int, int], other: tuple[int, int]) -> Box:
 
 
 def _lines(boxes: Sequence[Box]) -> list[Box]:
-    """The boxes of characters, those put together that follow each other in one line."""
+    """Join the boxes of characters that follow each other in a line."""
     steps = [(abs(b[0] - a[0]), abs(b[1] - a[1])) for a, b in pairwise(boxes)]
-    if sum(right for right, _ in steps) < sum(down for _, down in steps):  # the text stands on its side
-        return [_turned(line) for line in _in_rows([_turned(box) for box in boxes])]
+    if sum(right for right, _ in steps) < sum(down for _, down in steps):  # rotated text
+        return [_transposed(line) for line in _in_rows([_transposed(box) for box in boxes])]
     return _in_rows(boxes)
 
 
-def _turned(box: Box) -> Box:
+def _transposed(box: Box) -> Box:
     left, top, right, bottom = box
     return top, left, bottom, right
 
@@ -240,18 +231,18 @@ def _in_rows(boxes: Sequence[Box]) -> list[Box]:
 
 
 def _mark(picture: Picture, boxes: Sequence[Box]) -> bool:
-    """Mark the boxes as a highlighter does; whether one of them is on the picture."""
+    """Highlight the boxes; return whether one of them is on the picture."""
     from PIL import Image, ImageChops, ImageDraw
 
-    pencil = ImageDraw.Draw(picture)
+    canvas = ImageDraw.Draw(picture)
     marked = False
     for left, top, right, bottom in boxes:
         box = max(0, left - 3), max(0, top - 1), min(picture.width, right + 3), min(picture.height, bottom + 1)
         if box[0] >= box[2] or box[1] >= box[3]:
-            continue  # cut off
+            continue  # outside the picture
         part = picture.crop(box)
-        # Multiplied, black letters stay black.
+        # Multiplying keeps black letters black.
         picture.paste(ImageChops.multiply(part, Image.new("RGB", part.size, FILL)), box[:2])
-        pencil.rectangle((box[0], box[1], box[2] - 1, box[3] - 1), outline=EDGE)
+        canvas.rectangle((box[0], box[1], box[2] - 1, box[3] - 1), outline=EDGE)
         marked = True
     return marked

@@ -1,9 +1,8 @@
-"""Documents are read in processes of their own, under limits: a bomb, or a parser's crash, costs that file alone.
+"""A pool of processes that read documents under limits, so that a bomb or a crash costs only that file.
 
-A worker takes one file after the other, each a line of JSON on its stdin, and answers in such lines on its stdout: the
-progress, then the pages or the picture of one, last the warnings or the error. When its stdin ends it ends, so none
-outlives the server.
-It must not know of formats, of the library or of who uploaded what.
+A worker reads requests from stdin and writes answers to stdout, each a line of JSON, never pickle, because a hostile
+file may have taken control of it: progress, pages or a drawn page, then warnings or the error. It exits at the end of
+stdin, and so never outlives the server.
 """
 
 from __future__ import annotations
@@ -31,17 +30,17 @@ import psutil
 
 import errors
 from errors import DocumentError, UnreadableDocument
-from rag.documents.loaders import Reading, Report, load
+from rag.documents.loaders import LoadedDocument, Report, load
 from rag.documents.page_image import PageImage, Span, draw_page
 from rag.schema import Page
 
 COMMAND = (sys.executable, "-m", "rag.documents.parsers")
-TICK = 0.1  # seconds between two looks at whether the reading shall go on
-TOTAL = 10  # a whole document may take this many times what may pass without a page
-FILES = 500  # a worker is replaced after so many files,
-GROWN = 0.25  # or when it keeps this share of the memory that it may have, so that leaks do not add up
+POLL_S = 0.1  # between checks whether to stop reading
+TOTAL_FACTOR = 10  # a whole document may take this many times the limit without progress
+MAX_FILES = 500  # read by a worker before it is replaced,
+MAX_RETAINED = 0.25  # as when it keeps this share of its memory limit, because of leaks
 OUT_OF_MEMORY = 77  # exit status
-# What an interpreter and Tesseract need, and nothing that may hold a key.
+# What an interpreter and Tesseract need, and nothing that may contain a key.
 _ENVIRONMENT = re.compile(
     r"(?i)PATH|HOME|USERPROFILE|LANG|LC_\w+|TZ|TMPDIR|TEMP|TMP|SYSTEMROOT|(LD|DYLD)_\w+|PYTHON\w*|TESSDATA_PREFIX"
 )
@@ -49,83 +48,79 @@ T = TypeVar("T")
 
 
 class Parsers:
-    """A pool of worker processes, which start when they are needed. Several threads may read at once, one in each."""
+    """A pool of worker processes, started on demand. Thread-safe; each call uses one worker and waits for it."""
 
     def __init__(
         self, workers: int = 1, seconds: float = 120.0, memory_mb: int = 1000, *, command: Sequence[str] = COMMAND
     ) -> None:
-        """`seconds` may pass without a page; `command` is given the arguments of `main`."""
+        """`seconds` may pass without progress; `command` is run with the arguments of `main`."""
         self._seconds = seconds
-        self._command = [*command, str(memory_mb * 2**20), str(int(TOTAL * seconds))]
+        self._command = [*command, str(memory_mb * 2**20), str(int(TOTAL_FACTOR * seconds))]
         self._workers = workers
-        self._idle: queue.Queue[_Worker | None] = queue.LifoQueue()  # the one that is warm first
+        self._idle: queue.Queue[_Worker | None] = queue.LifoQueue()  # running ones first
         for _ in range(workers):
             self._idle.put(None)
         self._closed = False
 
-    def read(self, path: Path, name: str, *, password: str | None = None, report: Report | None = None) -> Reading:
-        """What `loaders.load` reads, in a worker; waits for one where all are busy.
+    def read(
+        self, path: Path, name: str, *, password: str | None = None, report: Report | None = None
+    ) -> LoadedDocument:
+        """Run `loaders.load` in a worker.
 
-        `report` is told the progress again and again, also while there is none: an exception that it raises passes
-        through and ends the reading at once, in the middle of a page as well.
+        `report` is called regularly, even without progress; an exception that it raises stops the reading at once.
 
         Raises:
-            DocumentError: as `loaders.load`; UnreadableDocument also for too long, too much memory and a crash.
+            DocumentError: as `loaders.load`; UnreadableDocument also for a crash, or too much time or memory.
             RuntimeError: the pool is closed.
         """
         pages, warnings = self._ask(report, path, name, password)
-        return Reading([Page(*values) for values in pages], tuple(warnings))
+        return LoadedDocument([Page(*values) for values in pages], tuple(warnings))
 
     def draw(self, path: Path, name: str, index: int, text: str, spans: Sequence[Span]) -> PageImage:
-        """What `page_image.draw_page` draws, in a worker; waits for one where all are busy.
-
-        Raises:
-            DocumentError: as `draw_page`; UnreadableDocument also for too long, too much memory and a crash.
-            RuntimeError: the pool is closed.
-        """
+        """Run `page_image.draw_page` in a worker; raises like `read`."""
         [(picture, is_marked)], _ = self._ask(None, path, name, None, index, text, spans)
         return PageImage(b64decode(picture), is_marked)
 
     def _ask(self, report: Report | None, path: Path, name: str, *request: object) -> tuple[list[list[Any]], list[str]]:
-        """What a worker found, and its warnings."""
+        """Return what a worker found, and its warnings."""
 
-        def tell(done: int = 0, total: int = 0) -> None:
+        def check(done: int = 0, total: int = 0) -> None:
             if self._closed:
                 raise RuntimeError("The parsers are closed.")
             if report is not None:
                 report(done, total)
 
-        worker = _next(self._idle, tell)
+        worker = _get(self._idle, check)
         try:
-            worker = (worker and worker.rested()) or _Worker(self._command)
-            worker.ask(str(path.absolute()), name, *request)
-            return self._answer(worker, name, tell)
+            worker = (worker and worker.if_reusable()) or _Worker(self._command)
+            worker.send(str(path.absolute()), name, *request)
+            return self._answer(worker, name, check)
         finally:
-            self._idle.put(worker and worker.rested())
+            self._idle.put(worker and worker.if_reusable())
 
     def close(self) -> None:
-        """End all workers; what is being read is given up. Can be repeated."""
+        """End all workers and abandon what they read. Idempotent."""
         if not self._closed:
             self._closed = True
             for _ in range(self._workers):
                 if worker := self._idle.get():
                     worker.end()
 
-    def _answer(self, worker: _Worker, name: str, tell: Report) -> tuple[list[list[Any]], list[str]]:
+    def _answer(self, worker: _Worker, name: str, report: Report) -> tuple[list[list[Any]], list[str]]:
         found: list[list[Any]] = []
         progress = (0, 0)
         started = last = time.monotonic()
 
         def check() -> None:
-            tell(*progress)
+            report(*progress)
             now = time.monotonic()
-            if now - last > self._seconds or now - started > TOTAL * self._seconds:
+            if now - last > self._seconds or now - started > TOTAL_FACTOR * self._seconds:
                 raise UnreadableDocument(
                     f"{name} takes too long to read: it was stopped after {now - started:.0f} seconds.",
-                    "Split it into smaller files, or save it anew from the program it comes from.",
+                    "Split it into smaller files, or save it again from the program it comes from.",
                 )
 
-        while (line := _next(worker.lines, check)).endswith(b"\n"):
+        while (line := _get(worker.lines, check)).endswith(b"\n"):
             last = time.monotonic()
             match json.loads(line):
                 case ["progress", done, total]:
@@ -133,11 +128,11 @@ class Parsers:
                     check()
                 case ["page", *values]:
                     found.append(values)
-                case ["end", is_fit, *warnings]:
-                    worker.is_fit = is_fit
+                case ["end", reusable, *warnings]:
+                    worker.reusable = reusable
                     return found, warnings
-                case [kind, is_fit, message, hint]:
-                    worker.is_fit = is_fit
+                case [kind, reusable, message, hint]:
+                    worker.reusable = reusable
                     raise getattr(errors, kind)(message, hint)
         worker.end()
         if worker.returncode == OUT_OF_MEMORY:
@@ -152,7 +147,7 @@ class Parsers:
 
 
 class _Worker(subprocess.Popen[bytes]):
-    """A process that reads documents, as the server sees it."""
+    """A process that reads documents, seen from the server."""
 
     stdin: IO[bytes]
     stdout: IO[bytes]
@@ -161,28 +156,28 @@ class _Worker(subprocess.Popen[bytes]):
         root = Path(__file__).resolve().parents[2]
         environment = {key: value for key, value in os.environ.items() if _ENVIRONMENT.fullmatch(key)}
         environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(root), environment.get("PYTHONPATH")]))
-        # Killed, it cannot take away what it unlocked or unpacked.
+        # For decrypted and unpacked files, which a killed worker cannot remove.
         self.folder = tempfile.mkdtemp(prefix="gestalt-")
         command, pipe = [*command, self.folder], subprocess.PIPE
         super().__init__(command, stdin=pipe, stdout=pipe, cwd=root, env=environment, start_new_session=True)
-        self.is_fit = True  # for another file
+        self.reusable = True  # for another file
         self.lines: queue.Queue[bytes] = queue.Queue()
-        _listen(self.stdout, self.lines.put)
+        _read_lines(self.stdout, self.lines.put)
 
-    def ask(self, *request: object) -> None:
-        self.is_fit = False  # until it says so at the end of its answer
-        with suppress(OSError):  # it died meanwhile, which is an answer too
-            _say(self.stdin, *request)
+    def send(self, *request: object) -> None:
+        self.reusable = False  # until the end of its answer
+        with suppress(OSError):  # it has died, which `_answer` notices
+            _send(self.stdin, *request)
 
-    def rested(self) -> _Worker | None:
-        """The worker where it may go on to another file; otherwise it is ended."""
-        if self.is_fit and self.poll() is None:
+    def if_reusable(self) -> _Worker | None:
+        """Return the worker if it can read another file; otherwise end it."""
+        if self.reusable and self.poll() is None:
             return self
         self.end()
         return None
 
     def end(self) -> None:
-        if self.returncode is None:  # else its number may be another's by now
+        if self.returncode is None:  # else its id may have been reused
             _kill_group(self.pid)
             self.kill()
             self.wait()
@@ -192,79 +187,79 @@ class _Worker(subprocess.Popen[bytes]):
 
 
 def _kill_group(pid: int) -> None:
-    """Kill a worker together with the programs that it has started, where the system knows such groups."""
+    """Kill a worker and the programs that it has started; not on Windows."""
     if sys.platform != "win32":
         with suppress(OSError):
             os.killpg(pid, signal.SIGKILL)
 
 
-def _next(source: queue.Queue[T], check: Callable[[], None]) -> T:
+def _get(source: queue.Queue[T], check: Callable[[], None]) -> T:
     while True:
         try:
-            return source.get(timeout=TICK)
+            return source.get(timeout=POLL_S)
         except queue.Empty:
             check()
 
 
-def _say(file: IO[bytes], *values: object) -> None:
+def _send(file: IO[bytes], *values: object) -> None:
     file.write(json.dumps(values).encode() + b"\n")
     file.flush()
 
 
-def _listen(file: IO[bytes], hear: Callable[[bytes], object]) -> None:
-    """Hear each line as it comes, and b"" at the end, in a thread of its own."""
+def _read_lines(file: IO[bytes], handle: Callable[[bytes], object]) -> None:
+    """Call `handle` with each line, and with b"" at the end, in a new thread."""
 
-    def listen() -> None:
+    def read() -> None:
         with file:
             for line in file:
-                hear(line)
-        hear(b"")
+                handle(line)
+        handle(b"")
 
-    threading.Thread(target=listen, daemon=True).start()
+    threading.Thread(target=read, daemon=True).start()
 
 
 def main() -> None:
-    """A worker. Its arguments: the bytes and the seconds that a document may take, a folder for its own files."""
+    """Run a worker. Arguments: limits per document in bytes and seconds, and a folder for temporary files."""
     memory, seconds = map(int, sys.argv[1:3])
     tempfile.tempdir = sys.argv[3]
     requests, answers = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
-    for standard in (0, 1):  # what libraries print must not come between the answers
+    for standard in (0, 1):  # libraries may print
         os.dup2(os.open(os.devnull, os.O_RDWR), standard)
-    for ignored in (signal.SIGINT, signal.SIGTERM):  # sent to all processes of a service; the server decides
+    for ignored in (signal.SIGINT, signal.SIGTERM):  # sent to all processes of a service; the server ends workers
         signal.signal(ignored, signal.SIG_IGN)
     if sys.platform != "win32":
         import resource
 
         for what, limit in ((resource.RLIMIT_CORE, 0), (resource.RLIMIT_DATA, memory)):
-            with suppress(ValueError, OSError):  # it may be lower already
+            with suppress(ValueError, OSError):  # the limit may already be lower
                 resource.setrlimit(what, (limit, limit))
-    alarm = getattr(signal, "alarm", int)  # ends an orphan in a call that lets no other thread run; not on Windows
-    asked: queue.SimpleQueue[bytes] = queue.SimpleQueue()
-    _listen(requests, lambda line: asked.put(line) if line else _leave())
-    for left in reversed(range(FILES)):
-        request = json.loads(asked.get())
+    alarm = getattr(signal, "alarm", int)  # ends an orphan in a call that holds the GIL; not on Windows
+    received: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+    _read_lines(requests, lambda line: received.put(line) if line else _exit())
+    for left in reversed(range(MAX_FILES)):
+        request = json.loads(received.get())
         alarm(seconds + 5)
         end, *values = _read(answers, *request)
         alarm(0)
-        _say(answers, end, left > 0 and psutil.Process().memory_info().rss < GROWN * memory, *values)
+        _send(answers, end, left > 0 and psutil.Process().memory_info().rss < MAX_RETAINED * memory, *values)
 
 
-def _leave() -> None:
+def _exit() -> None:
     shutil.rmtree(tempfile.gettempdir(), ignore_errors=True)
     _kill_group(os.getpid())
     os._exit(0)
 
 
 def _read(answers: IO[bytes], path: str, name: str, password: str | None, *drawn: Any) -> tuple[str, ...]:
-    """Send the pages of a file, or the picture of one; what is to be said at its end."""
+    """Send the pages of a file, or a drawn page; return the end of the answer."""
     try:
         if drawn:
             image = draw_page(Path(path), name, *drawn)
-            _say(answers, "page", b64encode(image.data).decode(), image.is_marked)
+            _send(answers, "page", b64encode(image.data).decode(), image.is_marked)
             return ("end",)
-        reading = load(Path(path), name, partial(_say, answers, "progress"), password=password)
+        reading = load(Path(path), name, partial(_send, answers, "progress"), password=password)
         for page in reading.pages:
-            _say(answers, "page", *astuple(page))
+            _send(answers, "page", *astuple(page))
     except DocumentError as error:
         return type(error).__name__, error.message, error.hint
     except MemoryError:

@@ -1,214 +1,236 @@
-"""PDF: text page by page, by two readers that fail on different files, and by text recognition where there is none.
+"""Read PDF page by page with two readers that fail on different files, and with text recognition.
 
-A page belongs to the first reader that finds readable text on it. It must not know of the other formats or of what
-becomes of the text.
+The text of a page comes from the first reader that finds readable text on it.
 """
 
 from __future__ import annotations
 
 import logging
+import re
+import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
 from typing import TypeVar
 
 from errors import DocumentTooLarge, EmptyDocument, UnreadableDocument
 from rag.documents import ocr
-from rag.documents.pdf_readers import Pdfium, Protected, Pypdf, Reader, mended
-from rag.documents.pdf_text import rejoin, tidy
-from rag.documents.source import Pages, Source
+from rag.documents.input_file import InputFile, Pages
+from rag.documents.pdf_readers import PasswordProtected, Pdfium, Pypdf, Reader, repaired
 from rag.schema import Page
 
 logger = logging.getLogger(__name__)
 
 MAX_PAGES = 50_000
-READERS: tuple[type[Pypdf | Pdfium], ...] = (Pypdf, Pdfium)
+READERS: tuple[Callable[[Path, str | None], Reader], ...] = (Pypdf, Pdfium)
 _SCAN_SHARE = 0.5
-_FEW = 40
-"""Characters: a page that is mostly one picture and has no more text than this is a scan with a stamp on it."""
+_SHORT_TEXT = 40
+"""Characters: a page that is mostly one picture and has less text is a stamped scan."""
+
+_LIGATURES = str.maketrans({"ﬀ": "ff", "ﬁ": "fi", "ﬂ": "fl", "ﬃ": "ffi", "ﬄ": "ffl", "ﬅ": "st", "ﬆ": "st"})
+_BROKEN_WORD = re.compile(r"(?<![^\W\d_])([^\W\d_]+)[-\u2010\xad]\n([^\W\d_]+)")
 
 T = TypeVar("T")
 
 
-def read_pdf(source: Source) -> Pages:
-    """Each page with its number from 1, and how many there are. A page without text has the text ''.
+def read_pdf(source: InputFile) -> Pages:
+    """Yield each page, numbered from 1, and the total. A page without text has the text ''.
 
     Raises:
-        PasswordRequired: no password was given, or a wrong one.
+        PasswordRequired: `source.password` is missing or wrong.
         UnreadableDocument: neither reader can read it.
         EmptyDocument: no page has text.
         DocumentTooLarge: it has more than `MAX_PAGES` pages.
     """
     readers = _open(source)
     try:
-        # pypdf counts pages, PDFium believes what the file says.
+        # pypdf counts the pages, PDFium trusts the file.
         total = next((reader.total for reader in readers if reader.total), 0)
         if total > MAX_PAGES:
             raise DocumentTooLarge(
                 f"{source.name} has {total} pages, more than {MAX_PAGES}.", "Split it into smaller files."
             )
-        tally = _Tally(total)
+        stats = _PageStats(total)
         words: set[str] = set()
         for index in range(total):
-            text = _read_page(readers, index, tally)
+            text = _read_page(readers, index, stats)
             yield Page(rejoin(text, words), index + 1, _label(readers, index)), total
-        if tally.empty == total:
-            raise _why_empty(source.name, tally)
-        _warn(source, tally, _attachments(readers))
+        if stats.empty == total:
+            raise _empty_error(source.name, stats)
+        _warn(source, stats, _attachments(readers))
     finally:
         for reader in readers:
             reader.close()
 
 
-def _open(source: Source) -> list[Reader]:
+def _open(source: InputFile) -> list[Reader]:
     readers: list[Reader] = []
     protected = False
     for kind in READERS:
         try:
-            readers.append(kind(source.path, source.password))
-        except Protected:
+            if reader := _attempt(partial(kind, source.path, source.password)):
+                readers.append(reader)
+        except PasswordProtected:
             protected = True
-        except MemoryError:
-            raise
-        except Exception as error:  # noqa: BLE001 - either reader raises anything at all; the other may do better
-            logger.info("%s cannot open a PDF: %r", kind.__name__, error)
     if protected and not readers:
-        raise source.locked()
-    return readers if any(reader.total for reader in readers) else [*readers, *_mended(source)]
-
-
-def _mended(source: Source) -> list[Reader]:
-    """A reader of a file that neither could open, once its pages have been looked for."""
-    try:
-        data = mended(source.path)
-        readers: list[Reader] = [] if data is None else [Pdfium(data)]
-    except MemoryError:
-        raise
-    except Exception as error:  # noqa: BLE001 - as above
-        logger.info("A PDF cannot be mended: %r", error)
-        return []
-    if readers:
-        source.warn("The file is damaged; the pages that could be found in it were read, in the order they lie in it.")
+        raise source.password_error()
+    if any(reader.total for reader in readers):
+        return readers
+    data = _attempt(lambda: repaired(source.path))
+    if data and (last := _attempt(lambda: Pdfium(data))):
+        source.warn("The file is damaged; the pages found in it were read, in the order in which they are stored.")
+        readers.append(last)
     return readers
 
 
-@dataclass(slots=True)
-class _Tally:
-    """What became of the pages."""
+def _attempt(call: Callable[[], T]) -> T | None:
+    """Return the result of a call into a PDF library, None if it fails: both raise anything on a broken file."""
+    try:
+        return call()
+    except (MemoryError, TimeoutError, PasswordProtected):
+        raise
+    except Exception as error:  # noqa: BLE001 - as above
+        logger.info("a PDF library failed: %r", error)
+        return None
 
+
+@dataclass(slots=True)
+class _PageStats:
     total: int
     failed: list[int] = field(default_factory=list)
     empty: int = 0
     recognised: int = 0
     scans: int = 0
-    """Pages that show a picture of a text which nothing here could read."""
+    """Pages that show text which could not be recognised."""
 
 
-def _read_page(readers: list[Reader], index: int, tally: _Tally) -> str:
-    """The text of a page, seen in its picture where it is a scan."""
+def _read_page(readers: list[Reader], index: int, stats: _PageStats) -> str:
+    """Return the text of a page, by text recognition if it is a scan."""
     found = _page_text(readers, index)
     text = found or ""
     if found is None:
-        tally.failed.append(index + 1)
-    if len(text) < _FEW:
-        share = _asked(readers, lambda pdfium: pdfium.picture_share(index)) or 0.0
+        stats.failed.append(index + 1)
+    if len(text) < _SHORT_TEXT:
+        share = _ask_pdfium(readers, lambda pdfium: pdfium.picture_share(index)) or 0.0
         is_scan = share > (_SCAN_SHARE if text else 0.0)
-        seen = _recognised(readers, index) if is_scan or not text else ""
-        tally.recognised += len(seen) > len(text)
-        tally.scans += is_scan and not seen
+        seen = _ocr_page(readers, index) if is_scan or not text else ""
+        stats.recognised += len(seen) > len(text)
+        stats.scans += is_scan and not seen
         text = max(text, seen, key=len)
-    tally.empty += not text
+    stats.empty += not text
     return text
 
 
 def _page_text(readers: list[Reader], index: int) -> str | None:
-    """The text of a page, '' where it has none, None where no reader could read it. Takes out a reader that is slow."""
+    """Return the text of a page, '' if it has none, None if no reader could read it. Removes a slow reader."""
     text = None
     for reader in list(readers):
         try:
-            text = tidy(reader.text(index))
+            found = _attempt(partial(reader.text, index))
         except TimeoutError:
             reader.close()
             readers.remove(reader)
-        except MemoryError:
-            raise
-        except Exception as error:  # noqa: BLE001 - as above
-            logger.info("%s cannot read page %d of a PDF: %r", type(reader).__name__, index + 1, error)
+            continue
+        text = text if found is None else tidy(found)
         if text:
-            return text
+            break
     return text
 
 
-def _asked(readers: list[Reader], question: Callable[[Pdfium], T]) -> T | None:
-    """What PDFium answers, None where it cannot."""
-    for reader in readers:
-        if isinstance(reader, Pdfium):
-            try:
-                return question(reader)
-            except MemoryError:
-                raise
-            except Exception as error:  # noqa: BLE001 - as above
-                logger.info("PDFium cannot draw a page: %r", error)
-    return None
+def _ask_pdfium(readers: list[Reader], question: Callable[[Pdfium], T]) -> T | None:
+    pdfium = next((reader for reader in readers if isinstance(reader, Pdfium)), None)
+    return None if pdfium is None else _attempt(lambda: question(pdfium))
 
 
-def _recognised(readers: list[Reader], index: int) -> str:
-    """The text that can be seen on a page."""
+def _ocr_page(readers: list[Reader], index: int) -> str:
     if not ocr.available():
         return ""
-    picture = _asked(readers, lambda pdfium: pdfium.draw(index, ocr.MAX_PIXELS))
+    picture = _ask_pdfium(readers, lambda pdfium: pdfium.draw(index, ocr.MAX_PIXELS))
     return "" if picture is None else ocr.recognise(picture)
 
 
 def _label(readers: list[Reader], index: int) -> str:
-    """What a viewer calls the page, where that is not its number."""
+    """Return a viewer's name for the page, '' if that is its number."""
     for reader in reversed(readers):
-        try:
-            label = reader.label(index).strip()[:50]
-        except Exception as error:  # noqa: BLE001 - as above; a page without a label is no worse a page
-            logger.info("%s cannot tell the label of a page: %r", type(reader).__name__, error)
-        else:
+        if (label := _attempt(partial(reader.label, index))) is not None:
+            label = label.strip()[:50]
             return "" if label in ("", str(index + 1)) else f"page {label}"
     return ""
 
 
 def _attachments(readers: list[Reader]) -> list[str]:
-    for reader in readers:
-        if isinstance(reader, Pypdf):
-            try:
-                return reader.attachments()
-            except Exception as error:  # noqa: BLE001 - as above
-                logger.info("the attachments of a PDF could not be listed: %r", error)
-    return []
+    pypdf = next((reader for reader in readers if isinstance(reader, Pypdf)), None)
+    return (pypdf and _attempt(pypdf.attachments)) or []
 
 
-def _warn(source: Source, tally: _Tally, attachments: list[str]) -> None:
+def _warn(source: InputFile, stats: _PageStats, attachments: list[str]) -> None:
     def of_all(count: int, one: str, many: str) -> str:
-        return f"{count} of {tally.total} {'page' if tally.total == 1 else 'pages'} {one if count == 1 else many}"
+        return f"{count} of {stats.total} {'page' if stats.total == 1 else 'pages'} {one if count == 1 else many}"
 
-    silent = tally.empty - len(tally.failed)
-    if tally.failed:
-        numbers = ", ".join(map(str, tally.failed[:20])) + (", ..." if len(tally.failed) > 20 else "")
-        source.warn(f"{of_all(len(tally.failed), 'could', 'could')} not be read: {numbers}.")
-    if tally.recognised:
-        source.warn(f"{of_all(tally.recognised, 'was', 'were')} read by text recognition, which makes mistakes.")
-    if tally.scans and not ocr.available():
-        source.warn(f"{of_all(tally.scans, 'is a scan', 'are scans')} without a text layer. {ocr.INSTALL}")
-    elif silent > 0:
-        source.warn(f"{of_all(silent, 'has', 'have')} no text.")
+    without_text = stats.empty - len(stats.failed)
+    if stats.failed:
+        numbers = ", ".join(map(str, stats.failed[:20])) + (", ..." if len(stats.failed) > 20 else "")
+        source.warn(f"{of_all(len(stats.failed), 'could', 'could')} not be read: {numbers}.")
+    if stats.recognised:
+        source.warn(f"{of_all(stats.recognised, 'was', 'were')} read by text recognition, which makes mistakes.")
+    if stats.scans and not ocr.available():
+        source.warn(f"{of_all(stats.scans, 'is a scan', 'are scans')} without a text layer. {ocr.INSTALL}")
+    elif without_text > 0:
+        source.warn(f"{of_all(without_text, 'has', 'have')} no text.")
     if attachments:
         source.warn(f"Files attached to the document were not read: {', '.join(attachments)}.")
 
 
-def _why_empty(name: str, tally: _Tally) -> UnreadableDocument | EmptyDocument:
-    if len(tally.failed) == tally.total:
+def _empty_error(name: str, stats: _PageStats) -> UnreadableDocument | EmptyDocument:
+    if len(stats.failed) == stats.total:
         return UnreadableDocument(
             f"{name} could not be read: the file seems to be broken.", "Open it in a PDF viewer and save a new copy."
         )
-    if tally.scans and not ocr.available():
+    if stats.scans and not ocr.available():
         return EmptyDocument(f"{name} is a scan without a text layer.", ocr.INSTALL)
-    if tally.scans:
+    if stats.scans:
         return EmptyDocument(
             f"{name} is a scan on which no text could be recognised.",
-            "Install Tesseract's data for its language (tesseract-ocr-deu, say), or scan it again, larger.",
+            "Install Tesseract's data for its language (such as tesseract-ocr-deu), or scan it again, larger.",
         )
     return EmptyDocument(f"{name} holds no text.", "Upload a document with text in it.")
+
+
+# --- cleaning up text --------------------------------------------------------------------------------------------
+
+
+def tidy(text: str) -> str:
+    """Normalise spaces and ligatures; return '' for unreadable text."""
+    if _is_garbled(text):
+        return ""
+    text = re.sub(r"[^\S\n]+", " ", text.replace("\r\n", "\n").translate(_LIGATURES))
+    return re.sub(r"\n{3,}", "\n\n", re.sub(r" ?\n ?", "\n", text)).strip()
+
+
+def _is_garbled(text: str) -> bool:
+    """Whether these are glyph numbers, as of a font without a character map."""
+    if text.isascii():
+        return False
+    visible = [char for char in text if not char.isspace()]
+    strange = sum(char == "\ufffd" or unicodedata.category(char) in {"Cc", "Cn", "Co", "Cs", "Mn"} for char in visible)
+    return strange > 0.4 * len(visible)
+
+
+def rejoin(text: str, words: set[str]) -> str:
+    """Join words hyphenated at a line's end, and add the page's words to `words`, those of the document so far.
+
+    "exam-/ple" becomes "example", but "well-/known" keeps its hyphen if "well" and "known" are among the words and
+    "wellknown" is not.
+    """
+    words.update(re.findall(r"[^\W\d_]+", _BROKEN_WORD.sub(" ", text).lower()))
+
+    def joined(found: re.Match[str]) -> str:
+        first, second = found[1], found[2]
+        if not second[0].islower():
+            return f"{first}-{second}"
+        whole = (first + second).lower()
+        hyphenated = whole not in words and first.lower() in words and second.lower() in words
+        return f"{first}-{second}" if hyphenated else first + second
+
+    return _BROKEN_WORD.sub(joined, text)

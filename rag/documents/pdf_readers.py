@@ -1,7 +1,7 @@
-"""The two readers of PDF, made alike: pypdf keeps the order of right-to-left and composed scripts, PDFium (pypdfium2)
-is faster, opens more broken files and draws pages.
+"""The two PDF readers behind one interface.
 
-They raise whatever their libraries raise. They must not know what becomes of the text.
+pypdf keeps the order of right-to-left and composed scripts; PDFium (pypdfium2) is faster, opens more broken files and
+draws pages. They raise whatever their libraries raise.
 """
 
 from __future__ import annotations
@@ -22,18 +22,17 @@ if TYPE_CHECKING:
 
 PAGE_SECONDS = 3.0
 DOCUMENT_SECONDS = 60.0
-"""What pypdf may take for one page and for a whole document before PDFium reads the rest."""
+"""Time limits of pypdf; PDFium reads the rest."""
 _DRAWN_PIXELS = 16_000_000
-"""Of a page that is drawn: A4 at 300 dots an inch has nine million."""
-
-_MAX_MENDED = 64 * 2**20
+"""Of a drawn page; A4 at 300 dpi has nine million."""
+_MAX_REPAIRED = 64 * 2**20
 _PAGE_OBJECT = re.compile(
     rb"\b(\d{1,7}) (\d{1,5}) obj\b(?:(?!endobj|stream).){0,5000}?/Contents\s*(?:\[|\d+ \d+ R)"
     rb"(?:(?!endobj|stream).){0,5000}",
     re.DOTALL,
 )
 
-_PDFIUM = threading.Lock()  # PDFium is not safe for use by several threads at once
+_PDFIUM = threading.Lock()  # PDFium is not thread-safe
 
 
 class Reader(Protocol):
@@ -42,16 +41,16 @@ class Reader(Protocol):
     total: int
 
     def text(self, index: int) -> str:
-        """The text of a page, counted from 0."""
+        """Return the text of a page, counted from 0."""
 
     def label(self, index: int) -> str:
-        """What a viewer shows as the page's number."""
+        """Return the page number that a viewer shows."""
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Release the file."""
 
 
-class Protected(Exception):
+class PasswordProtected(Exception):
     """Only a password opens the file."""
 
 
@@ -61,22 +60,18 @@ class Pypdf:
     def __init__(self, path: Path, password: str | None = None) -> None:
         import pypdf
 
-        # Each oddity of a file is a warning to it, and Python prints those when nobody has set up logging.
+        # It warns about every oddity.
         logging.getLogger("pypdf").setLevel(logging.CRITICAL)
         self._document = pypdf.PdfReader(path)
-        # Many files only forbid changes: the empty password opens those.
+        # The empty password opens files that only forbid changes.
         if self._document.is_encrypted and not any(map(self._document.decrypt, ("", password or ""))):
-            raise Protected
+            raise PasswordProtected
         self.total = len(self._document.pages)
         self._left = DOCUMENT_SECONDS
         self._labels: list[str] | None = None
 
     def text(self, index: int) -> str:
-        """The text of a page, then the fields of a form that are filled in.
-
-        Raises:
-            TimeoutError: the page or the document takes too long.
-        """
+        """Return the text of a page and its filled-in form fields, or raise TimeoutError if it takes too long."""
         start = time.monotonic()
         budget = min(self._left, PAGE_SECONDS)
 
@@ -89,17 +84,17 @@ class Pypdf:
         text = page.extract_text(visitor_operand_before=check)
         spent = time.monotonic() - start
         self._left -= DOCUMENT_SECONDS if spent > budget else spent
-        # Where it finds no text, the page is the other reader's.
+        # Without text, the page is left to the other reader.
         return "\n".join([text.rstrip(), *self._fields(page)]) if text.strip() else ""
 
     def label(self, index: int) -> str:
-        """What a viewer shows as the page's number."""
+        """Return the page number that a viewer shows."""
         if self._labels is None:
             self._labels = self._document.page_labels
         return self._labels[index]
 
     def attachments(self) -> list[str]:
-        """The names of the first files attached to the document."""
+        """Return the names of the first 20 attached files."""
         return [file.name for file in islice(self._document.attachment_list, 20)]
 
     def _fields(self, page: Any) -> Iterator[str]:
@@ -110,7 +105,7 @@ class Pypdf:
                 yield f"{field.get('/T', field.get('/Parent', {}).get('/T', ''))}: {value.lstrip('/')}"
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Release the file."""
         self._document.close()
 
 
@@ -128,12 +123,12 @@ class Pdfium:
                     if error.err_code != pypdfium2.raw.FPDF_ERR_PASSWORD:
                         raise
                 else:
-                    self.total = self._believed(len(self._document))
+                    self.total = self._verified(len(self._document))
                     return
-        raise Protected
+        raise PasswordProtected
 
-    def _believed(self, claimed: int) -> int:
-        """The number of pages that the file claims, none where not even one of the first can be found."""
+    def _verified(self, claimed: int) -> int:
+        """Return the claimed number of pages, 0 if none of the first ten can be opened."""
         import pypdfium2
 
         for index in range(min(claimed, 10)):
@@ -145,23 +140,23 @@ class Pdfium:
         return 0
 
     def text(self, index: int) -> str:
-        """The text of a page."""
+        """Return the text of a page, counted from 0."""
         with self._page(index) as page:
             content = page.get_textpage()
             try:
                 text: str = content.get_text_range()
             finally:
                 content.close()
-        # It joins a word that was hyphenated at a line's end around this sign.
+        # PDFium marks hyphenation at a line's end with these characters.
         return re.sub(r"[\ufffe\x02](?:\r?\n)?", "-\n", text)
 
     def label(self, index: int) -> str:
-        """What a viewer shows as the page's number."""
+        """Return the page number that a viewer shows."""
         with _PDFIUM:
             return str(self._document.get_page_label(index))
 
     def picture_share(self, index: int) -> float:
-        """How much of a page its largest picture covers, 0 to 1."""
+        """Return the share of a page that its largest picture covers, 0 to 1."""
         import pypdfium2
 
         with self._page(index) as page:
@@ -171,13 +166,13 @@ class Pdfium:
         return min(1.0, max((abs((r - le) * (t - b)) / area for le, b, r, t in boxes), default=0.0))
 
     def draw(self, index: int, max_pixels: int) -> Image | None:
-        """The page as a grey picture of 300 dots an inch; None where it is blank, or a picture on it is too large."""
+        """Draw the page in grey at 300 dpi; None if it is blank, or has a picture of more than `max_pixels`."""
         import pypdfium2
 
         with self._page(index) as page:
             objects = list(islice(page.get_objects(), 100_000))
             pictures = [one for one in objects if one.type == pypdfium2.raw.FPDF_PAGEOBJ_IMAGE]
-            # PDFium ends the whole process where it finds no memory to unpack one.
+            # PDFium aborts the process when it runs out of memory.
             if not objects or any(math.prod(picture.get_px_size()) > max_pixels for picture in pictures):
                 return None
             scale = min(300 / 72, math.sqrt(_DRAWN_PIXELS / max(1.0, math.prod(page.get_size()))))
@@ -185,7 +180,7 @@ class Pdfium:
             return drawn.copy()
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Release the file."""
         with _PDFIUM:
             self._document.close()
 
@@ -199,16 +194,16 @@ class Pdfium:
                 page.close()
 
 
-def mended(path: Path) -> bytes | None:
-    """A PDF that no reader opens, with a new catalog over the pages that lie in it; None where there are none.
+def repaired(path: Path) -> bytes | None:
+    """Return a broken PDF with a new catalog of the pages found in it, None if there are none.
 
-    PDFium finds objects by itself where the table of them is wrong, but not the way from the trailer to the pages.
+    PDFium can rebuild the table of objects, but not the path from the trailer to the pages.
     """
-    data = path.read_bytes() if path.stat().st_size < _MAX_MENDED else b""
+    data = path.read_bytes() if path.stat().st_size < _MAX_REPAIRED else b""
     kids = [b"%s %s R" % found for found in dict.fromkeys(_PAGE_OBJECT.findall(data))]
     if not kids or b"/Encrypt" in data:
         return None
-    # A page of a wrong type is no page to PDFium.
+    # PDFium skips pages whose type is damaged.
     data = _PAGE_OBJECT.sub(lambda page: re.sub(rb"/Type\s*/\w+", b"/Type /Page", page[0], count=1), data)
     last = data.rfind(b"trailer")
     return (data if last < 0 else data[:last]) + (

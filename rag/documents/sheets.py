@@ -1,6 +1,6 @@
-"""Workbooks: XLSX by openpyxl and the older XLS by xlrd, a page a sheet, hidden sheets too.
+"""Read workbooks row by row, a page per sheet, including hidden ones: XLSX by openpyxl, XLS by xlrd.
 
-It reads row by row, and believes nothing that a sheet says of its own size. It must not know of the other formats.
+A sheet's declared size is not trusted.
 """
 
 from __future__ import annotations
@@ -14,29 +14,28 @@ from functools import partial
 from typing import Any
 
 from errors import DocumentTooLarge
-from rag.documents.locked import unlock
-from rag.documents.source import Pages, Source, open_zip
+from rag.documents.encrypted import decrypt
+from rag.documents.input_file import InputFile, Pages, open_zip
 from rag.documents.tables import Row, cell_text, table_lines
 from rag.schema import Page
 
 logger = logging.getLogger(__name__)
 
 MAX_CELLS = 30_000_000
-"""Cells looked at in one workbook, the empty ones before a filled one among them."""
+"""Cells read in one workbook, including empty ones before a filled one."""
 MAX_MERGED = 100_000
 _MERGED = re.compile(rb'<(?:\w+:)?mergeCell\s[^>]*?ref="([A-Z]{1,3})(\d{1,7}):[A-Z]{1,3}(\d{1,7})"')
 
-
 Table = tuple[str, bool, Callable[[], Iterable[Row]]]
-"""Name of a sheet, whether it is hidden, and its rows when they are wanted."""
+"""A sheet's name, whether it is hidden, and a function that reads its rows."""
 
 
-def read_sheets(source: Source) -> Pages:
-    """Each sheet of an XLSX with its position from 1; the values that Excel stored for formulas."""
+def read_xlsx(source: InputFile) -> Pages:
+    """Read an XLSX, with the stored results of formulas."""
     import openpyxl
 
     open_zip(source).close()
-    # As a file: of a path it checks the extension, and an upload is kept under another name.
+    # Opened here because openpyxl checks the extension of a path, and stored files have none.
     with (
         source.path.open("rb") as file,
         closing(openpyxl.load_workbook(file, read_only=True, data_only=True, keep_links=False)) as book,
@@ -46,31 +45,31 @@ def read_sheets(source: Source) -> Pages:
         )
 
 
-def read_old_sheets(source: Source) -> Pages:
-    """Each sheet of an XLS."""
+def read_xls(source: InputFile) -> Pages:
+    """Read an XLS."""
     import xlrd
 
-    quiet = io.StringIO()  # it prints what it finds odd
+    quiet = io.StringIO()  # xlrd prints warnings
     try:
         book = xlrd.open_workbook(str(source.path), logfile=quiet)
     except xlrd.XLRDError as error:
         if "encrypted" not in str(error):
             raise
-        book = xlrd.open_workbook(file_contents=unlock(source), logfile=quiet)
+        book = xlrd.open_workbook(file_contents=decrypt(source), logfile=quiet)
     yield from pages_of(
         source, [(sheet.name, bool(sheet.visibility), partial(_old_rows, book, sheet)) for sheet in book.sheets()]
     )
 
 
-def pages_of(source: Source, tables: Sequence[Table]) -> Pages:
-    """A page a sheet. One that is broken is told of where others are not."""
-    looked_at = 0
+def pages_of(source: InputFile, tables: Sequence[Table]) -> Pages:
+    """Yield a page per sheet; a broken one only causes a warning if there are others."""
+    cells = 0
 
     def counted(rows: Iterable[Row]) -> Iterator[Row]:
-        nonlocal looked_at
+        nonlocal cells
         for row in rows:
-            looked_at += len(row) + 1
-            if looked_at > MAX_CELLS:
+            cells += len(row) + 1
+            if cells > MAX_CELLS:
                 raise DocumentTooLarge(
                     f"{source.name} spreads over more than {MAX_CELLS // 10**6} million cells.",
                     "Save the part of it that matters as CSV.",
@@ -96,11 +95,11 @@ def pages_of(source: Source, tables: Sequence[Table]) -> Pages:
 def _rows(sheet: Any) -> Iterator[Row]:
     merged = _merged(sheet)
     filling: dict[int, tuple[int, str]] = {}
-    sheet.reset_dimensions()  # what the file says of them may be a lie
+    sheet.reset_dimensions()
     for at, cells in enumerate(sheet.iter_rows(), 1):
         row = [cell_text(cell.value, cell.number_format if isinstance(cell.value, float) else "") for cell in cells]
         if any(row):
-            # Only the first cell of a merged one holds its value; each of its rows should say it.
+            # A merged cell has its value in its first row; repeat it in the others.
             for column, (bottom, value) in filling.items():
                 if at <= bottom and column < len(row):
                     row[column] = row[column] or value
@@ -110,11 +109,11 @@ def _rows(sheet: Any) -> Iterator[Row]:
 
 
 def _merged(sheet: Any) -> dict[int, list[tuple[int, int]]]:
-    """First row -> (column from 0, last row) of the cells merged over several rows, which stand after all others."""
+    """Return the cells merged over several rows: first row -> (column from 0, last row)."""
     from openpyxl.utils import column_index_from_string
 
     found: dict[int, list[tuple[int, int]]] = {}
-    with sheet._get_source() as file:  # the reader that streams leaves them out
+    with sheet._get_source() as file:  # openpyxl's streaming reader skips them; they come after all cells
         end = b""
         while (block := file.read(2**20)) and len(found) < MAX_MERGED:
             for column, top, bottom in _MERGED.findall(end + block):

@@ -1,7 +1,7 @@
-"""A collection kept like a folder on disk: what is new there comes in, what changed is replaced, what is gone goes.
+"""Sync a collection with a folder: add new files, replace changed ones, delete removed ones.
 
-Documents of a folder carry its whole path before their own, and by that it knows them: what was uploaded, or came from
-another folder, is never touched. Contents are compared by their sha256. Knows nothing of how a file is read.
+A document of a folder has the folder's path as prefix of its own; uploads and documents of other folders are never
+touched. Contents are compared by sha256.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from errors import AppError, ConfigurationError, UnsupportedDocument
-from rag.documents.content import content_of
+from rag.documents.detection import detect_kind
 from rag.documents.ingest import Ingest
 from rag.documents.loaders import FORMATS, supported_extensions
 from rag.documents.originals import digest
@@ -21,7 +21,7 @@ from rag.schema import DocumentRecord, DocumentState
 
 
 class Action(StrEnum):
-    """What is done about a file, or was."""
+    """What is or was done with a file."""
 
     ADDED = "added"
     CHANGED = "changed"
@@ -32,13 +32,13 @@ class Action(StrEnum):
     DUPLICATE = "duplicate"
     """The collection has this content from elsewhere, or the folder has it twice."""
     SKIPPED = "skipped"
-    """It is empty, or of a type that is not read."""
+    """It is empty, or of an unsupported type."""
     FAILED = "failed"
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One file of the folder, or one document that has none there any more."""
+    """A file of the folder, or a document whose file was removed."""
 
     action: Action
     path: str
@@ -50,20 +50,19 @@ class Step:
 
 
 def walk(folder: Path) -> Iterator[tuple[str, Path]]:
-    """`(path relative to the folder, file)` in order; hidden files and links to folders are left out.
+    """Yield `(path relative to the folder, file)` in order, without hidden files and links to folders.
 
     Raises:
         ConfigurationError: a folder in it cannot be listed.
     """
 
-    def refuse(error: OSError) -> None:
+    def fail(error: OSError) -> None:
         raise ConfigurationError(
             f"The folder {error.filename} cannot be listed: {error.strerror}.",
-            "Check that it is there and may be read.",
+            "Check that it exists and can be read.",
         )
 
-    # Links to folders are not followed, so that none leads round in a circle.
-    for root, folders, names in os.walk(folder, onerror=refuse):
+    for root, folders, names in os.walk(folder, onerror=fail):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for file in (Path(root) / name for name in sorted(names) if not name.startswith(".")):
             if file.is_file():
@@ -71,63 +70,63 @@ def walk(folder: Path) -> Iterator[tuple[str, Path]]:
 
 
 class Sync:
-    """One folder and one collection."""
+    """The sync of a collection with a folder."""
 
     def __init__(self, ingest: Ingest, owner: str, collection_id: str, folder: Path, *, adopt: bool = False) -> None:
-        """`adopt`: all documents of the collection are taken for the folder's, wherever they came from."""
+        """With `adopt`, all documents of the collection count as the folder's."""
         self._ingest, self._owner, self._collection_id, self._adopt = ingest, owner, collection_id, adopt
         self._folder = folder.resolve()
         self._prefix = f"{self._folder.as_posix().strip('/')}/"
 
     def plan(self) -> list[Step]:
-        """What is to do, in this order; nothing is changed.
+        """Return the steps to take, in order, without changing anything.
 
         Raises:
             ConfigurationError: the folder cannot be listed, or is empty although documents came from it.
         """
         documents = self._documents()
-        mine = {d.sha256: d for d in documents if d.path.startswith(self._prefix)}
-        theirs = {d.sha256 for d in documents} - mine.keys()
-        files = [_look(path, file) for path, file in walk(self._folder)]
-        if mine and not files:
+        own = {d.sha256: d for d in documents if d.path.startswith(self._prefix)}
+        others = {d.sha256 for d in documents} - own.keys()
+        files = [_inspect(path, file) for path, file in walk(self._folder)]
+        if own and not files:
             raise ConfigurationError(
-                f"The folder {self._folder} is empty, but {len(mine)} documents came from it.",
-                "Is its drive there? Delete the collection if they shall go.",
+                f"The folder {self._folder} is empty, but {len(own)} documents came from it.",
+                "Is its drive connected? To delete the documents, delete the collection.",
             )
-        homes: dict[str, str] = {}
+        # Of files with the same content, the one that the library knows counts, else the first.
+        main: dict[str, str] = {}
         for file in files:
-            # Where a content lies twice, the path that the library knows it by is its home, else the first.
-            known = mine.get(file.sha256)
-            if file.sha256 not in homes or (known and known.path == self._prefix + file.path):
-                homes[file.sha256] = file.path
-        paths = {self._relative(document) for document in mine.values()}
-        steps = [self._step(file, mine.get(file.sha256), homes, theirs, paths) for file in files]
-        # An older content stays until the newer one under its path is ready.
-        waits = (Action.ADDED, Action.CHANGED, Action.SKIPPED, Action.FAILED)
-        kept = {step.path for step in steps if step.action in waits}
-        gone = [document for sha256, document in mine.items() if sha256 not in homes]
+            known = own.get(file.sha256)
+            if file.sha256 not in main or (known and known.path == self._prefix + file.path):
+                main[file.sha256] = file.path
+        paths = {self._relative(document) for document in own.values()}
+        steps = [self._step(file, own.get(file.sha256), main, others, paths) for file in files]
+        # An old version stays until the new one is ready.
+        replaced = (Action.ADDED, Action.CHANGED, Action.SKIPPED, Action.FAILED)
+        kept = {step.path for step in steps if step.action in replaced}
+        gone = [document for sha256, document in own.items() if sha256 not in main]
         steps += [Step(Action.REMOVED, path, document=d) for d in gone if (path := self._relative(d)) not in kept]
-        # First what has another name: its old one may be another file's by now.
+        # Renames first, as another file may have the old name by now.
         return sorted(steps, key=lambda step: step.action is not Action.RENAMED)
 
     def _step(
-        self, file: Step, document: DocumentRecord | None, homes: dict[str, str], theirs: set[str], paths: set[str]
+        self, file: Step, document: DocumentRecord | None, main: dict[str, str], others: set[str], paths: set[str]
     ) -> Step:
         if not file.sha256:
             return file
-        if homes[file.sha256] != file.path or file.sha256 in theirs:
+        if main[file.sha256] != file.path or file.sha256 in others:
             action = Action.DUPLICATE
         elif document is None:
             action = Action.CHANGED if file.path in paths else Action.ADDED
         elif self._relative(document) != file.path:
             action = Action.RENAMED
         else:
-            # What failed, or was interrupted, is tried again.
+            # Retry what failed or was interrupted.
             action = Action.UNCHANGED if document.state is DocumentState.READY else Action.ADDED
         return replace(file, action=action, document=document)
 
     def adopt(self) -> None:
-        """Take all documents of the collection for the folder's, for good, where that was asked for."""
+        """Store the folder's path with all documents of the collection, if `adopt` was given."""
         for document in self._documents():
             self._ingest.library.update(self._owner, document.id, path=document.path)
 
@@ -138,7 +137,7 @@ class Sync:
         return [d if d.path.startswith(self._prefix) else replace(d, path=self._prefix + d.path) for d in documents]
 
     def apply(self, step: Step, report: Callable[[float], None] | None = None) -> Step:
-        """Do a step, and say what came of it: FAILED has a reason. `report` hears the progress, 0 to 1."""
+        """Take a step and return it with its result; `report` takes the progress, 0 to 1."""
         if step.action is Action.REMOVED and step.document:
             self._ingest.delete(self._owner, step.document.id)
         elif step.action is Action.RENAMED and step.document:
@@ -156,7 +155,7 @@ class Sync:
         except AppError as error:
             return replace(step, action=Action.FAILED, reason=str(error))
         except OSError as error:
-            return replace(step, action=Action.FAILED, reason=_cannot(error))
+            return replace(step, action=Action.FAILED, reason=_unreadable(error))
         document = self._ingest.process(self._owner, found.id, report) or found
         if document.state is DocumentState.READY:
             for older in self._ingest.library.same_path(self._owner, self._collection_id, path):
@@ -172,21 +171,19 @@ class Sync:
         return document.path.removeprefix(self._prefix)
 
 
-def _look(path: str, file: Path) -> Step:
-    """A file with its sha256, or with the reason why it is left out."""
+def _inspect(path: str, file: Path) -> Step:
+    """Return a file with its sha256, or with the reason why it is skipped."""
     try:
-        content = content_of(file, file.name)
-        if content is None:
+        kind = detect_kind(file, file.name)
+        if kind is None:
             return Step(Action.SKIPPED, path, reason="It is empty.")
-        if content not in _READ and file.suffix.lower() not in supported_extensions():
-            return Step(Action.SKIPPED, path, reason=f"It seems to be {content}, which is not read.")
+        supported = kind in {row.kind for row in FORMATS} or file.suffix.lower() in supported_extensions()
+        if not supported:
+            return Step(Action.SKIPPED, path, reason=f"It seems to be {kind}, which is not supported.")
         return Step(Action.UNCHANGED, path, file, digest(file))
     except OSError as error:
-        return Step(Action.FAILED, path, reason=_cannot(error))
+        return Step(Action.FAILED, path, reason=_unreadable(error))
 
 
-def _cannot(error: OSError) -> str:
+def _unreadable(error: OSError) -> str:
     return f"It cannot be read: {error.strerror or error}. Check its permissions."
-
-
-_READ = {row.content for row in FORMATS}

@@ -1,7 +1,7 @@
-"""Tables as lines of text that are understood one by one.
+"""Format tables as lines of text.
 
-A short table is its header and its rows, the cells joined with ` | `. In a long one each row names its columns
-("Team: Reds | Wins: 97"), because a search finds a few rows out of the middle. It must not know of file formats.
+A short table is its header and rows, with cells joined by ` | `. In a long one each row names its columns
+("Team: Reds | Wins: 97"), because search returns single rows.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from datetime import date, datetime, time
 from itertools import chain
 
 SHORT = 600
-"""Characters of a table that likely stays in one chunk."""
+"""Characters of a table that probably fits in one chunk."""
 _HEAD_ROWS = 30
-"""How far down a header is looked for."""
+"""The header is one of these rows."""
 _VALUE = re.compile(
     r"[^\w(]*\(?[-+−]?[\d.,:/\s'-]*\d[\d.,:/\s'-]*[^\w]*(?:[KMB]|[A-Z]{3})?|TRUE|FALSE|n/?a", re.IGNORECASE
 )
@@ -23,7 +23,7 @@ Row = Sequence[str]
 
 
 def table_lines(rows: Iterable[Row]) -> Iterator[str]:
-    """One line a row, without empty rows and columns; never holds more than the beginning of the table."""
+    """Yield a line per row, without empty rows and columns; only the beginning of the table is held in memory."""
     filled: Iterator[Row] = (cells for cells in (tuple(map(_cell, row)) for row in rows) if any(cells))
     head: list[Row] = []
     size = 0
@@ -42,7 +42,7 @@ def table_lines(rows: Iterable[Row]) -> Iterator[str]:
 
 
 def cell_text(value: object, number_format: str = "") -> str:
-    """A value of a spreadsheet as a person reads it: dates in ISO, 15 digits as Excel shows, percents where it does."""
+    """Format a spreadsheet value: dates in ISO, 15 significant digits like Excel, percentages by `number_format`."""
     if value is None:
         return ""
     if isinstance(value, bool):
@@ -56,7 +56,7 @@ def cell_text(value: object, number_format: str = "") -> str:
 
 
 def _long(head: Sequence[Row], rest: Iterable[Row]) -> Iterator[str]:
-    """Rows above the header as they are (a title, a remark), the others with the names of their columns."""
+    """Yield the rows above the header (a title, a remark) as they are, the others with column names."""
     at = _header(head)
     if at is None:
         for row in chain(head, rest):
@@ -67,7 +67,7 @@ def _long(head: Sequence[Row], rest: Iterable[Row]) -> Iterator[str]:
     names = head[at]
     yield " | ".join(filter(None, names))
     for row in chain(head[at + 1 :], rest):
-        if row == names:  # the header printed again, as at the top of each page
+        if row == names:  # a repeated header, as at the top of each page
             continue
         yield " | ".join(_named(names, column, cell) for column, cell in enumerate(row) if cell)
 
@@ -78,14 +78,14 @@ def _named(names: Row, column: int, cell: str) -> str:
 
 
 def _header(head: Sequence[Row]) -> int | None:
-    """The first row of words only that is about as wide as the rows below it."""
+    """Return the index of the first row that is about as wide as the others if it consists of words."""
     widths = sorted(sum(map(bool, row)) for row in head)
     usual = widths[len(widths) // 2]
     for at, row in enumerate(head[:-1]):
         cells = [cell for cell in row if cell]
         if len(cells) >= max(2, 0.6 * usual):
             words = sum(not _is_value(cell) for cell in cells)
-            # The first wide row decides: below it are data. A year may stand over a column.
+            # Rows below the first wide one are data. A column name may be a year.
             return at if words >= max(1, 0.5 * len(cells)) and len(set(cells)) > 0.5 * len(cells) else None
     return None
 

@@ -1,7 +1,4 @@
-"""Text out of bytes: which encoding, which characters are worth keeping, and what of a web page is its text.
-
-It must not know of files, of the table of formats or of what becomes of the text.
-"""
+"""Decode bytes, clean text, and extract the text of web pages."""
 
 from __future__ import annotations
 
@@ -14,7 +11,7 @@ if TYPE_CHECKING:
     from bs4 import Tag
     from charset_normalizer import CharsetMatch
 
-_MARKS = (  # UTF-32 first: its mark begins with that of UTF-16
+_BYTE_ORDER_MARKS = (  # UTF-32 before UTF-16, whose mark is a prefix
     (codecs.BOM_UTF8, "utf-8-sig"),
     (codecs.BOM_UTF32_LE, "utf-32"),
     (codecs.BOM_UTF32_BE, "utf-32"),
@@ -22,15 +19,15 @@ _MARKS = (  # UTF-32 first: its mark begins with that of UTF-16
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
 _SEVEN_BITS = ("iso-2022", "iso2022", "hz", "utf-7")
-"""What looks like plain ASCII and is not; believed where it is declared."""
-# What people's files are really in. Left to itself charset-normalizer takes short French for Mac Central Europe.
+"""Encodings that look like ASCII; only used if declared."""
+# The common ones. Without them charset-normalizer takes short French texts for Mac Central European.
 _CANDIDATES = [
     *("cp1250", "cp1251", "cp1252", "cp1253", "cp1254", "cp1255", "cp1256", "cp1257", "cp1258", "cp874"),
     *("iso8859_2", "iso8859_4", "iso8859_5", "iso8859_7", "koi8_r", "koi8_u"),
     *("cp932", "euc_jis_2004", "gb18030", "big5", "cp949"),
 ]
 _WESTERN_BONUS = 0.03
-"""cp1252 wins a tie: its letters are a legal text in cp1250 and cp1257 too."""
+"""cp1252 wins a tie with cp1250 and cp1257."""
 _SAMPLE = 100_000
 _PRINTABLE = bytes({*range(0x20, 0x100), *b"\t\n\r\f\x1b"} - {0x7F})
 
@@ -40,43 +37,40 @@ _DECLARED = re.compile(
     re.IGNORECASE,
 )
 _LINE_ENDS = re.compile(r"\r\n?|[\x0b\x0c\x85\u2028\u2029]")
-# What Windows means by the control characters of ISO 8859, which nobody writes: a text named Latin-1 has quotes there.
+# Text declared as Latin-1 is often Windows-1252, which has quotation marks in place of control characters.
 _WINDOWS = {n: mapped for n in range(0x80, 0xA0) if n != 0x85 and (mapped := bytes([n]).decode("cp1252", "ignore"))}
-# Control characters, lone surrogates, byte order marks and soft hyphens: nobody sees them, and they break a search.
+# Control characters, lone surrogates, byte order marks and soft hyphens break search.
 _INVISIBLE = re.compile(r"[\x00-\x08\x0e-\x1f\x7f-\x9f\xad\ud800-\udfff\ufeff\ufffe\uffff]")
 
 
 def clean(text: str) -> str:
-    """The text as it is stored: \\n for every line's end, no invisible characters, composed (NFC).
-
-    Offsets of chunks count into this text, so it is made once, where a text comes in.
-    """
+    """Normalise text: \\n line ends, no invisible characters, NFC. Offsets of chunks refer to the result."""
     return unicodedata.normalize("NFC", _INVISIBLE.sub("", _LINE_ENDS.sub("\n", text.translate(_WINDOWS))))
 
 
 def is_text(sample: bytes) -> bool:
-    """Whether bytes from the start of a file are text in some encoding, and not binary data."""
-    if any(sample.startswith(mark) for mark, _ in _MARKS) or _without_mark(sample) is not None:
+    """Whether the first bytes of a file look like text in some encoding."""
+    if any(sample.startswith(mark) for mark, _ in _BYTE_ORDER_MARKS) or _wide_encoding(sample) is not None:
         return True
     stray = len(sample.translate(None, _PRINTABLE))
     return stray <= len(sample) // 100 or (stray == 1 and "\ufffd" not in sample.decode("utf-8", "replace"))
 
 
 def decode(data: bytes, declared: str = "") -> str | None:
-    """The text of a file, or None where no encoding makes text of it; see `encoding_of`."""
+    """Decode a file, or return None for binary data; see `encoding_of`."""
     encoding = encoding_of(data, declared)
     return None if encoding is None else data.decode(encoding, errors="replace")
 
 
 def encoding_of(data: bytes, declared: str = "") -> str | None:
-    """The encoding of a text, or None where it is binary data.
+    """Return the encoding of a text, None for binary data.
 
-    A byte order mark decides, then UTF-8, then `declared` (a web page says what it is in), then a guess.
+    Tried in order: a byte order mark, UTF-8, `declared` (as in a web page), a guess.
     """
-    for mark, encoding in _MARKS:
+    for mark, encoding in _BYTE_ORDER_MARKS:
         if data.startswith(mark):
             return encoding
-    if wide := _without_mark(data):
+    if wide := _wide_encoding(data):
         return wide
     if declared.lower().startswith(_SEVEN_BITS) and _decodes(data, declared):
         return declared
@@ -85,7 +79,7 @@ def encoding_of(data: bytes, declared: str = "") -> str | None:
     if not is_text(data):
         return None
     text = data.decode("utf-8", errors="replace")
-    # A few bad bytes (a file cut short in the middle of a character) do not make it another encoding.
+    # A few bad bytes, as in a truncated file, are still UTF-8.
     if text.count("\ufffd") * 4 <= sum(map(len, re.findall(r"[^\x00-\x7f]+", text))) - text.count("\ufffd"):
         return "utf-8"
     declared = "cp1252" if declared.lower() in {"iso-8859-1", "latin-1", "ascii", "us-ascii"} else declared
@@ -93,7 +87,7 @@ def encoding_of(data: bytes, declared: str = "") -> str | None:
 
 
 def declared_encoding(data: bytes) -> str:
-    """What a web page, an XML file or a program says of its own encoding; '' where it says nothing."""
+    """Return the encoding declared by a web page, an XML file or source code, '' if none is."""
     found = _DECLARED.search(data[:4096])
     return next(filter(None, found.groups()), b"").decode("ascii", "replace") if found else ""
 
@@ -105,12 +99,12 @@ def _decodes(data: bytes, encoding: str) -> bool:
         return False
 
 
-def _without_mark(data: bytes) -> str | None:
-    """UTF-16 or UTF-32 without a byte order mark: the zero bytes stand in step."""
+def _wide_encoding(data: bytes) -> str | None:
+    """Detect UTF-16 or UTF-32 without a byte order mark by the positions of zero bytes."""
     if b"\0" not in data:
         return None
     zeros = [data[offset::4].count(0) for offset in range(4)]
-    few = len(data) // 400  # a hundredth of what stands at one of four places
+    few = len(data) // 400  # 1 % of every fourth byte
     if min(zeros[2:]) > len(data) // 5 and zeros[0] <= few:
         encoding = "utf-32-le"
     elif min(zeros[:2]) > len(data) // 5 and zeros[3] <= few:
@@ -128,9 +122,9 @@ def _without_mark(data: bytes) -> str | None:
 def _guess(data: bytes) -> str | None:
     from charset_normalizer import from_bytes
 
-    # Only lines with letters beyond ASCII tell encodings apart.
-    telling = b"\n".join(line for line in data[: 50 * _SAMPLE].split(b"\n") if not line.isascii())[:_SAMPLE]
-    guesses = from_bytes(telling, cp_isolation=_CANDIDATES)
+    # Only lines with non-ASCII characters distinguish encodings.
+    sample = b"\n".join(line for line in data[: 50 * _SAMPLE].split(b"\n") if not line.isascii())[:_SAMPLE]
+    guesses = from_bytes(sample, cp_isolation=_CANDIDATES)
 
     def score(guess: CharsetMatch) -> float:
         western = "cp1252" in [guess.encoding, *guess.could_be_from_charset]
@@ -139,7 +133,7 @@ def _guess(data: bytes) -> str | None:
     best = max(guesses, key=score, default=None)
     if best is not None:
         return best.encoding
-    # Too little to go by: Western, where most of it is plain ASCII anyway.
+    # Too little to decide: Western if it is mostly ASCII.
     ascii_share = len(data.translate(None, bytes(range(0x80, 0x100)))) / len(data)
     return "cp1252" if ascii_share > 0.7 else None
 
@@ -152,32 +146,32 @@ _PARAGRAPHS |= {"form", "fieldset", "figure", "details", "title", "body"}
 _LINES = {"div", "li", "tr", "dt", "dd", "caption", "figcaption", "option", "summary", "address", "button", "label"}
 _LINES |= {"hr", "legend", "textarea", "center", "td", "th"}
 _HEADINGS = {"h1", "h2", "h3", "h4", "h5", "h6"}
-# Signs that `clean` lets no text hold, until the spaces between blocks are settled.
+# Placeholders that cannot occur in cleaned text, replaced when the spacing between blocks is known.
 _LINE, _PARAGRAPH, _KEPT_SPACE = "\x1e", "\x1d", "\x1f"
 _GAP = re.compile(r"[ \n\x1d\x1e]*[\n\x1d\x1e][ \n\x1d\x1e]*")
 
 
 def html_text(data: bytes, declared: str = "") -> str | None:
-    """The text of a web page as a reader sees it, or None where no encoding makes text of it.
+    """Return the visible text of a web page, None for binary data.
 
-    Block elements stand on lines of their own, headings are marked `#` as in Markdown, the cells of a table's row are
-    joined with ` | `; scripts, styles, templates and navigation are left out.
+    Block elements are separate lines, headings Markdown, table cells joined by ` | `. Scripts, styles, templates and
+    navigation are omitted.
     """
     from bs4 import BeautifulSoup
 
     markup = decode(data, declared or declared_encoding(data))
     if markup is None:
         return None
-    # Beginning with a tag keeps the parser from wondering whether this is a file name, or XML.
-    text = _rendered(BeautifulSoup(f"<body>{clean(markup)}", "lxml"))
+    # With a tag in front, Beautiful Soup does not warn that it might be a file name or XML.
+    text = _render(BeautifulSoup(f"<body>{clean(markup)}", "lxml"))
     text = _GAP.sub(
         lambda gap: "\n\n" if _PARAGRAPH in gap[0] or gap[0].count("\n") > 1 else "\n", re.sub(r"  +", " ", text)
     )
     return text.strip("\n ").replace(_KEPT_SPACE, " ")
 
 
-def _rendered(root: Tag) -> str:
-    """The text below an element, with line breaks around its blocks. No recursion: pages nest as deep as they like."""
+def _render(root: Tag) -> str:
+    """Return the text below an element, with line breaks around blocks. No recursion, as pages may nest deeply."""
     from bs4.element import NavigableString, PreformattedString, Tag
 
     out: list[str] = []
@@ -185,7 +179,7 @@ def _rendered(root: Tag) -> str:
     while stack:
         node = stack.pop()
         if isinstance(node, Tag):
-            before, after = _frame(node)
+            before, after = _separators(node)
             if before is None:
                 continue
             out.append(before)
@@ -193,7 +187,7 @@ def _rendered(root: Tag) -> str:
             if node.name == "pre":
                 out.append(node.get_text().replace(" ", _KEPT_SPACE))
             elif node.name == "tr" and node.find(["table", "pre", *_HEADINGS]) is None:
-                cells = (" ".join(_rendered(cell).split()) for cell in node.find_all(["td", "th"]))
+                cells = (" ".join(_render(cell).split()) for cell in node.find_all(["td", "th"]))
                 out.append(" | ".join(cells).rstrip(" |"))
             else:
                 stack.extend(reversed(node.contents))
@@ -205,8 +199,8 @@ def _rendered(root: Tag) -> str:
     return "".join(out)
 
 
-def _frame(tag: Tag) -> tuple[str | None, str]:
-    """What stands before and after the text of an element; None before it leaves the element out."""
+def _separators(tag: Tag) -> tuple[str | None, str]:
+    """Return what comes before and after the text of an element; (None, '') omits the element."""
     name = tag.name
     if name in _REMOVED or tag.has_attr("hidden"):
         return None, ""

@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 from backends import BACKENDS
 from commands import main as cli
 from errors import ConfigurationError, PasswordRequired
-from rag.documents.loaders import Reading
+from rag.documents.loaders import LoadedDocument
 from rag.schema import Page
 from settings import ROOT, Settings
 from tests.conftest import PIER, FakeServices
@@ -175,10 +175,12 @@ def test_another_version_stays_beside_the_first_or_takes_its_place(run: Run, fol
 def locked(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """A file that only the password “sesame” opens, and that warns when it is read."""
 
-    def read(path: Path, name: str, *, password: str | None = None, report: object = None) -> Reading:
+    def read(path: Path, name: str, *, password: str | None = None, report: object = None) -> LoadedDocument:
         if password != "sesame":
             raise PasswordRequired(f"Only a password opens {name}.", "Give the password.")
-        return Reading([Page("The treasure lies under the third lamp.")], ("Two pictures [of lamps] were left out.",))
+        return LoadedDocument(
+            [Page("The treasure lies under the third lamp.")], ("Two pictures [of lamps] were left out.",)
+        )
 
     def open_(settings: object) -> FakeServices:
         services = FakeServices(tmp_path / "data")
@@ -295,9 +297,9 @@ def test_check_finds_mends_and_what_waits_is_read(run: Run, folder: Path, tmp_pa
     code, [line] = run("check")
     assert (code, line["kind"], line["count"], line["repaired"]) == (1, "no-vector", 2, False)
     assert set(line) == {"kind", "count", "text", "collection", "documents", "repaired", "done"}
-    mended = CliRunner().invoke(cli.app, ["check", "--repair"])
-    assert mended.exit_code == 0
-    assert "2 put back into the queue." in mended.stdout
+    repaired = CliRunner().invoke(cli.app, ["check", "--repair"])
+    assert repaired.exit_code == 0
+    assert "2 put back into the queue." in repaired.stdout
     code, lines = run("ingest")
     assert (code, [line["status"] for line in lines]) == (0, ["ready", "ready"])
     assert run("check") == (0, [])

@@ -1,10 +1,9 @@
-"""The way in and out again: real database, real Chroma, words for an embedding model."""
+"""Adding, processing and deleting documents."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,38 +13,16 @@ from sqlalchemy import text
 from sqlalchemy.exc import NoResultFound
 
 from errors import ConfigurationError, DocumentTooLarge, EmptyDocument, PasswordRequired, StoreError
-from rag.db import Database
 from rag.documents import indexing as indexing_module
 from rag.documents import ingest as ingest_module
-from rag.documents.indexing import Indexing
-from rag.documents.ingest import Ingest
-from rag.documents.library import Library, Submitted
-from rag.documents.loaders import load
-from rag.documents.originals import Originals
-from rag.index.collection import CollectionIndex
-from rag.index.indexes import Indexes
-from rag.index.lexical import LexicalIndex
-from rag.index.store import VectorStore
+from rag.documents.library import Submitted
 from rag.schema import DocumentRecord, DocumentState
-from tests.fake_embeddings import WordEmbeddings
+from tests.ingest_environment import ANN, IngestEnvironment
 
-ANN = "ann"
 TEXT = "\n\n".join(f"Paragraph {i} tells of ferry number {i * 7} and its {i * 3} lamps." for i in range(60)).encode()
 
 
-@dataclass
-class House:
-    """One data folder and what works on it."""
-
-    database: Database
-    store: VectorStore
-    library: Library
-    embeddings: WordEmbeddings
-    ingest: Ingest
-    indexing: Indexing
-    collection: str
-    uploads: Path
-
+class Environment(IngestEnvironment):
     def add(self, name: str, content: bytes) -> DocumentRecord:
         document, _ = self.ingest.submit(ANN, self.collection, name, content)
         done = self.ingest.process(ANN, document.id)
@@ -65,96 +42,74 @@ class House:
 
 
 @pytest.fixture
-def house(tmp_path: Path) -> Iterator[House]:
-    uploads = tmp_path / "uploads"
-    uploads.mkdir()
-    database = Database(tmp_path / "test.db")
-    store, lexical, library, embeddings = (
-        VectorStore(tmp_path / "chroma"),
-        LexicalIndex(database),
-        Library(database),
-        WordEmbeddings(),
-    )
-
-    indexing = Indexing(
-        library,
-        Originals(uploads),
-        Indexes(database),
-        partial(CollectionIndex, database, store, lexical),
-        {"embedded": embeddings, "other": WordEmbeddings(fingerprint="other", max_tokens=20)}.__getitem__,
-        load,
-        model="embedded",
-        chunk_tokens=500,
-        chunk_overlap=10,
-    )
-    ingest = Ingest(library, indexing.originals, indexing, max_bytes=100_000)
-    collection = library.collection(ANN, create=True).id
-    yield House(database, store, library, embeddings, ingest, indexing, collection, uploads)
-    ingest.close()
-    store.close()
-    database.close()
+def env(tmp_path: Path) -> Iterator[Environment]:
+    env = Environment(tmp_path, chunk_tokens=500, chunk_overlap=10, max_bytes=100_000)
+    yield env
+    env.ingest.close()
+    env.store.close()
+    env.database.close()
 
 
-def test_a_document_goes_in_and_out_without_a_trace(house: House) -> None:
-    told: list[float] = []
-    document, _ = house.ingest.submit(ANN, house.collection, "a.txt", TEXT)
-    done = house.ingest.process(ANN, document.id, told.append)
+def test_add_and_delete_a_document(env: Environment) -> None:
+    reported: list[float] = []
+    document, _ = env.ingest.submit(ANN, env.collection, "a.txt", TEXT)
+    done = env.ingest.process(ANN, document.id, reported.append)
     assert done
     assert (done.state, done.pages, done.progress, done.reason) == (DocumentState.READY, 1, 1.0, "")
     assert done.chunks > 20
-    assert told == sorted(told)
-    assert house.traces(document.id) == (done.chunks, done.chunks, done.chunks, 1)
-    assert house.library.page(ANN, document.id, 0).text.startswith("Paragraph 0")  # type: ignore[union-attr]
-    house.ingest.delete(ANN, document.id)
-    assert house.traces(document.id) == (0, 0, 0, 0)
-    assert list(house.uploads.iterdir()) == []
-    assert house.library.document(ANN, document.id) is None
-    house.ingest.delete(ANN, document.id)
+    assert reported == sorted(reported)
+    assert env.traces(document.id) == (done.chunks, done.chunks, done.chunks, 1)
+    assert env.library.page(ANN, document.id, 0).text.startswith("Paragraph 0")  # type: ignore[union-attr]
+    env.ingest.delete(ANN, document.id)
+    assert env.traces(document.id) == (0, 0, 0, 0)
+    assert list(env.uploads.iterdir()) == []
+    assert env.library.document(ANN, document.id) is None
+    env.ingest.delete(ANN, document.id)
 
 
-def test_the_same_content_comes_once_and_failed_content_is_tried_again(house: House) -> None:
-    first = house.add("a.txt", TEXT)
-    again, outcome = house.ingest.submit(ANN, house.collection, "b.txt", TEXT)
+def test_duplicates_are_skipped_and_failures_retried(env: Environment) -> None:
+    first = env.add("a.txt", TEXT)
+    again, outcome = env.ingest.submit(ANN, env.collection, "b.txt", TEXT)
     assert outcome is Submitted.DUPLICATE
     assert (again.id, again.name, again.chunks) == (first.id, "a.txt", first.chunks)
-    broken = house.add("c.pdf", b"%PDF-1.4 nothing")
+    broken = env.add("c.pdf", b"%PDF-1.4 nothing")
     assert broken.state is DocumentState.FAILED
     assert "c.pdf" in broken.reason
-    retried, outcome = house.ingest.submit(ANN, house.collection, "c.pdf", b"%PDF-1.4 nothing")
+    retried, outcome = env.ingest.submit(ANN, env.collection, "c.pdf", b"%PDF-1.4 nothing")
     assert (retried.id, retried.state, outcome) == (broken.id, DocumentState.PENDING, Submitted.NEW)
-    house.ingest.process(ANN, broken.id)
-    house.ingest.retry(ANN, broken.id)
-    house.ingest.retry(ANN, first.id)
-    assert [d.id for _, d in house.library.in_state(DocumentState.PENDING)] == [broken.id]
+    env.ingest.process(ANN, broken.id)
+    env.ingest.retry(ANN, broken.id)
+    env.ingest.retry(ANN, first.id)
+    assert [d.id for _, d in env.library.in_states(DocumentState.PENDING)] == [broken.id]
 
 
-def test_one_original_serves_two_collections(house: House) -> None:
-    first = house.add("a.txt", TEXT)
-    other = house.library.collection(ANN, "other", create=True).id
-    second, outcome = house.ingest.submit(ANN, other, "a.txt", TEXT)
+def test_two_collections_share_an_original(env: Environment) -> None:
+    first = env.add("a.txt", TEXT)
+    other = env.library.collection(ANN, "other", create=True).id
+    second, outcome = env.ingest.submit(ANN, other, "a.txt", TEXT)
     assert outcome is Submitted.NEW
-    assert len(list(house.uploads.iterdir())) == 1
-    house.ingest.delete(ANN, first.id)
-    assert len(list(house.uploads.iterdir())) == 1
-    house.ingest.delete(ANN, second.id)
-    assert list(house.uploads.iterdir()) == []
+    assert len(list(env.uploads.iterdir())) == 1
+    env.ingest.delete(ANN, first.id)
+    assert len(list(env.uploads.iterdir())) == 1
+    env.ingest.delete(ANN, second.id)
+    assert list(env.uploads.iterdir()) == []
 
 
-def test_what_cannot_be_taken_is_refused_with_a_reason(house: House) -> None:
+def test_empty_and_large_files_are_rejected(env: Environment) -> None:
     with pytest.raises(EmptyDocument, match="empty file"):
-        house.ingest.submit(ANN, house.collection, "a.txt", b"")
+        env.ingest.submit(ANN, env.collection, "a.txt", b"")
     with pytest.raises(DocumentTooLarge, match="limit"):
-        house.ingest.submit(ANN, house.collection, "a.txt", b"x" * 100_001)
-    assert house.library.documents(ANN, house.collection) == []
-    assert house.add("blank.txt", b" \n ").state is DocumentState.FAILED
+        env.ingest.submit(ANN, env.collection, "a.txt", b"x" * 100_001)
+    assert env.library.documents(ANN, env.collection) == []
+    assert env.add("blank.txt", b" \n ").state is DocumentState.FAILED
 
 
-def test_a_path_in_a_name_stays_outside(house: House) -> None:
-    assert house.add("../../etc/passwd.txt", b"a text").name == "passwd.txt"
-    assert house.add("C:\\docs\\b.txt", b"another text").name == "b.txt"
+def test_paths_in_names_are_sanitised(env: Environment) -> None:
+    assert env.add("../../etc/passwd.txt", b"a text").name == "passwd.txt"
+    assert env.add("C:\\docs\\b.txt", b"another text").name == "b.txt"
 
 
-def test_a_kill_in_the_middle_is_done_again_without_orphans(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_interrupted_document_leaves_no_orphans(env: Environment, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(indexing_module, "BATCH", 8)
     batches = 0
 
@@ -167,32 +122,32 @@ def test_a_kill_in_the_middle_is_done_again_without_orphans(house: House, monkey
         if batches == 3:
             raise Killed
 
-    house.embeddings.before_batch = kill
-    document, _ = house.ingest.submit(ANN, house.collection, "a.txt", TEXT)
+    env.embeddings.before_batch = kill
+    document, _ = env.ingest.submit(ANN, env.collection, "a.txt", TEXT)
     with pytest.raises(Killed):
-        house.ingest.process(ANN, document.id)
-    assert house.traces(document.id)[0] == 16
-    (house.uploads / "abc.partial").write_bytes(b"half an upload")
-    # The next process cuts longer chunks: fewer of them, so that ids of the first attempt would be left over.
-    house.embeddings.before_batch = lambda texts: None
-    house.embeddings.max_tokens = 200
-    house.ingest.recover()
-    assert len(list(house.uploads.iterdir())) == 1
-    [(_, waiting)] = house.library.in_state(DocumentState.PENDING)
-    done = house.ingest.process(ANN, waiting.id)
+        env.ingest.process(ANN, document.id)
+    assert env.traces(document.id)[0] == 16
+    (env.uploads / "abc.partial").write_bytes(b"half an upload")
+    # The next process makes longer and so fewer chunks; ids of the first attempt must not remain.
+    env.embeddings.before_batch = lambda texts: None
+    env.embeddings.max_tokens = 200
+    env.ingest.recover()
+    assert len(list(env.uploads.iterdir())) == 1
+    [(_, waiting)] = env.library.in_states(DocumentState.PENDING)
+    done = env.ingest.process(ANN, waiting.id)
     assert done
     assert done.state is DocumentState.READY
-    assert house.traces(document.id) == (done.chunks, done.chunks, done.chunks, 1)
+    assert env.traces(document.id) == (done.chunks, done.chunks, done.chunks, 1)
 
 
-def test_a_delete_that_a_kill_interrupted_is_finished_at_the_start(house: House) -> None:
-    document = house.add("a.txt", TEXT)
-    house.library.update(ANN, document.id, state=DocumentState.DELETING)
-    house.ingest.recover()
-    assert house.traces(document.id) == (0, 0, 0, 0)
+def test_interrupted_delete_is_finished(env: Environment) -> None:
+    document = env.add("a.txt", TEXT)
+    env.library.update(ANN, document.id, state=DocumentState.DELETING)
+    env.ingest.recover()
+    assert env.traces(document.id) == (0, 0, 0, 0)
 
 
-def test_a_delete_while_it_is_being_read_wins(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_delete_during_processing(env: Environment, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(indexing_module, "BATCH", 8)
     batches = 0
 
@@ -200,139 +155,137 @@ def test_a_delete_while_it_is_being_read_wins(house: House, monkeypatch: pytest.
         nonlocal batches
         batches += 1
         if batches == 3:
-            house.ingest.delete(ANN, document.id)
+            env.ingest.delete(ANN, document.id)
 
-    house.embeddings.before_batch = delete
-    document, _ = house.ingest.submit(ANN, house.collection, "a.txt", TEXT)
-    assert house.ingest.process(ANN, document.id) is None
-    assert house.traces(document.id) == (0, 0, 0, 0)
+    env.embeddings.before_batch = delete
+    document, _ = env.ingest.submit(ANN, env.collection, "a.txt", TEXT)
+    assert env.ingest.process(ANN, document.id) is None
+    assert env.traces(document.id) == (0, 0, 0, 0)
 
 
 # --- small documents, embedded together ---
 
 
 @pytest.fixture
-def small(house: House) -> list[DocumentRecord]:
-    """Four that wait: three good ones, and a file that is broken."""
+def small(env: Environment) -> list[DocumentRecord]:
+    """Four pending documents, one of them broken."""
     contents = [b"The moon is wide.", b"%PDF-1.4 nothing", b"The sun is wider.", b"A pier is long."]
-    return [house.ingest.submit(ANN, house.collection, f"{n}.txt", content)[0] for n, content in enumerate(contents)]
+    return [env.ingest.submit(ANN, env.collection, f"{n}.txt", content)[0] for n, content in enumerate(contents)]
 
 
-def states(house: House, documents: list[DocumentRecord]) -> str:
-    """Of each the first letter."""
-    found = [house.library.document(ANN, document.id) for document in documents]
+def states(env: Environment, documents: list[DocumentRecord]) -> str:
+    """Return the first letters of the states."""
+    found = [env.library.document(ANN, document.id) for document in documents]
     return "".join(document.state.value[0] if document else "-" for document in found)
 
 
-def test_small_documents_are_embedded_together(house: House, small: list[DocumentRecord]) -> None:
+def test_small_documents_are_embedded_together(env: Environment, small: list[DocumentRecord]) -> None:
     batches: list[list[str]] = []
-    house.embeddings.before_batch = batches.append
-    assert house.ingest.process_next() == 4
-    assert states(house, small) == "rfrr"
+    env.embeddings.before_batch = batches.append
+    assert env.ingest.process_next() == 4
+    assert states(env, small) == "rfrr"
     assert batches == [["The moon is wide.", "The sun is wider.", "A pier is long."]]
-    assert [house.traces(small[n].id)[2:] for n in (0, 1, 2)] == [(1, 1), (0, 0), (1, 1)]
-    assert house.ingest.process_next() == 0
+    assert [env.traces(small[n].id)[2:] for n in (0, 1, 2)] == [(1, 1), (0, 0), (1, 1)]
+    assert env.ingest.process_next() == 0
 
 
-def test_what_fails_together_is_tried_alone(house: House, small: list[DocumentRecord]) -> None:
+def test_failed_batch_is_retried_one_by_one(env: Environment, small: list[DocumentRecord]) -> None:
     def choke(texts: list[str]) -> None:
         if "The sun is wider." in texts:
             raise RuntimeError("poison")
 
-    house.embeddings.before_batch = choke
-    house.ingest.process_next()
-    assert states(house, small) == "rffr"
-    assert "inside Gestalt" in house.library.document(ANN, small[2].id).reason  # type: ignore[union-attr]
+    env.embeddings.before_batch = choke
+    env.ingest.process_next()
+    assert states(env, small) == "rffr"
+    assert "inside Gestalt" in env.library.document(ANN, small[2].id).reason  # type: ignore[union-attr]
 
 
-def test_what_is_cancelled_or_deleted_among_others_stays_out(house: House, small: list[DocumentRecord]) -> None:
+def test_cancel_and_delete_within_a_batch(env: Environment, small: list[DocumentRecord]) -> None:
     def meanwhile(texts: list[str]) -> None:
-        house.ingest.cancel(ANN, small[0].id)
-        house.ingest.delete(ANN, small[2].id)
+        env.ingest.cancel(ANN, small[0].id)
+        env.ingest.delete(ANN, small[2].id)
 
-    house.embeddings.before_batch = meanwhile
-    house.ingest.process_next()
-    assert states(house, small) == "ff-r"
-    assert house.traces(small[3].id)[:2] == (1, 1)
+    env.embeddings.before_batch = meanwhile
+    env.ingest.process_next()
+    assert states(env, small) == "ff-r"
+    assert env.traces(small[3].id)[:2] == (1, 1)
 
 
-def test_what_was_cancelled_before_its_turn_is_not_read(
-    house: House, small: list[DocumentRecord], monkeypatch: pytest.MonkeyPatch
+def test_document_cancelled_before_its_turn_is_not_read(
+    env: Environment, small: list[DocumentRecord], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    draft = house.indexing.draft
+    parse = env.indexing.parse
 
     def cancel_the_last(*arguments: Any) -> Any:
-        house.ingest.cancel(ANN, small[3].id)
-        return draft(*arguments)
+        env.ingest.cancel(ANN, small[3].id)
+        return parse(*arguments)
 
-    monkeypatch.setattr(house.indexing, "draft", cancel_the_last)
-    house.ingest.process_next()
-    assert states(house, small) == "rfrf"
+    monkeypatch.setattr(env.indexing, "parse", cancel_the_last)
+    env.ingest.process_next()
+    assert states(env, small) == "rfrf"
 
 
-def test_only_small_documents_of_one_collection_wait_for_each_other(house: House) -> None:
-    other = house.library.collection(ANN, "other", create=True).id
+def test_only_small_documents_of_one_collection_are_batched(env: Environment) -> None:
+    other = env.library.collection(ANN, "other", create=True).id
     large = b"The moon is wide. " * 3000
     for n, (where, content) in enumerate(
         [
-            (house.collection, b"a"),
-            (house.collection, b"b"),
+            (env.collection, b"a"),
+            (env.collection, b"b"),
             (other, b"c"),
             (other, large),
             (other, b"d"),
             (other, b"e"),
         ]
     ):
-        house.ingest.submit(ANN, where, f"{n}.txt", content)
-    assert [house.ingest.process_next() for _ in range(5)] == [2, 1, 1, 2, 0]
+        env.ingest.submit(ANN, where, f"{n}.txt", content)
+    assert [env.ingest.process_next() for _ in range(5)] == [2, 1, 1, 2, 0]
 
 
-def test_the_worker_takes_what_is_waiting_and_goes_on_after_a_failure(house: House) -> None:
+def test_worker_continues_after_a_failure(env: Environment) -> None:
     done = threading.Event()
-    house.embeddings.before_batch = lambda texts: done.set() if "last" in texts[0] else None
+    env.embeddings.before_batch = lambda texts: done.set() if "last" in texts[0] else None
     for name, content in (("a.pdf", b"%PDF-1.4 broken"), ("b.txt", b"the last one")):
-        house.ingest.submit(ANN, house.collection, name, content)
-    house.ingest.start()
+        env.ingest.submit(ANN, env.collection, name, content)
+    env.ingest.start()
     assert done.wait(10)
-    house.ingest.close()
-    states = {d.name: d.state for d in house.library.documents(ANN, house.collection)}
+    env.ingest.close()
+    states = {d.name: d.state for d in env.library.documents(ANN, env.collection)}
     assert states == {"a.pdf": DocumentState.FAILED, "b.txt": DocumentState.READY}
 
 
-def test_a_bug_leaves_a_reference_and_no_traceback(house: House) -> None:
+def test_bug_is_reported_by_reference(env: Environment) -> None:
     def bug(texts: list[str]) -> None:
         raise ZeroDivisionError("secret detail")
 
-    house.embeddings.before_batch = bug
-    failed = house.add("a.txt", TEXT)
+    env.embeddings.before_batch = bug
+    failed = env.add("a.txt", TEXT)
     assert failed.state is DocumentState.FAILED
     assert "the log has it under" in failed.reason
     assert "secret" not in failed.reason
 
 
-def test_another_embedding_model_is_refused_by_name(house: House) -> None:
-    house.add("a.txt", TEXT)
-    house.embeddings.fingerprint = "others"
-    failed = house.add("b.txt", b"some other text")
+def test_changed_embedding_model_is_reported(env: Environment) -> None:
+    env.add("a.txt", TEXT)
+    env.embeddings.fingerprint = "others"
+    failed = env.add("b.txt", b"some other text")
     assert failed.state is DocumentState.FAILED
     assert "another embedding model" in failed.reason
 
 
-def test_a_document_leaves_also_after_the_embedding_model_changed(house: House) -> None:
-    document = house.add("a.txt", TEXT)
-    house.embeddings.fingerprint = "others"
-    house.library.update(ANN, document.id, state=DocumentState.DELETING)
-    house.ingest.recover()
-    assert house.traces(document.id) == (0, 0, 0, 0)
+def test_delete_after_the_embedding_model_changed(env: Environment) -> None:
+    document = env.add("a.txt", TEXT)
+    env.embeddings.fingerprint = "others"
+    env.library.update(ANN, document.id, state=DocumentState.DELETING)
+    env.ingest.recover()
+    assert env.traces(document.id) == (0, 0, 0, 0)
 
 
-def test_the_worker_survives_a_database_that_fails_and_takes_the_document_up_again(
-    house: House, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    document, _ = house.ingest.submit(ANN, house.collection, "a.txt", TEXT)
-    house.library.update(ANN, document.id, state=DocumentState.INDEXING)
+def test_worker_recovers_from_a_database_failure(env: Environment, monkeypatch: pytest.MonkeyPatch) -> None:
+    document, _ = env.ingest.submit(ANN, env.collection, "a.txt", TEXT)
+    env.library.update(ANN, document.id, state=DocumentState.INDEXING)
     failed, done = threading.Event(), threading.Event()
-    queue = house.library.in_state
+    queue = env.library.in_states
 
     def fail_once(*states: DocumentState) -> list[tuple[str, DocumentRecord]]:
         if not failed.is_set():
@@ -340,146 +293,144 @@ def test_the_worker_survives_a_database_that_fails_and_takes_the_document_up_aga
             raise StoreError("disk full")
         return queue(*states)
 
-    house.embeddings.before_batch = lambda texts: done.set()
-    monkeypatch.setattr(house.ingest, "recover", lambda: None)
-    monkeypatch.setattr(house.library, "in_state", fail_once)
-    house.ingest.start()
+    env.embeddings.before_batch = lambda texts: done.set()
+    monkeypatch.setattr(env.ingest, "recover", lambda: None)
+    monkeypatch.setattr(env.library, "in_states", fail_once)
+    env.ingest.start()
     assert failed.wait(5)
-    house.ingest.wake()
+    env.ingest.wake()
     assert done.wait(10)
 
 
-def test_a_disk_that_cannot_be_written_is_told(house: House) -> None:
-    house.uploads.rmdir()
+def test_unwritable_disk_is_reported(env: Environment) -> None:
+    env.uploads.rmdir()
     with pytest.raises(StoreError, match=r"“a\.txt” could not be stored"):
-        house.ingest.submit(ANN, house.collection, "a.txt", TEXT)
+        env.ingest.submit(ANN, env.collection, "a.txt", TEXT)
 
 
-def test_nothing_of_another_owner_is_seen_or_touched(house: House) -> None:
-    document = house.add("a.txt", TEXT)
-    assert house.library.documents("bob", house.collection) == []
-    assert house.library.document("bob", document.id) is None
-    house.ingest.delete("bob", document.id)
-    assert house.ingest.process("bob", document.id) is None
+def test_owners_are_isolated(env: Environment) -> None:
+    document = env.add("a.txt", TEXT)
+    assert env.library.documents("bob", env.collection) == []
+    assert env.library.document("bob", document.id) is None
+    env.ingest.delete("bob", document.id)
+    assert env.ingest.process("bob", document.id) is None
     with pytest.raises(NoResultFound):
-        house.ingest.submit("bob", house.collection, "b.txt", b"his")
-    assert house.library.page("bob", document.id, 0) is None
-    assert house.traces(document.id)[0] == document.chunks
+        env.ingest.submit("bob", env.collection, "b.txt", b"his")
+    assert env.library.page("bob", document.id, 0) is None
+    assert env.traces(document.id)[0] == document.chunks
 
 
 # --- versions, places and second thoughts ---
 
 
-def test_a_new_version_stays_beside_the_old_one(house: House) -> None:
-    old = house.add("notes/a.txt", TEXT)
-    document, outcome = house.ingest.submit(ANN, house.collection, "notes/a.txt", TEXT + b" More.")
+def test_new_version_is_kept_with_the_old_one(env: Environment) -> None:
+    old = env.add("notes/a.txt", TEXT)
+    document, outcome = env.ingest.submit(ANN, env.collection, "notes/a.txt", TEXT + b" More.")
     assert outcome is Submitted.VERSION
-    done = house.ingest.process(ANN, document.id)
+    done = env.ingest.process(ANN, document.id)
     assert done
     assert (done.state, done.version, done.title) == (DocumentState.READY, 2, "a.txt (version 2)")
-    assert [d.id for d in house.library.same_path(ANN, house.collection, "notes/a.txt")] == [done.id, old.id]
+    assert [d.id for d in env.library.same_path(ANN, env.collection, "notes/a.txt")] == [done.id, old.id]
 
 
-def test_a_new_version_takes_the_place_of_the_old_one_and_embeds_what_changed(house: House) -> None:
-    old = house.add("a.txt", TEXT)
+def test_replacement_embeds_only_changes(env: Environment) -> None:
+    old = env.add("a.txt", TEXT)
     embedded: list[str] = []
     answering: list[int] = []
 
     def watch(texts: list[str]) -> None:
         embedded.extend(texts)
-        answering.append(house.traces(old.id)[2])
+        answering.append(env.traces(old.id)[2])
 
-    house.embeddings.before_batch = watch
+    env.embeddings.before_batch = watch
     changed = TEXT.replace(b"ferry number 413", b"ferry number 999")
-    document, outcome = house.ingest.submit(ANN, house.collection, "a.txt", changed, replace=True)
-    done = house.ingest.process(ANN, document.id)
+    document, outcome = env.ingest.submit(ANN, env.collection, "a.txt", changed, replace=True)
+    done = env.ingest.process(ANN, document.id)
     assert done
     assert (outcome, done.state, done.version, done.replaces) == (Submitted.VERSION, DocumentState.READY, 1, None)
     assert 0 < len(embedded) <= 2
     assert answering == [old.chunks]  # the old one answered until the new one was ready
-    assert house.library.document(ANN, old.id) is None
-    assert house.traces(document.id) == (done.chunks, done.chunks, done.chunks, 1)
-    assert len(list(house.uploads.iterdir())) == 1
+    assert env.library.document(ANN, old.id) is None
+    assert env.traces(document.id) == (done.chunks, done.chunks, done.chunks, 1)
+    assert len(list(env.uploads.iterdir())) == 1
 
 
-def test_a_replacement_that_fails_leaves_the_old_version(house: House) -> None:
-    old = house.add("a.pdf.txt", TEXT)
-    document, _ = house.ingest.submit(ANN, house.collection, "a.pdf.txt", b"%PDF-1.4 broken", replace=True)
-    failed = house.ingest.process(ANN, document.id)
+def test_failed_replacement_keeps_the_old_version(env: Environment) -> None:
+    old = env.add("a.pdf.txt", TEXT)
+    document, _ = env.ingest.submit(ANN, env.collection, "a.pdf.txt", b"%PDF-1.4 broken", replace=True)
+    failed = env.ingest.process(ANN, document.id)
     assert failed
     assert failed.state is DocumentState.FAILED
-    kept = house.library.document(ANN, old.id)
+    kept = env.library.document(ANN, old.id)
     assert kept
     assert kept.state is DocumentState.READY
 
 
-def test_a_replacement_that_a_kill_interrupted_is_finished_at_the_start(house: House) -> None:
-    old = house.add("a.txt", TEXT)
-    new = house.add("b.txt", TEXT + b" More.")
-    house.library.update(ANN, new.id, replaces=old.id)
-    house.ingest.recover()
-    assert house.library.document(ANN, old.id) is None
-    assert house.library.replacing() == []
+def test_interrupted_replacement_is_finished(env: Environment) -> None:
+    old = env.add("a.txt", TEXT)
+    new = env.add("b.txt", TEXT + b" More.")
+    env.library.update(ANN, new.id, replaces=old.id)
+    env.ingest.recover()
+    assert env.library.document(ANN, old.id) is None
+    assert env.library.with_replaced() == []
 
 
-def test_a_document_moves_with_its_vectors(house: House) -> None:
-    document = house.add("a.txt", TEXT)
-    other = house.library.collection(ANN, "other", create=True)
-    house.embeddings.before_batch = lambda texts: pytest.fail("it was embedded again")
-    house.ingest.move(ANN, document.id, other)
-    [(_, waiting)] = house.library.due()
-    done = house.ingest.process(ANN, waiting.id)
+def test_move_keeps_vectors(env: Environment) -> None:
+    document = env.add("a.txt", TEXT)
+    other = env.library.collection(ANN, "other", create=True)
+    env.embeddings.before_batch = lambda texts: pytest.fail("it was embedded again")
+    env.ingest.move(ANN, document.id, other)
+    [(_, waiting)] = env.library.due()
+    done = env.ingest.process(ANN, waiting.id)
     assert done
     assert (done.state, done.collection_id) == (DocumentState.READY, other.id)
-    assert house.library.documents(ANN, house.collection) == []
-    assert house.store.count(house.collection, "words") == 0
-    assert house.store.count(other.id, "words") == done.chunks
-    house.embeddings.before_batch = lambda texts: None
-    again = house.add("a.txt", TEXT)
-    assert house.ingest.move(ANN, again.id, other) is Submitted.DUPLICATE
-    assert house.library.documents(ANN, house.collection) == []
+    assert env.library.documents(ANN, env.collection) == []
+    assert env.store.count(env.collection, "words") == 0
+    assert env.store.count(other.id, "words") == done.chunks
+    env.embeddings.before_batch = lambda texts: None
+    again = env.add("a.txt", TEXT)
+    assert env.ingest.move(ANN, again.id, other) is Submitted.DUPLICATE
+    assert env.library.documents(ANN, env.collection) == []
 
 
-def test_a_document_is_cancelled_while_it_waits_and_while_it_is_read(house: House) -> None:
-    waiting, _ = house.ingest.submit(ANN, house.collection, "a.txt", TEXT)
-    house.ingest.cancel(ANN, waiting.id)
-    cancelled = house.ingest.process(ANN, waiting.id)
+def test_cancel_while_waiting_and_reading(env: Environment) -> None:
+    waiting, _ = env.ingest.submit(ANN, env.collection, "a.txt", TEXT)
+    env.ingest.cancel(ANN, waiting.id)
+    cancelled = env.ingest.process(ANN, waiting.id)
     assert cancelled
     assert (cancelled.state, cancelled.reason_type) == (DocumentState.FAILED, "Cancelled")
-    house.embeddings.before_batch = lambda texts: house.ingest.cancel(ANN, waiting.id)
-    house.ingest.retry(ANN, waiting.id)
-    cancelled = house.ingest.process(ANN, waiting.id)
+    env.embeddings.before_batch = lambda texts: env.ingest.cancel(ANN, waiting.id)
+    env.ingest.retry(ANN, waiting.id)
+    cancelled = env.ingest.process(ANN, waiting.id)
     assert cancelled
     assert "cancelled" in cancelled.reason
-    house.embeddings.before_batch = lambda texts: None
-    house.ingest.retry(ANN, waiting.id)
-    done = house.ingest.process(ANN, waiting.id)
+    env.embeddings.before_batch = lambda texts: None
+    env.ingest.retry(ANN, waiting.id)
+    done = env.ingest.process(ANN, waiting.id)
     assert done
-    assert house.traces(waiting.id) == (done.chunks, done.chunks, done.chunks, 1)
+    assert env.traces(waiting.id) == (done.chunks, done.chunks, done.chunks, 1)
 
 
-def test_what_may_pass_by_itself_is_tried_again_later_and_not_for_ever(
-    house: House, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_temporary_failures_are_retried_a_few_times(env: Environment, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(texts: list[str]) -> None:
         raise StoreError("The disk is full.", "Free some space.")
 
-    house.embeddings.before_batch = full
-    document = house.add("a.txt", TEXT)
+    env.embeddings.before_batch = full
+    document = env.add("a.txt", TEXT)
     assert (document.state, document.attempts) == (DocumentState.PENDING, 1)
     assert "disk is full" in document.reason
     assert document.next_try
-    assert house.library.due() == []
+    assert env.library.due() == []
     for _ in range(ingest_module.ATTEMPTS - 1):
-        house.library.update(ANN, document.id, next_try=None)
-        [(_, due)] = house.library.due()
-        house.ingest.process(ANN, due.id)
-    failed = house.library.document(ANN, document.id)
+        env.library.update(ANN, document.id, next_try=None)
+        [(_, due)] = env.library.due()
+        env.ingest.process(ANN, due.id)
+    failed = env.library.document(ANN, document.id)
     assert failed
     assert failed.state is DocumentState.FAILED
 
 
-def test_a_password_is_asked_for_used_once_and_never_stored(house: House, tmp_path: Path) -> None:
+def test_password_is_used_once_and_not_stored(env: Environment, tmp_path: Path) -> None:
     from pypdf import PdfWriter
     from reportlab.pdfgen.canvas import Canvas
 
@@ -489,101 +440,99 @@ def test_a_password_is_asked_for_used_once_and_never_stored(house: House, tmp_pa
     writer = PdfWriter(clone_from=tmp_path / "plain.pdf")
     writer.encrypt("a-secret-password", algorithm="AES-256")
     writer.write(tmp_path / "locked.pdf")
-    document = house.add("locked.pdf", (tmp_path / "locked.pdf").read_bytes())
+    document = env.add("locked.pdf", (tmp_path / "locked.pdf").read_bytes())
     assert document.reason_type == PasswordRequired.__name__
     assert ingest_module.needs_password(document)
-    house.ingest.retry(ANN, document.id, "wrong")
-    assert house.ingest.process(ANN, document.id).reason_type == PasswordRequired.__name__  # type: ignore[union-attr]
-    house.ingest.retry(ANN, document.id, "a-secret-password")
-    done = house.ingest.process(ANN, document.id)
+    env.ingest.retry(ANN, document.id, "wrong")
+    assert env.ingest.process(ANN, document.id).reason_type == PasswordRequired.__name__  # type: ignore[union-attr]
+    env.ingest.retry(ANN, document.id, "a-secret-password")
+    done = env.ingest.process(ANN, document.id)
     assert done
     assert done.state is DocumentState.READY
-    house.database.close()
+    env.database.close()
     stored = b"".join(path.read_bytes() for path in tmp_path.glob("test.db*"))
     assert b"a-secret-password" not in stored
-    assert "a-secret-password" not in repr(house.ingest.__dict__)
+    assert "a-secret-password" not in repr(env.ingest.__dict__)
 
 
-def test_a_collection_goes_with_all_that_is_in_it(house: House) -> None:
-    first = house.add("a.txt", TEXT)
-    house.add("b.txt", b"Another text")
-    house.ingest.delete_collection(ANN, house.collection)
-    assert house.library.collections(ANN) == []
-    assert house.traces(first.id) == (0, 0, 0, 0)
-    assert list(house.uploads.iterdir()) == []
-    assert house.library.collection(ANN, create=True).id != house.collection
+def test_delete_collection(env: Environment) -> None:
+    first = env.add("a.txt", TEXT)
+    env.add("b.txt", b"Another text")
+    env.ingest.delete_collection(ANN, env.collection)
+    assert env.library.collections(ANN) == []
+    assert env.traces(first.id) == (0, 0, 0, 0)
+    assert list(env.uploads.iterdir()) == []
+    assert env.library.collection(ANN, create=True).id != env.collection
 
 
-def test_a_collection_whose_deletion_a_kill_interrupted_goes_at_the_start(house: House) -> None:
-    house.add("a.txt", TEXT)
-    house.library.mark_collection(ANN, house.collection)
-    assert house.library.collections(ANN) == []
-    house.ingest.recover()
-    assert house.library.marked_collections() == []
-    assert list(house.uploads.iterdir()) == []
+def test_interrupted_deletion_of_a_collection_is_finished(env: Environment) -> None:
+    env.add("a.txt", TEXT)
+    env.library.mark_collection_deleting(ANN, env.collection)
+    assert env.library.collections(ANN) == []
+    env.ingest.recover()
+    assert env.library.collections_being_deleted() == []
+    assert list(env.uploads.iterdir()) == []
 
 
-def test_collections_have_names_of_their_own(house: House) -> None:
-    other = house.library.collection(ANN, " Field   notes ", create=True)
+def test_collection_names_are_unique(env: Environment) -> None:
+    other = env.library.collection(ANN, " Field   notes ", create=True)
     assert other.name == "Field notes"
     for name in ("", "  ", "x" * 81, "My documents"):
         with pytest.raises(ConfigurationError):
-            house.library.rename(ANN, other.id, name)
-    house.library.rename(ANN, other.id, "Notes")
-    assert [c.name for c in house.library.collections(ANN)] == ["My documents", "Notes"]
+            env.library.rename(ANN, other.id, name)
+    env.library.rename(ANN, other.id, "Notes")
+    assert [c.name for c in env.library.collections(ANN)] == ["My documents", "Notes"]
 
 
-def test_documents_are_found_by_name_and_state_a_page_at_a_time(house: House) -> None:
+def test_find_documents(env: Environment) -> None:
     for name in ("b_1.txt", "a%.txt", "C.txt"):
-        house.add(name, name.encode())
-    house.add("broken.pdf", b"%PDF-1.4 nothing")
-    find = partial(house.library.find, ANN, house.collection)
+        env.add(name, name.encode())
+    env.add("broken.pdf", b"%PDF-1.4 nothing")
+    find = partial(env.library.find, ANN, env.collection)
     found, total = find(order="name", descending=False, limit=2)
     assert ([d.name for d in found], total) == (["a%.txt", "b_1.txt"], 4)
     assert [d.name for d in find(order="name", descending=False, first=2)[0]] == ["broken.pdf", "C.txt"]
     assert [d.name for d in find(text="%")[0]] == ["a%.txt"]
     assert [d.name for d in find(states=[DocumentState.FAILED])[0]] == ["broken.pdf"]
-    assert house.library.counts(ANN, house.collection) == {DocumentState.READY: 3, DocumentState.FAILED: 1}
+    assert env.library.counts(ANN, env.collection) == {DocumentState.READY: 3, DocumentState.FAILED: 1}
 
 
 # --- another embedding model ---
 
 
-def rebuild(house: House) -> None:
-    while house.indexing.rebuild_step():
+def rebuild(env: Environment) -> None:
+    while env.indexing.rebuild_step():
         pass
 
 
-def test_another_model_is_indexed_beside_the_old_one_and_swapped_when_it_is_complete(
-    house: House, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_rebuild_with_another_model(env: Environment, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(indexing_module, "BATCH", 8)
-    document = house.add("a.txt", TEXT)
-    index = house.indexing.rebuild(ANN, house.collection, "other")
+    document = env.add("a.txt", TEXT)
+    index = env.indexing.rebuild(ANN, env.collection, "other")
     assert index
     assert (index.active, index.wanted, index.identity["dimension"]) == (False, True, 256)
-    assert house.indexing.rebuild_step()
-    assert house.library.collection(ANN).fingerprint == "words"  # the old one goes on answering
-    late = house.add("late.txt", b"A text that came while the other index was being built.")
-    gone = house.add("gone.txt", b"A text that goes while the other index is being built.")
-    house.ingest.delete(ANN, gone.id)
-    house.indexing._done.clear()  # as after a kill: looked at again, not embedded again
-    rebuild(house)
-    assert house.library.collection(ANN).fingerprint == "other"
-    assert house.store.count(house.collection, "other") == document.chunks + late.chunks
-    assert [i.active for i in house.indexing.indexes.all(ANN, house.collection)] == [False, True]
-    after = house.add("after.txt", b"This one is embedded by the new model.")
-    assert house.store.count(house.collection, "other") == document.chunks + late.chunks + after.chunks
-    with pytest.raises(ConfigurationError, match="answers"):
-        house.indexing.drop_index(ANN, house.library.collection(ANN), "other")
-    house.indexing.drop_index(ANN, house.library.collection(ANN), "words")
-    assert house.store.count(house.collection, "words") == 0
-    house.ingest.delete(ANN, document.id)
-    assert house.store.count(house.collection, "other") == late.chunks + after.chunks
+    assert env.indexing.rebuild_step()
+    assert env.library.collection(ANN).fingerprint == "words"  # the old one goes on answering
+    late = env.add("late.txt", b"A text that came while the other index was being built.")
+    gone = env.add("gone.txt", b"A text that goes while the other index is being built.")
+    env.ingest.delete(ANN, gone.id)
+    env.indexing._done.clear()  # as after a kill: looked at again, not embedded again
+    rebuild(env)
+    assert env.library.collection(ANN).fingerprint == "other"
+    assert env.store.count(env.collection, "other") == document.chunks + late.chunks
+    assert [i.active for i in env.indexing.indexes.all(ANN, env.collection)] == [False, True]
+    after = env.add("after.txt", b"This one is embedded by the new model.")
+    assert env.store.count(env.collection, "other") == document.chunks + late.chunks + after.chunks
+    with pytest.raises(ConfigurationError, match="in use"):
+        env.indexing.drop_index(ANN, env.library.collection(ANN), "other")
+    env.indexing.drop_index(ANN, env.library.collection(ANN), "words")
+    assert env.store.count(env.collection, "words") == 0
+    env.ingest.delete(ANN, document.id)
+    assert env.store.count(env.collection, "other") == late.chunks + after.chunks
 
 
-def test_indexing_again_by_the_model_that_answers_is_refused(house: House) -> None:
-    assert house.indexing.rebuild(ANN, house.collection, "other") is None  # nothing is there yet
-    house.add("a.txt", TEXT)
-    with pytest.raises(ConfigurationError, match="answers already"):
-        house.indexing.rebuild(ANN, house.collection, "embedded")
+def test_rebuild_with_the_active_model_is_rejected(env: Environment) -> None:
+    assert env.indexing.rebuild(ANN, env.collection, "other") is None  # nothing is there yet
+    env.add("a.txt", TEXT)
+    with pytest.raises(ConfigurationError, match="already in use"):
+        env.indexing.rebuild(ANN, env.collection, "embedded")

@@ -1,4 +1,4 @@
-"""Each way in which the parts of a library may disagree, made on purpose, found and mended."""
+"""Each kind of inconsistency: made, found and repaired."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def kinds(services: FakeServices) -> Kinds:
 
 
 def repair(services: FakeServices) -> str:
-    return " ".join(finding.mend() for finding in list(services.check()))
+    return " ".join(finding.repair() for finding in list(services.check()))
 
 
 def fingerprint(services: FakeServices) -> str:
@@ -37,7 +37,7 @@ def pier(services: FakeServices) -> DocumentRecord:
     return services.put("pier.md", PIER)
 
 
-def test_nothing_is_found_where_nothing_is_wrong(services: FakeServices, pier: DocumentRecord) -> None:
+def test_no_findings_in_a_consistent_library(services: FakeServices, pier: DocumentRecord) -> None:
     services.put("broken.pdf", b"%PDF-1.4 broken")
     services.library.collection(LOCAL_OWNER, "empty", create=True)
     other = services.library.collection(LOCAL_OWNER, "other", create=True)
@@ -45,7 +45,7 @@ def test_nothing_is_found_where_nothing_is_wrong(services: FakeServices, pier: D
     assert kinds(services) == []
 
 
-def test_an_empty_library_is_sound(services: FakeServices) -> None:
+def test_no_findings_in_an_empty_library(services: FakeServices) -> None:
     assert kinds(services) == []
 
 
@@ -89,7 +89,7 @@ LOSSES: list[tuple[Callable[[FakeServices, DocumentRecord], None], Kinds]] = [
 
 
 @pytest.mark.parametrize(("lose", "found"), LOSSES, ids=[lose.__name__ for lose, _ in LOSSES])
-def test_a_document_that_lacks_something_is_read_again(
+def test_incomplete_document_is_read_again(
     services: FakeServices,
     pier: DocumentRecord,
     lose: Callable[[FakeServices, DocumentRecord], None],
@@ -109,9 +109,7 @@ def test_a_document_that_lacks_something_is_read_again(
     assert services.searching.retrieve(LOCAL_OWNER, "How long is the pier?").passages[0].document_id == pier.id
 
 
-def test_without_its_original_it_is_marked_and_comes_back_with_its_file(
-    services: FakeServices, pier: DocumentRecord
-) -> None:
+def test_document_without_original_fails_until_added_again(services: FakeServices, pier: DocumentRecord) -> None:
     (services.folder.uploads / pier.sha256).unlink()
     assert kinds(services) == [("no-original", 1)]
     assert "add the files again" in repair(services)
@@ -123,7 +121,7 @@ def test_without_its_original_it_is_marked_and_comes_back_with_its_file(
     assert kinds(services) == []
 
 
-def test_vectors_and_words_of_nothing_are_removed(services: FakeServices, pier: DocumentRecord) -> None:
+def test_orphaned_vectors_and_words_are_removed(services: FakeServices, pier: DocumentRecord) -> None:
     vector = services.embeddings.embed_query("ghost")
     services.store.add(pier.collection_id, fingerprint(services), ["ghost:0", f"{pier.id}:7"], [vector, vector])
     sql(services, f"INSERT INTO lexical_{pier.collection_id} (rowid, text) VALUES (99, 'ghost')")
@@ -133,9 +131,7 @@ def test_vectors_and_words_of_nothing_are_removed(services: FakeServices, pier: 
     assert services.store.count(pier.collection_id, fingerprint(services)) == 2
 
 
-def test_orphans_of_an_index_that_does_not_answer_are_found_and_what_it_lacks_is_not(
-    services: FakeServices, pier: DocumentRecord
-) -> None:
+def test_inactive_index_is_checked_for_orphans_only(services: FakeServices, pier: DocumentRecord) -> None:
     services.indexes.add(LOCAL_OWNER, pier.collection_id, "older", "older", {})
     vector = services.embeddings.embed_query("ghost")
     services.store.add(pier.collection_id, "older", ["ghost:0"], [vector])
@@ -144,9 +140,7 @@ def test_orphans_of_an_index_that_does_not_answer_are_found_and_what_it_lacks_is
     assert kinds(services) == []
 
 
-def test_without_an_index_that_answers_nothing_is_found_by_meaning(
-    services: FakeServices, pier: DocumentRecord
-) -> None:
+def test_missing_active_index(services: FakeServices, pier: DocumentRecord) -> None:
     services.indexes.remove(LOCAL_OWNER, pier.collection_id, fingerprint(services))
     assert kinds(services) == [("no-vector", 2), ("orphaned-vector-table", 1)]
     repair(services)
@@ -156,7 +150,7 @@ def test_without_an_index_that_answers_nothing_is_found_by_meaning(
     assert kinds(services) == []
 
 
-def test_what_belongs_to_no_collection_is_removed(services: FakeServices, pier: DocumentRecord) -> None:
+def test_orphans_of_deleted_collections_are_removed(services: FakeServices, pier: DocumentRecord) -> None:
     services.store.add("gone", "words", ["d:0"], [services.embeddings.embed_query("x")])
     sql(services, "CREATE VIRTUAL TABLE lexical_gone USING fts5(text)")
     (services.folder.uploads / ("0" * 64)).write_bytes(b"nobody's")
@@ -167,11 +161,11 @@ def test_what_belongs_to_no_collection_is_removed(services: FakeServices, pier: 
     assert services.store.count("gone", "words") == 0
 
 
-def test_what_a_kill_left_is_found_and_finished(services: FakeServices, pier: DocumentRecord) -> None:
+def test_unfinished_work_is_found_and_finished(services: FakeServices, pier: DocumentRecord) -> None:
     moon = services.put("sun.txt", b"The sun is wider.")
     doomed = services.library.collection(LOCAL_OWNER, "doomed", create=True)
     services.ingest.submit(LOCAL_OWNER, doomed.id, "pier.md", PIER)
-    services.library.mark_collection(LOCAL_OWNER, doomed.id)
+    services.library.mark_collection_deleting(LOCAL_OWNER, doomed.id)
     services.library.update(LOCAL_OWNER, pier.id, state=DocumentState.INDEXING)
     services.library.update(LOCAL_OWNER, moon.id, state=DocumentState.DELETING)
     assert kinds(services) == [("half-read", 1), ("half-deleted", 1), ("half-deleted", 1)]
@@ -181,14 +175,14 @@ def test_what_a_kill_left_is_found_and_finished(services: FakeServices, pier: Do
     assert services.library.document(LOCAL_OWNER, moon.id) is None
 
 
-def test_nothing_is_changed_by_looking(services: FakeServices, pier: DocumentRecord) -> None:
+def test_check_changes_nothing(services: FakeServices, pier: DocumentRecord) -> None:
     lose_a_vector(services, pier)
     before = kinds(services)
     assert kinds(services) == before
     assert services.library.due() == []
 
 
-def test_many_documents_are_counted_and_a_few_named(services: FakeServices) -> None:
+def test_findings_name_only_a_few_documents(services: FakeServices) -> None:
     for number in range(5):
         services.put(f"{number}.txt", f"Text number {number}.".encode())
     collection = services.library.collection(LOCAL_OWNER)
@@ -199,7 +193,7 @@ def test_many_documents_are_counted_and_a_few_named(services: FakeServices) -> N
     assert len(finding.documents) == 5
 
 
-def test_other_owners_are_looked_at_too(services: FakeServices) -> None:
+def test_all_owners_are_checked(services: FakeServices) -> None:
     hers = services.library.collection("ann", create=True)
     document, _ = services.ingest.submit("ann", hers.id, "pier.md", PIER)
     services.ingest.process("ann", document.id)

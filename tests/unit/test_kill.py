@@ -23,7 +23,7 @@ def processes() -> multiprocessing.context.ForkServerContext:
     return context
 
 
-def test_a_kill_at_any_moment_loses_nothing_and_leaves_nothing(
+def test_kills_lose_nothing_and_leave_nothing(
     processes: multiprocessing.context.ForkServerContext, tmp_path: Path
 ) -> None:
     folder, found = tmp_path / "data", tmp_path / "found"

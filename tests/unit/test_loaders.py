@@ -1,4 +1,4 @@
-"""What people upload: each format, each way of being broken, and nothing but our own errors."""
+"""Loaders: formats, encodings, limits and damaged files."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from errors import (
     UnreadableDocument,
     UnsupportedDocument,
 )
-from rag.documents import pdf, pdf_readers, source
+from rag.documents import input_file, pdf, pdf_readers
 from rag.documents.loaders import FORMATS, load, supported_extensions
 from rag.documents.text import clean, decode
 from rag.schema import Page
@@ -88,7 +88,7 @@ def test_content_decides_before_the_name(make: Make) -> None:
 
 
 @pytest.mark.parametrize("name", ["a.txt", "a.pdf", "a.docx", "a.html", "a.md", "a.xyz", "a"])
-def test_random_bytes_are_refused(make: Make, name: str) -> None:
+def test_random_bytes_are_rejected(make: Make, name: str) -> None:
     with pytest.raises((UnsupportedDocument, UnreadableDocument), match="binary data") as error:
         load(make(os.urandom(5000)), name)
     assert name in error.value.message
@@ -121,7 +121,7 @@ def test_other_archives_are_named(tmp_path: Path, member: str, seems: str) -> No
 
 
 @pytest.mark.parametrize("name", ["a.docx", "a.pdf", "a.png"])
-def test_text_that_is_named_like_something_else(make: Make, name: str) -> None:
+def test_text_with_another_formats_extension_is_rejected(make: Make, name: str) -> None:
     with pytest.raises(UnreadableDocument, match=f"{name} is named like"):
         load(make("a;b"), name)
 
@@ -142,7 +142,7 @@ def test_texts_by_name_and_by_content(make: Make, content: str, name: str, text:
 
 
 @pytest.mark.parametrize("content", ["", " \n\n ", "\ufeff"])
-def test_nothing_inside(make: Make, content: str) -> None:
+def test_empty_files_are_rejected(make: Make, content: str) -> None:
     with pytest.raises(EmptyDocument, match=r"a\.txt"):
         load(make(content), "a.txt")
 
@@ -152,7 +152,7 @@ def test_missing_file(tmp_path: Path) -> None:
         load(tmp_path / "gone", "a.txt")
 
 
-def test_report_counts_pages_and_may_end_the_reading(make: Make) -> None:
+def test_report_counts_pages_and_can_stop_reading(make: Make) -> None:
     path = make(make_pdf("a", "b", "c"))
     calls: list[tuple[int, int]] = []
     load(path, "a.pdf", lambda done, total: calls.append((done, total)))
@@ -165,7 +165,7 @@ def test_report_counts_pages_and_may_end_the_reading(make: Make) -> None:
         load(path, "a.pdf", stop)
 
 
-def test_libraries_are_imported_when_needed() -> None:
+def test_libraries_are_imported_lazily() -> None:
     heavy = "{'pypdf', 'pypdfium2', 'docx', 'pptx', 'openpyxl', 'PIL', 'bs4', 'lxml', 'charset_normalizer'}"
     code = f"import sys, rag.documents.loaders, rag.documents.splitter; print({heavy} & set(sys.modules))"
     root = Path(__file__).parents[2]
@@ -203,24 +203,24 @@ def test_encodings(make: Make, encoding: str, text: str) -> None:
     assert text_of(make(text.encode(encoding)), "a.txt") == text
 
 
-def test_a_cut_character_does_not_change_the_encoding() -> None:
+def test_truncated_utf8_is_still_utf8() -> None:
     assert decode("人人生而自由，在尊严".encode()[:-1]) == "人人生而自由，在尊\ufffd"
 
 
-def test_one_accent_at_the_very_end() -> None:
+def test_encoding_with_the_only_accent_at_the_end() -> None:
     assert decode(b"Meet me at the caf\xe9") == "Meet me at the café"
 
 
-def test_text_is_kept_but_for_what_nobody_sees(make: Make) -> None:
+def test_clean_removes_only_invisible_characters(make: Make) -> None:
     assert text_of(make("# A\r\n\r\n\tb  c\rd e\u0301\u00ad\x07\u2028f"), "a.md") == "# A\n\n\tb  c\nd \u00e9\nf"
 
 
-def test_control_characters_of_iso_8859_are_what_windows_means_by_them() -> None:
+def test_latin1_control_characters_are_decoded_as_cp1252() -> None:
     assert clean(b"It\x92s \x93reik\x9amingas\x94\x85\x81".decode("iso8859-4")) == "It’s “reikšmingas”\n"
 
 
 @given(st.text(st.characters(codec=None)))
-def test_clean_is_done_once(text: str) -> None:
+def test_clean_is_idempotent(text: str) -> None:
     cleaned = clean(text)
     assert clean(cleaned) == cleaned
     cleaned.encode()  # no lone surrogates
@@ -230,7 +230,7 @@ def test_clean_is_done_once(text: str) -> None:
 # --- web pages ---------------------------------------------------------------------------------------------------
 
 
-def test_html_reads_as_on_the_screen(make: Make) -> None:
+def test_html_visible_text(make: Make) -> None:
     page = """<html><head><title>The pier</title><style>p {}</style><script>alert(1)</script></head><body>
     <nav>Home About</nav><template>later</template><!-- secret --><p hidden>hidden</p>
     <h2>Length</h2><div>It is <b>62</b>
@@ -264,7 +264,7 @@ def test_html_encodings(make: Make, head: str, encoding: str) -> None:
     assert text_of(make(f"{head}<html><body><p>{text}</p></body></html>".encode(encoding)), "a.html") == text
 
 
-def test_html_nested_deeply(make: Make) -> None:
+def test_html_deep_nesting(make: Make) -> None:
     assert text_of(make("<div>" * 20_000 + "bottom"), "a.html") == "bottom"
 
 
@@ -272,7 +272,7 @@ def test_html_nested_deeply(make: Make) -> None:
 
 
 def make_docx(path: Path, change: Callable[[str], str] = str) -> Path:
-    """A document whose XML `change` may still edit."""
+    """Write a document after `change` has edited it."""
     document = docx.Document()
     document.add_heading("Ships", 1)
     document.add_paragraph("Before the table.")
@@ -290,12 +290,12 @@ def make_docx(path: Path, change: Callable[[str], str] = str) -> Path:
     return path
 
 
-def test_docx_in_the_order_of_the_document(tmp_path: Path) -> None:
+def test_docx_document_order(tmp_path: Path) -> None:
     path = make_docx(tmp_path / "a")
     assert text_of(path, "a.docx") == "# Ships\nBefore the table.\n\na | b b\n | d\n\nAfter."
 
 
-def test_docx_inserted_text_is_read_and_deleted_text_is_not(tmp_path: Path) -> None:
+def test_docx_tracked_changes(tmp_path: Path) -> None:
     runs = "<w:ins><w:r><w:t>New. </w:t></w:r></w:ins><w:del><w:r><w:delText>Old. </w:delText></w:r></w:del>"
     path = make_docx(tmp_path / "a", lambda xml: xml.replace("<w:r><w:t>After.", runs + "<w:r><w:t>After."))
     assert text_of(path, "a.docx").endswith("\nNew. After.")
@@ -315,7 +315,7 @@ def test_docx_bombs_are_not_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyP
     path = make_docx(tmp_path / "a", lambda xml: xml.replace("After.", "0" * 30_000_000))
     with pytest.raises(DocumentTooLarge, match="unpack"):
         load(path, "a.docx")
-    monkeypatch.setattr(source, "MAX_XML", 1000)
+    monkeypatch.setattr(input_file, "MAX_XML", 1000)
     with pytest.raises(DocumentTooLarge, match="unpack"):
         load(make_docx(tmp_path / "b"), "b.docx")
 
@@ -333,13 +333,13 @@ def test_docx_broken(tmp_path: Path) -> None:
 # --- PDF ---------------------------------------------------------------------------------------------------------
 
 
-def test_pdf_pages_keep_their_numbers(make: Make) -> None:
+def test_pdf_page_numbers(make: Make) -> None:
     reading = load(make(make_pdf("First page", "", "Third  page")), "a.pdf")
     assert reading.pages == [Page("First page", 1), Page("", 2), Page("Third page", 3)]
     assert reading.warnings == ("1 of 3 pages has no text.",)
 
 
-def test_pdf_words_broken_at_line_ends(make: Make) -> None:
+def test_pdf_hyphenation(make: Make) -> None:
     page = "well known exam-\nple of a well-\nknown Anglo-\nSaxon"
     assert load(make(make_pdf(page)), "a.pdf").pages[0].text == "well known example of a well-known Anglo-Saxon"
 
@@ -356,7 +356,7 @@ def test_pdf_password(make: Make) -> None:
 
 
 @pytest.mark.parametrize("algorithm", ["RC4-128", "AES-128", "AES-256"])
-def test_pdf_ciphers_and_the_owners_password(make: Make, algorithm: str) -> None:
+def test_pdf_ciphers_and_owner_password(make: Make, algorithm: str) -> None:
     writer = pypdf.PdfWriter(io.BytesIO(make_pdf("secret")))
     writer.encrypt("user", "owner", algorithm=algorithm)
     file = io.BytesIO()
@@ -366,7 +366,7 @@ def test_pdf_ciphers_and_the_owners_password(make: Make, algorithm: str) -> None
         assert load(path, "a.pdf", password=password).pages == [Page("secret", 1)]
 
 
-def test_pdf_labels_of_pages(make: Make) -> None:
+def test_pdf_page_labels(make: Make) -> None:
     writer = pypdf.PdfWriter(io.BytesIO(make_pdf("preface", "one", "two")))
     writer.set_page_label(0, 0, PageLabelStyle.LOWERCASE_ROMAN)
     writer.set_page_label(1, 2, PageLabelStyle.DECIMAL)
@@ -402,7 +402,7 @@ def test_pdf_empty(make: Make) -> None:
     "damage",
     [(b"trailer", b"tr"), (b"/Type /Catalog", b"/Type /C"), (b"/Kids", b"/Kinds"), (b"/Type /Page\n", b"/Type /P\n")],
 )
-def test_pdf_whose_way_to_the_pages_is_lost(make: Make, damage: tuple[bytes, bytes]) -> None:
+def test_pdf_with_a_lost_page_tree_is_repaired(make: Make, damage: tuple[bytes, bytes]) -> None:
     whole = make_pdf("Still here", "and here")
     reading = load(make(whole[: whole.rindex(b"startxref")].replace(*damage)), "a.pdf")
     assert [page.text for page in reading.pages] == ["Still here", "and here"]
@@ -415,14 +415,14 @@ def test_pdf_broken(make: Make, content: bytes, capfd: pytest.CaptureFixture[str
     assert capfd.readouterr() == ("", "")
 
 
-def test_pdf_without_a_trailer_is_read_by_the_second_reader(make: Make, capfd: pytest.CaptureFixture[str]) -> None:
+def test_pdf_without_a_trailer(make: Make, capfd: pytest.CaptureFixture[str]) -> None:
     whole = make_pdf("Still here")
     assert load(make(whole[: whole.rindex(b"startxref")]), "a.pdf").pages == [Page("Still here", 1)]
     assert capfd.readouterr() == ("", "")
 
 
 class Scripted:
-    """A reader that gives what it is told, for pages that are hard to make."""
+    """A scripted PDF reader, for pages that are hard to make."""
 
     def __init__(self, *pages: str | Exception) -> None:
         self.pages, self.total, self.closed, self.asked = pages, len(pages), False, 0
@@ -453,19 +453,19 @@ def read_by(monkeypatch: pytest.MonkeyPatch, make: Make, first: Scripted, second
         assert second.closed
 
 
-def test_second_reader_fills_in_page_by_page(monkeypatch: pytest.MonkeyPatch, make: Make) -> None:
+def test_second_pdf_reader_is_used_page_by_page(monkeypatch: pytest.MonkeyPatch, make: Make) -> None:
     first = Scripted("one", "", RecursionError(), "\ufffd\ufffd\ufffd x", "five", "")
     second = Scripted("ONE", "two", "three", "four", "FIVE", "")
     assert read_by(monkeypatch, make, first, second) == ["one", "two", "three", "four", "five", ""]
 
 
-def test_slow_reader_is_not_asked_again(monkeypatch: pytest.MonkeyPatch, make: Make) -> None:
+def test_slow_pdf_reader_is_dropped(monkeypatch: pytest.MonkeyPatch, make: Make) -> None:
     first = Scripted("one", TimeoutError(), "never")
     assert read_by(monkeypatch, make, first, Scripted("ONE", "two", "three")) == ["one", "two", "three"]
     assert first.asked == 2
 
 
-def test_more_pages_than_any_document(monkeypatch: pytest.MonkeyPatch, make: Make) -> None:
+def test_pdf_with_too_many_pages(monkeypatch: pytest.MonkeyPatch, make: Make) -> None:
     monkeypatch.setattr(pdf, "MAX_PAGES", 2)
     with pytest.raises(DocumentTooLarge, match="3 pages"):
         read_by(monkeypatch, make, Scripted("", "", ""), Scripted())
@@ -499,7 +499,7 @@ def make_slides() -> bytes:
 
 @cache
 def whole(name: str) -> bytes:
-    """A sound file of each kind."""
+    """An intact file of each kind."""
     boundary = b'Content-Type: multipart/mixed; boundary="b"\n\n--b\n\ntext\n--b\n'
     picture = b'Content-Disposition: attachment; filename="a.csv"\n\na,b\n--b--\n'
     mail = b"Subject: x\nMIME-Version: 1.0\n" + boundary + picture
@@ -524,7 +524,7 @@ KINDS += ["a.msg", "a.png"]
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
-def test_damage_raises_our_errors_only(data: st.DataObject, tmp_path: Path) -> None:
+def test_damaged_files_raise_only_our_errors(data: st.DataObject, tmp_path: Path) -> None:
     name = data.draw(st.sampled_from(KINDS))
     sound = make_docx(tmp_path / "whole").read_bytes() if name == "a.docx" else whole(name)
     damaged = bytearray(sound)

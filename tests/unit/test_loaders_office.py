@@ -20,8 +20,8 @@ from pptx.util import Inches
 
 from errors import DocumentTooLarge, PasswordRequired, UnreadableDocument, UnsupportedDocument
 from rag.documents import sheets
-from rag.documents.loaders import Reading, load
-from rag.documents.locked import _pad_short_keys
+from rag.documents.encrypted import _pad_short_keys
+from rag.documents.loaders import LoadedDocument, load
 from rag.documents.tables import SHORT, cell_text, table_lines
 
 NOON = dt.datetime(2024, 5, 1, 12)  # noqa: DTZ001 - a spreadsheet knows no time zones
@@ -33,7 +33,7 @@ def saved(document: Any, path: Path) -> Path:
 
 
 def edited(path: Path, member: str, before: str, after: str) -> Path:
-    """The same archive with one text in one member replaced."""
+    """Replace a text in a member of an archive."""
     with zipfile.ZipFile(path) as archive:
         members = {name: archive.read(name) for name in archive.namelist()}
     assert before.encode() in members[member]
@@ -47,7 +47,7 @@ def edited(path: Path, member: str, before: str, after: str) -> Path:
 # --- tables ------------------------------------------------------------------------------------------------------
 
 
-def test_short_table_without_its_empty_rows_and_columns() -> None:
+def test_short_table_drops_empty_rows_and_columns() -> None:
     rows = [["Team", "", "Wins"], ["", "", ""], ["Reds", "", "9\n7"], ["Blues", "", ""]]
     assert list(table_lines(rows)) == ["Team | Wins", "Reds | 9 7", "Blues"]
 
@@ -78,7 +78,7 @@ def test_long_table_of_numbers_has_no_header() -> None:
         (None, "", ""),
     ],
 )
-def test_values_as_a_person_reads_them(value: object, number_format: str, text: str) -> None:
+def test_cell_values(value: object, number_format: str, text: str) -> None:
     assert cell_text(value, number_format) == text
 
 
@@ -103,7 +103,7 @@ def make_workbook(path: Path) -> Path:
 
 def test_workbook(tmp_path: Path) -> None:
     path = make_workbook(tmp_path / "a")
-    # What Excel computed stands beside the formula.
+    # The stored result of the formula.
     edited(path, "xl/worksheets/sheet1.xml", "<f>D3+1</f><v></v>", "<f>D3+1</f><v>7</v>")
     pages = load(path, "a.xlsx").pages
     assert [(page.number, page.label) for page in pages] == [(1, "Ships"), (2, "Empty"), (3, "Prices (hidden)")]
@@ -112,7 +112,7 @@ def test_workbook(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("claim", ["A1", "A1:XFD1048576"])
-def test_workbook_that_lies_about_its_size(tmp_path: Path, claim: str) -> None:
+def test_workbook_with_wrong_dimensions(tmp_path: Path, claim: str) -> None:
     path = make_workbook(tmp_path / "a")
     edited(path, "xl/worksheets/sheet1.xml", 'ref="B2:D4"', f'ref="{claim}"')
     assert "Juniper" in load(path, "a.xlsx").pages[0].text
@@ -213,7 +213,7 @@ def test_open_document_text(tmp_path: Path) -> None:
     assert page.text == "## Ships\none  two\tthree\n\na | b\n\nitem"
 
 
-def test_open_document_sheets_that_repeat_themselves(tmp_path: Path) -> None:
+def test_open_document_repeated_cells(tmp_path: Path) -> None:
     far = (
         '<b:table-row b:number-rows-repeated="1048576"><b:table-cell b:number-columns-repeated="16384"/></b:table-row>'
     )
@@ -257,8 +257,8 @@ def test_office_passwords(tmp_path: Path) -> None:
     assert load(path, "a.docx", password="sesame").pages[0].text == "three ferries"
 
 
-def test_office_excels_own_password_is_no_secret(tmp_path: Path) -> None:
-    reading: Reading = load(locked(make_workbook(tmp_path / "a"), "VelvetSweatshop"), "a.xlsx")
+def test_office_default_password_of_excel(tmp_path: Path) -> None:
+    reading: LoadedDocument = load(locked(make_workbook(tmp_path / "a"), "VelvetSweatshop"), "a.xlsx")
     assert "Juniper" in reading.pages[0].text
 
 

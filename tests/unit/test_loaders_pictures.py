@@ -1,4 +1,4 @@
-"""Text recognition: images and scans, with Tesseract and without it."""
+"""Text recognition of images and scans, with and without Tesseract."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_images(tmp_path: Path, kind: str) -> None:
 
 
 @needs_tesseract
-def test_every_page_of_a_tiff_and_the_first_frame_of_a_gif(tmp_path: Path) -> None:
+def test_tiff_pages_and_first_frame_of_a_gif(tmp_path: Path) -> None:
     two = (picture("First page"), picture("Second page"))
     pages = load(as_file(tmp_path / "a", *two, kind="TIFF"), "a.tif").pages
     assert [(page.number, page.text) for page in pages] == [(1, "First page"), (2, "Second page")]
@@ -64,7 +64,7 @@ def test_every_page_of_a_tiff_and_the_first_frame_of_a_gif(tmp_path: Path) -> No
 
 
 @needs_tesseract
-def test_scanned_pages_among_others(tmp_path: Path) -> None:
+def test_pdf_with_scanned_pages(tmp_path: Path) -> None:
     reading = load(make_scan(tmp_path / "a", "Typed words", picture("Scanned words", "and more"), ""), "a.pdf")
     assert [page.text for page in reading.pages] == ["Typed words", "Scanned words\nand more", ""]
     assert reading.warnings == (
@@ -74,7 +74,7 @@ def test_scanned_pages_among_others(tmp_path: Path) -> None:
 
 
 @needs_tesseract
-def test_pictures_without_writing(tmp_path: Path) -> None:
+def test_pictures_without_text(tmp_path: Path) -> None:
     drawing = Image.new("RGB", (400, 300), "white")
     ImageDraw.Draw(drawing).ellipse((50, 50, 300, 250), fill="grey")
     with pytest.raises(EmptyDocument, match="holds no text"):
@@ -84,7 +84,7 @@ def test_pictures_without_writing(tmp_path: Path) -> None:
 
 
 @needs_tesseract
-def test_image_bombs_are_not_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_image_bombs_are_rejected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ocr, "MAX_PIXELS", 10_000)
     with pytest.raises(DocumentTooLarge, match="million pixels"):
         load(as_file(tmp_path / "a", picture("large")), "a.png")
@@ -101,7 +101,7 @@ def test_damaged_images(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("no_tesseract")
-def test_without_tesseract_the_refusal_says_so(tmp_path: Path) -> None:
+def test_without_tesseract(tmp_path: Path) -> None:
     words = picture("words")
     with pytest.raises(EmptyDocument, match=r"a\.png is an image") as error:
         load(as_file(tmp_path / "a", words), "a.png")
@@ -113,15 +113,15 @@ def test_without_tesseract_the_refusal_says_so(tmp_path: Path) -> None:
     assert warning.startswith("1 of 2 pages is a scan without a text layer. Install Tesseract")
 
 
-def test_words_that_are_only_guessed_are_left_out() -> None:
+def test_words_of_low_confidence_are_dropped() -> None:
     head = "level\tblock_num\tpar_num\tline_num\tconf\ttext\n"
     rows = ["5\t1\t1\t1\t96.1\tsure", "5\t1\t1\t1\t12\tguess", '5\t1\t1\t2\t90\t"quoted', "5\t2\t1\t1\t91\tlast"]
-    assert ocr._assembled(head + "\n".join(rows)) == 'sure\n"quoted\n\nlast'
-    assert ocr._assembled(head + "5\t1\t1\t1\t90\t|") == ""
-    assert ocr._assembled(head + "5\t1\t1\t1\t35\tanother\n5\t1\t1\t1\t20\tscript") == ""
+    assert ocr._text_from_tsv(head + "\n".join(rows)) == 'sure\n"quoted\n\nlast'
+    assert ocr._text_from_tsv(head + "5\t1\t1\t1\t90\t|") == ""
+    assert ocr._text_from_tsv(head + "5\t1\t1\t1\t35\tanother\n5\t1\t1\t1\t20\tscript") == ""
 
 
-def test_tesseract_that_fails_is_no_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failing_tesseract_gives_no_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     program = tmp_path / "tesseract"
     program.write_text("#!/bin/sh\nexit 1\n")
     program.chmod(0o755)

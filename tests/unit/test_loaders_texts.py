@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 
 from errors import DocumentTooLarge, UnreadableDocument
-from rag.documents import delimited, loaders, records, source
-from rag.documents.loaders import Reading, load
+from rag.documents import delimited, input_file, json_reader, loaders
+from rag.documents.loaders import LoadedDocument, load
 from rag.schema import Page
 
 
-def read(tmp_path: Path, content: bytes | str, name: str) -> Reading:
+def read(tmp_path: Path, content: bytes | str, name: str) -> LoadedDocument:
     path = tmp_path / "upload"
     path.write_bytes(content.encode() if isinstance(content, str) else content)
     return load(path, name)
@@ -39,7 +39,7 @@ def test_csv_of_any_delimiter_and_encoding(tmp_path: Path, delimiter: str, encod
     assert text_of(tmp_path, quoted.encode(encoding), "a.csv") == "\n".join(" | ".join(row) for row in rows)
 
 
-def test_csv_that_names_its_delimiter(tmp_path: Path) -> None:
+def test_csv_with_a_sep_line(tmp_path: Path) -> None:
     assert text_of(tmp_path, "sep=:\na:1,5\nb:2,5\n", "a.csv") == "a | 1,5\nb | 2,5"
     assert text_of(tmp_path, "1,5;2,5\n3,5;4,5\n", "a.csv") == "1,5 | 2,5\n3,5 | 4,5"
 
@@ -48,22 +48,22 @@ def test_csv_of_one_column(tmp_path: Path) -> None:
     assert text_of(tmp_path, "name\nJuniper\nRowan, the second\n", "a.csv").startswith("name\nJuniper\nRowan")
 
 
-def test_long_csv_is_read_in_parts_that_are_understood_alone(tmp_path: Path) -> None:
+def test_long_csv_in_parts_names_its_columns(tmp_path: Path) -> None:
     table = "id;city;note\n" + "".join(f"{n};Porto;{'x' * 80}\n" for n in range(2000)) + "9999;Orléans;end\n"
     pages = read(tmp_path, table.encode("latin-1"), "a.csv").pages
     assert [page.label for page in pages] == [f"Part {n}" for n in range(1, len(pages) + 1)]
-    assert all(len(page.text) <= source.PART for page in pages)
+    assert all(len(page.text) <= input_file.PART for page in pages)
     assert pages[1].text.startswith("id: ")
     assert pages[-1].text.endswith("id: 9999 | city: Orléans | note: end")
 
 
-def test_csv_with_a_quotation_mark_that_nothing_closes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_csv_with_an_unclosed_quotation_mark(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(delimited, "MAX_FIELD", 1000)
     table = 'a,b\n"1,2\n' + "".join(f"{n},{n}\n" for n in range(2000))
     assert read(tmp_path, table, "a.csv").pages[-1].text.endswith("1999")
 
 
-def test_csv_that_is_none(tmp_path: Path) -> None:
+def test_binary_csv_is_rejected(tmp_path: Path) -> None:
     with pytest.raises(UnreadableDocument, match="binary data"):
         read(tmp_path, bytes(range(256)) * 20, "a.csv")
 
@@ -71,7 +71,7 @@ def test_csv_that_is_none(tmp_path: Path) -> None:
 # --- JSON --------------------------------------------------------------------------------------------------------
 
 
-def test_json_names_the_way_to_each_value(tmp_path: Path) -> None:
+def test_json_paths(tmp_path: Path) -> None:
     value = {"fleet": [{"name": "Juniper", "built": 2019}, {"name": "Rowan", "tags": ["old", "slow"]}], "open": None}
     assert text_of(tmp_path, json.dumps(value), "a.json").split("\n") == [
         *("fleet[0].name: Juniper", "fleet[0].built: 2019", "", "fleet[1].name: Rowan", "fleet[1].tags: old, slow"),
@@ -79,7 +79,7 @@ def test_json_names_the_way_to_each_value(tmp_path: Path) -> None:
     ]
 
 
-def test_json_numbers_stay_as_they_are(tmp_path: Path) -> None:
+def test_json_numbers_are_kept(tmp_path: Path) -> None:
     number = "9" * 5000
     assert text_of(tmp_path, f'{{"price": 1.10, "big": {number}}}', "a.json") == f"price: 1.10\nbig: {number}"
 
@@ -92,7 +92,7 @@ def test_json_numbers_stay_as_they_are(tmp_path: Path) -> None:
         ("// a comment\n{}", "not valid JSON"),
     ],
 )
-def test_json_that_is_none_is_text(tmp_path: Path, content: str, warning: str) -> None:
+def test_invalid_json_is_text(tmp_path: Path, content: str, warning: str) -> None:
     reading = read(tmp_path, content, "a.json")
     assert "".join(page.text for page in reading.pages) == content
     assert warning in reading.warnings[0]
@@ -106,7 +106,7 @@ def test_json_lines(tmp_path: Path) -> None:
 
 
 def test_json_is_limited(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(records, "MAX_JSON", 10)
+    monkeypatch.setattr(json_reader, "MAX_JSON", 10)
     with pytest.raises(DocumentTooLarge, match="JSON"):
         read(tmp_path, json.dumps(list(range(100))), "a.json")
 
@@ -136,7 +136,7 @@ def test_notebook(tmp_path: Path, name: str) -> None:
     ]
 
 
-def test_notebook_of_the_older_format_and_a_broken_one(tmp_path: Path) -> None:
+def test_notebook_version_3_and_broken(tmp_path: Path) -> None:
     cells = [{"cell_type": "heading", "level": 2, "source": "Old"}, {"cell_type": "code", "input": "1", "outputs": []}]
     reading = read(tmp_path, json.dumps({"worksheets": [{"cells": cells}], "nbformat": 3}), "a.ipynb")
     assert [page.text for page in reading.pages] == ["## Old", "```python\n1\n```"]
@@ -172,7 +172,7 @@ def test_mail_with_attachments(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("charset", ["utf-8", "iso-8859-2", "koi8-r", "iso-2022-jp", "shift-jis"])
-def test_mail_believes_its_charset(tmp_path: Path, charset: str) -> None:
+def test_mail_charset(tmp_path: Path, charset: str) -> None:
     words = {"iso-8859-2": "Zażółć gęślą jaźń", "koi8-r": "Съешь ещё"}.get(charset, "日本語")
     assert words in text_of(tmp_path, make_mail(words, charset=charset).as_bytes(), "a.eml")
     assert words in text_of(tmp_path, make_mail(f"<p>{words}</p>", "html", charset).as_bytes(), "mail")
@@ -184,7 +184,7 @@ def test_mail_with_malformed_headers(tmp_path: Path) -> None:
     assert "Body stays." in text_of(tmp_path, mail.decode("latin-1").encode("utf-16"), "a.eml")
 
 
-def test_mail_that_is_encrypted_or_none(tmp_path: Path) -> None:
+def test_mail_encrypted_or_invalid(tmp_path: Path) -> None:
     mail = b'Subject: x\nContent-Type: multipart/encrypted; boundary="b"\n\n--b\n\nsecret\n--b--\n'
     with pytest.raises(UnreadableDocument, match="encrypted message"):
         read(tmp_path, mail, "a.eml")
@@ -192,14 +192,14 @@ def test_mail_that_is_encrypted_or_none(tmp_path: Path) -> None:
         read(tmp_path, "just words", "a.eml")
 
 
-def test_mail_nested_deeply(tmp_path: Path) -> None:
+def test_mail_deep_nesting(tmp_path: Path) -> None:
     message = make_mail("bottom")
     for _ in range(6):
         outer = make_mail("above")
         outer.add_attachment(message)
         message = outer
     reading = read(tmp_path, message.as_bytes(), "a.eml")
-    assert sum("above" in page.text for page in reading.pages) == source.MAX_DEPTH + 1
+    assert sum("above" in page.text for page in reading.pages) == input_file.MAX_DEPTH + 1
     assert reading.warnings == ("1 attachment was not read: attached message.eml.",)
     deep = "Subject: x\n" + "".join(f'Content-Type: multipart/mixed; boundary="{n}"\n\n--{n}\n' for n in range(1500))
     with pytest.raises(UnreadableDocument):
@@ -227,7 +227,7 @@ def make_book(path: Path, **more: str) -> Path:
     return path
 
 
-def test_book(tmp_path: Path) -> None:
+def test_epub(tmp_path: Path) -> None:
     reading = load(make_book(tmp_path / "a"), "a.epub")
     assert reading.pages == [
         Page("# I.\n\nIt was night.", label="The first"),
@@ -237,7 +237,7 @@ def test_book(tmp_path: Path) -> None:
     assert reading.warnings == ("1 of 3 chapters could not be read.",)
 
 
-def test_book_with_drm_entities_or_a_bomb(tmp_path: Path) -> None:
+def test_epub_with_drm_entities_or_a_bomb(tmp_path: Path) -> None:
     encryption = '<encryption><CipherReference URI="OEBPS/two.xhtml"/></encryption>'
     with pytest.raises(UnreadableDocument, match="DRM"):
         load(make_book(tmp_path / "a", **{"META-INF/encryption.xml": encryption}), "a.epub")
@@ -258,7 +258,7 @@ def test_rtf(tmp_path: Path) -> None:
     assert text_of(tmp_path, rtf, "a.rtf").split() == ["Grüße", "€", "5", "a", "|", "b", "end"]
 
 
-def test_a_text_longer_than_any_document(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_text_over_the_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loaders, "MAX_CHARACTERS", 5)
     with pytest.raises(DocumentTooLarge, match="characters"):
         read(tmp_path, "longer", "a.txt")

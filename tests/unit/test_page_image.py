@@ -1,4 +1,4 @@
-"""A page as a picture with places of its text marked: where the marks lie is measured in the pixels."""
+"""Drawn pages; highlights are measured in pixels."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from reportlab.pdfgen.canvas import Canvas
 
 from errors import PasswordRequired, UnreadableDocument, UnsupportedDocument
 from rag.documents.loaders import load
-from rag.documents.page_image import PIXELS, WIDTH, PageImage, draw_page
+from rag.documents.page_image import MAX_PIXELS, MAX_WIDTH, PageImage, draw_page
 from rag.documents.parsers import Parsers
 
 SIZE = (600, 800)
@@ -45,7 +45,7 @@ def lines(canvas: Canvas) -> None:
 
 
 def mark(path: Path, wanted: str, *, nth: int = 0, index: int = 0) -> PageImage:
-    """The page with the `nth` occurrence of `wanted` marked, as the loaders read it."""
+    """Draw the page with the `nth` occurrence of `wanted` in the loaded text highlighted."""
     text = load(path, "a.pdf").pages[index].text
     start = -1
     for _ in range(nth + 1):
@@ -58,7 +58,7 @@ def picture(image: PageImage) -> Image.Image:
 
 
 def marked(image: PageImage) -> Box | None:
-    """Left, top, right and bottom of what is yellow, as shares of the picture's width and height."""
+    """Return left, top, right and bottom of the yellow area, as shares of width and height."""
     red, _, blue = picture(image).split()
     yellow = Image.merge("RGB", (red, red, blue)).convert("L", (1, 0, 0, 0))
     mask = Image.eval(blue, lambda value: 255 * (value < 170)).convert("1")
@@ -86,7 +86,7 @@ def width_of(text: str) -> float:
 
 
 @pytest.mark.parametrize("number", [0, 1, 2])
-def test_the_line_is_marked_and_nothing_else(number: int, tmp_path: Path) -> None:
+def test_only_the_line_is_highlighted(number: int, tmp_path: Path) -> None:
     image = mark(write(tmp_path / "a", lines), LINES[number])
     base = 100 + 40 * number
     assert image.is_marked
@@ -110,7 +110,7 @@ def test_part_of_a_line_and_two_lines(tmp_path: Path) -> None:
         (270, lambda w: share(91, 500 - w, 103, 500, 800, 600)),
     ],
 )
-def test_a_rotated_page(rotation: int, expected: Callable[[float], Box], tmp_path: Path) -> None:
+def test_rotated_page(rotation: int, expected: Callable[[float], Box], tmp_path: Path) -> None:
     writer = pypdf.PdfWriter(clone_from=write(tmp_path / "a", lines))
     writer.pages[0].rotate(rotation)
     writer.write(tmp_path / "b")
@@ -121,7 +121,7 @@ def test_a_rotated_page(rotation: int, expected: Callable[[float], Box], tmp_pat
     assert is_near(marked(image), expected(width_of(LINES[0])))
 
 
-def test_a_page_that_is_cropped(tmp_path: Path) -> None:
+def test_cropped_page(tmp_path: Path) -> None:
     writer = pypdf.PdfWriter(clone_from=write(tmp_path / "a", lines))
     writer.pages[0].cropbox = pypdf.generic.RectangleObject((50, 300, 450, 750))
     writer.write(tmp_path / "b")
@@ -129,7 +129,7 @@ def test_a_page_that_is_cropped(tmp_path: Path) -> None:
     assert is_near(marked(image), share(50, 41, 50 + width_of(LINES[0]), 53, 400, 450))
 
 
-def test_what_is_cropped_away_is_not_marked(tmp_path: Path) -> None:
+def test_cropped_text_is_not_highlighted(tmp_path: Path) -> None:
     writer = pypdf.PdfWriter(clone_from=write(tmp_path / "a", lines))
     writer.pages[0].cropbox = pypdf.generic.RectangleObject((50, 650, 450, 690))
     writer.write(tmp_path / "b")
@@ -138,13 +138,13 @@ def test_what_is_cropped_away_is_not_marked(tmp_path: Path) -> None:
     assert marked(image) is None
 
 
-def test_text_on_its_side(tmp_path: Path) -> None:
+def test_rotated_text(tmp_path: Path) -> None:
     def sideways(canvas: Canvas) -> None:
         canvas.translate(750, 100)
         canvas.rotate(90)
         lines(canvas)
 
-    # What stood at (x, y) stands at (750 - y, 100 + x), and runs upwards.
+    # The text at (x, y) moves to (750 - y, 100 + x) and runs upwards.
     image = mark(write(tmp_path / "a", sideways), LINES[1])
     assert image.is_marked
     assert is_near(marked(image), share(81, 600 - width_of(LINES[1]), 93, 600))
@@ -153,7 +153,7 @@ def test_text_on_its_side(tmp_path: Path) -> None:
 # --- what the two readers see differently ------------------------------------------------------------------------
 
 
-def test_of_a_phrase_that_stands_twice_the_right_one_is_marked(tmp_path: Path) -> None:
+def test_right_occurrence_of_a_repeated_phrase(tmp_path: Path) -> None:
     def same(canvas: Canvas) -> None:
         for number in range(20):
             canvas.drawString(100, 750 - 30 * number, "All rights are reserved.")
@@ -165,7 +165,7 @@ def test_of_a_phrase_that_stands_twice_the_right_one_is_marked(tmp_path: Path) -
         assert is_near(marked(mark(path, "All rights are reserved.", nth=nth)), box)
 
 
-def test_words_that_were_hyphenated_and_ligatures(tmp_path: Path) -> None:
+def test_hyphenation_and_ligatures(tmp_path: Path) -> None:
     def broken(canvas: Canvas) -> None:
         canvas.drawString(100, 700, "It was an uncommonly diffi-")
         canvas.drawString(100, 680, "cult crossing for everyone.")
@@ -178,7 +178,7 @@ def test_words_that_were_hyphenated_and_ligatures(tmp_path: Path) -> None:
     assert is_near(marked(image), share(left, 91, right, 123))
 
 
-def test_columns_that_were_read_in_another_order(tmp_path: Path) -> None:
+def test_columns_in_another_order(tmp_path: Path) -> None:
     path = write(tmp_path / "a", lines)
     shuffled = " ".join(reversed(LINES))
     image = draw_page(path, "a.pdf", 0, shuffled, [(0, len(shuffled))])
@@ -186,7 +186,7 @@ def test_columns_that_were_read_in_another_order(tmp_path: Path) -> None:
     assert is_near(marked(image), share(100, 91, 100 + max(map(width_of, LINES)), 183))
 
 
-def test_what_is_not_on_the_page_is_not_marked(tmp_path: Path) -> None:
+def test_missing_text_is_not_highlighted(tmp_path: Path) -> None:
     path = write(tmp_path / "a", lines)
     out_of_scope = "Nothing of this sentence can be seen there. The pier"
     for span in [(0, len(out_of_scope)), (0, 0), (40, 40)]:
@@ -196,7 +196,7 @@ def test_what_is_not_on_the_page_is_not_marked(tmp_path: Path) -> None:
     assert not draw_page(path, "a.pdf", 0, "", []).is_marked
 
 
-def test_a_scan_is_drawn_without_a_mark(tmp_path: Path) -> None:
+def test_scan_is_drawn_without_highlight(tmp_path: Path) -> None:
     scan = Image.new("L", (400, 300), 200)
     path = write(tmp_path / "a", lambda canvas: canvas.drawImage(ImageReader(scan), 0, 0, 600, 800))
     image = draw_page(path, "a.pdf", 0, LINES[0], [(0, 20)])
@@ -208,20 +208,20 @@ def test_a_scan_is_drawn_without_a_mark(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("size", [(14_400, 200), (200, 14_400), (3, 3)])
-def test_a_picture_has_a_largest_size(size: tuple[int, int], tmp_path: Path) -> None:
+def test_size_limit(size: tuple[int, int], tmp_path: Path) -> None:
     path = write(tmp_path / "a", lambda canvas: canvas.rect(0, 0, 1, 1), size=size)
     width, height = picture(draw_page(path, "a.pdf", 0, "", [])).size
-    assert width <= WIDTH + 1
-    assert width * height <= 1.01 * PIXELS
+    assert width <= MAX_WIDTH + 1
+    assert width * height <= 1.01 * MAX_PIXELS
 
 
-def test_a_password_that_is_not_kept(tmp_path: Path) -> None:
+def test_encrypted_pdf(tmp_path: Path) -> None:
     path = write(tmp_path / "a", lines, password="open sesame")
     with pytest.raises(PasswordRequired, match=r"a\.pdf is protected"):
         draw_page(path, "a.pdf", 0, "", [])
 
 
-def test_no_pdf_no_such_page_and_a_broken_file(tmp_path: Path) -> None:
+def test_other_format_missing_page_and_broken_file(tmp_path: Path) -> None:
     (tmp_path / "text").write_text("The pier is 62 metres long.")
     with pytest.raises(UnsupportedDocument):
         draw_page(tmp_path / "text", "a.txt", 0, "", [])
@@ -242,19 +242,17 @@ def workers() -> Iterator[Parsers]:
     workers.close()
 
 
-def test_a_worker_draws_the_same(workers: Parsers, tmp_path: Path) -> None:
+def test_worker_draws_the_same(workers: Parsers, tmp_path: Path) -> None:
     path = write(tmp_path / "a", lines)
     arguments = (path, "a.pdf", 0, "\n".join(LINES), [(0, len(LINES[0]))])
     assert workers.draw(*arguments) == draw_page(*arguments)
     with pytest.raises(PasswordRequired):
         workers.draw(write(tmp_path / "b", lines, password="secret"), "b.pdf", 0, "", [])
-    # The same worker goes on to read.
+    # The same worker can read.
     assert LINES[0] in workers.read(path, "a.pdf").pages[0].text
 
 
-def test_a_page_that_takes_too_long_costs_only_itself(
-    workers: Parsers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_time_limit_of_a_page(workers: Parsers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def endless(canvas: Canvas) -> None:
         canvas.setStrokeAlpha(0.5)
         canvas.beginForm("f0")

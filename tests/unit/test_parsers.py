@@ -1,4 +1,4 @@
-"""What documents and their parsers do to a worker, and that it costs that document alone. The processes are real."""
+"""Real worker processes: limits, crashes, secrets and shutdown."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from rag.documents import parsers as module
 from rag.documents.loaders import load
 from rag.documents.parsers import Parsers
 
-# A worker whose loader takes the name of a document for the Python that it shall run.
+# A worker whose loader runs the name of a document as Python code.
 SCRIPTED = """
 import ctypes, os, re, signal, subprocess, sys, tempfile, time
 from errors import EmptyDocument
 from rag.documents import parsers
-from rag.documents.loaders import Reading
+from rag.documents.loaders import LoadedDocument
 from rag.schema import Page
 
 def load(path, name, report, *, password=None):
     out = []
     exec(name, globals() | locals())
-    return Reading([Page(str(text)) for text in out or [os.getpid()]], ("a warning",))
+    return LoadedDocument([Page(str(text)) for text in out or [os.getpid()]], ("a warning",))
 
 parsers.load = load
 parsers.main()
@@ -69,7 +69,7 @@ def real() -> Iterator[Parsers]:
 
 
 def run(parsers: Parsers, code: str, **options: Callable[[int, int], None] | str) -> str:
-    """What the document's code leaves in `out`, or the process that read it."""
+    """Return what the document's code adds to `out`, or the id of the worker."""
     return "\n".join(page.text for page in parsers.read(Path("x"), code, **options).pages)  # type: ignore[arg-type]
 
 
@@ -94,18 +94,18 @@ def gone(pid: int, seconds: float) -> bool:
 # --- documents ---------------------------------------------------------------------------------------------------
 
 
-def test_reads_what_the_loaders_read(real: Parsers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_reads_like_the_loaders(real: Parsers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Path("text").write_text("Où est la leçon? \U0001f642\nline", encoding="utf-8")
     assert real.read(Path("text"), "a.txt") == load(Path("text"), "a.txt")
-    told: list[tuple[int, int]] = []
-    reading = real.read(write_pdf(tmp_path / "pdf", 3), "a.pdf", report=lambda *progress: told.append(progress))
+    reported: list[tuple[int, int]] = []
+    reading = real.read(write_pdf(tmp_path / "pdf", 3), "a.pdf", report=lambda *progress: reported.append(progress))
     assert reading == load(tmp_path / "pdf", "a.pdf")
-    # While nothing moves, the last word is repeated.
-    assert [*dict.fromkeys(progress for progress in told if progress != (0, 0))] == [(1, 3), (2, 3), (3, 3)]
+    # Without progress, the last report is repeated.
+    assert [*dict.fromkeys(progress for progress in reported if progress != (0, 0))] == [(1, 3), (2, 3), (3, 3)]
 
 
-def test_errors_keep_their_class_and_words(real: Parsers, tmp_path: Path) -> None:
+def test_errors_keep_class_and_message(real: Parsers, tmp_path: Path) -> None:
     (tmp_path / "empty").touch()
     (tmp_path / "program").write_bytes(b"\x7fELF" + bytes(100))
     (tmp_path / "sheet").write_bytes(b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(600))
@@ -122,7 +122,7 @@ def test_errors_keep_their_class_and_words(real: Parsers, tmp_path: Path) -> Non
     assert kinds == {EmptyDocument, UnsupportedDocument, UnreadableDocument}
 
 
-def test_password_opens_what_it_locks(real: Parsers, tmp_path: Path) -> None:
+def test_password(real: Parsers, tmp_path: Path) -> None:
     path = write_pdf(tmp_path / "pdf", 1, password="open sesame")
     for wrong in (None, "open says me"):
         with pytest.raises(PasswordRequired):
@@ -130,13 +130,13 @@ def test_password_opens_what_it_locks(real: Parsers, tmp_path: Path) -> None:
     assert "page 1" in real.read(path, "a.pdf", password="open sesame").pages[0].text
 
 
-def test_warnings_come_along(scripted: Parsers) -> None:
+def test_warnings(scripted: Parsers) -> None:
     assert scripted.read(Path("x"), "pass").warnings == ("a warning",)
 
 
-def test_the_worker_stays_warm_and_is_replaced_in_time(make: Make) -> None:
+def test_worker_is_reused_and_replaced(make: Make) -> None:
     parsers = make(memory_mb=400)
-    first = [run(parsers, "pass") for _ in range(module.FILES)]
+    first = [run(parsers, "pass") for _ in range(module.MAX_FILES)]
     assert len(set(first)) == 1
     assert gone(int(first[0]), 0)
     second = run(parsers, "parsers.kept = b'x' * 150_000_000")
@@ -148,7 +148,7 @@ def test_the_worker_stays_warm_and_is_replaced_in_time(make: Make) -> None:
 # --- limits ------------------------------------------------------------------------------------------------------
 
 
-def test_what_never_ends_is_stopped(scripted: Parsers, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_time_limit(scripted: Parsers, monkeypatch: pytest.MonkeyPatch) -> None:
     run(scripted, "pass")  # the worker is warm: its start would count
     monkeypatch.setattr(scripted, "_seconds", 0.5)
     start = time.monotonic()
@@ -160,10 +160,10 @@ def test_what_never_ends_is_stopped(scripted: Parsers, monkeypatch: pytest.Monke
     assert run(scripted, "pass")
 
 
-def test_the_limit_counts_from_the_last_page_up_to_a_total(scripted: Parsers, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_total_time_limit(scripted: Parsers, monkeypatch: pytest.MonkeyPatch) -> None:
     run(scripted, "pass")
     monkeypatch.setattr(scripted, "_seconds", 0.5)
-    monkeypatch.setattr(module, "TOTAL", 3)
+    monkeypatch.setattr(module, "TOTAL_FACTOR", 3)
     start = time.monotonic()
     with pytest.raises(UnreadableDocument, match="too long"):
         run(scripted, "for n in range(1000): report(n + 1, 1000); time.sleep(0.02)")
@@ -171,7 +171,7 @@ def test_the_limit_counts_from_the_last_page_up_to_a_total(scripted: Parsers, mo
 
 
 @pytest.mark.parametrize("code", ["bytearray(2_000_000_000)", "x = []\nwhile True: x.append('x' * 1_000_000)"])
-def test_memory_has_a_limit(make: Make, code: str) -> None:
+def test_memory_limit(make: Make, code: str) -> None:
     parsers = make(memory_mb=200)
     with pytest.raises(UnreadableDocument, match="needs more memory than a document may take") as error:
         run(parsers, code)
@@ -180,20 +180,20 @@ def test_memory_has_a_limit(make: Make, code: str) -> None:
 
 
 @pytest.mark.parametrize("code", ["os._exit(0)", "os.kill(os.getpid(), signal.SIGKILL)", "ctypes.string_at(0)"])
-def test_a_crash_costs_that_document_alone(scripted: Parsers, code: str) -> None:
+def test_crash_affects_only_that_document(scripted: Parsers, code: str) -> None:
     with pytest.raises(UnreadableDocument, match="the program that reads it crashed") as error:
         run(scripted, code)
     assert error.value.hint
     assert run(scripted, "pass")
 
 
-def test_a_bug_leaves_its_traceback_in_the_log(make: Make, capfd: pytest.CaptureFixture[str]) -> None:
+def test_bug_logs_a_traceback(make: Make, capfd: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(UnreadableDocument, match="the program that reads it crashed"):
         run(make(), "out.append(1); raise KeyError('a bug')")
     assert "KeyError: 'a bug'" in capfd.readouterr().err
 
 
-def test_a_worker_that_died_between_two_documents_costs_none(scripted: Parsers) -> None:
+def test_worker_that_died_while_idle_is_replaced(scripted: Parsers) -> None:
     psutil.Process(int(run(scripted, "pass"))).kill()
     time.sleep(0.1)
     assert run(scripted, "pass")
@@ -203,7 +203,7 @@ def test_a_worker_that_died_between_two_documents_costs_none(scripted: Parsers) 
 
 
 @pytest.mark.parametrize("code", [ENDLESS, "report(1, 9); re.match('(a+)+$', 'a' * 40 + 'b')"])
-def test_report_ends_the_reading_in_the_middle_of_a_page(scripted: Parsers, code: str) -> None:
+def test_report_can_stop_reading_within_a_page(scripted: Parsers, code: str) -> None:
     pid = int(run(scripted, "pass"))
     stopped = 0.0
 
@@ -221,7 +221,7 @@ def test_report_ends_the_reading_in_the_middle_of_a_page(scripted: Parsers, code
     assert run(scripted, "pass")
 
 
-def test_several_at_once_and_the_rest_waits(make: Make) -> None:
+def test_workers_run_in_parallel_up_to_the_limit(make: Make) -> None:
     parsers = make(workers=2)
     pids: list[str] = []
     threads = [
@@ -238,7 +238,7 @@ def test_several_at_once_and_the_rest_waits(make: Make) -> None:
     assert len(set(pids)) == 2
 
 
-def test_waiting_for_a_worker_can_be_ended_too(scripted: Parsers) -> None:
+def test_waiting_for_a_worker_can_be_stopped(scripted: Parsers) -> None:
     busy = threading.Event()
     thread = threading.Thread(target=lambda: run(scripted, "time.sleep(1)", report=lambda *_: busy.set()))
     thread.start()
@@ -252,12 +252,12 @@ def test_waiting_for_a_worker_can_be_ended_too(scripted: Parsers) -> None:
     thread.join()
 
 
-def test_noise_does_not_come_between(scripted: Parsers) -> None:
+def test_output_of_libraries_is_ignored(scripted: Parsers) -> None:
     noise = "assert not sys.stdin.read(); print('noise', flush=True); os.write(1, b'noise'); os.system('echo noise')"
     assert run(scripted, f"{noise}; out.append('text')") == "text"
 
 
-def test_password_and_keys_stay_out_of_sight(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_password_and_keys_are_not_in_arguments_or_environment(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GEMINI_API_KEY", "open sesame")
     parsers = make()
     assert run(parsers, "out.append(password)", password="open sesame") == "open sesame"
@@ -269,7 +269,7 @@ def test_password_and_keys_stay_out_of_sight(make: Make, monkeypatch: pytest.Mon
     assert "sesame" not in str(error.value)
 
 
-def test_starts_light_and_from_anywhere(make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_worker_starts_light_in_any_folder(make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "errors.py").write_text("not python")
     monkeypatch.chdir(tmp_path)
     heavy = "{'torch', 'chromadb', 'streamlit', 'sqlalchemy', 'pydantic', 'pypdf', 'pypdfium2', 'docx', 'bs4', 'numpy'}"
@@ -307,7 +307,7 @@ def test_close(make: Make) -> None:
 
 
 @pytest.mark.parametrize("code", ["pass", "while True: pass", "subprocess.run(['sleep', '60'])"])
-def test_no_worker_outlives_the_server(code: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_workers_end_with_the_server(code: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     server = f"""
 import time
@@ -331,7 +331,7 @@ time.sleep(60)
     assert not [*tmp_path.iterdir()]
 
 
-def test_what_a_worker_started_and_wrote_ends_with_it(
+def test_killed_worker_leaves_no_processes_or_files(
     make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
@@ -350,7 +350,7 @@ def test_what_a_worker_started_and_wrote_ends_with_it(
     assert not [*tmp_path.iterdir()]
 
 
-def test_a_server_that_forgets_to_close_ends_cleanly() -> None:
+def test_server_that_does_not_close_the_pool_ends_cleanly() -> None:
     server = f"""
 from pathlib import Path
 from rag.documents.parsers import Parsers

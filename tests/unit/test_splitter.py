@@ -1,4 +1,4 @@
-"""The guarantees of the splitter, for any text: what hypothesis looks for is a text that breaks one."""
+"""The splitter's guarantees for any text, and its preferred boundaries."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from rag.schema import Chunk, Page
 
 
 def words(text: str) -> list[tuple[int, int]]:
-    """A word a token, as are single signs and Chinese characters."""
+    """One token per word, punctuation character or Chinese character."""
     return [found.span() for found in re.finditer(r"[a-zA-Z0-9_]+|[^\sa-zA-Z0-9_]", text)]
 
 
 def pieces(text: str) -> list[tuple[int, int]]:
-    """Like WordPiece: four letters a token, a word over 100 characters is one, and some characters vanish."""
+    """Like WordPiece: four letters per token, one token for words over 100 characters, some characters dropped."""
     spans: list[tuple[int, int]] = []
     for start, end in (found.span() for found in re.finditer(r"\w+|[^\w\s]", text)):
         if text[start] in "\u0300\u200b":
@@ -33,7 +33,7 @@ def pieces(text: str) -> list[tuple[int, int]]:
 
 
 def contrary(text: str) -> list[tuple[int, int]]:
-    """A tokenizer that is not additive at all: the shorter the text, the more tokens a character has."""
+    """A tokenizer that is not additive: the shorter the text, the more tokens per character."""
     step = 1 if len(text) < 50 else 5
     return [(at, min(at + step, len(text))) for at in range(0, len(text), step)]
 
@@ -104,14 +104,14 @@ def test_short_page_is_one_chunk_and_an_empty_page_none() -> None:
     assert [(c.text, c.start, c.end, c.page, c.position) for c in chunks] == [("Hello there.", 2, 14, 2, 0)]
 
 
-def test_paragraph_before_line_before_sentence_before_word() -> None:
+def test_boundaries_in_order_of_preference() -> None:
     assert only("a b c d e\n\nf g. H\nI j k l m n o", 12)[0] == "a b c d e\n\nf g. H"
     assert only("a b c d e f\n\ng h. I\nj k l m n o p q r", 10)[0] == "a b c d e f"
     assert only("a b c d e f. G h i j k l m n o p q r", 10)[0] == "a b c d e f."
     assert only("a b c d e f g h i j k l m n o p q r s t", 10)[0] == "a b c d e f g h i j"
 
 
-def test_wrapped_line_is_no_better_than_a_word() -> None:
+def test_wrapped_line_counts_as_a_word() -> None:
     text = "one two three four five six\nseven. Eight nine ten eleven twelve thirteen fourteen fifteen sixteen"
     assert only(text, 12)[0].endswith("seven.")
 
@@ -126,13 +126,13 @@ def test_abbreviation_is_not_the_end_of_a_sentence() -> None:
     assert only("a b c d e f, said Dr. Who to the man of the moon and back again", 12)[0].endswith("Who to")
 
 
-def test_chinese_is_cut_at_sentence_ends() -> None:
+def test_chinese_is_split_at_sentences() -> None:
     first, second = only("一二三四五六七。八九十一二三四五六七八。九十", 14)[:2]
     assert first == "一二三四五六七。"
     assert second.startswith("八")
 
 
-def test_overlap_is_whole_sentences_or_else_whole_words() -> None:
+def test_overlap_of_whole_sentences_or_words() -> None:
     sentences = "The first one is here. Then two. " + "And on it goes for some time " * 3
     assert only(sentences, 12, 5)[1].startswith("Then two.")
     first, second = only(" ".join(f"w{n}" for n in range(30)), 10, 3)[:2]
@@ -184,7 +184,7 @@ def test_guarantees_with_the_embedded_tokenizer() -> None:
     holds()
 
 
-def test_a_heading_is_not_left_behind_at_the_end_of_a_chunk() -> None:
+def test_heading_is_not_at_the_end_of_a_chunk() -> None:
     body = "One word after another until the part is long enough to be cut somewhere. " * 3
     page = Page("\n\n".join(f"{body}\n\n# Heading {i}\n## Below it\n{body}" for i in range(12)))
     for chunk in split([page], words, 60, 10):

@@ -1,4 +1,4 @@
-"""A folder on disk and the collection that follows it."""
+"""Sync of a collection with a folder."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def collection(services: FakeServices) -> str:
 
 @pytest.fixture
 def follow(services: FakeServices, collection: str, folder: Path) -> Follow:
-    """Let the collection follow the folder; how many files of each kind there were."""
+    """Sync, and return the number of files by action."""
 
     def go(folder: Path = folder, *, adopt: bool = False) -> dict[str, int]:
         sync = services.documents.sync(LOCAL_OWNER, folder, collection, adopt=adopt)
@@ -67,13 +67,13 @@ def test_added_changed_removed_unchanged(services: FakeServices, collection: str
     assert follow() == {"unchanged": 2}
 
 
-def test_a_touched_file_is_unchanged(folder: Path, follow: Follow) -> None:
+def test_touched_file_is_unchanged(folder: Path, follow: Follow) -> None:
     follow()
     os.utime(folder / "pier.md", (0, 0))
     assert follow() == {"unchanged": 2}
 
 
-def test_a_plan_changes_nothing(services: FakeServices, collection: str, folder: Path) -> None:
+def test_plan_changes_nothing(services: FakeServices, collection: str, folder: Path) -> None:
     plan = services.documents.sync(LOCAL_OWNER, folder, collection).plan()
     assert [(step.action, step.path) for step in plan] == [
         (Action.ADDED, "pier.md"),
@@ -83,9 +83,7 @@ def test_a_plan_changes_nothing(services: FakeServices, collection: str, folder:
     assert services.documents.sync(LOCAL_OWNER, folder, "").plan() == plan
 
 
-def test_a_file_with_another_name_is_not_read_again(
-    services: FakeServices, collection: str, folder: Path, follow: Follow
-) -> None:
+def test_renamed_file_is_not_read_again(services: FakeServices, collection: str, folder: Path, follow: Follow) -> None:
     follow()
     ids = {d.id for d in services.library.documents(LOCAL_OWNER, collection)}
     (folder / "pier.md").rename(folder / "old-moon.md")
@@ -99,7 +97,7 @@ def test_a_file_with_another_name_is_not_read_again(
     assert follow() == {"unchanged": 1}
 
 
-def test_a_content_that_lies_twice_is_there_once_and_stays_while_one_is_left(
+def test_duplicate_content_stays_while_one_file_is_left(
     services: FakeServices, collection: str, folder: Path, follow: Follow
 ) -> None:
     (folder / "a-copy.md").write_bytes(PIER)
@@ -112,7 +110,7 @@ def test_a_content_that_lies_twice_is_there_once_and_stays_while_one_is_left(
     assert set(library(services, collection)) == {"sub/moon.txt"}
 
 
-def test_what_was_uploaded_stays(services: FakeServices, collection: str, folder: Path, follow: Follow) -> None:
+def test_uploads_are_not_touched(services: FakeServices, collection: str, folder: Path, follow: Follow) -> None:
     for name, content in (("mine.txt", b"Mine."), ("pier.md", PIER)):
         document, _ = services.ingest.submit(LOCAL_OWNER, collection, name, content)
         services.ingest.process(LOCAL_OWNER, document.id)
@@ -122,9 +120,7 @@ def test_what_was_uploaded_stays(services: FakeServices, collection: str, folder
     assert set(library(services, collection)) == {"mine.txt", "pier.md", "sub/moon.txt"}
 
 
-def test_adopted_documents_are_the_folders(
-    services: FakeServices, collection: str, folder: Path, follow: Follow
-) -> None:
+def test_adopt(services: FakeServices, collection: str, folder: Path, follow: Follow) -> None:
     for name, content in (("mine.txt", b"Mine."), ("pier.md", PIER), ("sub/moon.txt", b"The moon is small.")):
         document, _ = services.ingest.submit(LOCAL_OWNER, collection, name, content)
         services.ingest.process(LOCAL_OWNER, document.id)
@@ -135,7 +131,7 @@ def test_adopted_documents_are_the_folders(
     assert set(library(services, collection)) == {"pier.md", "sub/moon.txt"}
 
 
-def test_a_folder_that_was_moved_is_another_until_it_is_adopted(
+def test_moved_folder_needs_adopt(
     services: FakeServices, collection: str, folder: Path, tmp_path: Path, follow: Follow
 ) -> None:
     follow()
@@ -149,7 +145,7 @@ def test_a_folder_that_was_moved_is_another_until_it_is_adopted(
     assert follow(moved) == {"unchanged": 2}
 
 
-def test_two_folders_of_one_name_do_not_delete_each_others_documents(
+def test_folders_of_the_same_name_are_separate(
     services: FakeServices, collection: str, tmp_path: Path, follow: Follow
 ) -> None:
     follow()
@@ -160,7 +156,7 @@ def test_two_folders_of_one_name_do_not_delete_each_others_documents(
     assert follow() == {"unchanged": 2}
 
 
-def test_an_empty_folder_deletes_nothing(services: FakeServices, collection: str, folder: Path, follow: Follow) -> None:
+def test_empty_folder_deletes_nothing(services: FakeServices, collection: str, folder: Path, follow: Follow) -> None:
     (folder / "pier.md").unlink()
     (folder / "sub" / "moon.txt").unlink()
     assert follow() == {}
@@ -172,7 +168,7 @@ def test_an_empty_folder_deletes_nothing(services: FakeServices, collection: str
     assert set(library(services, collection)) == {"pier.md"}
 
 
-def test_hidden_files_links_to_folders_and_broken_links_are_left_out(folder: Path, tmp_path: Path) -> None:
+def test_hidden_files_and_links_are_skipped(folder: Path, tmp_path: Path) -> None:
     (folder / ".hidden").mkdir()
     (folder / ".hidden" / "a.txt").write_text("a")
     (folder / ".b.txt").write_text("b")
@@ -186,7 +182,7 @@ def test_hidden_files_links_to_folders_and_broken_links_are_left_out(folder: Pat
     assert [path for path, _ in walk(folder)] == ["link.txt", "pier.md", "sub/moon.txt"]
 
 
-def test_types_that_are_not_read_and_empty_files_are_counted_and_no_failure(
+def test_unsupported_and_empty_files_are_skipped(
     services: FakeServices, collection: str, folder: Path, follow: Follow
 ) -> None:
     (folder / "film.mp4").write_bytes(b"\0\0\0\x18ftypmp42" + bytes(range(256)) * 20)
@@ -197,7 +193,7 @@ def test_types_that_are_not_read_and_empty_files_are_counted_and_no_failure(
     assert len(list(services.folder.uploads.iterdir())) == 2
 
 
-def test_a_file_that_fails_says_why_and_its_older_content_stays(
+def test_failed_file_keeps_the_old_version(
     services: FakeServices, collection: str, folder: Path, follow: Follow
 ) -> None:
     follow()
@@ -216,7 +212,7 @@ def test_a_file_that_fails_says_why_and_its_older_content_stays(
     assert "64 metres" in passages[0].text
 
 
-def test_a_file_that_cannot_be_opened_is_no_reason_to_delete(
+def test_unreadable_file_deletes_nothing(
     services: FakeServices, collection: str, folder: Path, follow: Follow, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     follow()
@@ -235,7 +231,7 @@ def test_a_file_that_cannot_be_opened_is_no_reason_to_delete(
     assert sync.apply(failed) == failed
 
 
-def test_a_file_that_vanishes_on_the_way_fails(services: FakeServices, collection: str, folder: Path) -> None:
+def test_vanished_file_fails(services: FakeServices, collection: str, folder: Path) -> None:
     sync = services.documents.sync(LOCAL_OWNER, folder, collection)
     steps = sync.plan()
     (folder / "pier.md").unlink()
@@ -245,7 +241,7 @@ def test_a_file_that_vanishes_on_the_way_fails(services: FakeServices, collectio
     assert sync.apply(Step(Action.ADDED, "sub/moon.txt", folder / "sub" / "moon.txt")).action is Action.FAILED
 
 
-def test_what_a_kill_left_in_the_queue_is_taken_through(
+def test_interrupted_documents_are_processed(
     services: FakeServices, collection: str, folder: Path, follow: Follow
 ) -> None:
     path = f"{folder.as_posix().strip('/')}/pier.md"
@@ -254,13 +250,13 @@ def test_what_a_kill_left_in_the_queue_is_taken_through(
     assert set(library(services, collection).values()) == {DocumentState.READY}
 
 
-def test_a_disk_that_fails_is_a_failure_for_now(
+def test_disk_failure_is_reported(
     services: FakeServices, collection: str, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*arguments: object) -> None:
         raise StoreError("The disk is full.")
 
     sync = services.documents.sync(LOCAL_OWNER, folder, collection)
-    monkeypatch.setattr(services.indexing, "draft", fail)
+    monkeypatch.setattr(services.indexing, "parse", fail)
     done = [sync.apply(step) for step in sync.plan()]
     assert [(step.action, step.reason) for step in done] == [(Action.FAILED, "The disk is full.")] * 2

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from rag.documents.indexing import READING
+from rag.documents.indexing import READING_SHARE
 from rag.schema import CollectionRecord, DocumentRecord, DocumentState
 from services import Services
 from services.documents import Queue
@@ -100,10 +100,10 @@ def _cancel_all(services: Services, collection: CollectionRecord) -> None:
 
 
 def _doing(document: DocumentRecord) -> str:
-    if document.progress < READING or not document.chunks:
-        pages = f"{min(1.0, document.progress / READING):.0%} of its pages" if document.progress else "its pages"
+    if document.progress < READING_SHARE or not document.chunks:
+        pages = f"{min(1.0, document.progress / READING_SHARE):.0%} of its pages" if document.progress else "its pages"
         return f"reading {pages}"
-    done = (document.progress - READING) / (1 - READING) * document.chunks
+    done = (document.progress - READING_SHARE) / (1 - READING_SHARE) * document.chunks
     pages = f"{document.pages:,} page{'' if document.pages == 1 else 's'}"
     return f"{pages}, {done:,.0f} of {document.chunks:,} chunks"
 

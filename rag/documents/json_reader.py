@@ -1,7 +1,4 @@
-"""JSON and JSON Lines: one line a value, named by the way to it, so that any piece of the text tells what it is of.
-
-It must not know of the other formats.
-"""
+"""Read JSON and JSON Lines as one line per value, with its path, so that any chunk can be understood on its own."""
 
 from __future__ import annotations
 
@@ -10,38 +7,38 @@ from collections.abc import Iterator
 from typing import Any
 
 from errors import DocumentTooLarge, UnreadableDocument
-from rag.documents.source import PART, Pages, Source, in_parts
+from rag.documents.input_file import PART, InputFile, Pages, to_parts
 from rag.documents.text import decode
 
 MAX_JSON = 64 * 2**20
-"""Bytes of one JSON value; in memory it takes about ten times as much. JSON Lines may be of any length."""
+"""Bytes of one JSON value; parsed, it takes about ten times as much memory. JSON Lines has no limit."""
 
 
-def read_json(source: Source) -> Pages:
-    """One JSON value as lines; what is not valid JSON is read as the text that it is."""
+def read_json(source: InputFile) -> Pages:
+    """Read one JSON value; invalid JSON is read as plain text."""
     size = source.path.stat().st_size
     if size > MAX_JSON:
         raise DocumentTooLarge(
             f"{source.name} is {size // 2**20} MB of JSON, more than {MAX_JSON // 2**20} MB.",
-            "Split it, or save it as JSON Lines (.jsonl), which may be of any length.",
+            "Split it, or save it as JSON Lines (.jsonl), which has no limit.",
         )
     text = json_text(source)
     try:
         lines = value_lines(parse_json(text))
     except RecursionError:
-        source.warn("The JSON is nested too deeply to be taken apart; it was read as plain text.")
+        source.warn("The JSON is nested too deeply; it was read as plain text.")
         lines = iter(text.splitlines())
     except ValueError:
         if len([line for line in text.splitlines() if _is_object(line)]) > 1:
             return (yield from read_json_lines(source))
         source.warn("The file is not valid JSON; it was read as plain text.")
         lines = iter(text.splitlines())
-    yield from in_parts(lines, size // PART)
+    yield from to_parts(lines, size // PART)
     return None
 
 
-def read_json_lines(source: Source) -> Pages:
-    """A record a line; an empty line stands between two of them."""
+def read_json_lines(source: InputFile) -> Pages:
+    """Read one record per line, separated by empty lines."""
     bad = 0
 
     def lines() -> Iterator[str]:
@@ -54,18 +51,14 @@ def read_json_lines(source: Source) -> Pages:
                 yield line
             yield ""
 
-    yield from in_parts(lines(), source.path.stat().st_size // PART)
+    yield from to_parts(lines(), source.path.stat().st_size // PART)
     if bad:
-        lines_are = "line is not valid JSON and was" if bad == 1 else "lines are not valid JSON and were"
-        source.warn(f"{bad} {lines_are} read as text.")
+        lines_were = "line is not valid JSON and was" if bad == 1 else "lines are not valid JSON and were"
+        source.warn(f"{bad} {lines_were} read as text.")
 
 
-def json_text(source: Source) -> str:
-    """The text of a file of JSON.
-
-    Raises:
-        UnreadableDocument: it is binary data.
-    """
+def json_text(source: InputFile) -> str:
+    """Return the text of a JSON file, or raise UnreadableDocument for binary data."""
     text = decode(source.path.read_bytes())
     if text is None:
         raise UnreadableDocument(f"{source.name} is named like JSON but is binary data.", "Check the file.")
@@ -73,26 +66,26 @@ def json_text(source: Source) -> str:
 
 
 def parse_json(text: str) -> Any:
-    """The value of a JSON text; numbers stay the characters that they were, however many."""
+    """Parse JSON, keeping numbers as strings."""
     return json.loads(text, parse_int=str, parse_float=str, parse_constant=str, strict=False)
 
 
 def value_lines(value: Any) -> Iterator[str]:
-    """`way.to[0].the: value` for each value inside; an empty line before each object of a list."""
-    waiting: list[tuple[str, Any]] = [("", value)]  # no recursion: JSON nests as deep as it likes
-    began = False
+    """Yield `path.to[0].the: value` for each value, with an empty line before each object of a list."""
+    waiting: list[tuple[str, Any]] = [("", value)]  # no recursion, as JSON may be nested deeply
+    started = False
     while waiting:
-        way, value = waiting.pop()
+        path, value = waiting.pop()
         if isinstance(value, dict):
-            if way.endswith("]") and began:
+            if path.endswith("]") and started:
                 yield ""
-            waiting += [(f"{way}.{key}" if way else key, inner) for key, inner in reversed(value.items())]
+            waiting += [(f"{path}.{key}" if path else key, inner) for key, inner in reversed(value.items())]
         elif isinstance(value, list) and any(isinstance(inner, dict | list) for inner in value):
-            waiting += [(f"{way}[{at}]", value[at]) for at in reversed(range(len(value)))]
+            waiting += [(f"{path}[{at}]", value[at]) for at in reversed(range(len(value)))]
         else:
-            began = True
+            started = True
             shown = ", ".join(map(_scalar, value)) if isinstance(value, list) else _scalar(value)
-            yield f"{way}: {shown}" if way else shown
+            yield f"{path}: {shown}" if path else shown
 
 
 def _scalar(value: Any) -> str:

@@ -1,6 +1,6 @@
-"""What a file is, by its first bytes and, where those open an archive, by what lies in it.
+"""Detect what a file is from its first bytes and, for an archive, from its members.
 
-A kind is a phrase that a person reads, as in "report.doc seems to be a Word 97 document". It must not know of readers.
+A kind is a phrase for messages, as in "report.doc seems to be a Word 97 document".
 """
 
 from __future__ import annotations
@@ -15,19 +15,21 @@ TEXT = "text"
 BINARY = "binary data"
 ZIP = "a damaged ZIP archive"
 PDF = "a PDF document"
-WORD = "a Word document"
-SHEETS = "an Excel workbook"
-SLIDES = "a PowerPoint presentation"
-BOOK = "an EPUB book"
-OPEN_DOCUMENT = "an OpenDocument file"
-LOCKED = "an Office document that is protected with a password"
-OLD_SHEETS = "an Excel 97 workbook"
-OUTLOOK = "an Outlook message"
+DOCX = "a Word document"
+XLSX = "an Excel workbook"
+PPTX = "a PowerPoint presentation"
+EPUB = "an EPUB book"
+ODF = "an OpenDocument file"
+ENCRYPTED = "an Office document that is protected with a password"
+XLS = "an Excel 97 workbook"
+MSG = "an Outlook message"
 RTF = "an RTF document"
-WEB = "a web page"
+HTML = "a web page"
 IMAGE = "an image"
 NOTEBOOK = "a notebook"
-MAIL = "an e-mail"
+EMAIL = "an e-mail"
+TEXT_KINDS = (TEXT, HTML, EMAIL, NOTEBOOK)
+KINDS = {*TEXT_KINDS, BINARY, ZIP, PDF, DOCX, XLSX, PPTX, EPUB, ODF, ENCRYPTED, XLS, MSG, RTF, IMAGE}
 
 _SIGNATURES = (
     (b"\x89PNG\r\n\x1a\n", IMAGE),
@@ -47,81 +49,81 @@ _SIGNATURES = (
     (b"SQLite format 3", "a database"),
     (b"!BDN", "an Outlook data file"),
 )
-_IN_ZIP = (  # the first name that is there
-    ("word/", WORD),
+_IN_ZIP = (  # the first match wins
+    ("word/", DOCX),
     ("xl/workbook.bin", "a binary Excel workbook"),
-    ("xl/", SHEETS),
-    ("ppt/", SLIDES),
-    ("META-INF/container.xml", BOOK),
-    ("content.xml", OPEN_DOCUMENT),
+    ("xl/", XLSX),
+    ("ppt/", PPTX),
+    ("META-INF/container.xml", EPUB),
+    ("content.xml", ODF),
     ("Index/Document.iwa", "a document of Apple's Pages, Numbers or Keynote"),
 )
-_IN_OLE = (  # a document may hold one of another kind: the first of these at its top level
-    ("EncryptedPackage", LOCKED),
-    ("__properties_version1.0", OUTLOOK),
+_IN_OLE = (  # at the top level, as other documents may be embedded; the first match wins
+    ("EncryptedPackage", ENCRYPTED),
+    ("__properties_version1.0", MSG),
     ("WordDocument", "a Word 97 document"),
     ("PowerPoint Document", "a PowerPoint 97 presentation"),
-    ("Workbook", OLD_SHEETS),
-    ("Book", OLD_SHEETS),
+    ("Workbook", XLS),
+    ("Book", XLS),
 )
 _PDF = re.compile(rb"%PDF|\b\d+ \d+ obj\b")
 _HTML = re.compile(
     r"\s*(?:<\?xml[^>]*>\s*)?(?:<!--.*?-->\s*)*<(?:!doctype\s+html|html|head|body|table)\b", re.IGNORECASE | re.DOTALL
 )
-_MAIL = re.compile(  # headers to the first empty line, among them one that no person writes
+_EMAIL = re.compile(  # headers up to the first empty line, one of which only a mail program writes
     r"(?:From \S+ .*\n)?(?=[\w-]+: )(?:.+\n){0,100}?(?:MIME-Version|Message-ID|Received|Return-Path): ", re.IGNORECASE
 )
 _NOTEBOOK = re.compile(r'\s*\{(?=.*"nbformat")(?=.*"(?:cells|worksheets)")', re.DOTALL)
 
 
-def content_of(path: Path, name: str) -> str | None:
-    """The kind of a file, or None where there is not a byte in it."""
+def detect_kind(path: Path, name: str) -> str | None:
+    """Return the kind of a file, None if it is empty."""
     with path.open("rb") as file:
         head = file.read(8192)
         file.seek(-min(8192, path.stat().st_size), 2)
         tail = file.read()
     if not head:
         return None
-    # Readers of PDF accept a little rubbish before the mark; a text about PDF files may show it as well.
+    # Junk may precede the header, but a text about PDF files may contain one too.
     if head.lstrip().startswith(b"%PDF") or (name.lower().endswith(".pdf") and _PDF.search(head[:1024])):
         return PDF
     if head.startswith((b"PK\x03\x04", b"PK\x05\x06")):
-        return _zip_content(path)
+        return _zip_kind(path)
     if head.startswith(b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"):
-        return _ole_content(path)
+        return _ole_kind(path)
     if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
         return IMAGE
     if not is_text(head):
-        return next((content for signature, content in _SIGNATURES if head.startswith(signature)), BINARY)
+        return next((kind for signature, kind in _SIGNATURES if head.startswith(signature)), BINARY)
     if head.startswith(b"{\\rtf"):
         return RTF
-    return _text_content(decode(head) or "", decode(tail) or "")
+    return _text_kind(decode(head) or "", decode(tail) or "")
 
 
-def _text_content(text: str, end: str) -> str:
+def _text_kind(text: str, end: str) -> str:
     if _HTML.match(text):
-        return WEB
-    # A notebook says at its end which version of the format it has.
+        return HTML
+    # "nbformat" comes at the end of a notebook.
     if _NOTEBOOK.match(text + end):
         return NOTEBOOK
-    return MAIL if _MAIL.match(text.replace("\r\n", "\n")) else TEXT
+    return EMAIL if _EMAIL.match(text.replace("\r\n", "\n")) else TEXT
 
 
-def _zip_content(path: Path) -> str:
+def _zip_kind(path: Path) -> str:
     try:
         with zipfile.ZipFile(path) as archive:
             names = [name.replace("\\", "/").lstrip("/") for name in archive.namelist()]
     except (zipfile.BadZipFile, ValueError, NotImplementedError):
         return ZIP
-    return next((content for start, content in _IN_ZIP if any(n.startswith(start) for n in names)), "a ZIP archive")
+    return next((kind for start, kind in _IN_ZIP if any(n.startswith(start) for n in names)), "a ZIP archive")
 
 
-def _ole_content(path: Path) -> str:
+def _ole_kind(path: Path) -> str:
     import olefile
 
     try:
         with olefile.OleFileIO(path) as file:
             names = {entry[0] for entry in file.listdir(streams=True, storages=True)}
-    except Exception:  # noqa: BLE001 - it raises anything at all on a damaged file
+    except Exception:  # noqa: BLE001 - it raises anything on a damaged file
         names = set()
-    return next((content for name, content in _IN_OLE if name in names), "a document of an older Office version")
+    return next((kind for name, kind in _IN_OLE if name in names), "a document of an older Office version")

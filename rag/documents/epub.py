@@ -1,7 +1,4 @@
-"""EPUB books: a page a chapter, in the order of the book's spine, named as its table of contents names it.
-
-It must not know of the other formats.
-"""
+"""Read EPUB books: a page per chapter, in the order of the spine, labelled as in the table of contents."""
 
 from __future__ import annotations
 
@@ -12,17 +9,13 @@ from typing import Any
 from urllib.parse import unquote
 
 from errors import UnreadableDocument
-from rag.documents.source import Pages, Source, attribute, open_zip, tag, xml_parser
+from rag.documents.input_file import InputFile, Pages, attribute, open_zip, tag, xml_parser
 from rag.documents.text import html_text
 from rag.schema import Page
 
 
-def read_book(source: Source) -> Pages:
-    """Each document of the spine, its label the title of the chapter.
-
-    Raises:
-        UnreadableDocument: its text is encrypted (DRM), or it has no spine.
-    """
+def read_epub(source: InputFile) -> Pages:
+    """Read each document of the spine, or raise UnreadableDocument if they are encrypted (DRM)."""
     with open_zip(source) as archive:
         root = next(e for e in _xml(archive, "META-INF/container.xml").iter("{*}rootfile"))
         package = attribute(root, "full-path")
@@ -54,12 +47,12 @@ def _xml(archive: zipfile.ZipFile, path: str) -> Any:
 
 
 def _resolve(base: str, link: str) -> str:
-    """The path in the archive of what a document in it links to."""
+    """Return the path in the archive of a link's target."""
     return posixpath.normpath(posixpath.join(posixpath.dirname(base), unquote(link.partition("#")[0])))
 
 
 def _encrypted(archive: zipfile.ZipFile) -> set[str]:
-    """Paths that are encrypted; fonts often are in books that anybody may read."""
+    """Return the paths of encrypted members, which may be only fonts."""
     if "META-INF/encryption.xml" not in archive.namelist():
         return set()
     references = _xml(archive, "META-INF/encryption.xml").iter("{*}CipherReference")
@@ -67,7 +60,7 @@ def _encrypted(archive: zipfile.ZipFile) -> set[str]:
 
 
 def _titles(archive: zipfile.ZipFile, items: list[tuple[str, Any]]) -> dict[str, str]:
-    """Path of a document -> its title in the table of contents, of either version of the format."""
+    """Return titles by path, from the table of contents of EPUB 2 or 3."""
     titles: dict[str, str] = {}
     for path, item in items:
         is_contents = attribute(item, "properties") == "nav" or attribute(item, "media-type").endswith("dtbncx+xml")

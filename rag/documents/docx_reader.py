@@ -1,7 +1,6 @@
-"""Word documents (DOCX): paragraphs, headings and tables in the order of the document.
+"""Read Word documents (DOCX): paragraphs, headings and tables in document order.
 
-It walks the XML itself, because python-docx's `paragraph.text` leaves out inserted text, content controls and text
-boxes. It must not know of the other formats or of what becomes of the text.
+Walks the XML, because python-docx's `paragraph.text` omits inserted text, content controls and text boxes.
 """
 
 from __future__ import annotations
@@ -10,21 +9,16 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from rag.documents.source import Pages, Source, attribute, open_zip, tag
+from rag.documents.input_file import InputFile, Pages, attribute, open_zip, tag
 from rag.documents.tables import Row, table_lines
 from rag.schema import Page
 
 _LEFT_OUT = {"pPr", "rPr", "sdtPr", "del", "moveFrom", "Fallback", "instrText", "tblPr", "trPr", "tcPr"}
-_SIGNS = {"tab": "\t", "ptab": "\t", "br": "\n", "cr": "\n", "noBreakHyphen": "-"}
+_SPECIAL = {"tab": "\t", "ptab": "\t", "br": "\n", "cr": "\n", "noBreakHyphen": "-"}
 
 
-def read_word(source: Source) -> Pages:
-    """The document as one page without a number; headings marked `#`, a table's cells joined with ` | `.
-
-    Raises:
-        DocumentTooLarge: it would unpack to more than the limits.
-        Exception: whatever zipfile, lxml and python-docx raise on a broken file.
-    """
+def read_docx(source: InputFile) -> Pages:
+    """Read the document as one page with Markdown headings and tables, then footnotes, endnotes and comments."""
     import docx
     from docx.oxml.parser import parse_xml
 
@@ -38,7 +32,7 @@ def read_word(source: Source) -> Pages:
 
 
 def _heading_levels(styles: Any) -> dict[str, int]:
-    """Style id -> level of heading. Ids are translated with Word's language, these names are not."""
+    """Return heading levels by style id. Ids depend on Word's language, built-in names do not."""
     levels = {}
     for style in styles:
         names = [attribute(child, "val") for child in style if tag(child) == "name"]
@@ -50,7 +44,7 @@ def _heading_levels(styles: Any) -> dict[str, int]:
 
 
 def _blocks(parent: Any, levels: dict[str, int]) -> Iterator[str]:
-    """Lines of text below an element; an empty line before and after a table, before a heading."""
+    """Yield lines of text, with empty lines around tables and before headings."""
     for child in parent:
         kind = tag(child)
         if kind == "p":
@@ -67,26 +61,26 @@ def _rows(table: Any) -> Iterator[Row]:
     above: list[str] = []
     for row in table.iter("{*}tr"):
         cells: list[str] = []
-        # A table inside a cell has rows of its own.
+        # Not `iter`, as a cell may contain a table.
         for cell in row.iterchildren("{*}tc", "{*}sdt"):
             text = " ".join("".join(_inline(cell)).split())
             span, merged = cell.find("{*}tcPr/{*}gridSpan"), cell.find("{*}tcPr/{*}vMerge")
             if merged is not None and attribute(merged, "val") != "restart" and len(cells) < len(above):
-                text = above[len(cells)]  # it goes on with the cell above it
-            wide = "" if span is None else attribute(span, "val")
-            cells += [text, *[""] * (min(int(wide), 64) - 1 if wide.isdecimal() else 0)]
+                text = above[len(cells)]  # merged with the cell above
+            width = "" if span is None else attribute(span, "val")
+            cells += [text, *[""] * (min(int(width), 64) - 1 if width.isdecimal() else 0)]
         above = cells
         yield cells
 
 
 def _inline(element: Any) -> Iterator[str]:
-    """The visible text below an element. Deleted text is left out, and the second copy of a text box."""
+    """Yield the visible text below an element, without deleted text and fallback copies of text boxes."""
     for child in element:
         kind = tag(child)
         if kind == "t":
             yield child.text or ""
-        elif kind in _SIGNS:
-            yield _SIGNS[kind]
+        elif kind in _SPECIAL:
+            yield _SPECIAL[kind]
         elif kind == "p":
             yield "\n"
             yield from _inline(child)

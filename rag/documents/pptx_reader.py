@@ -1,7 +1,4 @@
-"""PowerPoint presentations (PPTX): a page a slide with its title, texts, tables, diagrams and speaker notes.
-
-It must not know of the other formats.
-"""
+"""Read PowerPoint presentations (PPTX): a page per slide with title, text, tables, diagrams and speaker notes."""
 
 from __future__ import annotations
 
@@ -10,15 +7,15 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from rag.documents.source import Pages, Source, open_zip, tag, xml_parser
+from rag.documents.input_file import InputFile, Pages, open_zip, tag, xml_parser
 from rag.documents.tables import cell_text, table_lines
 from rag.schema import Page
 
 logger = logging.getLogger(__name__)
 
 
-def read_slides(source: Source) -> Pages:
-    """Each slide as "Slide 1", "Slide 2", ..., hidden ones too; the title marked `#` as in Markdown."""
+def read_pptx(source: InputFile) -> Pages:
+    """Read each slide as "Slide 1", "Slide 2", ..., including hidden ones; titles are Markdown headings."""
     from pptx import Presentation
 
     open_zip(source).close()
@@ -30,7 +27,7 @@ def read_slides(source: Source) -> Pages:
             label += " (hidden)" if slide.element.get("show") in {"0", "false"} else ""
         except MemoryError:
             raise
-        except Exception as error:  # noqa: BLE001 - a broken slide raises anything; the others may be whole
+        except Exception as error:  # noqa: BLE001 - a broken slide raises anything; others may be fine
             logger.info("a slide could not be read: %r", error)
             source.warn(f"Slide {number} could not be read.")
             text = ""
@@ -38,7 +35,7 @@ def read_slides(source: Source) -> Pages:
 
 
 def _slides(presentation: Any) -> Iterator[Any]:
-    """Each slide, None (which nothing can be read from) for one that its list names and that is not there."""
+    """Yield each slide, None for a missing one."""
     for slide in presentation.slides._sldIdLst:
         try:
             yield presentation.part.related_slide(slide.rId)
@@ -56,7 +53,7 @@ def _slide(slide: Any) -> Iterator[str]:
 
 
 def _shapes(slide: Any, parent: Any, title: Any) -> Iterator[str]:
-    """The text of the shapes below an element, in their order: groups are opened, a diagram's drawing is fetched."""
+    """Yield the text of the shapes below an element, in order, including groups and diagrams."""
     for element in parent:
         kind = tag(element)
         if element is title:
@@ -78,7 +75,7 @@ def _shapes(slide: Any, parent: Any, title: Any) -> Iterator[str]:
 
 
 def _diagram(slide: Any, element: Any) -> Iterator[str]:
-    """The words of SmartArt, which stand in a part of their own."""
+    """Yield the text of SmartArt, which is in a separate part."""
     from lxml import etree
 
     data = next((value for key, value in element.attrib.items() if key.endswith("}dm")), "")
@@ -88,7 +85,7 @@ def _diagram(slide: Any, element: Any) -> Iterator[str]:
 
 
 def _chart(slide: Any, element: Any) -> Iterator[str]:
-    """A chart's title, and its numbers as a table."""
+    """Yield a chart's title and its data as a table."""
     chart_id = next((value for key, value in element.attrib.items() if key.endswith("}id")), "")
     if chart_id not in slide.part.rels or slide.part.rels[chart_id].is_external:
         return
