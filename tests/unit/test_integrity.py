@@ -28,7 +28,7 @@ def repair(services: FakeServices) -> str:
 
 
 def fingerprint(services: FakeServices) -> str:
-    return services.embeddings.fingerprint
+    return services.embeddings.get().fingerprint
 
 
 @pytest.fixture
@@ -106,7 +106,8 @@ def test_a_document_that_lacks_something_is_read_again(
         assert services.ingest.process(owner, document.id)
     assert services.documents.ready(LOCAL_OWNER, pier.collection_id) == 2
     assert kinds(services) == []
-    assert services.searching.retrieve(LOCAL_OWNER, "How long is the pier?").passages[0].document_id == pier.id
+    retrieval = services.searching.retrieve(LOCAL_OWNER, "How long is the pier?", services.settings.answer)
+    assert retrieval.passages[0].document_id == pier.id
 
 
 def test_without_its_original_it_is_marked_and_comes_back_with_its_file(
@@ -124,7 +125,7 @@ def test_without_its_original_it_is_marked_and_comes_back_with_its_file(
 
 
 def test_vectors_and_words_of_nothing_are_removed(services: FakeServices, pier: DocumentRecord) -> None:
-    vector = services.embeddings.embed_query("ghost")
+    vector = services.embeddings.get().embed_query("ghost")
     services.store.add(pier.collection_id, fingerprint(services), ["ghost:0", f"{pier.id}:7"], [vector, vector])
     sql(services, f"INSERT INTO lexical_{pier.collection_id} (rowid, text) VALUES (99, 'ghost')")
     assert kinds(services) == [("orphaned-words", 1), ("orphaned-vectors", 2)]
@@ -137,7 +138,7 @@ def test_orphans_of_an_index_that_does_not_answer_are_found_and_what_it_lacks_is
     services: FakeServices, pier: DocumentRecord
 ) -> None:
     services.indexes.add(LOCAL_OWNER, pier.collection_id, "older", "older", {})
-    vector = services.embeddings.embed_query("ghost")
+    vector = services.embeddings.get().embed_query("ghost")
     services.store.add(pier.collection_id, "older", ["ghost:0"], [vector])
     assert kinds(services) == [("orphaned-vectors", 1)]
     repair(services)
@@ -157,7 +158,7 @@ def test_without_an_index_that_answers_nothing_is_found_by_meaning(
 
 
 def test_what_belongs_to_no_collection_is_removed(services: FakeServices, pier: DocumentRecord) -> None:
-    services.store.add("gone", "words", ["d:0"], [services.embeddings.embed_query("x")])
+    services.store.add("gone", "words", ["d:0"], [services.embeddings.get().embed_query("x")])
     sql(services, "CREATE VIRTUAL TABLE lexical_gone USING fts5(text)")
     (services.folder.uploads / ("0" * 64)).write_bytes(b"nobody's")
     assert kinds(services) == [("orphaned-originals", 1), ("orphaned-vector-table", 1), ("orphaned-word-table", 1)]
