@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import StrEnum
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -22,18 +22,13 @@ class Options(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
 
     @classmethod
-    def read(cls, values: Mapping[str, Any]) -> Self:
-        """Options from plain values, e.g. as they were stored.
+    def read(cls, stored: Mapping[str, Any]) -> Self:
+        """Options from stored values; options that no longer exist are ignored.
 
         Raises:
-            ConfigurationError: an option does not exist, or its value is not allowed.
+            ConfigurationError: a value is not allowed.
         """
-        try:
-            return cls.model_validate(dict(values))
-        except ValidationError as error:
-            first = error.errors()[0]
-            name = ".".join(str(part) for part in first["loc"])
-            raise ConfigurationError(f"The option “{name}” cannot be used: {explain(first)}", "Correct it.") from None
+        return cls._checked(stored, extra="ignore")
 
     def replace(self, **values: Any) -> Self:
         """A copy with some values replaced.
@@ -41,7 +36,16 @@ class Options(BaseModel):
         Raises:
             ConfigurationError: an option does not exist, or its value is not allowed.
         """
-        return self.read({name: getattr(self, name) for name in type(self).model_fields} | values)
+        return self._checked({name: getattr(self, name) for name in type(self).model_fields} | values, extra="forbid")
+
+    @classmethod
+    def _checked(cls, values: Mapping[str, Any], extra: Literal["ignore", "forbid"]) -> Self:
+        try:
+            return cls.model_validate(dict(values), extra=extra)
+        except ValidationError as error:
+            first = error.errors()[0]
+            name = ".".join(str(part) for part in first["loc"])
+            raise ConfigurationError(f"The option “{name}” cannot be used: {explain(first)}", "Correct it.") from None
 
 
 def explain(error: Any) -> str:

@@ -4,8 +4,8 @@
 
 DIR holds `squad/`, `mtrag_un/`, `chunking_eval/`, `sec_10q/` and `xquad/`; the repository's samples are a collection
 too. Each collection is calibrated on its own text only (`rag/index/abstention.py`). Leave-one-collection-out,
-IN_SCOPE_SHARE is refitted, and so are the baselines: one threshold for all on each collection's scale, the cosine of the nearest chunk
-alone, and the constants once fitted on SQuAD.
+IN_SCOPE_SHARE is refitted, and so are the baselines: one threshold for all on each collection's scale, the cosine of
+the nearest chunk alone, and the constants once fitted on SQuAD.
 """
 
 from __future__ import annotations

@@ -28,15 +28,15 @@ from typing import Any
 
 from markdown_it import MarkdownIt
 
-from bench.answers import ask, holds, ingest, read_squad
+from bench.answers import ask, chosen, holds, ingest, read_squad
 from bench.attacks import judge, words
 from errors import AppError
-from options import GenerationOptions
+from options import AnswerOptions, GenerationOptions
 from rag.chat import prompts
+from rag.chat.question import Question
 from rag.index.sentences import sentences
 from rag.schema import LOCAL_OWNER, Message, Part, Passage
 from services import Services
-from services.asking import Ask
 from settings import Settings
 from ui.widgets.text import literal
 
@@ -117,9 +117,9 @@ def answer_naively(services: Services, message: Message, question: str) -> str:
 
 
 def run_case(
-    services: Services, case: Case, cases: Sequence[Case], known: set[str], who: dict[str, Any]
+    services: Services, case: Case, cases: Sequence[Case], known: set[str], options: AnswerOptions
 ) -> dict[str, Any]:
-    message = ask(services, Ask(case.question, options=OPTIONS, **who))
+    message = ask(services, Question(case.question, options))
     row: dict[str, Any] = {
         "question": case.question,
         "ideal": case.ideal,
@@ -145,14 +145,14 @@ def run_case(
     return row
 
 
-def bipia(services: Services, data: Path, attacks: int, who: dict[str, Any]) -> None:
+def bipia(services: Services, data: Path, attacks: int, options: AnswerOptions) -> None:
     texts, _ = read_squad(data / "squad" / "squad-v2.0-dev-part.json", 1)
     known = words(" ".join(texts.values()))
     cases = list(read_cases(data / "adversarial" / "bipia", attacks))
     ingest(services, {f"email-{number:02}.txt": case.text for number, case in enumerate(cases)})
     rows = []
     for case in cases:
-        rows.append(run_case(services, case, cases, known, who))
+        rows.append(run_case(services, case, cases, known, options))
         print(json.dumps(rows[-1], ensure_ascii=False), flush=True)
     judged = [attack for row in rows for attack in row["attacks"]]
     for key in ("category", "position"):
@@ -201,9 +201,9 @@ def blns(services: Services, data: Path) -> None:
                 print(json.dumps({"what": what, "name": name, "reason": reason}, ensure_ascii=False))
     for string in strings:
         try:
-            found = services.searching.retrieve(LOCAL_OWNER, string, collections=())
-            room = prompts.Room(count=len)
-            prompt = prompts.fit(prompts.choose(found.passages, small=True), string, [], found.passages, room)
+            found = services.searching.retrieve(LOCAL_OWNER, string, AnswerOptions())
+            template, window = prompts.choose(found.passages, small=True), prompts.Window(count=len)
+            prompt = prompts.fit(template, string, [], found.passages, window, 0)
             quotes = prompt.messages[-1].text.removesuffix(string).count(prompts.QUOTES)
             seen["as question"]["left its quotes" if quotes != 2 * len(found.passages) else "fits"] += 1
         except AppError as error:
@@ -233,7 +233,9 @@ def main() -> None:
             services.ingest.start()
             try:
                 if part == "bipia":
-                    bipia(services, options.data, options.attacks, {"backend": options.backend, "model": options.model})
+                    bipia(
+                        services, options.data, options.attacks, chosen(services, options).replace(generation=OPTIONS)
+                    )
                 else:
                     blns(services, options.data)
             finally:

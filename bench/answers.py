@@ -24,10 +24,11 @@ from pathlib import Path
 from typing import Any
 
 from errors import AppError
+from options import AnswerOptions
+from rag.chat.question import Question
 from rag.documents.library import DEFAULT_COLLECTION
 from rag.schema import LOCAL_OWNER, Check, DocumentState, Finished, Message, Verdict
 from services import Services
-from services.asking import Ask
 from services.documents import sample_files
 from settings import ROOT, Settings
 
@@ -135,7 +136,7 @@ def totals(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-def ask(services: Services, question: Ask) -> Message:
+def ask(services: Services, question: Question) -> Message:
     """Ask, and return the finished answer."""
     _, turn = services.asking.ask(LOCAL_OWNER, question)
     *_, last = turn.follow()
@@ -161,6 +162,12 @@ def ingest(
     return rejected + [(document.name, document.reason_type or document.state) for document in read]
 
 
+def chosen(services: Services, arguments: argparse.Namespace) -> AnswerOptions:
+    """The default options, with the backend and model of the command line."""
+    given = {"backend": arguments.backend, "model": arguments.model}
+    return services.settings.answer.replace(**{name: value for name, value in given.items() if value})
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--facts", type=Path, default=ROOT / "tests" / "samples_facts.jsonl")
@@ -180,7 +187,7 @@ def main() -> None:
         services = Services(Settings(data_dir=Path(os.environ.get("GESTALT_DATA_DIR", folder))))
         services.ingest.start()
         ingest(services, texts)
-        asks = [Ask(fact.question, backend=options.backend, model=options.model) for fact in facts]
+        asks = [Question(fact.question, chosen(services, options)) for fact in facts]
         ask(services, asks[0])  # loads the models
         started = time.perf_counter(), time.process_time()
         for fact, question in zip(facts, asks, strict=True):

@@ -22,27 +22,25 @@ import numpy as np
 from bench import evaluation_sets as sets
 from bench.evaluation_sets import Asked, QuestionSet
 from evaluation.metrics import column, figure
-from options import Fusion, RetrievalOptions
-from rag.index.search import read_options
+from options import AnswerOptions, Fusion, RetrievalOptions
 from rag.schema import LOCAL_OWNER, Passage, Retrieval
 from services import Services
 
 OURS = "Gestalt"
 K = 5
-PLAIN = RetrievalOptions(phrases=False, names=False, merge=False)
+PLAIN = RetrievalOptions(phrases=False, filename_boost=False, merge=False)
 BASELINES = {
-    "BM25": replace(PLAIN, dense=False),
-    "dense": replace(PLAIN, words=False),
-    "RRF": replace(PLAIN, fusion=Fusion.RANKS),
+    "BM25": PLAIN.replace(dense=False),
+    "dense": PLAIN.replace(lexical=False),
+    "RRF": PLAIN.replace(fusion=Fusion.RANKS),
 }
 STEPS = {
-    "without phrases": replace(RetrievalOptions(), phrases=False),
-    "without the gate": replace(RetrievalOptions(), gate=False),
-    "without names": replace(RetrievalOptions(), names=False),
-    "without joining": replace(RetrievalOptions(), merge=False),
-    "without history": replace(RetrievalOptions(), history=False),
-    "a neighbour": replace(RetrievalOptions(), neighbours=1),
-    "distinct": replace(RetrievalOptions(), distinct=True),
+    "without phrases": RetrievalOptions(phrases=False),
+    "without the gate": RetrievalOptions(lexical_gate=False),
+    "without names": RetrievalOptions(filename_boost=False),
+    "without joining": RetrievalOptions(merge=False),
+    "without history": RetrievalOptions(history=False),
+    "a neighbour": RetrievalOptions(neighbours=1),
 }
 """The default without one step, or with one that is off by default."""
 OUT_OF_SCOPE = 150
@@ -106,9 +104,10 @@ def figures_of(found: Sequence[tuple[Asked, Retrieval]]) -> Iterator[tuple[str, 
 
 def measure(services: Services, found: QuestionSet, system: str, options: RetrievalOptions) -> list[dict[str, Any]]:
     """Ask all questions of a set; emit and return a row per figure."""
+    answer = AnswerOptions(k=K, retrieval=options)
     started = time.process_time()
     retrievals = [
-        (asked, services.searching.retrieve(LOCAL_OWNER, asked.question, history=asked.history, k=K, options=options))
+        (asked, services.searching.retrieve(LOCAL_OWNER, asked.question, answer, history=asked.history))
         for asked in found.questions
     ]
     cpu = (time.process_time() - started) / len(retrievals)
@@ -147,7 +146,9 @@ def abstentions(services: Services, found: QuestionSet, others: Sequence[Questio
     for what, questions in asked.items():
         if questions:
             abstained = [
-                float(services.searching.retrieve(LOCAL_OWNER, q.question, history=q.history).abstained)
+                float(
+                    services.searching.retrieve(LOCAL_OWNER, q.question, AnswerOptions(), history=q.history).abstained
+                )
                 for q in questions
             ]
             figure = f"abstained {what}"
@@ -183,7 +184,7 @@ def main() -> None:
     arguments = parser.parse_args()
     systems = {OURS: RetrievalOptions()} | (STEPS if arguments.steps else BASELINES)
     if arguments.options:
-        systems[arguments.options] = read_options(json.loads(arguments.options))
+        systems[arguments.options] = RetrievalOptions().replace(**json.loads(arguments.options))
     cut = {"chunk_tokens": arguments.chunk_tokens, "chunk_overlap": arguments.chunk_overlap}
     settings = {name: value for name, value in cut.items() if value is not None}
     rows = []

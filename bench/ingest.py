@@ -38,6 +38,7 @@ from sqlalchemy import select
 
 from accelerator import thread_count
 from bench.baseline import Baseline, Place
+from options import AnswerOptions
 from rag.db import ChunkRow, DocumentRow
 from rag.index.embeddings import EmbeddingModel, embedded_folder
 from rag.schema import LOCAL_OWNER, DocumentState
@@ -147,8 +148,10 @@ class Pipeline(Protocol):
 class Gestalt:
     """The real services, driven like the application's worker."""
 
-    def __init__(self, folder: Path) -> None:
-        self.services = Services(Settings(data_dir=folder, device="cpu"))
+    def __init__(self, folder: Path, embeddings: EmbeddingModel | None = None) -> None:
+        self.services = Services(
+            Settings(data_dir=folder, device="cpu"), open_embeddings=(lambda _: embeddings) if embeddings else None
+        )
         self.collection = self.services.library.collection(LOCAL_OWNER, create=True)
 
     def ingest(self, files: Sequence[Path]) -> int:
@@ -162,12 +165,12 @@ class Gestalt:
         return sum(done[id_].chunks for id_ in waiting)
 
     def search(self, question: str, k: int) -> list[tuple[Place, str]]:
-        found = self.services.searching.retrieve(LOCAL_OWNER, question, k=k, collections=(self.collection.name,))
+        found = self.services.searching.retrieve(LOCAL_OWNER, question, AnswerOptions(k=k))
         return [((passage.document, passage.page), passage.text) for passage in found.passages]
 
     def search_vectors(self, question: str, k: int) -> list[tuple[Place, str]]:
         """Search by vectors only, like the baseline."""
-        model = self.services.embeddings
+        model = self.services.embeddings.get()
         near = self.services.store.search(self.collection.id, model.fingerprint, model.embed_query(question), k)
         ids = [id_ for id_, _ in near]
         query = select(ChunkRow, DocumentRow.name).join(DocumentRow, DocumentRow.id == ChunkRow.document_id)
@@ -384,8 +387,8 @@ def grow(data: Path | None, chunks: int, real: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
         library, source = Path(folder) / "library", Path(folder) / "text.txt"
         library.mkdir()
-        gestalt = Gestalt(library)
-        gestalt.services.__dict__["embeddings"] = model = Jittered(real)
+        model = Jittered(real)
+        gestalt = Gestalt(library, model)
         model.embed_query("Load the weights before the clock starts.")
         texts, there, before = documents(paragraphs), 0, 0
         cpu, wall = time.process_time() + children_cpu(), time.perf_counter()

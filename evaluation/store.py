@@ -166,5 +166,5 @@ def _set(row: QuestionSetRow) -> QuestionSet:
 
 
 def _run(row: EvaluationRow) -> Run:
-    configuration = _CONFIGURATION.validate_python(row.configuration)
+    configuration = _CONFIGURATION.validate_python(row.configuration, extra="ignore")
     return Run(row.id, row.question_set_id, configuration, _FIGURES.validate_python(row.figures), row.created)

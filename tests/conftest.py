@@ -12,7 +12,9 @@ from backends.base import Backend
 from options import AnswerOptions
 from rag.chat.question import Question
 from rag.chat.turns import Turn
+from rag.documents.indexing import Read
 from rag.documents.loaders import load
+from rag.index.embeddings import EmbeddingModel
 from rag.schema import LOCAL_OWNER, DocumentRecord, DocumentState
 from services import Services
 from settings import Settings
@@ -25,7 +27,15 @@ PIER = b"# The pier\n\nThe pier at Gannet Holm is 62 metres long. Leo Marsh repa
 class FakeServices(Services):
     """The services with a scripted backend; `script` is what its model says next."""
 
-    def __init__(self, data_dir: Path, *, settings: Mapping[str, Any] | None = None, **options: Any) -> None:
+    def __init__(
+        self,
+        data_dir: Path,
+        *,
+        settings: Mapping[str, Any] | None = None,
+        read: Read = load,  # in this process: the parsers' own tests start processes
+        open_embeddings: Callable[[Settings], EmbeddingModel] | None = None,
+        **options: Any,
+    ) -> None:
         """`settings` and answer `options` that are not the defaults."""
         answer = AnswerOptions(**{"backend": "scripted"} | options)
         configured = Settings(data_dir=data_dir, answer=answer, **settings or {})
@@ -36,8 +46,8 @@ class FakeServices(Services):
         super().__init__(
             configured,
             [self.backend, self.spare],
-            open_embeddings=lambda settings: self.words,
-            read=load,  # in this process: the parsers' own tests start processes
+            open_embeddings=open_embeddings or (lambda settings: self.words),
+            read=read,
         )
 
     def ask(self, text: str, conversation_id: str | None = None, instead_of: str | None = None, **options: Any) -> Turn:
@@ -71,10 +81,10 @@ def services(tmp_path: Path) -> Iterator[FakeServices]:
 
 
 @pytest.fixture
-def use_fake_services(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[str], None]:
-    """Let a module that opens `Services` open a rehearsal."""
+def use_fake_services(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., None]:
+    """Let a module that opens `Services` open `FakeServices` instead."""
 
-    def replace(module: str) -> None:
-        monkeypatch.setattr(f"{module}.Services", lambda settings: FakeServices(tmp_path / "data"))
+    def replace(module: str, **options: Any) -> None:
+        monkeypatch.setattr(f"{module}.Services", lambda settings: FakeServices(tmp_path / "data", **options))
 
     return replace

@@ -7,6 +7,7 @@ from typing import Any
 
 from backends.generation import Runtime
 from backends.local_chat_model import LocalChatModel
+from options import GenerationOptions
 
 TEMPLATE = (
     "{% for m in messages %}[{{ m['role'] }}]{{ m['content'] }}{% endfor %}{% if add_generation_prompt %}[a]{% endif %}"
@@ -52,8 +53,6 @@ def make_model(tokenizer: Any, window: int = 512) -> Any:
 
 def make_chat_model(window: int = 512, template: str | None = TEMPLATE, **options: Any) -> LocalChatModel:
     """A chat model over a runtime of its own; close `chat_model.runtime` when done."""
-    from backends.base import GenerationOptions
-
     tokenizer = make_tokenizer(template)
     runtime = Runtime("tiny", make_model(tokenizer, window), tokenizer)
     return LocalChatModel(

@@ -80,8 +80,8 @@ def test_the_backend_answers_through_the_manager(folder: Path) -> None:
 def calendar(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A calendar, and its format in the table; the loader lies in `folder`, not in the product."""
     row = blocks("Add a document format")[1].replace("rag.documents.calendar_loader", "calendar_loader")
-    rows = eval(f"({row})", {**vars(loaders), "from_langchain": from_langchain})
-    monkeypatch.setattr(loaders, "FORMATS", (*rows, *loaders.FORMATS))
+    format_ = eval(row, {**vars(loaders), "from_langchain": from_langchain})
+    monkeypatch.setattr(loaders, "FORMATS", (format_, *loaders.FORMATS))
     path = folder / "upload"
     path.write_text(EVENTS.format("Supper"))
     return path
@@ -110,7 +110,7 @@ sys.path.insert(0, {str(calendar.parent)!r})
 from rag.documents import loaders, parsers
 from rag.documents.langchain_loader import from_langchain
 from rag.documents.loaders import Format
-loaders.FORMATS = (*({row}), *loaders.FORMATS)
+loaders.FORMATS = ({row}, *loaders.FORMATS)
 parsers.main()
 """
     pool = Parsers(command=(sys.executable, "-c", code))

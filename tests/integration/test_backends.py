@@ -17,7 +17,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -27,11 +27,11 @@ from langchain_core.messages import HumanMessage
 from backends.base import Backend, State
 from errors import ContextTooLong
 from options import GenerationOptions
+from rag.chat.question import Question
 from rag.index.embedding_models import open_embeddings
 from rag.index.embeddings import EmbeddingModel
 from rag.schema import LOCAL_OWNER, Finish, Finished, Message
 from services import Services
-from services.asking import Ask
 from services.documents import SAMPLE_QUESTIONS, sample_files
 from settings import ROOT, Settings
 from tests.integration.recipes import KEY, WINDOW
@@ -108,8 +108,7 @@ def embeddings() -> EmbeddingModel:
 
 @contextmanager
 def open_services(embeddings: EmbeddingModel) -> Iterator[Services]:
-    services = Services(Settings())
-    services.embeddings = embeddings
+    services = Services(Settings(), open_embeddings=lambda _: embeddings)
     yield services
     services.close()
 
@@ -125,17 +124,22 @@ def backend(services: Services, case: Case) -> Backend:
     return services.manager.backend(case.backend)
 
 
-def to_the_model(text: str, **options: Any) -> Ask:
-    """A question of the stranger."""
-    return Ask(text, strict=False, options=GenerationOptions(**options))
+def ask(text: str, **options: Any) -> Question:
+    """A question with the default options, some of them replaced."""
+    return Question(text, Settings().answer.replace(**options))
+
+
+def to_the_model(text: str, fallback: str = "", **options: Any) -> Question:
+    """A question of the stranger, with generation options."""
+    return ask(text, strict=False, fallback=fallback, generation=GenerationOptions(**options))
 
 
 def finish(
-    services: Services, ask: Ask, then: Callable[[Message], None] = lambda message: None, after: int = 3
+    services: Services, question: Question, then: Callable[[Message], None] = lambda message: None, after: int = 3
 ) -> Message:
     """Ask and return the stored message; call `then` at event number `after` of the answer."""
-    owner = READER if ask.strict is None else STRANGER
-    started, turn = services.asking.ask(owner, ask)
+    owner = READER if question.options.strict else STRANGER
+    started, turn = services.asking.ask(owner, question)
     for number, event in enumerate(turn.follow()):
         if isinstance(event, Finished):
             message = event.message
@@ -156,7 +160,7 @@ def error(message: Message) -> tuple[str, str]:
 def test_a_question_is_answered_from_the_documents(services: Services, server: Server, backend: Backend) -> None:
     speed = finish(services, to_the_model(STORY, max_new_tokens=100))
     streamed: list[Message] = []
-    message = finish(services, Ask(SHED), streamed.append, after=6)
+    message = finish(services, ask(SHED), streamed.append, after=6)
     assert (message.finish, message.backend, message.model) == (Finish.COMPLETE, backend.name, server.model)
     assert "beehive" in message.text
     assert "beehive" in message.citations[0].quote
@@ -190,7 +194,7 @@ def test_a_key_is_checked_by_the_server_and_never_shown(
     for key in (WRONG_KEY, KEY):
         monkeypatch.setenv(f"{case.prefix}_API_KEY", key)
         with open_services(embeddings) as services:
-            message = finish(services, Ask(SHED))
+            message = finish(services, ask(SHED))
             shown.append(repr((message, services.manager.check_all(), services.manager.known(case.backend))))
         if key == WRONG_KEY and case.wrong_key:
             assert error(message)[0] == case.wrong_key
@@ -203,7 +207,7 @@ def test_a_key_is_checked_by_the_server_and_never_shown(
 
 
 def test_an_unknown_model_is_reported_by_name(services: Services, backend: Backend) -> None:
-    kind, words = error(finish(services, Ask(SHED, model="no-such/model")))
+    kind, words = error(finish(services, ask(SHED, model="no-such/model")))
     assert kind == "ModelNotFound"
     if listed := backend.list_models():
         assert "no-such/model" in words
@@ -211,7 +215,7 @@ def test_an_unknown_model_is_reported_by_name(services: Services, backend: Backe
 
 
 def test_passages_that_do_not_fit_the_window_are_left_out(services: Services, server: Server) -> None:
-    message = finish(services, Ask(SHED, passages=12, options=GenerationOptions(max_new_tokens=32)))
+    message = finish(services, ask(SHED, k=12, generation=GenerationOptions(max_new_tokens=32)))
     assert len(message.passages) == 12
     if not FACTS[server.name].models:  # nor does it report its window
         assert error(message)[0] == "ContextTooLong"
@@ -222,12 +226,12 @@ def test_passages_that_do_not_fit_the_window_are_left_out(services: Services, se
 
 
 def test_a_prompt_that_is_too_long_is_reported(services: Services, server: Server, backend: Backend) -> None:
-    async def ask() -> None:
+    async def invoke() -> None:
         async with services.manager.use(backend.name, server.model, GenerationOptions(max_new_tokens=8)) as chat:
             await chat.ainvoke([HumanMessage(TOO_LONG)])
 
     with pytest.raises(ContextTooLong):
-        asyncio.run(ask())
+        asyncio.run(invoke())
     assert services.manager.status(backend.name, server.model).state is State.READY
 
 
@@ -237,7 +241,7 @@ def test_stop_frees_the_server_and_keeps_the_text(services: Services, question: 
         time.sleep(0 if after else 0.3)  # let the server start reading the question
         services.turns.cancel(STRANGER, message.id)
 
-    services.manager.load(services.settings.backend, str(services.settings.model)).result()
+    services.manager.load(services.settings.answer.backend, services.settings.answer.model).result()
     stopped = finish(services, to_the_model(question, max_new_tokens=500), stop, after)
     assert stopped.finish is Finish.STOPPED
     assert bool(stopped.text) == bool(after)
@@ -255,24 +259,24 @@ def test_a_server_is_killed_during_an_answer(
     if victim is None:
         pytest.skip("no proxy")
     services.manager.load(backend.name, server.model).result()
-    story = replace(to_the_model(STORY, max_new_tokens=500), fallback="local")
+    story = to_the_model(STORY, fallback="local", max_new_tokens=500)
     try:
         broken = finish(services, story, lambda message: victim.kill())
         assert broken.text
         assert broken.backend == backend.name  # never two models in one text
         assert error(broken)[0] == "BackendUnavailable"
-        down = finish(services, Ask(SHED))
+        down = finish(services, ask(SHED))
         kind, words = error(down)
         assert kind == "BackendUnavailable"
         assert behind or backend.start_hint in words
         assert services.manager.status(backend.name, server.model).state is State.ERROR
-        instead = finish(services, Ask(SHED, fallback="local"))
+        instead = finish(services, ask(SHED, fallback="local"))
         assert (instead.finish, instead.backend) == (Finish.COMPLETE, "local")
         assert f"{backend.label} could not answer" in instead.notes[0]
         assert "beehive" in instead.text
     finally:
         victim.start()
-    again = finish(services, Ask(SHED))
+    again = finish(services, ask(SHED))
     assert (again.finish, again.backend, again.error) == (Finish.COMPLETE, backend.name, None)
     gc.collect()
 
@@ -281,9 +285,9 @@ def test_concurrent_questions_are_both_answered(services: Services) -> None:
     both: list[Message] = []
 
     def ask_another(first: Message) -> None:
-        both.append(finish(services, Ask(SAMPLE_QUESTIONS[1])))
+        both.append(finish(services, ask(SAMPLE_QUESTIONS[1])))
 
-    both.append(finish(services, Ask(SHED), ask_another, after=0))
+    both.append(finish(services, ask(SHED), ask_another, after=0))
     assert [(message.finish, message.error) for message in both] == [(Finish.COMPLETE, None)] * 2
 
 

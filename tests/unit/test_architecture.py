@@ -1,4 +1,4 @@
-"""The architecture, as far as no linter holds it."""
+"""Rules of the architecture that no linter checks."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
 from backends import BACKENDS
+from errors import ConfigurationError
 from rag.db import Base, Database
-from settings import ROOT, EnvironmentSettings, Settings
+from settings import ROOT, EnvironmentSettings, Settings, read_settings
 
 PRODUCT = sorted(
     path.relative_to(ROOT)
@@ -34,11 +35,11 @@ MODULES: dict[str, set[str]] = {
     "settings.py": {"errors", "options"},
     "accelerator.py": {"settings", "errors"},
 }
-"""What the modules that are no packages may import of ours; import-linter holds the packages."""
+"""What the top-level modules may import of ours; import-linter checks the packages."""
 
 
 def imports(path: Path) -> set[str]:
-    """The first names of all modules that a file imports, inside functions too."""
+    """Top-level names of all modules that a file imports, inside functions too."""
     found = set()
     for node in ast.walk(ast.parse((ROOT / path).read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
@@ -65,11 +66,11 @@ def test_pages_are_flat_and_a_few_lines_long() -> None:
     assert all(imports(path) == {"ui"} for path in pages)
 
 
-def test_no_drawer_for_odds_and_ends() -> None:
+def test_there_is_no_utils_module() -> None:
     assert not {path.stem for path in PRODUCT} & {"utils", "util", "helpers", "common", "misc"}
 
 
-def test_backends_are_known_by_name_only_in_their_package() -> None:
+def test_no_backend_is_compared_by_name_outside_its_package() -> None:
     names = "|".join(BACKENDS)
     for path in PRODUCT:
         if package(path) != "backends":
@@ -77,24 +78,24 @@ def test_backends_are_known_by_name_only_in_their_package() -> None:
 
 
 def setting_names() -> set[str]:
-    # A backend's settings are known once its file is imported.
+    # Subclasses exist once their module is imported.
     for path in (ROOT / "backends").glob("*.py"):
         import_module(f"backends.{path.stem}")
     kinds: list[type[EnvironmentSettings]] = [EnvironmentSettings]
     for kind in kinds:
         kinds += kind.__subclasses__()
     names = {field.validation_alias for kind in kinds for field in kind.model_fields.values()}
-    # Without an alias it is a field of a base class, which a backend's settings name.
+    # Fields without an alias belong to a base class.
     return {str(name) for name in names if name}
 
 
 @pytest.mark.parametrize("place", [".env.example", "docs/configuration.md"])
 def test_every_setting_is_documented(place: str) -> None:
     text = (ROOT / place).read_text(encoding="utf-8")
-    told = set(re.findall(r"\b[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+\b", text))
-    assert setting_names() <= told
+    documented = set(re.findall(r"\b[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+\b", text))
+    assert setting_names() <= documented
     prefixes = {name.partition("_")[0] for name in setting_names()}
-    assert {name for name in told if name.partition("_")[0] in prefixes} <= setting_names()
+    assert {name for name in documented if name.partition("_")[0] in prefixes} <= setting_names()
 
 
 def test_requirements_are_pinned() -> None:
@@ -113,7 +114,7 @@ def test_every_table_has_an_owner_and_its_migration(tmp_path: Path) -> None:
     database.close()
 
 
-def test_the_first_page_waits_for_nothing_heavy() -> None:
+def test_the_first_page_imports_nothing_heavy() -> None:
     heavy = ["torch", "transformers", "chromadb", "sentence_transformers", "langchain_community", "gguf", "pypdf"]
     pages = "ui.app, ui.chat.page, ui.documents.page, ui.sidebar.layout"
     code = f"import sys, {pages}; print([m for m in {heavy} if m in sys.modules])"
@@ -121,10 +122,7 @@ def test_the_first_page_waits_for_nothing_heavy() -> None:
     assert done.stdout.strip() == "[]"
 
 
-def test_no_setting_takes_a_wrong_value_in_silence(monkeypatch: pytest.MonkeyPatch) -> None:
-    from errors import ConfigurationError
-    from settings import read_settings
-
+def test_an_invalid_setting_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DEFAULT_LLM_TOP_P", "7")
     with pytest.raises(ConfigurationError, match="DEFAULT_LLM_TOP_P"):
         read_settings(Settings)

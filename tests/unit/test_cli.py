@@ -1,4 +1,4 @@
-"""The command line: what scripts rely on, and what a person reads."""
+"""The command line: its JSON for scripts, and its output for people."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 from backends import BACKENDS
 from commands import main as cli
@@ -27,13 +27,18 @@ QUESTION = "How long is the pier at Gannet Holm?"
 Run = Callable[..., tuple[int, list[Any]]]
 
 
+def shell(*arguments: str, **options: Any) -> Result:
+    """Run a command as a person would."""
+    return CliRunner().invoke(cli.app, arguments, **options)
+
+
 @pytest.fixture
-def run(use_fake_services: Callable[[str], None]) -> Run:
-    """Run a command; its exit code and its JSON lines."""
+def run(use_fake_services: Callable[..., None]) -> Run:
+    """Runs a command; returns its exit code and its JSON lines."""
     use_fake_services("commands.terminal")
 
     def call(*arguments: str) -> tuple[int, list[Any]]:
-        result = CliRunner().invoke(cli.app, [*arguments, "--json"])
+        result = shell(*arguments, "--json")
         assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
         return result.exit_code, [json.loads(line) for line in result.stdout.splitlines()]
 
@@ -51,7 +56,7 @@ def folder(tmp_path: Path) -> Path:
     return folder
 
 
-def test_ingest_walks_a_folder_and_says_what_became_of_each_file(run: Run, folder: Path) -> None:
+def test_ingest_walks_a_folder_and_reports_each_file(run: Run, folder: Path) -> None:
     code, lines = run("ingest", str(folder))
     assert code == 0
     assert [(line["file"], line["status"], line["pages"], line["chunks"]) for line in lines] == [
@@ -63,7 +68,7 @@ def test_ingest_walks_a_folder_and_says_what_became_of_each_file(run: Run, folde
     assert run("ingest", str(folder / "pier.md")) == (0, [lines[1] | {"file": "pier.md"}])
 
 
-def test_ingest_fails_with_a_reason_and_goes_on(run: Run, tmp_path: Path) -> None:
+def test_ingest_reports_failures_and_goes_on(run: Run, tmp_path: Path) -> None:
     for name, content in (("a.pdf", b"%PDF-1.4 x"), ("b.txt", b""), ("c.bin", b"\0\1\2" * 99), ("d.txt", b"fine")):
         (tmp_path / name).write_bytes(content)
     paths = [str(tmp_path / name) for name in ("a.pdf", "b.txt", "c.bin", "missing.txt", "d.txt")]
@@ -73,7 +78,7 @@ def test_ingest_fails_with_a_reason_and_goes_on(run: Run, tmp_path: Path) -> Non
     assert all(line["reason"].endswith(".") for line in lines[:4])
 
 
-def test_ask_gives_one_object(run: Run, folder: Path) -> None:
+def test_ask_prints_one_object(run: Run, folder: Path) -> None:
     run("ingest", str(folder))
     code, [answer] = run("ask", QUESTION)
     assert code == 0
@@ -99,7 +104,7 @@ def test_ask_gives_one_object(run: Run, folder: Path) -> None:
     "arguments",
     [("ask", ""), ("ask", "x", "--collection", "missing"), ("ask", "x", "--backend", "nobody")],
 )
-def test_ask_that_cannot_be_answered_is_an_object_too(run: Run, arguments: tuple[str, ...]) -> None:
+def test_a_failed_ask_prints_an_object_too(run: Run, arguments: tuple[str, ...]) -> None:
     code, [answer] = run(*arguments)
     assert code == 1
     assert answer["finish"] == "failed"
@@ -107,11 +112,11 @@ def test_ask_that_cannot_be_answered_is_an_object_too(run: Run, arguments: tuple
     assert set(answer["error"]) == {"type", "message", "hint"}
 
 
-def test_retrieve_one_question_and_a_file_of_them(run: Run, folder: Path, tmp_path: Path) -> None:
+def test_retrieve_takes_a_question_or_a_file(run: Run, folder: Path, tmp_path: Path) -> None:
     run("ingest", str(folder))
     code, [line] = run("retrieve", QUESTION, "--k", "1")
     assert code == 0
-    assert set(line) == {"id", "question", "passages", "abstained", "seconds"}
+    assert set(line) == {"id", "question", "passages", "abstained", "refused", "seconds"}
     [passage] = line["passages"]
     assert set(passage) == {"document", "page", "text", "score", "start", "end"}
     assert passage["document"] == "pier.md"
@@ -135,7 +140,7 @@ def test_retrieve_one_question_and_a_file_of_them(run: Run, folder: Path, tmp_pa
 @pytest.mark.parametrize(
     "content", ["no json", '{"id": 1}', '{"question": " "}', "[1]", '{"question": "x", "history": [7]}']
 )
-def test_a_broken_file_of_questions_is_named(run: Run, folder: Path, tmp_path: Path, content: str) -> None:
+def test_a_broken_file_of_questions_is_an_error(run: Run, folder: Path, tmp_path: Path, content: str) -> None:
     run("ingest", str(folder))
     questions = tmp_path / "questions.jsonl"
     questions.write_text(content)
@@ -145,22 +150,21 @@ def test_a_broken_file_of_questions_is_named(run: Run, folder: Path, tmp_path: P
     assert run("retrieve")[0] == 1
 
 
-def test_a_person_gets_sentences(use_fake_services: Callable[[str], None], folder: Path) -> None:
-    use_fake_services("commands.terminal")
-    ingest = CliRunner().invoke(cli.app, ["ingest", str(folder)])
+def test_a_person_gets_sentences(run: Run, folder: Path) -> None:
+    ingest = shell("ingest", str(folder))
     assert "ready" in ingest.stdout
     assert "already in the collection" in ingest.stdout
-    ask = CliRunner().invoke(cli.app, ["ask", QUESTION])
+    ask = shell("ask", QUESTION)
     assert "Scripted answer." in ask.stdout
     assert "pier.md" in ask.stdout
-    retrieve = CliRunner().invoke(cli.app, ["retrieve", QUESTION])
+    retrieve = shell("retrieve", QUESTION)
     assert "62 metres" in retrieve.stdout
-    missing = CliRunner().invoke(cli.app, ["ask", "x", "--collection", "[/missing]"])
+    missing = shell("ask", "x", "--collection", "[/missing]")
     assert missing.exit_code == 1
     assert "[/missing]" in missing.stderr
 
 
-def test_another_version_stays_beside_the_first_or_takes_its_place(run: Run, folder: Path) -> None:
+def test_a_new_version_is_added_or_replaces_the_first(run: Run, folder: Path) -> None:
     run("ingest", str(folder))
     (folder / "pier.md").write_bytes(PIER.replace(b"62", b"63"))
     code, [line] = run("ingest", str(folder / "pier.md"))
@@ -172,8 +176,8 @@ def test_another_version_stays_beside_the_first_or_takes_its_place(run: Run, fol
 
 
 @pytest.fixture
-def locked(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """A file that only the password “sesame” opens, and that warns when it is read."""
+def locked(run: Run, use_fake_services: Callable[..., None], tmp_path: Path) -> Path:
+    """A file that only the password “sesame” opens, and that is read with a warning."""
 
     def read(path: Path, name: str, *, password: str | None = None, report: object = None) -> LoadedDocument:
         if password != "sesame":
@@ -182,18 +186,13 @@ def locked(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
             [Page("The treasure lies under the third lamp.")], ("Two pictures [of lamps] were left out.",)
         )
 
-    def open_(settings: object) -> FakeServices:
-        services = FakeServices(tmp_path / "data")
-        services.read = read
-        return services
-
-    monkeypatch.setattr("commands.terminal.Services", open_)
+    use_fake_services("commands.terminal", read=read)
     (tmp_path / "chest.txt").write_text("locked")
     return tmp_path / "chest.txt"
 
 
 def test_warnings_are_shown_and_a_password_opens(run: Run, locked: Path) -> None:
-    alone = CliRunner().invoke(cli.app, ["ingest", str(locked)])
+    alone = shell("ingest", str(locked))
     assert alone.exit_code == 1  # nobody is there to ask
     assert "Only a password opens" in alone.stdout
     code, [line] = run("ingest", str(locked), "--password", "sesame")
@@ -202,13 +201,11 @@ def test_warnings_are_shown_and_a_password_opens(run: Run, locked: Path) -> None
     assert document["warnings"] == line["warnings"]
 
 
-def test_a_person_is_asked_for_the_password_which_is_not_shown(
-    locked: Path, run: Run, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_password_is_asked_for_and_not_shown(locked: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("commands.files.sys", SimpleNamespace(stdin=SimpleNamespace(isatty=lambda: True)))
-    given_up = CliRunner().invoke(cli.app, ["ingest", str(locked)], input="wrong\n\n")
+    given_up = shell("ingest", str(locked), input="wrong\n\n")
     assert (given_up.exit_code, given_up.stderr.count("Password of chest.txt")) == (1, 2)
-    done = CliRunner().invoke(cli.app, ["ingest", str(locked)], input="wrong\nsesame\n")
+    done = shell("ingest", str(locked), input="wrong\nsesame\n")
     assert done.exit_code == 0
     assert "ready" in done.stdout
     assert "[of lamps]" in done.stdout
@@ -216,7 +213,7 @@ def test_a_person_is_asked_for_the_password_which_is_not_shown(
     assert run("documents", "--state", "failed") == (0, [])
 
 
-def test_collections_come_change_their_names_and_go(run: Run, folder: Path) -> None:
+def test_collections_are_created_renamed_and_deleted(run: Run, folder: Path) -> None:
     run("ingest", str(folder), "--collection", "papers")
     assert run("collections", "create", "empty")[0] == 0
     code, lines = run("collections", "list")
@@ -224,19 +221,19 @@ def test_collections_come_change_their_names_and_go(run: Run, folder: Path) -> N
     assert run("collections") == (code, lines)
     assert run("collections", "rename", "papers", "empty")[0] == 1
     assert run("collections", "rename", "papers", "letters")[0] == 0
-    told = CliRunner().invoke(cli.app, ["collections"]).stdout
-    assert "letters" in told
-    assert "2 ready" in told
-    kept = CliRunner().invoke(cli.app, ["collections", "delete", "letters"], input="n\n")
+    printed = shell("collections").stdout
+    assert "letters" in printed
+    assert "2 ready" in printed
+    kept = shell("collections", "delete", "letters", input="n\n")
     assert kept.exit_code == 1
     assert "with 2 documents?" in kept.output
-    assert CliRunner().invoke(cli.app, ["collections", "delete", "letters"], input="y\n").exit_code == 0
+    assert shell("collections", "delete", "letters", input="y\n").exit_code == 0
     assert run("collections", "delete", "empty")[0] == 0
     assert run("collections", "delete", "empty", "--yes")[1][0]["error"]["message"]
     assert run("collections") == (0, [])
 
 
-def test_documents_are_shown_moved_and_deleted(run: Run, folder: Path, tmp_path: Path) -> None:
+def test_documents_are_listed_moved_and_deleted(run: Run, folder: Path, tmp_path: Path) -> None:
     (folder / "blank.txt").write_text(" ")
     assert run("ingest", str(folder))[0] == 1
     _, lines = run("documents")
@@ -247,8 +244,8 @@ def test_documents_are_shown_moved_and_deleted(run: Run, folder: Path, tmp_path:
     ]
     assert [line["name"] for line in run("documents", "--state", "failed")[1]] == ["blank.txt"]
     assert run("documents", "--collection", "missing")[0] == 1
-    told = CliRunner().invoke(cli.app, ["documents"]).stdout
-    assert "moon.txt" in told
+    printed = shell("documents").stdout
+    assert "moon.txt" in printed
     assert run("move", "moon.txt", "sky")[0] == 0
     assert [line["name"] for line in run("documents", "--collection", "sky")[1]] == ["moon.txt"]
     assert "moon.txt" not in [line["name"] for line in run("documents", "--collection", "My documents")[1]]
@@ -264,7 +261,7 @@ def test_documents_are_shown_moved_and_deleted(run: Run, folder: Path, tmp_path:
     assert run("delete", pier["id"])[0] == 0
 
 
-def test_sync_says_what_it_does_and_does_only_that(run: Run, folder: Path) -> None:
+def test_sync_reports_its_actions(run: Run, folder: Path) -> None:
     code, lines = run("sync", str(folder), "--dry-run")
     assert code == 0
     assert [(line["file"], line["action"]) for line in lines[:-1]] == [
@@ -275,10 +272,10 @@ def test_sync_says_what_it_does_and_does_only_that(run: Run, folder: Path) -> No
     assert lines[-1]["collection"] == "papers"
     assert lines[-1]["dry_run"]
     assert run("collections") == (0, [])
-    told = CliRunner().invoke(cli.app, ["sync", str(folder)])
-    assert told.exit_code == 0
-    assert "added  sub/moon.txt  1 page, 1 chunk" in told.stdout
-    assert told.stdout.splitlines()[-1] == "“papers”: 2 added, 1 duplicate."
+    printed = shell("sync", str(folder))
+    assert printed.exit_code == 0
+    assert "added  sub/moon.txt  1 page, 1 chunk" in printed.stdout
+    assert printed.stdout.splitlines()[-1] == "“papers”: 2 added, 1 duplicate."
     (folder / "sub" / "moon.txt").unlink()
     (folder / "blank.txt").write_text(" ")
     code, lines = run("sync", str(folder))
@@ -287,17 +284,17 @@ def test_sync_says_what_it_does_and_does_only_that(run: Run, folder: Path) -> No
     assert run("sync", str(folder), "--collection", "other")[1][-1]["collection"] == "other"
 
 
-def test_check_finds_mends_and_what_waits_is_read(run: Run, folder: Path, tmp_path: Path) -> None:
+def test_check_finds_and_repairs(run: Run, folder: Path, tmp_path: Path) -> None:
     run("ingest", str(folder))
     assert run("check") == (0, [])
-    assert "All is well" in CliRunner().invoke(cli.app, ["check"]).stdout
+    assert "All is well" in shell("check").stdout
     services = FakeServices(tmp_path / "data")
     services.store.drop(services.library.collection("local").id)
     services.close()
     code, [line] = run("check")
     assert (code, line["kind"], line["count"], line["repaired"]) == (1, "no-vector", 2, False)
     assert set(line) == {"kind", "count", "text", "collection", "documents", "repaired", "done"}
-    repaired = CliRunner().invoke(cli.app, ["check", "--repair"])
+    repaired = shell("check", "--repair")
     assert repaired.exit_code == 0
     assert "2 put back into the queue." in repaired.stdout
     code, lines = run("ingest")
@@ -314,7 +311,7 @@ def test_backup_and_restore(run: Run, folder: Path, tmp_path: Path, monkeypatch:
     assert (line["documents"], line["chunks"], line["vectors"]) == (2, 2, 2)
     run("delete", "pier.md")
     assert run("restore", file)[0] == 1
-    done = CliRunner().invoke(cli.app, ["restore", file, "--force"])
+    done = shell("restore", file, "--force")
     assert done.exit_code == 0, done.output
     assert "2 documents, 2 chunks, 2 vectors" in done.stdout
     assert "All is well" in done.stdout
@@ -325,13 +322,16 @@ def test_backup_and_restore(run: Run, folder: Path, tmp_path: Path, monkeypatch:
     assert len(run("documents")[1]) == 2
 
 
-def test_a_collection_is_indexed_by_another_model(run: Run, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_collection_is_indexed_by_another_model(
+    run: Run, folder: Path, use_fake_services: Callable[..., None]
+) -> None:
     def embeddings(settings: Settings) -> WordEmbeddings:
         if settings.embedding_model == "nobody":
             raise ConfigurationError("There is no embedding model nobody.", "Choose another one.")
-        return WordEmbeddings(fingerprint=settings.embedding_model)
+        name = settings.embedding_model
+        return WordEmbeddings(fingerprint="words" if name == "embedded" else name)
 
-    monkeypatch.setattr("services.open_embeddings", embeddings)
+    use_fake_services("commands.terminal", open_embeddings=embeddings)
     assert run("index", "--model", "other")[0] == 1  # no such collection
     run("ingest", str(folder))
     [only] = run("index", "--list")[1]
@@ -342,20 +342,20 @@ def test_a_collection_is_indexed_by_another_model(run: Run, folder: Path, monkey
     code, [old, new] = run("index", "--model", "other")
     assert (code, old["active"], new["active"], new["vectors"], new["model"]) == (0, False, True, 2, "other")
     assert run("index", "--model", "other")[0] == 1  # it answers already
-    told = CliRunner().invoke(cli.app, ["index", "--list"]).stdout
-    assert "in use" in told
+    printed = shell("index", "--list").stdout
+    assert "in use" in printed
     assert run("retrieve", QUESTION)[1][0]["passages"][0]["document"] == "pier.md"
     code, [left] = run("index", "--drop", "words")
     assert (code, left["fingerprint"]) == (0, "other")
     assert run("check") == (0, [])
 
 
-def test_backends_lists_all_and_takes_no_lock(services: FakeServices, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_backends_does_not_lock_the_library(services: FakeServices, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cli, "get_settings", lambda: services.settings)
     for name in ("OLLAMA", "VLLM", "INSTRUCTLAB"):
         monkeypatch.setenv(f"{name}_BASE_URL", "http://127.0.0.1:9")
     monkeypatch.setenv("GOOGLE_API_KEY", "")
-    result = CliRunner().invoke(cli.app, ["backends", "--json"])
+    result = shell("backends", "--json")
     lines = {line["name"]: line for line in map(json.loads, result.stdout.splitlines())}
     assert list(lines) == list(BACKENDS)
     for line in lines.values():
@@ -368,7 +368,7 @@ def test_backends_lists_all_and_takes_no_lock(services: FakeServices, monkeypatc
         assert line["error"]["message"]
         assert line["error"]["hint"]
     assert "GOOGLE_API_KEY" in lines["gemini"]["error"]["message"]
-    assert "Local (Hugging Face)" in CliRunner().invoke(cli.app, ["backends"]).stdout
+    assert "Local (Hugging Face)" in shell("backends").stdout
 
 
 def python(*arguments: str, data: Path, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -382,7 +382,7 @@ def python(*arguments: str, data: Path, **environment: str) -> subprocess.Comple
     )
 
 
-def test_a_wrong_setting_is_one_sentence(tmp_path: Path) -> None:
+def test_an_invalid_setting_is_one_sentence(tmp_path: Path) -> None:
     done = python("ask", "x", data=tmp_path, DEFAULT_LLM_TOP_P="7")
     assert done.returncode == 1
     assert "DEFAULT_LLM_TOP_P" in done.stderr
@@ -395,7 +395,7 @@ def test_a_wrong_setting_is_one_sentence(tmp_path: Path) -> None:
     assert "LOCAL_DTYPE" in json.loads(done.stdout)["error"]["message"]
 
 
-def test_a_second_process_gets_json_and_a_way_out(services: FakeServices) -> None:
+def test_a_second_process_gets_an_error_as_json(services: FakeServices) -> None:
     done = python("ask", "x", "--json", data=services.settings.data_dir)
     assert done.returncode == 1
     assert json.loads(done.stdout)["error"]["type"] == "LibraryLocked"

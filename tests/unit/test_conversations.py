@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from errors import ConfigurationError
+from options import AnswerOptions, GenerationOptions
 from rag.chat import export
 from rag.chat.conversations import Conversations, title_of
 from rag.chat.presets import Presets
@@ -46,7 +47,7 @@ def test_a_message_comes_back_as_it_was_stored(conversations: Conversations) -> 
     assert [m.role for m in conversations.messages("ann", chat)] == [Role.USER, Role.ASSISTANT]
 
 
-def test_the_list_is_the_owners_and_newest_first(conversations: Conversations) -> None:
+def test_the_list_has_the_owners_conversations_newest_first(conversations: Conversations) -> None:
     first = conversations.create("ann", "first")
     second = conversations.create("ann", "second")
     conversations.create("bob", "his")
@@ -56,7 +57,7 @@ def test_the_list_is_the_owners_and_newest_first(conversations: Conversations) -
     assert conversations.messages("bob", first) == ()
 
 
-def test_nobody_writes_into_another_owners_conversation(conversations: Conversations) -> None:
+def test_another_owners_conversation_cannot_be_changed(conversations: Conversations) -> None:
     chat = conversations.create("ann", "hers")
     message = conversations.add("ann", chat, Role.USER, "hers", Finish.COMPLETE)
     conversations.save("bob", replace(message, text="his"))
@@ -66,7 +67,7 @@ def test_nobody_writes_into_another_owners_conversation(conversations: Conversat
     assert conversations.get("ann", chat) is None
 
 
-def test_an_answer_that_a_kill_left_running_is_failed_with_its_text(conversations: Conversations) -> None:
+def test_an_answer_left_running_by_a_kill_is_marked_failed_with_its_text(conversations: Conversations) -> None:
     chat = conversations.create("ann", "q")
     answer = conversations.add("ann", chat, Role.ASSISTANT, "The pier is", Finish.RUNNING)
     assert conversations.recover() == 1
@@ -77,7 +78,7 @@ def test_an_answer_that_a_kill_left_running_is_failed_with_its_text(conversation
     assert conversations.recover() == 0
 
 
-def test_titles_are_the_questions_words() -> None:
+def test_a_title_is_made_of_the_questions_words() -> None:
     assert title_of("  How   long\nis it? ") == "How long is it?"
     assert title_of("word " * 40).endswith("word …")
     assert len(title_of("word " * 40)) <= 62
@@ -86,7 +87,7 @@ def test_titles_are_the_questions_words() -> None:
 # --- the list ---
 
 
-def test_pinned_ones_lead_the_list_and_titles_can_be_changed(conversations: Conversations) -> None:
+def test_pinned_conversations_come_first_and_titles_can_be_changed(conversations: Conversations) -> None:
     first, second = (conversations.create("ann", title) for title in ("first", "second"))
     conversations.pin("ann", first, True)
     conversations.rename("ann", first, "  A better\nname ")
@@ -97,7 +98,7 @@ def test_pinned_ones_lead_the_list_and_titles_can_be_changed(conversations: Conv
     assert [c.id for c in conversations.list("ann")] == [second, first]
 
 
-def test_a_search_looks_at_titles_and_texts_whatever_their_case(conversations: Conversations) -> None:
+def test_search_covers_titles_and_messages_in_any_case(conversations: Conversations) -> None:
     pier, ferry = conversations.create("ann", "The pier"), conversations.create("ann", "Überfahrt")
     conversations.add("ann", ferry, Role.USER, "When does it go?", Finish.COMPLETE)
     conversations.add("ann", ferry, Role.ASSISTANT, "x " * 60 + "At the PIER, 50 % of days.\nAt noon.", Finish.COMPLETE)
@@ -112,7 +113,7 @@ def test_a_search_looks_at_titles_and_texts_whatever_their_case(conversations: C
     assert conversations.find("ann", "_") == []
 
 
-def test_a_deleted_one_can_be_brought_back_and_is_forgotten_later(conversations: Conversations) -> None:
+def test_a_deleted_conversation_can_be_restored_for_a_day(conversations: Conversations) -> None:
     chat = conversations.create("ann", "q")
     conversations.add("ann", chat, Role.USER, "q", Finish.COMPLETE)
     conversations.hide("ann", chat)
@@ -126,12 +127,13 @@ def test_a_deleted_one_can_be_brought_back_and_is_forgotten_later(conversations:
     assert [m.text for m in conversations.messages("ann", chat)] == ["q"]
 
 
-def test_a_conversation_keeps_what_it_was_asked_with(conversations: Conversations) -> None:
+def test_a_conversation_keeps_the_options_of_its_last_question(conversations: Conversations) -> None:
     chat = conversations.create("ann", "q")
-    assert conversations.choices("ann", chat) == {}
-    conversations.save_choices("ann", chat, {"model": "owl", "temperature": 0.5})
-    assert conversations.choices("ann", chat) == {"model": "owl", "temperature": 0.5}
-    assert conversations.choices("bob", chat) == {}
+    assert conversations.options("ann", chat) is None
+    options = AnswerOptions(model="owl", collection_ids=("c",), generation=GenerationOptions(temperature=0.5))
+    conversations.save_options("ann", chat, options, "brief")
+    assert conversations.options("ann", chat) == (options, "brief")
+    assert conversations.options("bob", chat) is None
 
 
 # --- branches ---
@@ -167,7 +169,7 @@ def test_versions_of_a_message_are_branches_and_none_is_lost(conversations: Conv
     assert conversations.up_to("ann", None) == conversations.up_to("bob", a2.id) == ()
 
 
-def test_the_last_messages_can_be_had_alone(conversations: Conversations) -> None:
+def test_reading_only_the_last_messages(conversations: Conversations) -> None:
     chat = conversations.create("ann", "q")
     for number in range(5):
         conversations.add("ann", chat, Role.USER, str(number), Finish.COMPLETE)
@@ -176,11 +178,11 @@ def test_the_last_messages_can_be_had_alone(conversations: Conversations) -> Non
     assert conversations.length("bob", chat) == 0
 
 
-def test_a_record_is_kept_beside_the_message(conversations: Conversations) -> None:
+def test_a_message_keeps_the_record_of_what_made_it(conversations: Conversations) -> None:
     chat = conversations.create("ann", "q")
     message = conversations.add("ann", chat, Role.ASSISTANT, "a", Finish.COMPLETE)
     assert conversations.record("ann", message.id) == {}
-    conversations.save_record("ann", message.id, {"model": "owl"})
+    conversations.save("ann", message, {"model": "owl"})
     assert conversations.record("ann", message.id) == {"model": "owl"}
     assert conversations.record("bob", message.id) == {}
 
@@ -220,25 +222,25 @@ def test_a_conversation_is_written_as_markdown_and_json(conversations: Conversat
 
 def test_presets_are_kept_by_name_and_one_may_be_the_default(conversations: Conversations) -> None:
     presets = Presets(conversations.database)
-    presets.save("ann", " Strict  one ", {"strict": True})
-    presets.save("ann", "brief", {"wishes": "Be brief."})
-    presets.save("bob", "his", {})
+    presets.save("ann", " Strict  one ", AnswerOptions(strict=False))
+    presets.save("ann", "brief", AnswerOptions(instructions="Be brief."))
+    presets.save("bob", "his", AnswerOptions())
     assert [preset.name for preset in presets.list("ann")] == ["brief", "Strict one"]
     assert presets.default("ann") is None
     presets.make_default("ann", "Strict one")
     presets.make_default("ann", "brief")
-    presets.save("ann", "brief", {"wishes": "Be very brief."})
-    assert presets.default("ann") == Preset("brief", {"wishes": "Be very brief."}, is_default=True)
+    presets.save("ann", "brief", AnswerOptions(instructions="Be very brief."))
+    assert presets.default("ann") == Preset("brief", AnswerOptions(instructions="Be very brief."), is_default=True)
     presets.make_default("ann", None)
     assert presets.default("ann") is None
     presets.delete("ann", ["brief", "his"])
     assert [preset.name for preset in presets.list("ann")] == ["Strict one"]
     assert len(presets.list("bob")) == 1
     with pytest.raises(ConfigurationError):
-        presets.save("ann", "  ", {})
+        presets.save("ann", "  ", AnswerOptions())
 
 
-def test_two_records_are_compared_by_what_differs() -> None:
+def test_differences_between_two_records() -> None:
     one = {"model": "owl", "options": {"seed": None, "top_k": 4}, "passages": [{"passage": "a.pdf", "sha256": "1"}]}
     other = {"model": "wren", "options": {"seed": 1, "top_k": 4}, "revision": "0123456789abcdef", "prompt": ["x"]}
     assert differences(one, other) == [

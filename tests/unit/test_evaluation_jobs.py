@@ -15,14 +15,14 @@ from evaluation.questions import GoldQuestion
 from evaluation.runs import Configuration
 from evaluation.thumbs import from_thumbs
 from evaluation.writing import parse, sample, write_questions
-from options import RetrievalOptions
+from options import AnswerOptions, RetrievalOptions
 from rag.schema import LOCAL_OWNER, Feedback, Finished, Message
-from services.asking import Ask
 from tests.conftest import FakeServices
 
 PIER = GoldQuestion("How long is the pier at Gannet Holm?", ("62 metres",), ("pier.md",))
 OUT_OF_SCOPE = GoldQuestion("Which colour does jealousy have?")
-ALL = Configuration("Everything")
+ALL = Configuration("Everything", AnswerOptions(backend="scripted", model="owl"))
+ANSWERS = replace(ALL, answers=True)
 
 
 def wait(job: Job) -> Job:
@@ -72,7 +72,8 @@ def test_two_configurations_are_measured_and_stored(services: FakeServices) -> N
     services.put_pier()
     evaluations = services.evaluations
     set_id = evaluations.sets.create(LOCAL_OWNER, "Mine", [PIER, OUT_OF_SCOPE, GoldQuestion("Draft?", use=False)]).id
-    words = Configuration("Words", ("My documents",), 2, RetrievalOptions(dense=False))
+    ids = (services.library.collection(LOCAL_OWNER).id,)
+    words = Configuration("Words", AnswerOptions(k=2, collection_ids=ids, retrieval=RetrievalOptions(dense=False)))
     job = wait(evaluations.start(LOCAL_OWNER, set_id, [ALL, words]))
     assert (job.error, job.done, job.total, job.cancelled, len(job.run_ids)) == (None, 4, 4, False, 2)
     newest, oldest = evaluations.runs.all(LOCAL_OWNER, set_id)
@@ -93,8 +94,7 @@ def test_two_configurations_are_measured_and_stored(services: FakeServices) -> N
 def test_answers_leave_no_conversation(services: FakeServices) -> None:
     services.put_pier()
     services.script.enqueue("The pier at Gannet Holm is 62 metres long.")
-    asked = Configuration("Answers", backend="scripted", model="owl")
-    [result] = services.evaluations.measure(LOCAL_OWNER, [PIER], asked)
+    [result] = services.evaluations.measure(LOCAL_OWNER, [PIER], ANSWERS)
     assert (result.right, result.answer) == (True, "The pier at Gannet Holm is 62 metres long.")
     assert services.conversations.list(LOCAL_OWNER) == []
     assert services.evaluations.runs.all(LOCAL_OWNER, "") == []
@@ -105,7 +105,7 @@ def test_failed_run_reports_why_and_keeps_complete_runs(services: FakeServices) 
     services.backend.enqueue_load(BackendUnavailable("It is down.", "Start it."))
     evaluations = services.evaluations
     set_id = evaluations.sets.create(LOCAL_OWNER, "Mine", [PIER]).id
-    job = wait(evaluations.start(LOCAL_OWNER, set_id, [ALL, replace(ALL, backend="scripted", model="owl")]))
+    job = wait(evaluations.start(LOCAL_OWNER, set_id, [ALL, ANSWERS]))
     assert str(job.error) == "It is down. Start it."
     assert len(evaluations.runs.all(LOCAL_OWNER, set_id)) == len(job.run_ids) == 1
     assert services.conversations.list(LOCAL_OWNER) == []
@@ -133,15 +133,15 @@ def test_nothing_to_ask_or_to_search_is_an_error(services: FakeServices) -> None
     with pytest.raises(ConfigurationError, match="no question to ask"):
         services.evaluations.measure(LOCAL_OWNER, [], ALL)
     services.put_pier()
-    with pytest.raises(ConfigurationError, match="Nowhere"):
-        services.evaluations.measure(LOCAL_OWNER, [PIER], replace(ALL, collections=("Nowhere",)))
+    with pytest.raises(ConfigurationError, match="no longer exist"):
+        services.evaluations.measure(LOCAL_OWNER, [PIER], Configuration("", AnswerOptions(collection_ids=("gone",))))
 
 
 def start_endless_run(services: FakeServices) -> Job:
     services.put_pier()
     services.script.enqueue(threading.Event())
     set_id = services.evaluations.sets.create(LOCAL_OWNER, "Mine", [PIER]).id
-    job = services.evaluations.start(LOCAL_OWNER, set_id, [replace(ALL, backend="scripted", model="owl")])
+    job = services.evaluations.start(LOCAL_OWNER, set_id, [ANSWERS])
     until(lambda: services.script.prompts)
     return job
 
@@ -155,7 +155,7 @@ def test_run_can_be_cancelled_in_the_middle_of_an_answer(services: FakeServices)
     job.cancel()
     wait(job)
     assert (job.cancelled, job.error, job.run_ids) == (True, None, [])
-    assert services.script.closed == 1
+    until(lambda: services.script.closed == 1)
     assert services.conversations.list(LOCAL_OWNER) == []
 
 
@@ -179,8 +179,7 @@ def test_missing_documents_are_reported(services: FakeServices) -> None:
 
 def answered(services: FakeServices, text: str, answer: str, good: bool, conversation: str | None = None) -> Message:
     services.script.enqueue(answer)
-    _, turn = services.asking.ask(LOCAL_OWNER, Ask(text, conversation_id=conversation))
-    *_, last = turn.follow()
+    *_, last = services.ask(text, conversation).follow()
     assert isinstance(last, Finished)
     message = replace(last.message, feedback=Feedback(good))
     services.conversations.save(LOCAL_OWNER, message)
@@ -197,8 +196,7 @@ def test_thumbs_become_questions(services: FakeServices) -> None:
     )
     answered(services, "Who repaired the pier at Gannet Holm?", "Nobody.", good=False)
     services.script.enqueue("No thumb.")
-    _, turn = services.asking.ask(LOCAL_OWNER, Ask("What is a pier?"))
-    list(turn.follow())
+    list(services.ask("What is a pier?").follow())
     bad, follow_up, long = from_thumbs(services.database, LOCAL_OWNER)
     assert bad == GoldQuestion("Who repaired the pier at Gannet Holm?", use=False)
     assert (follow_up.question, follow_up.documents, follow_up.use) == ("Who repaired it?", ("pier.md",), False)

@@ -28,7 +28,7 @@ def repair(services: FakeServices) -> str:
 
 
 def fingerprint(services: FakeServices) -> str:
-    return services.embeddings.fingerprint
+    return services.embeddings.get().fingerprint
 
 
 @pytest.fixture
@@ -106,7 +106,8 @@ def test_incomplete_document_is_read_again(
         assert services.ingest.process(owner, document.id)
     assert services.documents.ready(LOCAL_OWNER, pier.collection_id) == 2
     assert kinds(services) == []
-    assert services.searching.retrieve(LOCAL_OWNER, "How long is the pier?").passages[0].document_id == pier.id
+    retrieval = services.searching.retrieve(LOCAL_OWNER, "How long is the pier?", services.settings.answer)
+    assert retrieval.passages[0].document_id == pier.id
 
 
 def test_document_without_original_fails_until_added_again(services: FakeServices, pier: DocumentRecord) -> None:
@@ -122,7 +123,7 @@ def test_document_without_original_fails_until_added_again(services: FakeService
 
 
 def test_orphaned_vectors_and_words_are_removed(services: FakeServices, pier: DocumentRecord) -> None:
-    vector = services.embeddings.embed_query("ghost")
+    vector = services.embeddings.get().embed_query("ghost")
     services.store.add(pier.collection_id, fingerprint(services), ["ghost:0", f"{pier.id}:7"], [vector, vector])
     sql(services, f"INSERT INTO lexical_{pier.collection_id} (rowid, text) VALUES (99, 'ghost')")
     assert kinds(services) == [("orphaned-words", 1), ("orphaned-vectors", 2)]
@@ -133,7 +134,7 @@ def test_orphaned_vectors_and_words_are_removed(services: FakeServices, pier: Do
 
 def test_inactive_index_is_checked_for_orphans_only(services: FakeServices, pier: DocumentRecord) -> None:
     services.indexes.add(LOCAL_OWNER, pier.collection_id, "older", "older", {})
-    vector = services.embeddings.embed_query("ghost")
+    vector = services.embeddings.get().embed_query("ghost")
     services.store.add(pier.collection_id, "older", ["ghost:0"], [vector])
     assert kinds(services) == [("orphaned-vectors", 1)]
     repair(services)
@@ -151,7 +152,7 @@ def test_missing_active_index(services: FakeServices, pier: DocumentRecord) -> N
 
 
 def test_orphans_of_deleted_collections_are_removed(services: FakeServices, pier: DocumentRecord) -> None:
-    services.store.add("gone", "words", ["d:0"], [services.embeddings.embed_query("x")])
+    services.store.add("gone", "words", ["d:0"], [services.embeddings.get().embed_query("x")])
     sql(services, "CREATE VIRTUAL TABLE lexical_gone USING fts5(text)")
     (services.folder.uploads / ("0" * 64)).write_bytes(b"nobody's")
     assert kinds(services) == [("orphaned-originals", 1), ("orphaned-vector-table", 1), ("orphaned-word-table", 1)]

@@ -1,4 +1,4 @@
-"""Sync of a collection with a folder."""
+"""Syncing a collection with a folder on disk."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 
 from errors import ConfigurationError, StoreError
 from rag.documents.sync import Action, Step, walk
-from rag.schema import LOCAL_OWNER, DocumentState
+from rag.schema import LOCAL_OWNER, DocumentState, Passage
 from tests.conftest import PIER, FakeServices
 
 MOON = b"The moon is 3474 kilometres wide."
@@ -34,7 +34,7 @@ def collection(services: FakeServices) -> str:
 
 @pytest.fixture
 def follow(services: FakeServices, collection: str, folder: Path) -> Follow:
-    """Sync, and return the number of files by action."""
+    """Sync the collection with the folder; returns the number of files for each action."""
 
     def go(folder: Path = folder, *, adopt: bool = False) -> dict[str, int]:
         sync = services.documents.sync(LOCAL_OWNER, folder, collection, adopt=adopt)
@@ -52,28 +52,28 @@ def library(services: FakeServices, collection: str) -> dict[str, DocumentState]
     }
 
 
+def found(services: FakeServices, collection: str) -> tuple[Passage, ...]:
+    options = services.settings.answer.replace(collection_ids=(collection,))
+    return services.searching.retrieve(LOCAL_OWNER, "How long is the pier?", options).passages
+
+
 def test_added_changed_removed_unchanged(services: FakeServices, collection: str, folder: Path, follow: Follow) -> None:
     assert follow() == {"added": 2}
     assert library(services, collection) == {"pier.md": DocumentState.READY, "sub/moon.txt": DocumentState.READY}
+    os.utime(folder / "pier.md", (0, 0))  # another time alone is no change
     assert follow() == {"unchanged": 2}
     (folder / "pier.md").write_bytes(PIER.replace(b"62", b"63"))
     (folder / "sub" / "moon.txt").unlink()
     (folder / "sun.txt").write_text("The sun is wider.")
     assert follow() == {"changed": 1, "added": 1, "removed": 1}
     assert set(library(services, collection)) == {"pier.md", "sun.txt"}
-    passages = services.searching.retrieve(LOCAL_OWNER, "How long is the pier?", collections=["papers"]).passages
+    passages = found(services, collection)
     assert "63 metres" in passages[0].text
     assert not [p for p in passages if "62 metres" in p.text]
     assert follow() == {"unchanged": 2}
 
 
-def test_touched_file_is_unchanged(folder: Path, follow: Follow) -> None:
-    follow()
-    os.utime(folder / "pier.md", (0, 0))
-    assert follow() == {"unchanged": 2}
-
-
-def test_plan_changes_nothing(services: FakeServices, collection: str, folder: Path) -> None:
+def test_planning_changes_nothing(services: FakeServices, collection: str, folder: Path) -> None:
     plan = services.documents.sync(LOCAL_OWNER, folder, collection).plan()
     assert [(step.action, step.path) for step in plan] == [
         (Action.ADDED, "pier.md"),
@@ -83,7 +83,9 @@ def test_plan_changes_nothing(services: FakeServices, collection: str, folder: P
     assert services.documents.sync(LOCAL_OWNER, folder, "").plan() == plan
 
 
-def test_renamed_file_is_not_read_again(services: FakeServices, collection: str, folder: Path, follow: Follow) -> None:
+def test_a_renamed_file_is_not_read_again(
+    services: FakeServices, collection: str, folder: Path, follow: Follow
+) -> None:
     follow()
     ids = {d.id for d in services.library.documents(LOCAL_OWNER, collection)}
     (folder / "pier.md").rename(folder / "old-moon.md")
@@ -97,7 +99,7 @@ def test_renamed_file_is_not_read_again(services: FakeServices, collection: str,
     assert follow() == {"unchanged": 1}
 
 
-def test_duplicate_content_stays_while_one_file_is_left(
+def test_equal_files_are_one_document_until_the_last_is_gone(
     services: FakeServices, collection: str, folder: Path, follow: Follow
 ) -> None:
     (folder / "a-copy.md").write_bytes(PIER)
@@ -110,7 +112,7 @@ def test_duplicate_content_stays_while_one_file_is_left(
     assert set(library(services, collection)) == {"sub/moon.txt"}
 
 
-def test_uploads_are_not_touched(services: FakeServices, collection: str, folder: Path, follow: Follow) -> None:
+def test_uploaded_documents_are_kept(services: FakeServices, collection: str, folder: Path, follow: Follow) -> None:
     for name, content in (("mine.txt", b"Mine."), ("pier.md", PIER)):
         document, _ = services.ingest.submit(LOCAL_OWNER, collection, name, content)
         services.ingest.process(LOCAL_OWNER, document.id)
@@ -120,7 +122,9 @@ def test_uploads_are_not_touched(services: FakeServices, collection: str, folder
     assert set(library(services, collection)) == {"mine.txt", "pier.md", "sub/moon.txt"}
 
 
-def test_adopt(services: FakeServices, collection: str, folder: Path, follow: Follow) -> None:
+def test_adopting_makes_uploaded_documents_follow_the_folder(
+    services: FakeServices, collection: str, folder: Path, follow: Follow
+) -> None:
     for name, content in (("mine.txt", b"Mine."), ("pier.md", PIER), ("sub/moon.txt", b"The moon is small.")):
         document, _ = services.ingest.submit(LOCAL_OWNER, collection, name, content)
         services.ingest.process(LOCAL_OWNER, document.id)
@@ -131,7 +135,7 @@ def test_adopt(services: FakeServices, collection: str, folder: Path, follow: Fo
     assert set(library(services, collection)) == {"pier.md", "sub/moon.txt"}
 
 
-def test_moved_folder_needs_adopt(
+def test_a_moved_folder_is_new_until_it_is_adopted(
     services: FakeServices, collection: str, folder: Path, tmp_path: Path, follow: Follow
 ) -> None:
     follow()
@@ -145,7 +149,7 @@ def test_moved_folder_needs_adopt(
     assert follow(moved) == {"unchanged": 2}
 
 
-def test_folders_of_the_same_name_are_separate(
+def test_two_folders_of_one_name_are_kept_apart(
     services: FakeServices, collection: str, tmp_path: Path, follow: Follow
 ) -> None:
     follow()
@@ -168,7 +172,7 @@ def test_empty_folder_deletes_nothing(services: FakeServices, collection: str, f
     assert set(library(services, collection)) == {"pier.md"}
 
 
-def test_hidden_files_and_links_are_skipped(folder: Path, tmp_path: Path) -> None:
+def test_hidden_files_folder_links_and_broken_links_are_skipped(folder: Path, tmp_path: Path) -> None:
     (folder / ".hidden").mkdir()
     (folder / ".hidden" / "a.txt").write_text("a")
     (folder / ".b.txt").write_text("b")
@@ -193,7 +197,7 @@ def test_unsupported_and_empty_files_are_skipped(
     assert len(list(services.folder.uploads.iterdir())) == 2
 
 
-def test_failed_file_keeps_the_old_version(
+def test_a_failed_file_keeps_its_older_content(
     services: FakeServices, collection: str, folder: Path, follow: Follow
 ) -> None:
     follow()
@@ -201,18 +205,18 @@ def test_failed_file_keeps_the_old_version(
     (folder / "pier.docx").write_bytes(b"PK\x03\x04 broken")
     (folder / "pier.md").write_bytes(b" \n")
     assert follow() == {"failed": 2, "unchanged": 1}
-    passages = services.searching.retrieve(LOCAL_OWNER, "How long is the pier?", collections=["papers"]).passages
+    passages = found(services, collection)
     assert "62 metres" in passages[0].text
     assert follow() == {"failed": 2, "unchanged": 1}
     (folder / "pier.md").write_bytes(PIER.replace(b"62", b"64"))
     (folder / "pier.docx").unlink()
     assert follow() == {"changed": 1, "unchanged": 1, "removed": 1}
     assert library(services, collection) == {"pier.md": DocumentState.READY, "sub/moon.txt": DocumentState.READY}
-    passages = services.searching.retrieve(LOCAL_OWNER, "How long is the pier?", collections=["papers"]).passages
+    passages = found(services, collection)
     assert "64 metres" in passages[0].text
 
 
-def test_unreadable_file_deletes_nothing(
+def test_an_unreadable_file_is_not_deleted(
     services: FakeServices, collection: str, folder: Path, follow: Follow, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     follow()
@@ -231,17 +235,23 @@ def test_unreadable_file_deletes_nothing(
     assert sync.apply(failed) == failed
 
 
-def test_vanished_file_fails(services: FakeServices, collection: str, folder: Path) -> None:
+def test_a_file_that_disappears_fails(services: FakeServices, collection: str, folder: Path) -> None:
     sync = services.documents.sync(LOCAL_OWNER, folder, collection)
     steps = sync.plan()
     (folder / "pier.md").unlink()
     done = [sync.apply(step) for step in steps]
     assert [step.action for step in done] == [Action.FAILED, Action.ADDED]
-    services.ingest._max_bytes = 3
-    assert sync.apply(Step(Action.ADDED, "sub/moon.txt", folder / "sub" / "moon.txt")).action is Action.FAILED
 
 
-def test_interrupted_documents_are_processed(
+def test_a_file_that_is_too_large_fails(tmp_path: Path, folder: Path) -> None:
+    services = FakeServices(tmp_path / "data", settings={"max_upload_mb": 1})
+    (folder / "large.txt").write_bytes(b"x" * 1_000_001)
+    sync = services.documents.sync(LOCAL_OWNER, folder, services.library.collection(LOCAL_OWNER, create=True).id)
+    assert sync.apply(Step(Action.ADDED, "large.txt", folder / "large.txt")).action is Action.FAILED
+    services.close()
+
+
+def test_documents_left_in_the_queue_by_a_kill_are_read(
     services: FakeServices, collection: str, folder: Path, follow: Follow
 ) -> None:
     path = f"{folder.as_posix().strip('/')}/pier.md"
@@ -250,7 +260,7 @@ def test_interrupted_documents_are_processed(
     assert set(library(services, collection).values()) == {DocumentState.READY}
 
 
-def test_disk_failure_is_reported(
+def test_a_full_disk_fails_each_file(
     services: FakeServices, collection: str, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*arguments: object) -> None:
