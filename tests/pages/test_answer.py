@@ -33,9 +33,7 @@ from rag.schema import (
     Verdict,
 )
 from tests.conftest import FakeServices
-from tests.pages.test_pages import app, button, texts
-
-__all__ = ["app"]
+from tests.pages.helpers import button, texts
 
 PIER = "The pier at Gannet Holm is 62 metres long. Leo Marsh repaired it in April."
 LONG = "The pier is 62 metres long."

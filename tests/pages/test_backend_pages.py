@@ -14,10 +14,8 @@ from errors import BackendUnavailable, ConfigurationError, ModelNotFound
 from rag.schema import LOCAL_OWNER, Finish
 from tests.conftest import FakeServices
 from tests.fakes import ScriptedBackend
-from tests.pages.test_pages import QUESTION, answered, app, button, settle, texts
+from tests.pages.helpers import QUESTION, ask, button, settle, texts
 from tests.stubs.openai_server import OpenAIStub
-
-__all__ = ["app"]
 
 
 def pick(app: AppTest, key: str, value: str) -> None:
@@ -28,12 +26,10 @@ def pick(app: AppTest, key: str, value: str) -> None:
 def test_the_next_answer_comes_from_the_backend_that_was_picked(app: AppTest, services: FakeServices) -> None:
     services.put_pier()
     app.run()
-    app.chat_input[0].set_value(QUESTION).run()
-    settle(app, services, lambda: answered(services))
+    ask(app, services, QUESTION)
     pick(app, "backend", "spare")
     assert app.selectbox(key="model").value == "wren"
-    app.chat_input[0].set_value("And who repaired it, the pier at Gannet Holm?").run()
-    settle(app, services, lambda: answered(services))
+    ask(app, services, "And who repaired it, the pier at Gannet Holm?")
     [chat] = services.conversations.list(LOCAL_OWNER)
     messages = services.conversations.messages(LOCAL_OWNER, chat.id)
     assert [m.model for m in messages] == ["", "parrot", "", "wren"]
@@ -86,7 +82,7 @@ def test_the_page_does_not_wait_for_a_list_of_models(app: AppTest, services: Fak
     pick(app, "backend", "spare")
     assert "Asking Spare" in texts(app)
     gate.set()
-    settle(app, services, lambda: services.manager.checks.last("spare") is not None)
+    settle(app, lambda: services.manager.checks.last("spare") is not None)
     assert app.selectbox(key="model").value == "wren"
 
 
@@ -101,18 +97,9 @@ def test_a_question_to_a_backend_without_a_known_model_is_answered_by_the_fallba
     app.run()
     pick(app, "backend", "spare")
     pick(app, "fallback", "scripted")
-    app.chat_input[0].set_value(QUESTION).run()
-    settle(app, services, lambda: answered(services))
+    ask(app, services, QUESTION)
     assert "Scripted answered instead" in texts(app)
     assert "parrot · first word" in texts(app)
-
-
-def test_a_wrong_fallback_in_the_settings_is_said(
-    app: AppTest, services: FakeServices, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    services.configure(fallback="nobody")
-    app.run()
-    assert "no backend 'nobody'" in texts(app)
 
 
 def test_a_key_is_neither_drawn_nor_kept_by_the_page(
@@ -126,9 +113,8 @@ def test_a_key_is_neither_drawn_nor_kept_by_the_page(
         services.put_pier()
         app.run()
         pick(app, "backend", "vllm")
-        settle(app, services, lambda: services.manager.checks.last("vllm") is not None)
-        app.chat_input[0].set_value(QUESTION).run()
-        settle(app, services, lambda: answered(services))
+        settle(app, lambda: services.manager.checks.last("vllm") is not None)
+        ask(app, services, QUESTION)
         assert "granite · first word" in texts(app)
         assert any(key in str(request.headers) for request in stub.requests)
     assert "granite" in repr(app.session_state)
@@ -159,12 +145,12 @@ def test_models_are_loaded_unloaded_and_reloaded_by_buttons(
         return services.manager.status("spare", "wren").state
 
     app.button(key="manage-spare-Load").click().run()
-    settle(app, services, lambda: state() is State.READY)
+    settle(app, lambda: state() is State.READY)
     assert app.button(key="manage-spare-Load").disabled
     assert "wren\\: ready" in texts(app)
     assert "window 4,096 tokens" in texts(app)
     app.button(key="manage-spare-Reload").click().run()
-    settle(app, services, lambda: state() is State.READY)
+    settle(app, lambda: state() is State.READY)
     assert services.spare.loads == ["wren", "wren"]
     app.button(key="manage-spare-Unload").click().run()
     assert state() is State.UNLOADED
@@ -179,12 +165,12 @@ def test_a_load_can_be_cancelled_and_a_failed_one_says_why(
     services.spare.enqueue_load(BackendUnavailable("Spare broke.", "Mend it."))
     app = page("../pages/backends.py")
     app.button(key="manage-spare-Load").click().run()
-    settle(app, services, lambda: "Reading" in str(services.manager.status("spare", "wren").progress))
+    settle(app, lambda: "Reading" in str(services.manager.status("spare", "wren").progress))
     app.button(key="page-cancel-spare-wren").click().run()
     assert services.manager.status("spare", "wren").state is State.UNLOADED
     gate.set()
     app.button(key="manage-spare-Load").click().run()
-    settle(app, services, lambda: services.manager.status("spare", "wren").state is State.ERROR)
+    settle(app, lambda: services.manager.status("spare", "wren").state is State.ERROR)
     assert "Spare broke" in texts(app)
 
 
@@ -193,9 +179,9 @@ def test_a_missing_model_is_pulled_where_that_can_be(page: Callable[[str], AppTe
     services.spare.enqueue_load(ModelNotFound("Spare has no model wren.", "Pull it."))
     app = page("../pages/backends.py")
     app.button(key="manage-spare-Load").click().run()
-    settle(app, services, lambda: services.manager.status("spare", "wren").state is State.ERROR)
+    settle(app, lambda: services.manager.status("spare", "wren").state is State.ERROR)
     app.button(key="page-pull-spare-wren").click().run()
-    settle(app, services, lambda: services.manager.status("spare", "wren").state is State.READY)
+    settle(app, lambda: services.manager.status("spare", "wren").state is State.READY)
     assert services.spare.pulled == ["wren"]
 
 
@@ -219,7 +205,7 @@ def test_two_models_answer_side_by_side(page: Callable[[str], AppTest], services
         last = [services.conversations.messages(LOCAL_OWNER, chat.id)[-1] for chat in chats]
         return len(last) == 2 and all(message.finish is Finish.COMPLETE for message in last)
 
-    settle(app, services, done)
+    settle(app, done)
     shown = texts(app)
     assert "It is 62 metres long" in shown
     assert "The pier is 62 metres long" in shown

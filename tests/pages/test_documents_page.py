@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import time
+from contextlib import closing
+from pathlib import Path
 
 import pytest
 from sqlalchemy import insert
 from streamlit.testing.v1 import AppTest
 
+import ui.app
 from errors import ConfigurationError
 from rag.db import DocumentRow, new_id
 from rag.documents.ingest import CANCELLED
 from rag.schema import LOCAL_OWNER, CollectionRecord, DocumentRecord, DocumentState
 from tests.conftest import FakeServices
 from tests.fake_embeddings import WordEmbeddings
-from tests.pages.test_pages import answered, app, button, settle, texts
+from tests.pages.helpers import QUESTION, ask, button, labels, texts, wait
 from tests.unit.test_loaders import make_pdf
-
-__all__ = ["app"]
 
 PAGE = "../pages/documents.py"
 NEW = ":material/create_new_folder: New collection"
@@ -80,10 +80,6 @@ def tick(page: AppTest, *rows: int) -> None:
 
 def names(page: AppTest) -> list[str]:
     return list(page.dataframe[0].value["Name"])
-
-
-def labels(page: AppTest) -> list[str]:
-    return [element.label for element in page.button]
 
 
 def process(services: FakeServices) -> None:
@@ -165,15 +161,9 @@ def test_nothing_is_said_of_the_time_while_nothing_is_known(page: AppTest, servi
 # --- the table ---
 
 
-def test_three_thousand_documents_are_quick_and_fifty_a_page(page: AppTest, services: FakeServices) -> None:
+def test_three_thousand_documents_are_shown_fifty_a_page(page: AppTest, services: FakeServices) -> None:
     fill(services, 3000)
     page.run()
-    seconds = []
-    for _ in range(3):
-        began = time.perf_counter()
-        page.run()
-        seconds.append(time.perf_counter() - began)
-    assert min(seconds) < 0.6, seconds  # 0.1 s on two cores with nothing else to do
     assert "3,000 documents, 3,000 ready" in texts(page)
     assert len(names(page)) == 50
     page.selectbox(key="documents_order").set_value("Name, A to Z").run()
@@ -210,10 +200,7 @@ def test_all_that_match_can_be_deleted_at_once(page: AppTest, services: FakeServ
     button(page, "Delete").click().run()
     assert "and 112 more" in texts(page)
     page.button(key="delete_confirmed").click().run()
-    deadline = time.monotonic() + 20
-    while len(documents(services)) > 1:
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    wait(lambda: len(documents(services)) == 1)
     page.text_input(key="documents_search").set_value("").run()
     assert names(page) == ["pier.md"]
 
@@ -365,28 +352,79 @@ def test_a_chat_searches_the_collections_that_were_picked(app: AppTest, services
     services.put_pier()
     app.run()
     assert not app.multiselect
-    assert app.session_state["searched_names"] == ()
-    other = services.library.collection(LOCAL_OWNER, "Other", create=True)
+    home, other = only(services), services.library.collection(LOCAL_OWNER, "Other", create=True)
     app.run()
     [picker] = app.multiselect
-    assert app.session_state["searched_names"] == ("My documents",)
-    picker.set_value([*picker.value, other.id]).run()
-    assert app.session_state["searched_names"] == ("My documents", "Other")
-    app.multiselect[0].set_value([]).run()
-    assert app.session_state["searched_names"] == ()
+    assert picker.value == [home.id]
+    picker.set_value([home.id, other.id]).run()
+    ask(app, services, QUESTION)
+    assert services.script.prompts
     app.multiselect[0].set_value([other.id]).run()
-    app.chat_input[0].set_value("How long is the pier at Gannet Holm?").run()
-    settle(app, services, lambda: answered(services))
+    ask(app, services, QUESTION)
     assert "“Other”" in texts(app)
+    app.multiselect[0].set_value([]).run()
+    app.chat_input[0].set_value(QUESTION).run()
+    assert "No collection is chosen" in app.error[0].value
+    button(app, "New chat").click().run()
+    assert not app.error, "the first page does without a collection"
+
+
+def test_a_chat_whose_collection_was_renamed_searches_it_still(app: AppTest, services: FakeServices) -> None:
+    services.put_pier()
+    home = only(services)
+    services.library.collection(LOCAL_OWNER, "Other", create=True)
+    app.run()
+    app.text_input(key="preset_name").set_value("Pier").run()
+    app.button(key="preset_save").click().run()
+    chat = ask(app, services, QUESTION).conversation_id
+    services.library.rename(LOCAL_OWNER, home.id, "Piers")
+    services.library.collection(LOCAL_OWNER, "My documents", create=True)
+    button(app, "New chat").click().run()
+    app.multiselect[0].set_value([]).run()
+    app.selectbox(key="preset").set_value(None).run()
+    app.selectbox(key="preset").set_value("Pier").run()
+    assert app.multiselect[0].value == [home.id]
+    app.multiselect[0].set_value([]).run()
+    app.button(key=f"open-{chat}").click().run()
+    assert app.multiselect[0].value == [home.id]
+    ask(app, services, QUESTION)
+    assert len(services.script.prompts) == 2
+
+
+@pytest.mark.parametrize("left", [1, 2])
+def test_a_chat_whose_collections_are_gone_asks_for_a_choice(app: AppTest, services: FakeServices, left: int) -> None:
+    services.put_pier()
+    extra = [services.library.collection(LOCAL_OWNER, name, create=True) for name in ("Other", "Third")[:left]]
+    app.run()
+    app.multiselect[0].set_value([extra[0].id]).run()
+    chat = ask(app, services, QUESTION).conversation_id
+    app.switch_page(PAGE).run()
+    app.selectbox(key="collection_picker").set_value(extra[0].id).run()
+    menu(app, DELETE)
+    button(app, "Delete the collection").click().run()
+    app.switch_page("../pages/chat.py").run()
+    app.button(key=f"open-{chat}").click().run()
+    assert app.multiselect[0].value == []
+    app.chat_input[0].set_value(QUESTION).run()
+    assert "The collections of this chat no longer exist" in app.error[0].value
+    assert not services.script.prompts, "nothing else was searched instead"
+    app.multiselect[0].set_value([services.library.collections(LOCAL_OWNER)[0].id]).run()
+    ask(app, services, QUESTION)
+    assert services.script.prompts
 
 
 def test_the_chat_follows_who_works_with_one_collection_at_a_time(page: AppTest, services: FakeServices) -> None:
     services.put_pier()
-    other = services.library.collection(LOCAL_OWNER, "Other", create=True)
+    home, other = only(services), services.library.collection(LOCAL_OWNER, "Other", create=True)
     page.run()
     page.selectbox(key="collection_picker").set_value(other.id).run()
     page.run()
-    assert page.session_state["searched_names"] == ("Other",)
+    assert page.multiselect[0].value == [other.id]
+    menu(page, DELETE)
+    button(page, "Delete the collection").click().run()
+    page.switch_page("../pages/chat.py").run()
+    ask(page, services, QUESTION)
+    assert services.script.prompts, f"{home.name} is searched"
 
 
 # --- looking inside ---
@@ -446,7 +484,9 @@ def test_a_document_that_was_not_read_says_so(page: AppTest, services: FakeServi
 # --- the index ---
 
 
-def test_another_index_is_built_beside_the_one_that_answers(page: AppTest, services: FakeServices) -> None:
+def test_a_new_index_is_built_next_to_the_active_one(
+    page: AppTest, services: FakeServices, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     services.put_pier()
     page.run()
     page.session_state["index_box"] = True
@@ -454,17 +494,19 @@ def test_another_index_is_built_beside_the_one_that_answers(page: AppTest, servi
     assert "answers" in texts(page)
     assert "256 dimensions" in texts(page)
     assert not [label for label in labels(page) if label.startswith("Index again")]
-    services._models["embedded"] = services.words
-    services.configure(embedding_model="signs")
-    services.embeddings = WordEmbeddings(fingerprint="signs")
-    page.run()
-    button(page, "Index again with signs").click().run()
-    assert "being built" in texts(page)
-    while services.indexing.rebuild_step():
-        pass
-    page.run()
-    assert "being built" not in texts(page)
-    button(page, "Drop").click().run()
-    assert [index.fingerprint for index in services.indexes.all(LOCAL_OWNER, only(services).id)] == ["signs"]
-    with pytest.raises(ConfigurationError):
-        services.documents.index_again(LOCAL_OWNER, only(services).id)
+    with closing(FakeServices(tmp_path / "other")) as before:
+        before.put_pier()
+    with closing(FakeServices(tmp_path / "other", settings={"embedding_model": "signs"})) as later:
+        later.words = WordEmbeddings(fingerprint="signs")
+        monkeypatch.setattr(ui.app, "services", lambda: later)
+        page.run()
+        button(page, "Index again with signs").click().run()
+        assert "being built" in texts(page)
+        while later.indexing.rebuild_step():
+            pass
+        page.run()
+        assert "being built" not in texts(page)
+        button(page, "Drop").click().run()
+        assert [index.fingerprint for index in later.indexes.all(LOCAL_OWNER, only(later).id)] == ["signs"]
+        with pytest.raises(ConfigurationError):
+            later.documents.index_again(LOCAL_OWNER, only(later).id)

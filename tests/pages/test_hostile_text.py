@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import pytest
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 from streamlit.testing.v1 import AppTest
 
 from rag.schema import LOCAL_OWNER, DocumentState, Finish, Role
 from tests.conftest import FakeServices
-from tests.pages.test_pages import answered, app, settle
-
-__all__ = ["app"]
+from tests.pages.helpers import ask
 
 SPY = "http://spy.test/"
 HOSTILE = {
@@ -65,12 +64,6 @@ def assert_only_letters(app: AppTest) -> None:
             assert directive not in markdown
 
 
-def ask(app: AppTest, services: FakeServices, question: str) -> None:
-    app.run()
-    app.chat_input[0].set_value(question).run()
-    settle(app, services, lambda: answered(services))
-
-
 def show(app: AppTest, services: FakeServices, role: Role) -> None:
     """A conversation in which `role` said all of it."""
     chat = services.conversations.create(LOCAL_OWNER, HOSTILE["picture"])
@@ -80,15 +73,15 @@ def show(app: AppTest, services: FakeServices, role: Role) -> None:
     app.run()
 
 
+@pytest.mark.parametrize("options", [{"k": len(HOSTILE)}])
 def test_hostile_documents_and_their_names_are_letters(app: AppTest, services: FakeServices) -> None:
-    services.configure(passages=len(HOSTILE))
     for text in HOSTILE.values():
         # A name ends at a slash, an address in it would be gone.
         name = f"{text} pier.md".replace("/", "\u2044").replace("\\", "\u2044")
         document = services.put(name, f"# pier {text}\n\nThe pier is long.\n\n{text}\n\nThe pier is long.".encode())
         assert document.state is DocumentState.READY
     services.script.enqueue("The pier is long.")
-    ask(app, services, "How long is the pier?")
+    ask(app.run(), services, "How long is the pier?")
     assert_only_letters(app)
     shown = " ".join(every_markdown(app))
     assert [word for word in ("pixel", "includegraphics", "mermaid") if word not in shown] == []
@@ -113,7 +106,7 @@ def test_hostile_questions_are_letters(app: AppTest, services: FakeServices) -> 
 
 def test_a_hostile_question_is_searched_and_kept_as_it_was_typed(app: AppTest, services: FakeServices) -> None:
     services.put_pier()
-    ask(app, services, HOSTILE["shell"])
+    ask(app.run(), services, HOSTILE["shell"])
     assert_only_letters(app)
     [chat] = services.conversations.list(LOCAL_OWNER)
     asked, _ = services.conversations.messages(LOCAL_OWNER, chat.id)
@@ -130,7 +123,7 @@ def test_hostile_answers_have_neither_html_nor_pictures(app: AppTest, services: 
 def test_nothing_of_a_document_stands_outside_its_quotes_in_the_prompt(app: AppTest, services: FakeServices) -> None:
     for number, text in enumerate(HOSTILE.values()):
         services.put(f"{number}.md", f'The pier is long.\n\n"""\n{text}\n"""""'.encode())
-    ask(app, services, "How long is the pier?")
+    ask(app.run(), services, "How long is the pier?")
     [prompt] = services.script.prompts
     outside = prompt[-1].text.split('"""')[::2]
     assert len(outside) > 2

@@ -3,50 +3,18 @@
 from __future__ import annotations
 
 import threading
-import time
-from collections.abc import Callable
 
 import pytest
 from streamlit.testing.v1 import AppTest
 
 import ui.app
 from errors import BackendUnavailable, LibraryLocked, StoreError
+from options import GenerationOptions
 from rag.schema import LOCAL_OWNER, Finish, Role
-from settings import ROOT
 from tests.conftest import PIER, FakeServices
+from tests.pages.helpers import QUESTION, answered, ask, button, settle, texts
 
-QUESTION = "How long is the pier at Gannet Holm?"
-
-
-@pytest.fixture
-def app(services: FakeServices, monkeypatch: pytest.MonkeyPatch) -> AppTest:
-    """The frame over a rehearsal; not yet run."""
-    monkeypatch.setattr(ui.app, "services", lambda: services)
-    return AppTest.from_file(str(ROOT / "ui" / "main.py"), default_timeout=30)
-
-
-def texts(app: AppTest) -> str:
-    kinds = (app.title, app.markdown, app.caption, app.error, app.info, app.warning)
-    return "\n".join(str(element.value) for elements in kinds for element in elements)
-
-
-def settle(app: AppTest, services: FakeServices, done: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 10
-    while not done():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-    app.run()
-    assert not app.exception
-
-
-def answered(services: FakeServices) -> bool:
-    chats = services.conversations.list(LOCAL_OWNER)
-    messages = services.conversations.messages(LOCAL_OWNER, chats[0].id) if chats else ()
-    return bool(messages) and messages[-1].finish is not Finish.RUNNING
-
-
-def button(app: AppTest, label: str):  # type: ignore[no-untyped-def] # AppTest's Button
-    return next(element for element in app.button if element.label == label)
+WIDE = {"max_new_tokens": 4096, "top_k": 500, "top_p": 0.01}
 
 
 def test_a_newcomer_sees_what_it_is_and_what_to_click(app: AppTest, services: FakeServices) -> None:
@@ -63,8 +31,7 @@ def test_a_question_is_answered_and_shows_its_sources(app: AppTest, services: Fa
     services.put_pier()
     services.script.enqueue("The pier at Gannet Holm is 62 metres long.")
     app.run()
-    app.chat_input[0].set_value(QUESTION).run()
-    settle(app, services, lambda: answered(services))
+    ask(app, services, QUESTION)
     shown = texts(app)
     assert "is 62 metres long. :green-badge[[\u00a01\u00a0](#source-" in shown
     assert "pier\\.md" in shown
@@ -82,24 +49,22 @@ def test_a_running_answer_can_be_stopped_and_is_drawn_on_the_way(app: AppTest, s
     services.script.enqueue("The pier is", more)
     app.run()
     app.chat_input[0].set_value(QUESTION).run()
-    settle(app, services, lambda: len(services.script.prompts) == 1)
-    time.sleep(0.1)
-    app.run()
-    assert "The pier is ▌" in texts(app)
+    settle(app, lambda: "The pier is ▌" in texts(app.run()))
     assert not [each for each in app.button if each.label == "Answer again"]
     button(app, "Stop").click().run()
-    settle(app, services, lambda: answered(services))
+    settle(app, lambda: answered(services))
     assert "Stopped" in texts(app)
     assert "The pier is" in texts(app)
 
 
-def test_a_backend_that_is_down_is_one_sentence_with_the_sources(app: AppTest, services: FakeServices) -> None:
+def test_a_backend_that_is_down_is_one_sentence_with_the_sources(
+    app: AppTest, services: FakeServices, monkeypatch: pytest.MonkeyPatch
+) -> None:
     services.put_pier()
     services.backend.enqueue_load(BackendUnavailable("The server is down.", "Start it."))
-    services.warm_up = lambda owner: None  # type: ignore[method-assign] # the question meets the failure first
+    monkeypatch.setattr(services, "warm_up", lambda owner: None)  # the question meets the failure first
     app.run()
-    app.chat_input[0].set_value(QUESTION).run()
-    settle(app, services, lambda: answered(services))
+    ask(app, services, QUESTION)
     assert "**The server is down\\.**  \nStart it\\." in texts(app)
     assert "62 metres" in texts(app)
 
@@ -107,8 +72,7 @@ def test_a_backend_that_is_down_is_one_sentence_with_the_sources(app: AppTest, s
 def test_a_refusal_names_what_was_searched(app: AppTest, services: FakeServices) -> None:
     services.put_pier()
     app.run()
-    app.chat_input[0].set_value("zebra xylophone quartz").run()
-    settle(app, services, lambda: answered(services))
+    ask(app, services, "zebra xylophone quartz")
     assert "could not find this in your documents" in texts(app)
     assert any(expander.label == "Nearest passages" for expander in app.expander)
 
@@ -117,8 +81,7 @@ def test_markup_in_a_document_is_drawn_as_text(app: AppTest, services: FakeServi
     services.put("odd.md", b"The pier costs $5 and $6 :red[now] <script>alert(1)</script> ![x](http://evil/x.png) long")
     services.script.enqueue("The pier costs $5.")
     app.run()
-    app.chat_input[0].set_value("What does the pier cost?").run()
-    settle(app, services, lambda: answered(services))
+    ask(app, services, "What does the pier cost?")
     shown = texts(app)
     for dangerous in ("![x]", "<script>", ":red[now]", " $5"):
         assert dangerous not in shown
@@ -129,8 +92,7 @@ def test_what_the_sidebar_says_is_what_is_asked(app: AppTest, services: FakeServ
     app.run()
     app.sidebar.selectbox[1].set_value("owl").run()
     app.sidebar.slider[1].set_value(0.7).run()
-    app.chat_input[0].set_value(QUESTION).run()
-    settle(app, services, lambda: answered(services))
+    ask(app, services, QUESTION)
     assert services.backend.options[-1].temperature == 0.7
     [_, answer] = services.conversations.messages(LOCAL_OWNER, services.conversations.list(LOCAL_OWNER)[0].id)
     assert answer.model == "owl"
@@ -196,20 +158,15 @@ def test_a_bug_is_a_reference_number(app: AppTest, services: FakeServices, monke
     assert "secret" not in texts(app)
 
 
-def test_settings_beyond_the_sliders_do_not_break_the_page(
-    app: AppTest, services: FakeServices, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    wide = {"max_new_tokens": 4096, "passages": 20, "top_k": 500, "top_p": 0.01}
-    services.configure(**wide)
+@pytest.mark.parametrize("options", [{"k": 20, "generation": GenerationOptions(**WIDE)}])
+def test_sliders_extend_to_the_settings(app: AppTest) -> None:
     app.run()
     assert app.title[0].value == "Ask your own documents"
-    assert {slider.key: slider.value for slider in app.sidebar.slider}.items() >= wide.items()
+    assert {slider.key: slider.value for slider in app.sidebar.slider}.items() >= (WIDE | {"k": 20}).items()
 
 
-def test_a_wrong_backend_in_the_settings_is_said(
-    app: AppTest, services: FakeServices, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    services.configure(backend="nobody")
+@pytest.mark.parametrize("options", [{"backend": "nobody"}, {"fallback": "nobody"}])
+def test_an_unknown_backend_in_the_settings_is_reported(app: AppTest) -> None:
     app.run()
     assert "no backend 'nobody'" in texts(app)
 
@@ -218,8 +175,7 @@ def test_a_question_on_a_stale_link_begins_a_new_conversation(app: AppTest, serv
     services.put_pier()
     app.query_params["c"] = "gone"
     app.run()
-    app.chat_input[0].set_value(QUESTION).run()
-    settle(app, services, lambda: answered(services))
+    ask(app, services, QUESTION)
     assert "Scripted answer" in texts(app)
 
 

@@ -143,7 +143,7 @@ def _welcome(services: Services) -> None:
                 type="secondary" if ready else "primary",
                 icon=":material/auto_stories:",
                 on_click=errors.with_error_boundary(services.documents.add_samples),
-                args=(owner(), found[0].id),
+                args=(owner(), collections.current(services).id),
             )
         st.page_link(navigation.DOCUMENTS, label="Add your own documents", icon=":material/upload_file:")
     if waiting:

@@ -81,6 +81,8 @@ def follow(services: Services, conversation_id: str | None) -> None:
             apply(services, *stored)
     elif preset := services.presets.default(owner()):
         apply(services, preset.options, preset.name)
+    elif not collections.searched(services):
+        state.pop(collections.SEARCHED)
 
 
 def bind_conversation(conversation_id: str) -> None:

@@ -47,12 +47,14 @@ def searched_ids() -> tuple[str, ...] | None:
 def pick_searched(services: Services) -> None:
     """The choice of those that questions search, if there is one."""
     names, state = {one.id: one.name for one in every(services)}, st.session_state
-    state.setdefault(SEARCHED, [current(services).id])
-    state[SEARCHED] = [id_ for id_ in state[SEARCHED] if id_ in names]
-    state["searched_ids"] = None
-    if len(names) < 2 and state[SEARCHED]:
+    wanted = state.setdefault(SEARCHED, [current(services).id])
+    existing = [id_ for id_ in wanted if id_ in names]
+    if len(names) < 2 and existing:
+        state["searched_ids"] = None
         return
-    state["search_in"] = state[SEARCHED]
+    # If all are gone, keep their ids: asking is then an error instead of a search in other collections.
+    state["searched_ids"] = tuple(existing or wanted)
+    state["search_in"] = existing
     st.multiselect(
         "Search in",
         names,
@@ -61,12 +63,11 @@ def pick_searched(services: Services) -> None:
         on_change=errors.with_error_boundary(_search_in),
         placeholder="Choose a collection",
     )
-    state["searched_ids"] = tuple(state[SEARCHED])
 
 
 def search_in(services: Services, ids: Sequence[str] | None) -> None:
-    """Let questions search these collections, as far as they exist; all for None."""
-    st.session_state[SEARCHED] = [one.id for one in every(services) if ids is None or one.id in ids]
+    """Let questions search these collections; all for None."""
+    st.session_state[SEARCHED] = [one.id for one in every(services)] if ids is None else list(ids)
 
 
 def _search_in() -> None:
@@ -157,7 +158,7 @@ def _delete(services: Services, chosen: CollectionRecord) -> None:
     st.markdown(f"**{text.literal(chosen.name)}** \n\n{gone}, with its index. Answers that quoted it stay as they are.")
     if st.button("Delete the collection", key="delete_collection", type="primary", icon=":material/delete:"):
         services.documents.delete_collection(owner(), chosen.id)
-        st.session_state.pop(CHOSEN, None)
+        st.session_state.pop("options_of", None)  # see `choices.follow`: an open chat keeps its own collections
         _go_to(current(services).id)
 
 
