@@ -70,9 +70,10 @@ def test_short() -> None:
     assert short("abcdef", 4) == "abc…"
 
 
-def test_a_picture_in_an_answer_stays_text() -> None:
-    [line] = MarkdownIt().parseInline(answer("![x](http://spy/?q=1)"))
-    assert "image" not in {token.type for token in line.children or []}
+@pytest.mark.parametrize("form", ["![", r"\![", r"\\![", r"\\\![", "!![", r"a\!![", "*![", "[!["])
+def test_an_image_in_an_answer_stays_text(form: str) -> None:
+    for end in ("x](http://spy/?q=1)", "x][1]\n\n[1]: http://spy/?q=1", "x](<http://spy/?q=1>)](http://other)"):
+        assert "<img" not in MarkdownIt().render(answer(f"{form}{end}"))
 
 
 def test_an_excerpt_is_of_where_most_of_the_words_stand() -> None:
