@@ -24,7 +24,7 @@ def conversation(app: App, browser: Browser) -> Iterator[str]:
     page = browser.new_page()
     page.goto(app.url)
     page.get_by_role("button", name="Load the sample documents").click()
-    expect(page.get_by_text("4 documents ready to be asked")).to_be_visible(timeout=PATIENCE)
+    expect(page.get_by_text("4 documents ready to search")).to_be_visible(timeout=PATIENCE)
     for question in (CAT, KEY):
         ask(page, question)
         expect(last_answer(page)).to_contain_text("tokens/s", timeout=PATIENCE)

@@ -126,7 +126,7 @@ def test_sentences_show_what_supports_them_and_that_nothing_does(app: AppTest, s
     link = f"#source-{message.conversation_id}-{message.id}-0"
     assert f'{LONG} :green-badge[[\u00a01\u00a0]({link} "pier\\.md")] It was' in shown
     assert f"{REPAIRED} :orange-badge[:material/help: not in the passages]" in shown
-    assert "1 of 2 sentences has no support in the passages. “1987” and “Juno Hale” stand in none of them." in shown
+    assert "1 of 2 sentences is not supported by the passages. “1987” and “Juno Hale” appear in none of them." in shown
     assert "The check can be wrong" in shown
 
 
@@ -137,7 +137,7 @@ def test_how_good_the_check_is_stands_beside_it(
     monkeypatch.setattr(support, "MEASURED", measured, raising=False)
     shown = texts(opened_about(app, about_the_pier(services)))
     assert "1 of 2 sentences supported by a passage." in shown
-    assert "On 1,234 labelled sentences 91% of those marked as supported were, and 80% of those" in shown
+    assert "On 1,234 labelled sentences, 91% of those marked as supported were supported, and 80% of the" in shown
 
 
 def test_an_answer_that_was_stored_before_there_were_checks_keeps_its_numbers(
@@ -236,7 +236,7 @@ def test_a_page_of_a_pdf_is_a_picture(app: AppTest, services: FakeServices) -> N
     assert not app.exception
     assert len(app.image) == 1
     assert "is :yellow-background[62 metres] long" in texts(app)
-    assert "could not be found in the picture" not in texts(app)
+    assert "was not found in the picture" not in texts(app)
 
 
 def test_a_page_that_cannot_be_drawn_is_shown_as_text(
@@ -249,7 +249,7 @@ def test_a_page_that_cannot_be_drawn_is_shown_as_text(
     monkeypatch.setattr(services.documents.drawing, "draw", broken)
     open_chat(app, answer(services, LONG, passages=(found,)))
     button(app, "Show in its page").click().run()
-    assert "A page of pier\\.pdf could not be drawn\\. This is its text\\." in texts(app)
+    assert "A page of pier\\.pdf could not be drawn\\. This is the text of the page\\." in texts(app)
     assert "62 metres long" in texts(app)
     assert not app.image
 
@@ -270,7 +270,7 @@ def test_a_missing_original_and_a_locked_one(app: AppTest, services: FakeService
     assert "The original of lost\\.pdf is missing\\." in texts(app)
     assert not links(app, "download_button")
     button(app, "Next").click().run(timeout=30)
-    assert "protected with a password, which is not kept" in texts(app)
+    assert "protected with a password, which is not stored" in texts(app)
     assert "62 metres long" in texts(app)
 
 
@@ -279,7 +279,7 @@ def test_a_deleted_document_leaves_the_passage(app: AppTest, services: FakeServi
     services.ingest.delete(LOCAL_OWNER, message.passages[0].document_id)
     open_chat(app, message)
     source(app, "pier").click().run()
-    assert "no longer in the library" in texts(app)
+    assert "The document was deleted" in texts(app)
     assert ":yellow-background[The pier at Gannet Holm is 62 metres long\\.]" in texts(app)
     assert not links(app, "link_button")
 
@@ -328,12 +328,12 @@ SHARES = (
 
 def test_the_ledger_says_what_filled_the_window_and_what_did_not_fit(app: AppTest, services: FakeServices) -> None:
     shown = texts(opened_about(app, answer(services, LONG, ledger=Ledger(SHARES, window=2000))))
-    assert "About 876 of 2,000 tokens, 44% of its window" in shown
+    assert "About 876 of 2,000 tokens, 44% of the model’s window" in shown
     for part in ("instructions: 100", "2 passages: 500", "question: 20", "room for the answer: 256", "free: 1,124"):
         assert f"{part} tokens" in shown
     assert "Estimated" in shown
     assert "- earlier questions: An \\*old\\* question (40 tokens)\n- passage: \\[3\\] boat\\.md (250 tokens)" in shown
-    assert app.image[0].imgs[0].alt == "The model’s window, by what it was filled with"
+    assert app.image[0].imgs[0].alt == "What fills the model’s window"
 
 
 def test_a_ledger_that_is_exact_and_one_without_a_window(app: AppTest, services: FakeServices) -> None:
@@ -342,7 +342,7 @@ def test_a_ledger_that_is_exact_and_one_without_a_window(app: AppTest, services:
     assert "About 876" not in exact
     assert "Estimated" not in exact
     unknown = texts(opened_about(app, answer(services, LONG, ledger=Ledger(SHARES))))
-    assert "About 876 tokens; how many the model can take is not known" in unknown
+    assert "About 876 tokens; the size of the model’s window is unknown" in unknown
     assert "free:" not in unknown
 
 

@@ -80,7 +80,7 @@ def test_the_page_does_not_wait_for_a_list_of_models(app: AppTest, services: Fak
     services.spare.check_steps = (gate,)
     app.run()
     pick(app, "backend", "spare")
-    assert "Asking Spare" in texts(app)
+    assert "Checking Spare" in texts(app)
     gate.set()
     settle(app, lambda: services.manager.checks.last("spare") is not None)
     assert app.selectbox(key="model").value == "wren"
@@ -154,7 +154,7 @@ def test_models_are_loaded_unloaded_and_reloaded_by_buttons(
     assert services.spare.loads == ["wren", "wren"]
     app.button(key="manage-spare-Unload").click().run()
     assert state() is State.UNLOADED
-    assert "came back on cpu" in texts(app)
+    assert "freed on cpu" in texts(app)
 
 
 def test_a_load_can_be_cancelled_and_a_failed_one_says_why(

@@ -122,7 +122,7 @@ def test_the_list_is_searched_by_what_was_said(app: AppTest, services: FakeServi
     assert entries == ["How long is the pier at Gannet Ho…"]
     assert "62 metres" in texts(app)
     app.text_input(key="chat_search").set_value("zebra").run()
-    assert "No chat has “zebra” in it" in texts(app)
+    assert "No chat contains “zebra”" in texts(app)
 
 
 def test_a_deleted_chat_is_brought_back_by_one_click(app: AppTest, services: FakeServices) -> None:

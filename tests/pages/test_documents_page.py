@@ -111,8 +111,8 @@ def test_what_became_of_each_upload_is_one_line(page: AppTest, services: FakeSer
         page.file_uploader[0].upload(name, content)
     page.run()
     shown = texts(page)
-    assert "“a\\.md”, “b\\.md”, “c\\.md” and 2 more are already here; nothing was added for them\\." in shown
-    assert "“a\\.md \\(version 2\\)” was added beside the older version\\." in shown
+    assert "“a\\.md”, “b\\.md”, “c\\.md” and 2 more are already here\\." in shown
+    assert "“a\\.md \\(version 2\\)” was added as a new version\\." in shown
     assert "“empty\\.md” is an empty file" in shown
     page.run()
     assert "already here" not in texts(page)
@@ -123,7 +123,7 @@ def test_a_new_version_may_replace_the_old_one(page: AppTest, services: FakeServ
     page.run()
     page.toggle(key="replace_versions").set_value(True).run()
     page.file_uploader[0].upload("pier.md", b"The pier is 70 metres long.").run()
-    assert "“pier\\.md” takes the place of the older version once it has been read\\." in texts(page)
+    assert "“pier\\.md” replaces the old version once it is read\\." in texts(page)
     assert len(documents(services)) == 2
     process(services)
     [left] = documents(services)
@@ -140,12 +140,12 @@ def test_what_is_read_shows_its_progress_and_can_be_cancelled(page: AppTest, ser
     )
     page.run()
     shown = texts(page)
-    assert "4 wait, about 2 minutes left" in shown
+    assert "4 waiting, about 2 minutes left" in shown
     [bar] = page.progress
     assert "book\\.pdf · 12 pages, 100 of 200 chunks" in bar.proto.text
     button(page, "").click().run()
     assert one(services, waiting[0]).reason_type == CANCELLED
-    button(page, "Cancel all that wait").click().run()
+    button(page, "Cancel all waiting").click().run()
     assert services.library.count(LOCAL_OWNER, only(services).id, DocumentState.FAILED) == 5
     assert services.library.count(LOCAL_OWNER, only(services).id, DocumentState.READY) == len(done)
     assert "left" not in texts(page)
@@ -154,7 +154,7 @@ def test_what_is_read_shows_its_progress_and_can_be_cancelled(page: AppTest, ser
 def test_nothing_is_said_of_the_time_while_nothing_is_known(page: AppTest, services: FakeServices) -> None:
     fill(services, 3, DocumentState.PENDING)
     page.run()
-    assert "3 wait. You can leave" in texts(page)
+    assert "3 waiting. You can leave" in texts(page)
     assert "left" not in texts(page)
 
 
@@ -195,7 +195,7 @@ def test_all_that_match_can_be_deleted_at_once(page: AppTest, services: FakeServ
     page.run()
     page.text_input(key="documents_search").set_value("letter").run()
     tick(page, *range(50))
-    button(page, "Take all 120 that match").click().run()
+    button(page, "Select all 120 that match").click().run()
     assert "All 120 documents" in texts(page)
     button(page, "Delete").click().run()
     assert "and 112 more" in texts(page)
@@ -264,7 +264,7 @@ def test_many_failures_are_one_line_that_leads_to_them(page: AppTest, services: 
     fill(services, 4, DocumentState.FAILED)
     services.put_pier()
     page.run()
-    button(page, "4 documents were not read: see why").click().run()
+    button(page, "4 documents failed: see why").click().run()
     assert len(names(page)) == 4
 
 
@@ -317,7 +317,7 @@ def test_a_collection_is_made_renamed_and_deleted(page: AppTest, services: FakeS
     assert "Leases" in page.selectbox(key="collection_picker").options
     button(page, "Load the sample documents").click().run()
     menu(page, DELETE)
-    assert "All 4 documents in it are deleted" in texts(page)
+    assert "This deletes its 4 documents" in texts(page)
     button(page, "Delete the collection").click().run()
     assert [found.name for found in services.library.collections(LOCAL_OWNER)] == ["My documents"]
     assert names(page) == ["pier.md"]
@@ -330,7 +330,7 @@ def test_the_last_collection_can_be_renamed_without_another_coming(page: AppTest
     page.text_input[-1].set_value("Piers")
     button(page, "Rename").click().run()
     page.switch_page("../pages/chat.py").run()
-    assert "1 document ready to be asked" in texts(page)
+    assert "1 document ready to search" in texts(page)
     assert [found.name for found in services.library.collections(LOCAL_OWNER)] == ["Piers"]
 
 
@@ -477,7 +477,7 @@ def test_a_document_that_was_not_read_says_so(page: AppTest, services: FakeServi
     failed = services.put("broken.pdf", b"%PDF-1.4 nothing")
     page.query_params["document"] = failed.id
     page.run()
-    assert "Nothing of it has been read yet" in texts(page)
+    assert "This document has not been read yet" in texts(page)
     assert "broken\\.pdf could not be read" in texts(page)
 
 
@@ -491,7 +491,7 @@ def test_a_new_index_is_built_next_to_the_active_one(
     page.run()
     page.session_state["index_box"] = True
     page.run()
-    assert "answers" in texts(page)
+    assert "in use" in texts(page)
     assert "256 dimensions" in texts(page)
     assert not [label for label in labels(page) if label.startswith("Index again")]
     with closing(FakeServices(tmp_path / "other")) as before:
@@ -506,7 +506,7 @@ def test_a_new_index_is_built_next_to_the_active_one(
             pass
         page.run()
         assert "being built" not in texts(page)
-        button(page, "Drop").click().run()
+        button(page, "Delete this index").click().run()
         assert [index.fingerprint for index in later.indexes.all(LOCAL_OWNER, only(later).id)] == ["signs"]
         with pytest.raises(ConfigurationError):
             later.documents.index_again(LOCAL_OWNER, only(later).id)

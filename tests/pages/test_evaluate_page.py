@@ -45,12 +45,12 @@ def view(page: AppTest, name: str) -> None:
 def test_a_newcomer_is_told_what_it_is_for_and_gets_a_set(page: AppTest, services: FakeServices) -> None:
     page.run()
     assert not page.exception
-    assert "know whether it helped" in texts(page)
+    assert "see whether it helped" in texts(page)
     button(page, "Make a set from the samples").click().run()
     assert not page.exception
     [made] = services.evaluations.sets.all(LOCAL_OWNER)
     assert (made.name, len(made.questions)) == ("Sample questions", 48)
-    assert "40 with an answer, 8 that are out of scope" in texts(page)
+    assert "40 with an answer, 8 out of scope" in texts(page)
     assert len(services.library.documents(LOCAL_OWNER, services.library.collection(LOCAL_OWNER).id)) == 4
 
 
@@ -69,7 +69,7 @@ def test_two_configurations_are_measured_and_compared(page: AppTest, services: F
     assert list(table["Figure"])[:2] == ["Found", "Found first"]
     assert table["A (95 %)"][0] == table["B (95 %)"][0] == "100 % (5 to 100)"
     assert table["B − A (95 %)"][0] == "0 % (0 to 0)"
-    assert table["What it says"][0] == "No difference that 1 question could show"
+    assert table["Verdict"][0] == "No difference that 1 question could show"
     view(page, "Over time")
     assert len(page.dataframe[0].value) == 2
 
@@ -108,9 +108,9 @@ def test_a_run_goes_on_without_the_page_and_can_be_cancelled(page: AppTest, serv
     page.switch_page("../pages/evaluate.py").run()
     button(page, "Cancel").click().run()
     settle(page, lambda: not job.running)
-    assert "It was cancelled" in texts(page)
+    assert "Cancelled" in texts(page)
     button(page, "Dismiss").click().run()
-    assert "It was cancelled" not in texts(page)
+    assert "Cancelled. Complete" not in texts(page)
 
 
 def test_a_run_that_died_says_why(page: AppTest, services: FakeServices) -> None:
@@ -154,7 +154,7 @@ def test_thumbs_bring_questions(page: AppTest, services: FakeServices) -> None:
     page.run()
     button(page, "Make your own set").click().run()
     page.segmented_control(key="evaluate_source").set_value("From thumbs").run()
-    button(page, "Take them").click().run()
+    button(page, "Add them").click().run()
     assert not page.exception
     [made] = services.evaluations.sets.all(LOCAL_OWNER)
     assert made.questions[0].documents == ("pier.md",)
@@ -174,7 +174,7 @@ def test_a_model_writes_questions(page: AppTest, services: FakeServices) -> None
     settle(page, idle(services))
     [made] = services.evaluations.sets.all(LOCAL_OWNER)
     assert made.questions == (GoldQuestion("How long is it?", ("62 metres",), ("pier.md",)),)
-    assert "Look through what a model wrote" in texts(page)
+    assert "Check the questions before" in texts(page)
 
 
 def test_what_a_model_cannot_begin_leaves_no_empty_set(page: AppTest, services: FakeServices) -> None:
