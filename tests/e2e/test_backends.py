@@ -62,7 +62,7 @@ def pick(page: Page, label: str, option: str) -> None:
     wanted.click()
 
 
-def test_the_next_answer_comes_from_whom_was_picked(app: App, page: Page) -> None:
+def test_the_chosen_backend_answers_next(app: App, page: Page) -> None:
     page.goto(app.url)
     page.get_by_role("button", name="Load the sample documents").click()
     page.get_by_role("button", name=QUESTION).click(timeout=PATIENCE)

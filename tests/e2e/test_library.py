@@ -69,7 +69,7 @@ def cell(page: Page, text: str) -> Locator:
     return page.get_by_test_id("stDataFrame").locator("td", has_text=text)
 
 
-def test_a_mixed_folder_is_read_and_told_of(app: App, page: Page, folder: Path) -> None:
+def test_a_mixed_folder_is_read_and_reported(app: App, page: Page, folder: Path) -> None:
     page.goto(f"{app.url}/documents")
     page.get_by_test_id("stCheckbox").filter(has_text="A whole folder").click()
     expect(page.locator("input[type=file][webkitdirectory]")).to_be_attached()
@@ -105,7 +105,7 @@ def test_the_same_folder_again_adds_nothing(app: App, page: Page, folder: Path) 
     summary(page, "11 documents, 9 ready, 2 failed")
 
 
-def test_a_look_inside_shows_what_was_read_and_how_it_was_cut(app: App, page: Page) -> None:
+def test_look_inside_shows_text_and_chunks(app: App, page: Page) -> None:
     page.goto(f"{app.url}/documents")
     box = page.get_by_placeholder("Search by name")
     box.fill("straße")

@@ -58,7 +58,7 @@ def test_an_expected_sentence_is_followed_through_every_stage(page: Page, filled
     shoot(page, "search-expected")
 
 
-def test_it_says_when_a_question_is_refused(page: Page, filled: App) -> None:
+def test_an_out_of_scope_question_is_reported(page: Page, filled: App) -> None:
     open_search(page, filled, "Who won the football world cup in 1998?")
     expect(page.get_by_text("The answer would be “not in your documents”")).to_be_visible()
     page.get_by_text("When does Gestalt say “not in your documents”?").click()

@@ -1,4 +1,4 @@
-"""What a stored answer shows: its checks, the passages in their pages, the ledger, and what a person thinks of it."""
+"""What a stored answer shows: its checks, its passages on their pages, the ledger and feedback."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ def opened_about(app: AppTest, message: Message) -> AppTest:
 # --- sentences ---------------------------------------------------------------------------------------------------
 
 
-def test_sentences_show_what_supports_them_and_that_nothing_does(app: AppTest, services: FakeServices) -> None:
+def test_supported_and_unsupported_sentences_are_marked(app: AppTest, services: FakeServices) -> None:
     message = about_the_pier(services)
     shown = texts(opened_about(app, message))
     link = f"#source-{message.conversation_id}-{message.id}-0"
@@ -130,7 +130,7 @@ def test_sentences_show_what_supports_them_and_that_nothing_does(app: AppTest, s
     assert "The check can be wrong" in shown
 
 
-def test_how_good_the_check_is_stands_beside_it(
+def test_the_accuracy_of_the_check_is_shown(
     app: AppTest, services: FakeServices, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     measured = SimpleNamespace(precision=0.914, recall=0.8, sentences=1234)
@@ -140,9 +140,7 @@ def test_how_good_the_check_is_stands_beside_it(
     assert "On 1,234 labelled sentences, 91% of those marked as supported were supported, and 80% of the" in shown
 
 
-def test_an_answer_that_was_stored_before_there_were_checks_keeps_its_numbers(
-    app: AppTest, services: FakeServices
-) -> None:
+def test_an_answer_without_checks_keeps_its_numbers(app: AppTest, services: FakeServices) -> None:
     shown = texts(open_chat(app, about_the_pier(services, checks=())))
     assert f"{LONG} :green-badge[[\u00a01\u00a0](#source-" in shown
     assert "not in the passages" not in shown
@@ -173,7 +171,7 @@ def test_a_name_with_markup_stays_inside_its_mark(app: AppTest, services: FakeSe
 
 def test_finished_sentences_are_marked_while_the_answer_is_written(app: AppTest, services: FakeServices) -> None:
     services.put("pier.md", PIER.encode())
-    # What a check found is told with the next word.
+    # A check shows up with the next word.
     services.script.enqueue("The pier at Gannet Holm is 62 metres long. And", *(0.1, " on") * 100)
     app.run()
     app.chat_input[0].set_value("How long is the pier at Gannet Holm?").run()
@@ -185,7 +183,7 @@ def test_finished_sentences_are_marked_while_the_answer_is_written(app: AppTest,
     button(app, "Stop").click().run()
 
 
-# --- passages in their pages -------------------------------------------------------------------------------------
+# --- passages on their pages -------------------------------------------------------------------------------------
 
 
 def test_a_passage_is_shown_in_the_text_of_its_page(app: AppTest, services: FakeServices) -> None:
@@ -284,7 +282,7 @@ def test_a_deleted_document_leaves_the_passage(app: AppTest, services: FakeServi
     assert not links(app, "link_button")
 
 
-def test_a_link_to_an_answer_that_is_gone_says_so(app: AppTest, services: FakeServices) -> None:
+def test_a_deleted_answer_is_reported(app: AppTest, services: FakeServices) -> None:
     message = about_the_pier(services)
     open_chat(app, message)
     source(app, "pier").click().run()
@@ -293,7 +291,7 @@ def test_a_link_to_an_answer_that_is_gone_says_so(app: AppTest, services: FakeSe
     assert "There is no such answer" in texts(app)
 
 
-def test_it_does_not_stay_when_the_browser_goes_to_another_conversation(app: AppTest, services: FakeServices) -> None:
+def test_the_dialog_closes_when_the_browser_opens_another_conversation(app: AppTest, services: FakeServices) -> None:
     other = answer(services, "Nothing to see here.")
     open_chat(app, about_the_pier(services))
     source(app, "pier").click().run()
@@ -326,7 +324,7 @@ SHARES = (
 )
 
 
-def test_the_ledger_says_what_filled_the_window_and_what_did_not_fit(app: AppTest, services: FakeServices) -> None:
+def test_the_ledger_shows_what_filled_the_window_and_what_did_not_fit(app: AppTest, services: FakeServices) -> None:
     shown = texts(opened_about(app, answer(services, LONG, ledger=Ledger(SHARES, window=2000))))
     assert "About 876 of 2,000 tokens, 44% of the model’s window" in shown
     for part in ("instructions: 100", "2 passages: 500", "question: 20", "room for the answer: 256", "free: 1,124"):
@@ -336,7 +334,7 @@ def test_the_ledger_says_what_filled_the_window_and_what_did_not_fit(app: AppTes
     assert app.image[0].imgs[0].alt == "What fills the model’s window"
 
 
-def test_a_ledger_that_is_exact_and_one_without_a_window(app: AppTest, services: FakeServices) -> None:
+def test_an_exact_ledger_and_one_without_a_window(app: AppTest, services: FakeServices) -> None:
     exact = texts(opened_about(app, answer(services, LONG, ledger=Ledger(SHARES, window=2000, exact=True))))
     assert "876 of 2,000 tokens" in exact
     assert "About 876" not in exact
@@ -346,17 +344,17 @@ def test_a_ledger_that_is_exact_and_one_without_a_window(app: AppTest, services:
     assert "free:" not in unknown
 
 
-def test_what_is_not_known_of_an_answer_is_not_told(app: AppTest, services: FakeServices) -> None:
+def test_an_answer_without_a_ledger_shows_none(app: AppTest, services: FakeServices) -> None:
     usage, timings = Usage(100, 50), Timings(first_token_s=0.5, total_s=2.5)
     shown = texts(opened_about(app, answer(services, LONG, usage=usage, timings=timings)))
     assert "25 tokens/s" in shown
     assert "What the model was given" not in shown
 
 
-# --- what a person thinks of it ----------------------------------------------------------------------------------
+# --- feedback ----------------------------------------------------------------------------------
 
 
-def test_thumbs_and_a_reason_are_kept(app: AppTest, services: FakeServices) -> None:
+def test_thumbs_and_a_reason_are_stored(app: AppTest, services: FakeServices) -> None:
     message = answer(services, LONG)
 
     def kept() -> Feedback | None:
@@ -373,7 +371,7 @@ def test_thumbs_and_a_reason_are_kept(app: AppTest, services: FakeServices) -> N
     assert kept() is None
 
 
-def test_what_was_thought_before_is_shown(app: AppTest, services: FakeServices) -> None:
+def test_stored_feedback_is_shown(app: AppTest, services: FakeServices) -> None:
     message = answer(services, LONG)
     services.conversations.rate(LOCAL_OWNER, message.id, Feedback(good=False, reason="Too short."))
     open_chat(app, message)

@@ -1,4 +1,4 @@
-"""Who answers: the pickers in the sidebar, the backends page and the compare page, driven without a browser."""
+"""Backends: the pickers in the sidebar, the Backends page and the Compare page."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_the_next_answer_comes_from_the_backend_that_was_picked(app: AppTest, se
     assert app.selectbox(key="model").value == "parrot"
 
 
-def test_what_a_backend_cannot_honour_is_greyed_with_the_reason(app: AppTest) -> None:
+def test_options_that_a_backend_ignores_are_disabled_with_the_reason(app: AppTest) -> None:
     app.run()
     assert not app.slider(key="top_k").disabled
     pick(app, "backend", "spare")
@@ -54,7 +54,9 @@ def test_a_picked_model_is_kept_for_its_backend(app: AppTest) -> None:
     assert app.selectbox(key="model").value == "owl"
 
 
-def test_a_backend_that_is_down_says_how_to_start_it_and_is_asked_again(app: AppTest, services: FakeServices) -> None:
+def test_a_backend_that_is_down_says_how_to_start_it_and_can_be_checked_again(
+    app: AppTest, services: FakeServices
+) -> None:
     services.spare.check_steps = (BackendUnavailable("Spare cannot be reached.", "Start it with: spare serve"),)
     app.run()
     pick(app, "backend", "spare")
@@ -174,7 +176,7 @@ def test_a_load_can_be_cancelled_and_a_failed_one_says_why(
     assert "Spare broke" in texts(app)
 
 
-def test_a_missing_model_is_pulled_where_that_can_be(page: Callable[[str], AppTest], services: FakeServices) -> None:
+def test_a_missing_model_can_be_pulled(page: Callable[[str], AppTest], services: FakeServices) -> None:
     services.spare.capabilities = ScriptedBackend(pulls=True).capabilities  # type: ignore[misc]
     services.spare.enqueue_load(ModelNotFound("Spare has no model wren.", "Pull it."))
     app = page("../pages/backends.py")
@@ -216,7 +218,7 @@ def test_two_models_answer_side_by_side(page: Callable[[str], AppTest], services
     }
 
 
-def test_comparing_with_nobody_is_refused_in_a_sentence(page: Callable[[str], AppTest], services: FakeServices) -> None:
+def test_comparing_without_a_model_is_an_error(page: Callable[[str], AppTest], services: FakeServices) -> None:
     services.spare.models = ()
     app = page("../pages/compare.py")
     pick(app, "right-backend", "spare")

@@ -1,4 +1,4 @@
-"""Conversations as a person lives in them: versions, branches, the list, presets and attached files."""
+"""The Chat page: versions, branches, the list, presets and attached files."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_an_answer_is_given_again_by_another_model_and_both_are_compared(app: Ap
     assert "1 / 2" in texts(app)
 
 
-def test_a_question_is_put_otherwise_and_the_first_branch_stays(app: AppTest, services: FakeServices) -> None:
+def test_an_edited_question_starts_a_branch_and_the_first_one_is_kept(app: AppTest, services: FakeServices) -> None:
     app.run()
     ask(app, services, QUESTION, LONG)
     ask(app, services, "Is it old?", OLD)
@@ -70,7 +70,7 @@ def test_a_question_is_put_otherwise_and_the_first_branch_stays(app: AppTest, se
     assert [m.text for m in messages(services)] == [QUESTION, LONG, "Is it old?", OLD]
 
 
-def test_what_failed_can_be_tried_again(app: AppTest, services: FakeServices) -> None:
+def test_a_failed_answer_can_be_tried_again(app: AppTest, services: FakeServices) -> None:
     app.run()
     services.script.enqueue(BackendUnavailable("It went away.", "Start it."))
     app.chat_input[0].set_value(QUESTION).run()
@@ -95,7 +95,7 @@ def test_a_second_question_during_an_answer_goes_back_into_the_box(app: AppTest,
     settle(app, lambda: answered(services))
 
 
-def test_an_answer_tells_what_made_it(app: AppTest, services: FakeServices) -> None:
+def test_an_answer_shows_what_made_it(app: AppTest, services: FakeServices) -> None:
     app.run()
     app.text_area(key="instructions").set_value("Answer in rhymes.").run()
     message = ask(app, services, QUESTION, LONG)
@@ -111,7 +111,7 @@ def test_an_answer_tells_what_made_it(app: AppTest, services: FakeServices) -> N
 # --- the list ---
 
 
-def test_the_list_is_searched_by_what_was_said(app: AppTest, services: FakeServices) -> None:
+def test_the_list_is_searched_by_text(app: AppTest, services: FakeServices) -> None:
     app.run()
     ask(app, services, QUESTION, LONG)
     assert not [field for field in app.text_input if field.key == "chat_search"], "one chat needs no search"
@@ -125,7 +125,7 @@ def test_the_list_is_searched_by_what_was_said(app: AppTest, services: FakeServi
     assert "No chat contains “zebra”" in texts(app)
 
 
-def test_a_deleted_chat_is_brought_back_by_one_click(app: AppTest, services: FakeServices) -> None:
+def test_deleting_a_chat_can_be_undone(app: AppTest, services: FakeServices) -> None:
     app.run()
     message = ask(app, services, QUESTION, LONG)
     app.session_state["chat_deleted"] = services.conversations.get(LOCAL_OWNER, message.conversation_id)
@@ -160,11 +160,11 @@ def test_chats_are_listed_by_date_and_older_ones_on_demand(app: AppTest, service
         (date(2026, 2, 8), "February 2026"),
     ],
 )
-def test_ages_as_people_say_them(day: date, heading: str) -> None:
+def test_headings_of_the_list(day: date, heading: str) -> None:
     assert age(day, date(2026, 3, 10)) == heading
 
 
-def test_of_a_long_chat_the_last_messages_are_drawn(app: AppTest, services: FakeServices) -> None:
+def test_a_long_chat_shows_its_last_messages(app: AppTest, services: FakeServices) -> None:
     chat = services.conversations.create(LOCAL_OWNER, "long")
     for number in range(60):
         role = Role.ASSISTANT if number % 2 else Role.USER
@@ -182,7 +182,7 @@ def test_of_a_long_chat_the_last_messages_are_drawn(app: AppTest, services: Fake
 # --- choices ---
 
 
-def test_a_chat_that_is_opened_again_has_its_settings(app: AppTest, services: FakeServices) -> None:
+def test_a_reopened_chat_has_its_settings(app: AppTest, services: FakeServices) -> None:
     app.run()
     app.sidebar.selectbox(key="model").set_value("owl").run()
     app.slider(key="temperature").set_value(0.7).run()
@@ -196,7 +196,7 @@ def test_a_chat_that_is_opened_again_has_its_settings(app: AppTest, services: Fa
     assert app.sidebar.selectbox(key="model").value == "owl"
 
 
-def test_presets_are_saved_taken_and_begun_with(app: AppTest, services: FakeServices) -> None:
+def test_presets_are_saved_applied_and_used_for_new_chats(app: AppTest, services: FakeServices) -> None:
     app.run()
     app.slider(key="temperature").set_value(0.9)
     app.text_area(key="instructions").set_value("In French.").run()
@@ -218,10 +218,12 @@ def test_presets_are_saved_taken_and_begun_with(app: AppTest, services: FakeServ
     assert services.presets.default(LOCAL_OWNER) is None
     app.button(key="preset_delete").click().run()
     assert services.presets.list(LOCAL_OWNER) == []
-    assert services.conversations.options(LOCAL_OWNER, message.conversation_id)[0].instructions == "In French."
+    stored = services.conversations.options(LOCAL_OWNER, message.conversation_id)
+    assert stored
+    assert stored[0].instructions == "In French."
 
 
-def test_choices_that_are_gone_or_out_of_bounds_harm_nothing(app: AppTest, services: FakeServices) -> None:
+def test_stored_options_that_are_gone_or_out_of_range_are_ignored(app: AppTest, services: FakeServices) -> None:
     chat = services.conversations.create(LOCAL_OWNER, "old")
     odd = AnswerOptions(backend="gone", model="x", fallback="gone", k=50, generation=GenerationOptions(top_k=999))
     services.conversations.save_options(LOCAL_OWNER, chat, odd, preset="gone")
@@ -236,7 +238,7 @@ def test_choices_that_are_gone_or_out_of_bounds_harm_nothing(app: AppTest, servi
 # --- files ---
 
 
-def test_a_file_that_came_with_a_question_answers_it_and_can_be_taken_out(app: AppTest, services: FakeServices) -> None:
+def test_an_attached_file_answers_and_can_be_removed(app: AppTest, services: FakeServices) -> None:
     app.run()
     services.script.enqueue("The ferry is called Marigold.")
     app.chat_input[0].upload("boat.md", b"# Boat\n\nThe ferry is called Marigold.")
@@ -261,7 +263,7 @@ def test_files_alone_wait_for_a_question(app: AppTest, services: FakeServices) -
     assert services.conversations.messages(LOCAL_OWNER, chat.id) == ()
 
 
-def test_sources_of_older_answers_come_when_they_are_asked_for(app: AppTest, services: FakeServices) -> None:
+def test_sources_of_earlier_answers_load_on_demand(app: AppTest, services: FakeServices) -> None:
     app.run()
     first = ask(app, services, QUESTION, LONG)
     ask(app, services, "Who repaired the pier?", "Leo Marsh.")

@@ -1,4 +1,4 @@
-"""The documents page, driven without a browser: with nothing, with three files and with three thousand."""
+"""The Documents page, empty, with a few documents and with three thousand."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def test_an_empty_collection_says_how_to_begin(page: AppTest, services: FakeServ
     assert "4 documents, 4 waiting" in texts(page)
 
 
-def test_what_became_of_each_upload_is_one_line(page: AppTest, services: FakeServices) -> None:
+def test_each_outcome_of_an_upload_is_one_line(page: AppTest, services: FakeServices) -> None:
     page.run()
     first = [(f"{name}.md", f"The {name} is open.".encode()) for name in "abcde"]
     for name, content in first:
@@ -132,7 +132,7 @@ def test_a_new_version_may_replace_the_old_one(page: AppTest, services: FakeServ
     assert "1 document, 1 ready" in texts(page)
 
 
-def test_what_is_read_shows_its_progress_and_can_be_cancelled(page: AppTest, services: FakeServices) -> None:
+def test_the_queue_shows_progress_and_can_be_cancelled(page: AppTest, services: FakeServices) -> None:
     done = fill(services, 6)
     waiting = fill(services, 5, DocumentState.PENDING)
     services.library.update(
@@ -151,7 +151,7 @@ def test_what_is_read_shows_its_progress_and_can_be_cancelled(page: AppTest, ser
     assert "left" not in texts(page)
 
 
-def test_nothing_is_said_of_the_time_while_nothing_is_known(page: AppTest, services: FakeServices) -> None:
+def test_no_time_is_shown_before_it_can_be_estimated(page: AppTest, services: FakeServices) -> None:
     fill(services, 3, DocumentState.PENDING)
     page.run()
     assert "3 waiting. You can leave" in texts(page)
@@ -178,7 +178,7 @@ def test_three_thousand_documents_are_shown_fifty_a_page(page: AppTest, services
     assert "No document matches" in texts(page)
 
 
-def test_what_is_shown_survives_a_look_elsewhere(page: AppTest, services: FakeServices) -> None:
+def test_filters_survive_a_visit_to_another_page(page: AppTest, services: FakeServices) -> None:
     fill(services, 3)
     services.put("broken.pdf", b"%PDF-1.4 nothing")
     page.run()
@@ -189,7 +189,7 @@ def test_what_is_shown_survives_a_look_elsewhere(page: AppTest, services: FakeSe
     assert names(page) == ["broken.pdf"]
 
 
-def test_all_that_match_can_be_deleted_at_once(page: AppTest, services: FakeServices) -> None:
+def test_all_matching_documents_can_be_deleted_at_once(page: AppTest, services: FakeServices) -> None:
     fill(services, 120)
     services.put_pier()
     page.run()
@@ -205,7 +205,7 @@ def test_all_that_match_can_be_deleted_at_once(page: AppTest, services: FakeServ
     assert names(page) == ["pier.md"]
 
 
-def test_a_last_page_that_is_gone_gives_way_to_the_one_before(page: AppTest, services: FakeServices) -> None:
+def test_the_previous_page_is_shown_if_the_last_one_is_gone(page: AppTest, services: FakeServices) -> None:
     ids = fill(services, 51)
     page.run()
     [pages] = page.pagination
@@ -260,7 +260,7 @@ def test_a_failed_document_says_why_and_can_be_tried_again_or_deleted(page: AppT
     assert names(page) == ["pier.md"]
 
 
-def test_many_failures_are_one_line_that_leads_to_them(page: AppTest, services: FakeServices) -> None:
+def test_many_failures_are_one_link(page: AppTest, services: FakeServices) -> None:
     fill(services, 4, DocumentState.FAILED)
     services.put_pier()
     page.run()
@@ -268,7 +268,7 @@ def test_many_failures_are_one_line_that_leads_to_them(page: AppTest, services: 
     assert len(names(page)) == 4
 
 
-def test_a_password_opens_a_document_and_is_not_kept(page: AppTest, services: FakeServices) -> None:
+def test_a_password_opens_a_document_and_is_not_stored(page: AppTest, services: FakeServices) -> None:
     failed = services.put("locked.pdf", make_pdf("The pier is 62 metres long.", password="open sesame"))
     page.run()
     page.main.text_input[-1].set_value("open sesame")
@@ -280,7 +280,7 @@ def test_a_password_opens_a_document_and_is_not_kept(page: AppTest, services: Fa
     assert "Open" not in labels(page)
 
 
-def test_what_was_not_read_of_a_document_is_told_when_it_is_ticked(page: AppTest, services: FakeServices) -> None:
+def test_a_ticked_document_shows_its_warnings(page: AppTest, services: FakeServices) -> None:
     [only_one] = fill(services, 1)
     services.library.update(LOCAL_OWNER, only_one, warnings=["2 pages hold *pictures* only."])
     page.run()
@@ -323,7 +323,7 @@ def test_a_collection_is_made_renamed_and_deleted(page: AppTest, services: FakeS
     assert names(page) == ["pier.md"]
 
 
-def test_the_last_collection_can_be_renamed_without_another_coming(page: AppTest, services: FakeServices) -> None:
+def test_renaming_the_last_collection_creates_no_other(page: AppTest, services: FakeServices) -> None:
     services.put_pier()
     page.run()
     menu(page, RENAME)
@@ -334,7 +334,7 @@ def test_the_last_collection_can_be_renamed_without_another_coming(page: AppTest
     assert [found.name for found in services.library.collections(LOCAL_OWNER)] == ["Piers"]
 
 
-def test_an_address_names_its_collection_and_a_choice_stays(page: AppTest, services: FakeServices) -> None:
+def test_the_address_names_a_collection_and_the_choice_is_kept(page: AppTest, services: FakeServices) -> None:
     services.put_pier()
     other = services.library.collection(LOCAL_OWNER, "Other", create=True)
     page.query_params["collection"] = other.id
@@ -369,7 +369,7 @@ def test_a_chat_searches_the_collections_that_were_picked(app: AppTest, services
     assert not app.error, "the first page does without a collection"
 
 
-def test_a_chat_whose_collection_was_renamed_searches_it_still(app: AppTest, services: FakeServices) -> None:
+def test_a_chat_still_searches_its_renamed_collection(app: AppTest, services: FakeServices) -> None:
     services.put_pier()
     home = only(services)
     services.library.collection(LOCAL_OWNER, "Other", create=True)
@@ -392,7 +392,9 @@ def test_a_chat_whose_collection_was_renamed_searches_it_still(app: AppTest, ser
 
 
 @pytest.mark.parametrize("left", [1, 2])
-def test_a_chat_whose_collections_are_gone_asks_for_a_choice(app: AppTest, services: FakeServices, left: int) -> None:
+def test_a_chat_whose_collections_are_gone_searches_nothing_else(
+    app: AppTest, services: FakeServices, left: int
+) -> None:
     services.put_pier()
     extra = [services.library.collection(LOCAL_OWNER, name, create=True) for name in ("Other", "Third")[:left]]
     app.run()
@@ -413,7 +415,7 @@ def test_a_chat_whose_collections_are_gone_asks_for_a_choice(app: AppTest, servi
     assert services.script.prompts
 
 
-def test_the_chat_follows_who_works_with_one_collection_at_a_time(page: AppTest, services: FakeServices) -> None:
+def test_the_chat_follows_the_collection_of_the_documents_page(page: AppTest, services: FakeServices) -> None:
     services.put_pier()
     home, other = only(services), services.library.collection(LOCAL_OWNER, "Other", create=True)
     page.run()
@@ -430,7 +432,7 @@ def test_the_chat_follows_who_works_with_one_collection_at_a_time(page: AppTest,
 # --- looking inside ---
 
 
-def test_a_document_is_shown_as_it_was_read_and_how_it_was_cut(page: AppTest, services: FakeServices) -> None:
+def test_text_and_chunks_of_a_document_are_shown(page: AppTest, services: FakeServices) -> None:
     pages = ("The pier is 62 metres long. " * 12, "Leo Marsh :red[repaired] it in April.")
     services.put("pier.pdf", make_pdf(*pages))
     page.run()
@@ -451,7 +453,7 @@ def test_a_document_is_shown_as_it_was_read_and_how_it_was_cut(page: AppTest, se
     assert names(page) == ["pier.pdf"]
 
 
-def test_an_address_names_a_page_and_an_unknown_document_says_so(page: AppTest, services: FakeServices) -> None:
+def test_the_address_names_a_page_and_an_unknown_document_is_reported(page: AppTest, services: FakeServices) -> None:
     document = services.put("pier.pdf", make_pdf("one", "two"))
     page.query_params["document"] = document.id
     page.query_params["page"] = "2"
@@ -473,7 +475,7 @@ def test_a_long_page_is_shown_in_parts(page: AppTest, services: FakeServices) ->
     assert "Entry 1400 of the log." in page.code[0].value
 
 
-def test_a_document_that_was_not_read_says_so(page: AppTest, services: FakeServices) -> None:
+def test_a_document_that_was_not_read_says_why(page: AppTest, services: FakeServices) -> None:
     failed = services.put("broken.pdf", b"%PDF-1.4 nothing")
     page.query_params["document"] = failed.id
     page.run()

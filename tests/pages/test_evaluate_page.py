@@ -1,4 +1,4 @@
-"""The evaluate page without a browser: sets are made, two configurations measured, and what came of it is told."""
+"""The Evaluate page: question sets, two configurations measured, and their results."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def view(page: AppTest, name: str) -> None:
     assert not page.exception
 
 
-def test_a_newcomer_is_told_what_it_is_for_and_gets_a_set(page: AppTest, services: FakeServices) -> None:
+def test_the_first_visit_explains_the_page_and_makes_a_set(page: AppTest, services: FakeServices) -> None:
     page.run()
     assert not page.exception
     assert "see whether it helped" in texts(page)
@@ -74,7 +74,7 @@ def test_two_configurations_are_measured_and_compared(page: AppTest, services: F
     assert len(page.dataframe[0].value) == 2
 
 
-def test_one_run_alone_is_shown_alone(page: AppTest, services: FakeServices) -> None:
+def test_a_single_run_is_shown_without_a_comparison(page: AppTest, services: FakeServices) -> None:
     services.put_pier()
     services.evaluations.sets.create(LOCAL_OWNER, "Mine", [PIER, GoldQuestion("How old is it?", ("100 years",))])
     page.run()
@@ -84,7 +84,7 @@ def test_one_run_alone_is_shown_alone(page: AppTest, services: FakeServices) -> 
     assert list(page.dataframe[1].value["Question"]) == ["How old is it?"]
 
 
-def test_the_questions_that_only_one_found(page: AppTest, services: FakeServices) -> None:
+def test_questions_found_by_one_run_only(page: AppTest, services: FakeServices) -> None:
     services.put_pier()
     made = services.evaluations.sets.create(LOCAL_OWNER, "Mine", [PIER])
     runs, asked = services.evaluations.runs, [PIER, GoldQuestion("Who repaired it?", ("Leo Marsh",))]
@@ -96,7 +96,7 @@ def test_the_questions_that_only_one_found(page: AppTest, services: FakeServices
     assert list(page.dataframe[1].value["B: first passage"]) == ["pier.md"] * 2
 
 
-def test_a_run_goes_on_without_the_page_and_can_be_cancelled(page: AppTest, services: FakeServices) -> None:
+def test_a_run_continues_without_the_page_and_can_be_cancelled(page: AppTest, services: FakeServices) -> None:
     services.put_pier()
     made = services.evaluations.sets.create(LOCAL_OWNER, "Mine", [PIER])
     services.script.enqueue(threading.Event())
@@ -113,7 +113,7 @@ def test_a_run_goes_on_without_the_page_and_can_be_cancelled(page: AppTest, serv
     assert "Cancelled. Complete" not in texts(page)
 
 
-def test_a_run_that_died_says_why(page: AppTest, services: FakeServices) -> None:
+def test_a_failed_run_says_why(page: AppTest, services: FakeServices) -> None:
     services.put_pier()
     made = services.evaluations.sets.create(LOCAL_OWNER, "Mine", [PIER])
     services.backend.enqueue_load(BackendUnavailable("It is down.", "Start it."))
@@ -122,7 +122,7 @@ def test_a_run_that_died_says_why(page: AppTest, services: FakeServices) -> None
     assert "It is down" in page.error[0].value
 
 
-def test_what_cannot_be_found_is_said_before_it_is_measured(page: AppTest, services: FakeServices) -> None:
+def test_missing_documents_are_reported_before_measuring(page: AppTest, services: FakeServices) -> None:
     services.put_pier()
     services.evaluations.sets.create(LOCAL_OWNER, "Mine", [PIER, replace(PIER, question="Q?", documents=("gone.pdf",))])
     page.run()
@@ -130,7 +130,7 @@ def test_what_cannot_be_found_is_said_before_it_is_measured(page: AppTest, servi
     assert "pier" not in page.warning[0].value
 
 
-def test_a_file_brings_questions_and_says_what_it_left_out(page: AppTest, services: FakeServices) -> None:
+def test_questions_from_a_file_with_skipped_rows(page: AppTest, services: FakeServices) -> None:
     page.run()
     button(page, "Make your own set").click().run()
     page.segmented_control(key="evaluate_source").set_value("From a file").run()
@@ -145,7 +145,7 @@ def test_a_file_brings_questions_and_says_what_it_left_out(page: AppTest, servic
     assert "Row 3 is left out" in texts(page)
 
 
-def test_thumbs_bring_questions(page: AppTest, services: FakeServices) -> None:
+def test_questions_from_thumbs(page: AppTest, services: FakeServices) -> None:
     services.put_pier()
     services.script.enqueue("The pier at Gannet Holm is 62 metres long.")
     *_, last = services.ask(PIER.question).follow()
@@ -161,7 +161,7 @@ def test_thumbs_bring_questions(page: AppTest, services: FakeServices) -> None:
     assert page.segmented_control(key="evaluate_view").value == "Questions"
 
 
-def test_a_model_writes_questions(page: AppTest, services: FakeServices) -> None:
+def test_questions_written_by_a_model(page: AppTest, services: FakeServices) -> None:
     services.put(
         "pier.md", b"The pier at Gannet Holm is 62 metres long and was repaired in April by Leo Marsh and others."
     )
@@ -177,7 +177,7 @@ def test_a_model_writes_questions(page: AppTest, services: FakeServices) -> None
     assert "Check the questions before" in texts(page)
 
 
-def test_what_a_model_cannot_begin_leaves_no_empty_set(page: AppTest, services: FakeServices) -> None:
+def test_writing_that_cannot_start_leaves_no_empty_set(page: AppTest, services: FakeServices) -> None:
     page.run()
     button(page, "Make your own set").click().run()
     page.segmented_control(key="evaluate_source").set_value("By a model").run()
@@ -186,7 +186,7 @@ def test_what_a_model_cannot_begin_leaves_no_empty_set(page: AppTest, services: 
     assert services.evaluations.sets.all(LOCAL_OWNER) == []
 
 
-def test_a_configuration_is_what_was_chosen(page: AppTest, services: FakeServices) -> None:
+def test_a_configuration_has_the_chosen_options(page: AppTest, services: FakeServices) -> None:
     services.put_pier()
     made = services.evaluations.sets.create(LOCAL_OWNER, "Mine", [PIER])
     page.run()

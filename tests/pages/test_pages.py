@@ -1,4 +1,4 @@
-"""The pages, driven without a browser: what a visitor sees and what a click does."""
+"""What a visitor sees, and what a click does."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from streamlit.testing.v1 import AppTest
 
 import ui.app
 from errors import BackendUnavailable, LibraryLocked, StoreError
-from options import GenerationOptions
 from rag.schema import LOCAL_OWNER, Finish, Role
 from tests.conftest import PIER, FakeServices
 from tests.pages.helpers import QUESTION, answered, ask, button, settle, texts
@@ -17,7 +16,7 @@ from tests.pages.helpers import QUESTION, answered, ask, button, settle, texts
 WIDE = {"max_new_tokens": 4096, "top_k": 500, "top_p": 0.01}
 
 
-def test_a_newcomer_sees_what_it_is_and_what_to_click(app: AppTest, services: FakeServices) -> None:
+def test_the_first_screen_explains_the_app(app: AppTest, services: FakeServices) -> None:
     app.run()
     assert not app.exception
     assert app.title[0].value == "Ask your own documents"
@@ -43,7 +42,7 @@ def test_a_question_is_answered_and_shows_its_sources(app: AppTest, services: Fa
     assert app.title[0].value == "Ask your own documents"
 
 
-def test_a_running_answer_can_be_stopped_and_is_drawn_on_the_way(app: AppTest, services: FakeServices) -> None:
+def test_a_running_answer_is_drawn_and_can_be_stopped(app: AppTest, services: FakeServices) -> None:
     services.put_pier()
     more = threading.Event()
     services.script.enqueue("The pier is", more)
@@ -69,7 +68,7 @@ def test_a_backend_that_is_down_is_one_sentence_with_the_sources(
     assert "62 metres" in texts(app)
 
 
-def test_a_refusal_names_what_was_searched(app: AppTest, services: FakeServices) -> None:
+def test_abstaining_names_what_was_searched(app: AppTest, services: FakeServices) -> None:
     services.put_pier()
     app.run()
     ask(app, services, "zebra xylophone quartz")
@@ -87,7 +86,7 @@ def test_markup_in_a_document_is_drawn_as_text(app: AppTest, services: FakeServi
         assert dangerous not in shown
 
 
-def test_what_the_sidebar_says_is_what_is_asked(app: AppTest, services: FakeServices) -> None:
+def test_the_options_of_the_sidebar_are_used(app: AppTest, services: FakeServices) -> None:
     services.put_pier()
     app.run()
     app.sidebar.selectbox[1].set_value("owl").run()
@@ -98,7 +97,7 @@ def test_what_the_sidebar_says_is_what_is_asked(app: AppTest, services: FakeServ
     assert answer.model == "owl"
 
 
-def test_a_link_to_a_conversation_opens_it_and_an_unknown_one_says_so(app: AppTest, services: FakeServices) -> None:
+def test_a_link_opens_a_conversation_and_an_unknown_one_is_reported(app: AppTest, services: FakeServices) -> None:
     chat = services.conversations.create(LOCAL_OWNER, "An old question")
     services.conversations.add(LOCAL_OWNER, chat, Role.USER, "An old *question*", Finish.COMPLETE)
     app.query_params["c"] = chat
@@ -124,7 +123,7 @@ def test_files_are_added_and_deleted_on_the_documents_page(app: AppTest, service
     assert app.dataframe[0].value["Name"].tolist() == ["pier.md"]
 
 
-def test_a_failed_upload_says_why_in_place(app: AppTest, services: FakeServices) -> None:
+def test_a_failed_upload_says_why(app: AppTest, services: FakeServices) -> None:
     failed = services.put("broken.pdf", b"%PDF-1.4 nothing")
     app.run()
     app.switch_page("../pages/documents.py").run()
@@ -137,7 +136,7 @@ def test_a_failed_upload_says_why_in_place(app: AppTest, services: FakeServices)
     assert services.library.document(LOCAL_OWNER, failed.id) is None
 
 
-def test_a_locked_folder_is_said_instead_of_a_traceback(app: AppTest, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_locked_folder_is_an_error_without_traceback(app: AppTest, monkeypatch: pytest.MonkeyPatch) -> None:
     def locked() -> FakeServices:
         raise LibraryLocked("Another process has it open.", "Stop it first.")
 
@@ -158,7 +157,7 @@ def test_a_bug_is_a_reference_number(app: AppTest, services: FakeServices, monke
     assert "secret" not in texts(app)
 
 
-@pytest.mark.parametrize("options", [{"k": 20, "generation": GenerationOptions(**WIDE)}])
+@pytest.mark.parametrize("options", [{"k": 20, "generation": WIDE}])
 def test_sliders_extend_to_the_settings(app: AppTest) -> None:
     app.run()
     assert app.title[0].value == "Ask your own documents"
@@ -171,7 +170,7 @@ def test_an_unknown_backend_in_the_settings_is_reported(app: AppTest) -> None:
     assert "no backend 'nobody'" in texts(app)
 
 
-def test_a_question_on_a_stale_link_begins_a_new_conversation(app: AppTest, services: FakeServices) -> None:
+def test_a_question_on_a_stale_link_starts_a_new_conversation(app: AppTest, services: FakeServices) -> None:
     services.put_pier()
     app.query_params["c"] = "gone"
     app.run()
@@ -179,9 +178,7 @@ def test_a_question_on_a_stale_link_begins_a_new_conversation(app: AppTest, serv
     assert "Scripted answer" in texts(app)
 
 
-def test_an_answer_that_no_turn_writes_any_more_is_drawn_and_not_waited_for(
-    app: AppTest, services: FakeServices
-) -> None:
+def test_an_interrupted_answer_is_shown_as_such(app: AppTest, services: FakeServices) -> None:
     chat = services.conversations.create(LOCAL_OWNER, "q")
     services.conversations.add(LOCAL_OWNER, chat, Role.ASSISTANT, "The pier is", Finish.RUNNING)
     app.query_params["c"] = chat
@@ -190,9 +187,7 @@ def test_an_answer_that_no_turn_writes_any_more_is_drawn_and_not_waited_for(
     assert "interrupted" in texts(app)
 
 
-def test_an_error_in_a_click_is_a_sentence(
-    app: AppTest, services: FakeServices, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_error_in_a_callback_is_shown(app: AppTest, services: FakeServices, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(owner: str, collection_id: str) -> None:
         raise StoreError("The disk is full.", "Make room.")
 

@@ -1,4 +1,4 @@
-"""The Search page: what is found for a question without a model, and why something is not."""
+"""The Search page: what a question finds without a model, and why a text is not found."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_an_empty_library_says_what_to_do(page: AppTest) -> None:
     assert "Nothing was found." in texts(ask(page, QUESTION))
 
 
-def test_passages_come_with_the_scores_of_both_halves(page: AppTest, services: FakeServices) -> None:
+def test_passages_show_dense_and_lexical_scores(page: AppTest, services: FakeServices) -> None:
     fill(services)
     shown = texts(ask(page, QUESTION))
     assert "**1 · pier\\.md**" in shown
@@ -57,14 +57,14 @@ def test_a_step_can_be_switched_off(page: AppTest, services: FakeServices) -> No
     assert "lexical search is on" in texts(page)
 
 
-def test_a_foreign_question_says_that_no_model_would_be_asked(page: AppTest, services: FakeServices) -> None:
+def test_an_out_of_scope_question_says_that_no_model_would_be_asked(page: AppTest, services: FakeServices) -> None:
     fill(services)
     assert "The answer would be “not in your documents”" in texts(
         ask(page, "Quantum chromodynamics of semiconductors?")
     )
 
 
-def test_it_says_where_an_expected_text_was_lost(page: AppTest, services: FakeServices) -> None:
+def test_the_stage_that_lost_an_expected_text_is_shown(page: AppTest, services: FakeServices) -> None:
     fill(services)
     ask(page, QUESTION)
     page.text_area(key="expected").set_value("the pier is 99 metres long and blue").run()
@@ -77,7 +77,7 @@ def test_it_says_where_an_expected_text_was_lost(page: AppTest, services: FakeSe
     assert "It fits the model's window" in shown, "the page loads the model that is chosen"
 
 
-def test_a_passage_that_is_not_shown_can_be_marked(page: AppTest, services: FakeServices) -> None:
+def test_a_passage_that_is_not_shown_can_be_expected(page: AppTest, services: FakeServices) -> None:
     fill(services)
     ask(page, "Which gutter of the shed drips?")
     marks = [button for button in page.button if button.label == "I expected this"]
@@ -88,7 +88,7 @@ def test_a_passage_that_is_not_shown_can_be_marked(page: AppTest, services: Fake
     assert "would have kept it" in shown
 
 
-def test_an_index_that_cannot_be_read_is_said(
+def test_an_unreadable_index_is_reported(
     page: AppTest, services: FakeServices, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_args: object, **_options: object) -> None:
@@ -99,7 +99,7 @@ def test_an_index_that_cannot_be_read_is_said(
     assert "The vector index cannot be read" in texts(ask(page, QUESTION))
 
 
-def test_a_collection_shows_how_often_it_is_wrong_and_can_refuse_more(page: AppTest, services: FakeServices) -> None:
+def test_a_collection_shows_its_error_rates_and_can_abstain_more(page: AppTest, services: FakeServices) -> None:
     fill(services)
     for number in range(10):
         sentences = (f"Keeper {n} polished lamp {n * number} with vinegar, chalk and linen cloth." for n in range(6))

@@ -161,7 +161,5 @@ def _compare(versions: tuple[str, ...], this: str) -> None:
     st.markdown("**What differed**" if rows else "Nothing else differed.")
     if rows:
         st.dataframe(
-            pd.DataFrame(rows, columns=["", "First", "Second"]),
-            hide_index=True,
-            alt="Differences between the answers",
+            pd.DataFrame(rows, columns=["", "First", "Second"]), hide_index=True, alt="Differences between the answers"
         )

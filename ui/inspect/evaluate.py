@@ -16,11 +16,7 @@ from ui.widgets.buttons import button
 
 POLL_S = 0.5
 CHOSEN = "evaluate_set"
-VIEWS = {
-    "Measure": ":material/speed:",
-    "Questions": ":material/quiz:",
-    "Over time": ":material/timeline:",
-}
+VIEWS = {"Measure": ":material/speed:", "Questions": ":material/quiz:", "Over time": ":material/timeline:"}
 
 
 def draw(services: Services) -> None:

@@ -36,9 +36,5 @@ def draw(prefix: str, usual: RetrievalOptions) -> RetrievalOptions:
         **keep("reranker"),
     )
     return usual.replace(
-        lexical=lexical or not dense,
-        dense=dense,
-        merge=merge,
-        neighbours=neighbours,
-        reranker=(reranker or "").strip(),
+        lexical=lexical or not dense, dense=dense, merge=merge, neighbours=neighbours, reranker=(reranker or "").strip()
     )

@@ -128,27 +128,20 @@ def _restore(services: Services, conversation_id: str) -> None:
 
 def draw_head(services: Services, conversation: ConversationRecord) -> None:
     """Draw the title of the open conversation and its menu."""
+    rename = partial(services.conversations.rename, owner(), conversation.id)
+    rename_dialog = dialogs.rename, "Rename chat", "Title", conversation.title, TITLE_LENGTH, rename
     menu = {
-        ":material/edit: Rename": _ask_rename,
-        f":material/keep: {'Unpin' if conversation.pinned else 'Pin'}": _pin,
-        ":material/download: Export": _ask_export,
-        ":material/delete: Delete": _delete,
+        ":material/edit: Rename": partial(dialogs.ask, *rename_dialog),
+        f":material/keep: {'Unpin' if conversation.pinned else 'Pin'}": partial(_pin, services, conversation),
+        ":material/download: Export": partial(dialogs.ask, _export, services, conversation),
+        ":material/delete: Delete": partial(_delete, services, conversation),
     }
     with st.container(horizontal=True, vertical_alignment="center", wrap=False):
         st.subheader(text.literal(conversation.title), anchor=False, width="stretch")
         action = st.menu_button("Chat", list(menu), key="chat_menu", type="tertiary", icon=":material/more_horiz:")
     if action:
         with errors.error_boundary():
-            menu[action](services, conversation)
-
-
-def _ask_rename(services: Services, conversation: ConversationRecord) -> None:
-    rename = partial(services.conversations.rename, owner(), conversation.id)
-    dialogs.ask(dialogs.rename, "Rename chat", "Title", conversation.title, TITLE_LENGTH, rename)
-
-
-def _ask_export(services: Services, conversation: ConversationRecord) -> None:
-    dialogs.ask(_export, services, conversation)
+            menu[action]()
 
 
 def _pin(services: Services, conversation: ConversationRecord) -> None:
