@@ -1,4 +1,4 @@
-"""What every page starts from: the services, opened once for the server, and who is asking."""
+"""The services, opened once per server, and the owner of a request."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def services() -> Services:
     """The services of this server.
 
     Raises:
-        AppError: the data folder cannot be used; asked again at the next run, so that a mended cause is enough.
+        AppError: the data folder cannot be used. Not cached: the next run tries again.
     """
     settings = get_settings()
     logging.basicConfig(level=settings.log_level)
@@ -26,8 +26,7 @@ def services() -> Services:
         opened.ingest.start()
         opened.purge()
     except BaseException:
-        # Else the next run would find the folder locked by this very process.
-        opened.close()
+        opened.close()  # or this process would find the folder locked by itself
         raise
     atexit.register(opened.close)
     return opened

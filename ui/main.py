@@ -1,7 +1,7 @@
-"""The main script: page config, navigation and sidebar around every page. Nothing heavy is imported here.
+"""The main script: navigation and sidebar around every page. Imports nothing heavy.
 
-It is not in the folder above `pages/`: Streamlit takes a `pages` folder next to the main script for its older kind of
-multipage app, and would then run a page without the sidebar.
+It is not next to `pages/`, or Streamlit would treat that folder as its older kind of multipage app and run a page
+without the sidebar.
 """
 
 import streamlit as st
@@ -10,53 +10,23 @@ from ui import app, navigation
 from ui.sidebar import layout
 from ui.widgets import errors
 
+PAGES = (
+    (navigation.CHAT, "Chat", "forum", "Ask your documents and check the passages behind each answer."),
+    (navigation.DOCUMENTS, "Documents", "folder_open", "Add files, follow their progress, and remove them."),
+    (navigation.SEARCH, "Search", "search", "See which passages a question finds, and why a text is not found."),
+    (navigation.COMPARE, "Compare", "compare_arrows", "Ask two models the same question over the same passages."),
+    (navigation.EVALUATE, "Evaluate", "analytics", "Measure search and answers, and compare two configurations."),
+    (navigation.BACKENDS, "Backends", "dns", "See which backends are available; load, unload and pull models."),
+)
+
 page = st.navigation(
     [
-        st.Page(
-            navigation.CHAT,
-            title="Chat",
-            icon=":material/forum:",
-            default=True,
-            help="Ask your documents and check the passages behind each answer.",
-        ),
-        st.Page(
-            navigation.DOCUMENTS,
-            title="Documents",
-            icon=":material/folder_open:",
-            help="Add files, watch them being read, and remove them.",
-        ),
-        st.Page(
-            navigation.SEARCH,
-            title="Search",
-            icon=":material/search:",
-            help="See what is found for a question, and why something is not.",
-        ),
-        st.Page(
-            navigation.COMPARE,
-            title="Compare",
-            icon=":material/compare_arrows:",
-            help="Ask two models the same question over the same passages.",
-        ),
-        st.Page(
-            navigation.EVALUATE,
-            title="Evaluate",
-            icon=":material/analytics:",
-            help="Measure how well your documents are found and answered, and compare two configurations.",
-        ),
-        st.Page(
-            navigation.BACKENDS,
-            title="Backends",
-            icon=":material/dns:",
-            help="See which backends answer; load, unload and pull their models.",
-        ),
+        st.Page(path, title=title, icon=f":material/{icon}:", default=path == navigation.CHAT, help=purpose)
+        for path, title, icon, purpose in PAGES
     ]
 )
-st.set_page_config(
-    page_title="Gestalt",
-    page_icon=":material/auto_stories:",
-    # Two answers side by side need the room, and so does a table.
-    layout="wide" if page.url_path in ("compare", "documents", "evaluate") else "centered",
-)
+wide = page.url_path in ("compare", "documents", "evaluate")
+st.set_page_config(page_title="Gestalt", page_icon=":material/auto_stories:", layout="wide" if wide else "centered")
 with errors.error_boundary():
     services = app.services()
     layout.draw(services, chatting=not page.url_path)

@@ -1,4 +1,4 @@
-"""Where the pages are, relative to the main script: for the navigation and for links."""
+"""Paths of the pages, relative to the main script."""
 
 CHAT = "../pages/chat.py"
 DOCUMENTS = "../pages/documents.py"

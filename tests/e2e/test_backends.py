@@ -62,7 +62,7 @@ def pick(page: Page, label: str, option: str) -> None:
     wanted.click()
 
 
-def test_the_next_answer_comes_from_whom_was_picked(app: App, page: Page) -> None:
+def test_the_chosen_backend_answers_next(app: App, page: Page) -> None:
     page.goto(app.url)
     page.get_by_role("button", name="Load the sample documents").click()
     page.get_by_role("button", name=QUESTION).click(timeout=PATIENCE)
@@ -99,7 +99,7 @@ def test_another_backend_answers_instead_and_is_named(app: App, page: Page) -> N
     page.goto(app.url)
     pick(page, "Backend", "InstructLab")
     page.get_by_test_id("stSidebar").get_by_text("Settings").click()
-    pick(page, "If it cannot answer", "Ollama")
+    pick(page, "Fallback", "Ollama")
     ask(page, QUESTION)
     expect(last_answer(page).get_by_text("Ollama answered instead.")).to_be_visible(timeout=PATIENCE)
     expect(last_answer(page)).to_contain_text("It is 31 metres high.")
@@ -112,7 +112,7 @@ def test_the_backends_page_loads_and_unloads(app: App, page: Page, ollama: Ollam
     card = page.get_by_test_id("stVerticalBlock").filter(has=page.get_by_role("heading", name="Ollama")).last
     expect(card.get_by_text("2 models")).to_be_visible()
     card.get_by_role("button", name="Unload").click()
-    expect(card.get_by_text("came back on Ollama")).to_be_visible()
+    expect(card.get_by_text("freed on Ollama")).to_be_visible()
     assert httpx.get(f"{ollama.url}/api/ps").json() == {"models": []}
     shoot(page, "backends")
     card.get_by_role("button", name="Load", exact=True).click()
@@ -137,7 +137,7 @@ def test_two_models_side_by_side(app: App, page: Page) -> None:
     expect(page.get_by_text("SmolLM2-135M-Instruct · first word")).to_be_visible(timeout=PATIENCE)
     expect(page.get_by_text("llama3.2:latest · first word")).to_be_visible(timeout=PATIENCE)
     shoot(page, "compare")
-    page.get_by_role("link", name="Go on with this one").last.click()
+    page.get_by_role("link", name="Continue this chat").last.click()
     expect(page.get_by_test_id("stChatMessage")).to_have_count(2)
     assert re.search(r"\?c=[0-9a-f]{32}", page.url)
 

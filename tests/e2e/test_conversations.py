@@ -1,4 +1,4 @@
-"""A conversation and what can be done with it, in a real browser; a stub of a server answers at the pace it is told."""
+"""A conversation and what can be done with it, in a real browser; a stub server answers at a given pace."""
 
 from __future__ import annotations
 
@@ -166,7 +166,7 @@ def test_another_model_answers_again_and_both_answers_stay(app: App, page: Page,
     expect(dialog).to_have_count(0)
 
 
-def test_a_question_put_otherwise_begins_a_branch_and_the_old_one_stays(app: App, page: Page) -> None:
+def test_an_edited_question_starts_a_branch_and_the_old_one_is_kept(app: App, page: Page) -> None:
     talked(app, page, CAT, LAMP)
     messages = page.get_by_test_id("stChatMessage")
     edit(page).first.click()
@@ -202,13 +202,13 @@ def test_stop_before_the_first_word(app: App, page: Page, ollama: OllamaStub) ->
     expect(last_answer(page)).to_contain_text("tokens/s", timeout=PATIENCE)
 
 
-def test_stop_in_mid_answer_keeps_what_came(app: App, page: Page, ollama: OllamaStub) -> None:
+def test_stop_in_mid_answer_keeps_the_text(app: App, page: Page, ollama: OllamaStub) -> None:
     page.goto(app.url)
     with ollama.stalling(after=2):
         ask(page, CAT)
         expect(last_answer(page)).to_contain_text("The cat is called ▌", timeout=PATIENCE)
         page.get_by_role("button", name="Stop").click()
-        expect(last_answer(page)).to_contain_text("Stopped. What came so far is kept.")
+        expect(last_answer(page)).to_contain_text("Stopped. The text so far is kept.")
     expect(last_answer(page)).to_contain_text("The cat is called")
     page.reload()
     expect(last_answer(page)).to_contain_text("The cat is called")
@@ -227,7 +227,7 @@ def test_a_failed_answer_can_be_tried_again(app: App, page: Page, ollama: Ollama
     expect(again).to_have_count(0)
 
 
-def test_a_refresh_and_a_second_window_go_on_with_the_running_answer(
+def test_a_reload_and_a_second_window_follow_the_running_answer(
     app: App, page: Page, browser: Browser, ollama: OllamaStub
 ) -> None:
     page.goto(app.url)
@@ -331,24 +331,24 @@ def test_an_attached_file_answers_in_its_chat_only_and_can_be_removed(app: App, 
     expect(page.get_by_text("1 document, 1 ready")).to_be_visible()
 
 
-def test_new_chats_begin_with_the_default_preset(app: App, page: Page, ollama: OllamaStub) -> None:
+def test_new_chats_start_with_the_default_preset(app: App, page: Page, ollama: OllamaStub) -> None:
     page.goto(app.url)
     aside = page.get_by_test_id("stSidebar")
     aside.get_by_text("Settings").click()
-    wishes = aside.get_by_role("textbox", name="Instructions")
-    wishes.fill("Speak like a harbour master.")
-    wishes.press("Tab")
+    instructions = aside.get_by_role("textbox", name="Instructions")
+    instructions.fill("Speak like a harbour master.")
+    instructions.press("Tab")
     aside.get_by_role("button", name="Save as preset").click()
     page.get_by_role("textbox", name="Name").fill("Harbour")
     page.get_by_role("textbox", name="Name").press("Tab")
-    page.get_by_text("New chats begin with it").click()
+    page.get_by_text("Use for new chats").click()
     page.get_by_role("button", name="Save", exact=True).click()
     preset = aside.get_by_role("combobox", name=re.compile("Preset"))
     expect(preset).to_have_value("Harbour (new chats)")
     talked(app, page, CAT)  # in a session of its own
     assert "Speak like a harbour master." in json.dumps(ollama.requests[-1].body)
     aside.get_by_text("Settings").click()
-    expect(wishes).to_have_value("Speak like a harbour master.")
+    expect(instructions).to_have_value("Speak like a harbour master.")
     aside.get_by_role("button", name="Delete preset").click()
     expect(preset).to_have_count(0)
 

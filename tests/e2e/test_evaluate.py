@@ -29,7 +29,7 @@ def test_a_set_from_the_samples_is_measured_twice_and_compared(app: App, page: P
     expect(page.get_by_role("heading", name="Evaluate")).to_be_visible(timeout=PATIENCE)
     shoot(page, "evaluate-empty")
     page.get_by_role("button", name="Make a set from the samples").click()
-    expect(page.get_by_text("40 with an answer, 8 that are out of scope")).to_be_visible()
+    expect(page.get_by_text("40 with an answer, 8 out of scope")).to_be_visible()
     expect(page.get_by_text("still being read")).to_be_visible()
     expect(page.get_by_text("still being read")).to_have_count(0, timeout=PATIENCE)
     shoot(page, "evaluate-configurations")

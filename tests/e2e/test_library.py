@@ -69,7 +69,7 @@ def cell(page: Page, text: str) -> Locator:
     return page.get_by_test_id("stDataFrame").locator("td", has_text=text)
 
 
-def test_a_mixed_folder_is_read_and_told_of(app: App, page: Page, folder: Path) -> None:
+def test_a_mixed_folder_is_read_and_reported(app: App, page: Page, folder: Path) -> None:
     page.goto(f"{app.url}/documents")
     page.get_by_test_id("stCheckbox").filter(has_text="A whole folder").click()
     expect(page.locator("input[type=file][webkitdirectory]")).to_be_attached()
@@ -101,11 +101,11 @@ def test_the_same_folder_again_adds_nothing(app: App, page: Page, folder: Path) 
     page.goto(f"{app.url}/documents")
     page.get_by_test_id("stCheckbox").filter(has_text="A whole folder").click()
     page.locator("input[type=file][webkitdirectory]").set_input_files(folder)
-    expect(page.get_by_text("are already here; nothing was added for them")).to_be_visible()
+    expect(page.get_by_text("are already here")).to_be_visible()
     summary(page, "11 documents, 9 ready, 2 failed")
 
 
-def test_a_look_inside_shows_what_was_read_and_how_it_was_cut(app: App, page: Page) -> None:
+def test_look_inside_shows_text_and_chunks(app: App, page: Page) -> None:
     page.goto(f"{app.url}/documents")
     box = page.get_by_placeholder("Search by name")
     box.fill("straße")
@@ -118,8 +118,8 @@ def test_a_look_inside_shows_what_was_read_and_how_it_was_cut(app: App, page: Pa
     page.mouse.click(frame["x"] + 16, frame["y"] + 52)
     page.get_by_role("button", name="Look inside").click()
     expect(page.get_by_test_id("stCode").get_by_text("Die Straße zum Bahnhof ist gesperrt.")).to_be_visible()
-    page.get_by_role("tab", name="How it was cut").click()
-    expect(page.get_by_text("These pieces are what a question is compared with.")).to_be_visible()
+    page.get_by_role("tab", name="Chunks").click()
+    expect(page.get_by_text("Questions are compared with these chunks.")).to_be_visible()
     shoot(page, "library-inside")
     page.get_by_role("button", name="All documents").click()
     expect(page.get_by_role("heading", name="Documents")).to_be_visible()

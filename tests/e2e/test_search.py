@@ -22,7 +22,7 @@ def filled(app: App, browser: Browser) -> App:
     page = browser.new_page()
     page.goto(app.url)
     page.get_by_role("button", name="Load the sample documents").click()
-    expect(page.get_by_text("4 documents ready to be asked.")).to_be_visible(timeout=120_000)
+    expect(page.get_by_text("4 documents ready to search.")).to_be_visible(timeout=120_000)
     page.close()
     return app
 
@@ -38,10 +38,10 @@ def test_a_question_shows_its_passages_and_their_scores(page: Page, filled: App)
     expect(page.get_by_text("shown to the model")).to_have_count(4)
     shoot(page, "search")
     page.get_by_role("button", name="Steps").click()
-    expect(page.get_by_text("Join found chunks")).to_be_visible()
+    expect(page.get_by_text("Neighbours")).to_be_visible()
     shoot(page, "search-steps")
-    page.get_by_text("Vectors", exact=True).click()
-    expect(page.get_by_text("meaning –").first).to_be_visible()
+    page.get_by_text("Dense", exact=True).click()
+    expect(page.get_by_text("dense –").first).to_be_visible()
 
 
 def test_an_expected_sentence_is_followed_through_every_stage(page: Page, filled: App) -> None:
@@ -58,19 +58,19 @@ def test_an_expected_sentence_is_followed_through_every_stage(page: Page, filled
     shoot(page, "search-expected")
 
 
-def test_it_says_when_a_question_is_refused(page: Page, filled: App) -> None:
+def test_an_out_of_scope_question_is_reported(page: Page, filled: App) -> None:
     open_search(page, filled, "Who won the football world cup in 1998?")
-    expect(page.get_by_text("No model would be asked")).to_be_visible()
+    expect(page.get_by_text("The answer would be “not in your documents”")).to_be_visible()
     page.get_by_text("When does Gestalt say “not in your documents”?").click()
     # It is measured after the samples were read.
     for _ in range(40):
-        if page.get_by_text("of out-of-scope ones through").count():
+        if page.get_by_text("of out-of-scope questions").count():
             break
         page.wait_for_timeout(2000)
         page.reload()
         page.get_by_text("When does Gestalt say “not in your documents”?").click()
-    expect(page.get_by_text("of out-of-scope ones through")).to_be_visible()
-    page.get_by_text("of out-of-scope ones through").scroll_into_view_if_needed()
+    expect(page.get_by_text("of out-of-scope questions")).to_be_visible()
+    page.get_by_text("of out-of-scope questions").scroll_into_view_if_needed()
     shoot(page, "search-abstention")
 
 

@@ -24,7 +24,7 @@ def conversation(app: App, browser: Browser) -> Iterator[str]:
     page = browser.new_page()
     page.goto(app.url)
     page.get_by_role("button", name="Load the sample documents").click()
-    expect(page.get_by_text("4 documents ready to be asked")).to_be_visible(timeout=PATIENCE)
+    expect(page.get_by_text("4 documents ready to search")).to_be_visible(timeout=PATIENCE)
     for question in (CAT, KEY):
         ask(page, question)
         expect(last_answer(page)).to_contain_text("tokens/s", timeout=PATIENCE)
@@ -129,7 +129,7 @@ def test_a_link_to_a_passage_opens_it_in_a_new_tab(app: App, page: Page, convers
     assert page.url == conversation
 
 
-def test_what_is_thought_of_an_answer_outlives_a_reload(app: App, page: Page, conversation: str) -> None:
+def test_feedback_survives_a_reload(app: App, page: Page, conversation: str) -> None:
     visit(page, conversation)
     last_answer(page).get_by_role("radio").last.click()
     reason = last_answer(page).get_by_role("textbox", name="What was wrong with it?")

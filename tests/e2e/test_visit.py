@@ -65,7 +65,7 @@ def test_the_first_screen_says_what_it_is_and_the_samples_answer(app: App, page:
     page.get_by_role("button", name="Load the sample documents").click()
     page.wait_for_timeout(700)
     shoot(page, "samples-loading")
-    expect(page.get_by_text("4 documents ready to be asked")).to_be_visible(timeout=PATIENCE)
+    expect(page.get_by_text("4 documents ready to search")).to_be_visible(timeout=PATIENCE)
     shoot(page, "samples-ready")
     question.click()
     expect(last_answer(page).get_by_text("tokens/s")).to_be_visible(timeout=PATIENCE)
@@ -93,7 +93,7 @@ def test_an_uploaded_pdf_answers_with_the_page_that_holds_the_fact(app: App, pag
     shoot(page, "answer-sources")
 
 
-def test_a_foreign_question_is_refused_with_what_was_searched(app: App, page: Page) -> None:
+def test_an_out_of_scope_question_names_what_was_searched(app: App, page: Page) -> None:
     page.goto(app.url)
     ask(page, "Who painted the Mona Lisa?")
     expect(last_answer(page)).to_contain_text("could not find this in your documents", timeout=PATIENCE)
@@ -125,11 +125,11 @@ def test_a_reload_in_mid_answer_finds_the_answer_again(app: App, page: Page) -> 
     expect(last_answer(page).get_by_text("tokens/s")).to_be_visible(timeout=PATIENCE)
 
 
-def test_stop_keeps_what_came(app: App, page: Page) -> None:
+def test_stop_keeps_the_text(app: App, page: Page) -> None:
     page.goto(app.url)
     begun = begin_long_answer(page).rstrip("▌ ")
     page.get_by_role("button", name="Stop").click()
-    expect(last_answer(page)).to_contain_text("Stopped. What came so far is kept.")
+    expect(last_answer(page)).to_contain_text("Stopped. The text so far is kept.")
     expect(last_answer(page)).to_contain_text(begun[:20])
     shoot(page, "stopped")
     expect(page.get_by_test_id("stChatInputTextArea")).to_be_enabled()

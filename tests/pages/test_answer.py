@@ -1,4 +1,4 @@
-"""What a stored answer shows: its checks, the passages in their pages, the ledger, and what a person thinks of it."""
+"""What a stored answer shows: its checks, its passages on their pages, the ledger and feedback."""
 
 from __future__ import annotations
 
@@ -33,9 +33,7 @@ from rag.schema import (
     Verdict,
 )
 from tests.conftest import FakeServices
-from tests.pages.test_pages import app, button, texts
-
-__all__ = ["app"]
+from tests.pages.helpers import button, texts
 
 PIER = "The pier at Gannet Holm is 62 metres long. Leo Marsh repaired it in April."
 LONG = "The pier is 62 metres long."
@@ -122,29 +120,27 @@ def opened_about(app: AppTest, message: Message) -> AppTest:
 # --- sentences ---------------------------------------------------------------------------------------------------
 
 
-def test_sentences_show_what_supports_them_and_that_nothing_does(app: AppTest, services: FakeServices) -> None:
+def test_supported_and_unsupported_sentences_are_marked(app: AppTest, services: FakeServices) -> None:
     message = about_the_pier(services)
     shown = texts(opened_about(app, message))
     link = f"#source-{message.conversation_id}-{message.id}-0"
     assert f'{LONG} :green-badge[[\u00a01\u00a0]({link} "pier\\.md")] It was' in shown
     assert f"{REPAIRED} :orange-badge[:material/help: not in the passages]" in shown
-    assert "1 of 2 sentences has no support in the passages. “1987” and “Juno Hale” stand in none of them." in shown
+    assert "1 of 2 sentences is not supported by the passages. “1987” and “Juno Hale” appear in none of them." in shown
     assert "The check can be wrong" in shown
 
 
-def test_how_good_the_check_is_stands_beside_it(
+def test_the_accuracy_of_the_check_is_shown(
     app: AppTest, services: FakeServices, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     measured = SimpleNamespace(precision=0.914, recall=0.8, sentences=1234)
     monkeypatch.setattr(support, "MEASURED", measured, raising=False)
     shown = texts(opened_about(app, about_the_pier(services)))
     assert "1 of 2 sentences supported by a passage." in shown
-    assert "On 1,234 labelled sentences 91% of those marked as supported were, and 80% of those" in shown
+    assert "On 1,234 labelled sentences, 91% of those marked as supported were supported, and 80% of the" in shown
 
 
-def test_an_answer_that_was_stored_before_there_were_checks_keeps_its_numbers(
-    app: AppTest, services: FakeServices
-) -> None:
+def test_an_answer_without_checks_keeps_its_numbers(app: AppTest, services: FakeServices) -> None:
     shown = texts(open_chat(app, about_the_pier(services, checks=())))
     assert f"{LONG} :green-badge[[\u00a01\u00a0](#source-" in shown
     assert "not in the passages" not in shown
@@ -175,7 +171,7 @@ def test_a_name_with_markup_stays_inside_its_mark(app: AppTest, services: FakeSe
 
 def test_finished_sentences_are_marked_while_the_answer_is_written(app: AppTest, services: FakeServices) -> None:
     services.put("pier.md", PIER.encode())
-    # What a check found is told with the next word.
+    # A check shows up with the next word.
     services.script.enqueue("The pier at Gannet Holm is 62 metres long. And", *(0.1, " on") * 100)
     app.run()
     app.chat_input[0].set_value("How long is the pier at Gannet Holm?").run()
@@ -187,7 +183,7 @@ def test_finished_sentences_are_marked_while_the_answer_is_written(app: AppTest,
     button(app, "Stop").click().run()
 
 
-# --- passages in their pages -------------------------------------------------------------------------------------
+# --- passages on their pages -------------------------------------------------------------------------------------
 
 
 def test_a_passage_is_shown_in_the_text_of_its_page(app: AppTest, services: FakeServices) -> None:
@@ -238,7 +234,7 @@ def test_a_page_of_a_pdf_is_a_picture(app: AppTest, services: FakeServices) -> N
     assert not app.exception
     assert len(app.image) == 1
     assert "is :yellow-background[62 metres] long" in texts(app)
-    assert "could not be found in the picture" not in texts(app)
+    assert "was not found in the picture" not in texts(app)
 
 
 def test_a_page_that_cannot_be_drawn_is_shown_as_text(
@@ -251,7 +247,7 @@ def test_a_page_that_cannot_be_drawn_is_shown_as_text(
     monkeypatch.setattr(services.documents.drawing, "draw", broken)
     open_chat(app, answer(services, LONG, passages=(found,)))
     button(app, "Show in its page").click().run()
-    assert "A page of pier\\.pdf could not be drawn\\. This is its text\\." in texts(app)
+    assert "A page of pier\\.pdf could not be drawn\\. This is the text of the page\\." in texts(app)
     assert "62 metres long" in texts(app)
     assert not app.image
 
@@ -272,7 +268,7 @@ def test_a_missing_original_and_a_locked_one(app: AppTest, services: FakeService
     assert "The original of lost\\.pdf is missing\\." in texts(app)
     assert not links(app, "download_button")
     button(app, "Next").click().run(timeout=30)
-    assert "protected with a password, which is not kept" in texts(app)
+    assert "protected with a password, which is not stored" in texts(app)
     assert "62 metres long" in texts(app)
 
 
@@ -281,12 +277,12 @@ def test_a_deleted_document_leaves_the_passage(app: AppTest, services: FakeServi
     services.ingest.delete(LOCAL_OWNER, message.passages[0].document_id)
     open_chat(app, message)
     source(app, "pier").click().run()
-    assert "no longer in the library" in texts(app)
+    assert "The document was deleted" in texts(app)
     assert ":yellow-background[The pier at Gannet Holm is 62 metres long\\.]" in texts(app)
     assert not links(app, "link_button")
 
 
-def test_a_link_to_an_answer_that_is_gone_says_so(app: AppTest, services: FakeServices) -> None:
+def test_a_deleted_answer_is_reported(app: AppTest, services: FakeServices) -> None:
     message = about_the_pier(services)
     open_chat(app, message)
     source(app, "pier").click().run()
@@ -295,7 +291,7 @@ def test_a_link_to_an_answer_that_is_gone_says_so(app: AppTest, services: FakeSe
     assert "There is no such answer" in texts(app)
 
 
-def test_it_does_not_stay_when_the_browser_goes_to_another_conversation(app: AppTest, services: FakeServices) -> None:
+def test_the_dialog_closes_when_the_browser_opens_another_conversation(app: AppTest, services: FakeServices) -> None:
     other = answer(services, "Nothing to see here.")
     open_chat(app, about_the_pier(services))
     source(app, "pier").click().run()
@@ -328,37 +324,37 @@ SHARES = (
 )
 
 
-def test_the_ledger_says_what_filled_the_window_and_what_did_not_fit(app: AppTest, services: FakeServices) -> None:
+def test_the_ledger_shows_what_filled_the_window_and_what_did_not_fit(app: AppTest, services: FakeServices) -> None:
     shown = texts(opened_about(app, answer(services, LONG, ledger=Ledger(SHARES, window=2000))))
-    assert "About 876 of 2,000 tokens, 44% of its window" in shown
+    assert "About 876 of 2,000 tokens, 44% of the model’s window" in shown
     for part in ("instructions: 100", "2 passages: 500", "question: 20", "room for the answer: 256", "free: 1,124"):
         assert f"{part} tokens" in shown
     assert "Estimated" in shown
     assert "- earlier questions: An \\*old\\* question (40 tokens)\n- passage: \\[3\\] boat\\.md (250 tokens)" in shown
-    assert app.image[0].imgs[0].alt == "The model’s window, by what it was filled with"
+    assert app.image[0].imgs[0].alt == "What fills the model’s window"
 
 
-def test_a_ledger_that_is_exact_and_one_without_a_window(app: AppTest, services: FakeServices) -> None:
+def test_an_exact_ledger_and_one_without_a_window(app: AppTest, services: FakeServices) -> None:
     exact = texts(opened_about(app, answer(services, LONG, ledger=Ledger(SHARES, window=2000, exact=True))))
     assert "876 of 2,000 tokens" in exact
     assert "About 876" not in exact
     assert "Estimated" not in exact
     unknown = texts(opened_about(app, answer(services, LONG, ledger=Ledger(SHARES))))
-    assert "About 876 tokens; how many the model can take is not known" in unknown
+    assert "About 876 tokens; the size of the model’s window is unknown" in unknown
     assert "free:" not in unknown
 
 
-def test_what_is_not_known_of_an_answer_is_not_told(app: AppTest, services: FakeServices) -> None:
+def test_an_answer_without_a_ledger_shows_none(app: AppTest, services: FakeServices) -> None:
     usage, timings = Usage(100, 50), Timings(first_token_s=0.5, total_s=2.5)
     shown = texts(opened_about(app, answer(services, LONG, usage=usage, timings=timings)))
     assert "25 tokens/s" in shown
     assert "What the model was given" not in shown
 
 
-# --- what a person thinks of it ----------------------------------------------------------------------------------
+# --- feedback ----------------------------------------------------------------------------------
 
 
-def test_thumbs_and_a_reason_are_kept(app: AppTest, services: FakeServices) -> None:
+def test_thumbs_and_a_reason_are_stored(app: AppTest, services: FakeServices) -> None:
     message = answer(services, LONG)
 
     def kept() -> Feedback | None:
@@ -375,7 +371,7 @@ def test_thumbs_and_a_reason_are_kept(app: AppTest, services: FakeServices) -> N
     assert kept() is None
 
 
-def test_what_was_thought_before_is_shown(app: AppTest, services: FakeServices) -> None:
+def test_stored_feedback_is_shown(app: AppTest, services: FakeServices) -> None:
     message = answer(services, LONG)
     services.conversations.rate(LOCAL_OWNER, message.id, Feedback(good=False, reason="Too short."))
     open_chat(app, message)

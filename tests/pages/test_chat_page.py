@@ -1,70 +1,26 @@
-"""Conversations as a person lives in them: versions, branches, the list, presets and attached files."""
+"""The Chat page: versions, branches, the list, presets and attached files."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
 from datetime import date
-from typing import Any
 
 import pytest
 from streamlit.testing.v1 import AppTest
 
-import ui.app
 from errors import BackendUnavailable
-from rag.schema import LOCAL_OWNER, Finish, Message, Role
-from settings import ROOT
+from options import AnswerOptions, GenerationOptions
+from rag.schema import LOCAL_OWNER, Finish, Role
 from tests.conftest import FakeServices
+from tests.pages.helpers import QUESTION, answered, ask, button, labels, messages, settle, texts
 from ui.sidebar.conversations import age
 
-QUESTION = "How long is the pier at Gannet Holm?"
 LONG, OLD = "The pier at Gannet Holm is 62 metres long.", "The pier is old."
 
 
-@pytest.fixture
-def app(services: FakeServices, monkeypatch: pytest.MonkeyPatch) -> AppTest:
-    """The chat page over a rehearsal with the pier's document; not yet run."""
-    monkeypatch.setattr(ui.app, "services", lambda: services)
+@pytest.fixture(autouse=True)
+def pier(services: FakeServices) -> None:
+    """A document to ask."""
     services.put_pier()
-    return AppTest.from_file(str(ROOT / "ui" / "main.py"), default_timeout=30)
-
-
-def texts(app: AppTest) -> str:
-    kinds = (app.title, app.subheader, app.markdown, app.caption, app.error, app.info)
-    return "\n".join(str(element.value) for elements in kinds for element in elements)
-
-
-def wait(app: AppTest, done: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 10
-    while not done():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-    app.run()
-    assert not app.exception
-
-
-def messages(services: FakeServices) -> tuple[Message, ...]:
-    [chat, *_] = services.conversations.list(LOCAL_OWNER)
-    return services.conversations.messages(LOCAL_OWNER, chat.id)
-
-
-def is_answered(services: FakeServices) -> bool:
-    return messages(services)[-1].finish is not Finish.RUNNING
-
-
-def ask(app: AppTest, services: FakeServices, question: str, answer: str) -> Message:
-    services.script.enqueue(answer)
-    app.chat_input[0].set_value(question).run()
-    wait(app, lambda: is_answered(services))
-    return messages(services)[-1]
-
-
-def label(app: AppTest, text: str) -> Any:
-    return next(each for each in app.button if each.label == text)
-
-
-def labels(app: AppTest) -> list[str]:
-    return [each.label for each in app.button]
 
 
 # --- turns ---
@@ -79,7 +35,7 @@ def test_an_answer_is_given_again_by_another_model_and_both_are_compared(app: Ap
     again = app.menu_button(key=f"again-{first.id}")
     assert again.options[:2] == ["parrot \\(Scripted\\)", "owl \\(Scripted\\)"]
     again.click(again.options[1]).run()
-    wait(app, lambda: is_answered(services))
+    settle(app, lambda: answered(services))
     second = messages(services)[-1]
     assert second.versions == (first.id, second.id)
     assert "2 / 2" in texts(app)
@@ -95,35 +51,35 @@ def test_an_answer_is_given_again_by_another_model_and_both_are_compared(app: Ap
     assert "1 / 2" in texts(app)
 
 
-def test_a_question_is_put_otherwise_and_the_first_branch_stays(app: AppTest, services: FakeServices) -> None:
+def test_an_edited_question_starts_a_branch_and_the_first_one_is_kept(app: AppTest, services: FakeServices) -> None:
     app.run()
     ask(app, services, QUESTION, LONG)
     ask(app, services, "Is it old?", OLD)
     first = messages(services)[0]
     app.button(key=f"edit-{first.id}").click().run()
     assert app.text_area(key=f"edit-text-{first.id}").value == QUESTION
-    label(app, "Cancel").click().run()
+    button(app, "Cancel").click().run()
     app.button(key=f"edit-{first.id}").click().run()
     services.script.enqueue("Leo Marsh repaired it.")
     app.text_area(key=f"edit-text-{first.id}").set_value("Who repaired the pier?")
-    label(app, "Ask this instead").click().run()
-    wait(app, lambda: is_answered(services))
+    button(app, "Ask this instead").click().run()
+    settle(app, lambda: answered(services))
     assert [m.text for m in messages(services)] == ["Who repaired the pier?", "Leo Marsh repaired it."]
     now = messages(services)[0]
     app.button(key=f"version--1-{now.id}").click().run()
     assert [m.text for m in messages(services)] == [QUESTION, LONG, "Is it old?", OLD]
 
 
-def test_what_failed_can_be_tried_again(app: AppTest, services: FakeServices) -> None:
+def test_a_failed_answer_can_be_tried_again(app: AppTest, services: FakeServices) -> None:
     app.run()
     services.script.enqueue(BackendUnavailable("It went away.", "Start it."))
     app.chat_input[0].set_value(QUESTION).run()
-    wait(app, lambda: is_answered(services))
+    settle(app, lambda: answered(services))
     assert "It went away" in texts(app)
     failed = messages(services)[-1]
     services.script.enqueue(LONG)
     app.button(key=f"retry-{failed.id}").click().run()
-    wait(app, lambda: is_answered(services))
+    settle(app, lambda: answered(services))
     assert messages(services)[-1].text == LONG
     assert "1 / 2" not in texts(app)
     assert "2 / 2" in texts(app)
@@ -136,18 +92,18 @@ def test_a_second_question_during_an_answer_goes_back_into_the_box(app: AppTest,
     app.chat_input[0].set_value("And how old?").run()
     assert "still being answered" in texts(app)
     assert app.chat_input[0].proto.value == "And how old?"
-    wait(app, lambda: is_answered(services))
+    settle(app, lambda: answered(services))
 
 
-def test_an_answer_tells_what_made_it(app: AppTest, services: FakeServices) -> None:
+def test_an_answer_shows_what_made_it(app: AppTest, services: FakeServices) -> None:
     app.run()
-    app.text_area(key="wishes").set_value("Answer in rhymes.").run()
+    app.text_area(key="instructions").set_value("Answer in rhymes.").run()
     message = ask(app, services, QUESTION, LONG)
     app.button(key=f"about-{message.id}").click().run()
-    told = dict(app.dataframe[0].value.values.tolist())
-    assert told["model"] == "parrot"
-    assert told["options.temperature"] == "0.0"
-    assert told["wishes"] == "Answer in rhymes."
+    facts = dict(app.dataframe[0].value.values.tolist())
+    assert facts["model"] == "parrot"
+    assert facts["generation.temperature"] == "0.0"
+    assert facts["instructions"] == "Answer in rhymes."
     assert any("Answer in rhymes." in code.value for code in app.code)
     assert any(QUESTION in code.value for code in app.code)
 
@@ -155,21 +111,21 @@ def test_an_answer_tells_what_made_it(app: AppTest, services: FakeServices) -> N
 # --- the list ---
 
 
-def test_the_list_is_searched_by_what_was_said(app: AppTest, services: FakeServices) -> None:
+def test_the_list_is_searched_by_text(app: AppTest, services: FakeServices) -> None:
     app.run()
     ask(app, services, QUESTION, LONG)
     assert not [field for field in app.text_input if field.key == "chat_search"], "one chat needs no search"
-    label(app, "New chat").click().run()
+    button(app, "New chat").click().run()
     ask(app, services, "Is the pier old?", OLD)
     app.text_input(key="chat_search").set_value("62 METRES").run()
     entries = [each.label for each in app.sidebar.button if "pier" in each.label]
     assert entries == ["How long is the pier at Gannet Ho…"]
     assert "62 metres" in texts(app)
     app.text_input(key="chat_search").set_value("zebra").run()
-    assert "No chat has “zebra” in it" in texts(app)
+    assert "No chat contains “zebra”" in texts(app)
 
 
-def test_a_deleted_chat_is_brought_back_by_one_click(app: AppTest, services: FakeServices) -> None:
+def test_deleting_a_chat_can_be_undone(app: AppTest, services: FakeServices) -> None:
     app.run()
     message = ask(app, services, QUESTION, LONG)
     app.session_state["chat_deleted"] = services.conversations.get(LOCAL_OWNER, message.conversation_id)
@@ -177,7 +133,7 @@ def test_a_deleted_chat_is_brought_back_by_one_click(app: AppTest, services: Fak
     app.run()
     assert "There is no such conversation" in texts(app)
     assert "Deleted “How long is the pier" in texts(app)
-    label(app, "Undo").click().run()
+    button(app, "Undo").click().run()
     assert LONG in texts(app)
     assert "Deleted" not in texts(app)
 
@@ -190,7 +146,7 @@ def test_chats_are_listed_by_date_and_older_ones_on_demand(app: AppTest, service
         f"Question {n}" for n in (0, 8, 7, 6, 5, 4)
     ]
     assert "Pinned\nToday" in "\n".join(str(caption.value) for caption in app.sidebar.caption)
-    label(app, "Older chats").click().run()
+    button(app, "Older chats").click().run()
     assert len([each for each in labels(app) if each.startswith("Question")]) == 9
 
 
@@ -204,11 +160,11 @@ def test_chats_are_listed_by_date_and_older_ones_on_demand(app: AppTest, service
         (date(2026, 2, 8), "February 2026"),
     ],
 )
-def test_ages_as_people_say_them(day: date, heading: str) -> None:
+def test_headings_of_the_list(day: date, heading: str) -> None:
     assert age(day, date(2026, 3, 10)) == heading
 
 
-def test_of_a_long_chat_the_last_messages_are_drawn(app: AppTest, services: FakeServices) -> None:
+def test_a_long_chat_shows_its_last_messages(app: AppTest, services: FakeServices) -> None:
     chat = services.conversations.create(LOCAL_OWNER, "long")
     for number in range(60):
         role = Role.ASSISTANT if number % 2 else Role.USER
@@ -216,9 +172,9 @@ def test_of_a_long_chat_the_last_messages_are_drawn(app: AppTest, services: Fake
     app.query_params["c"] = chat
     app.run()
     assert len(app.chat_message) == 10
-    label(app, "Show earlier messages (50)").click().run()
+    button(app, "Show earlier messages (50)").click().run()
     assert len(app.chat_message) == 50
-    label(app, "Show earlier messages (10)").click().run()
+    button(app, "Show earlier messages (10)").click().run()
     assert len(app.chat_message) == 60
     assert not [each for each in labels(app) if each.startswith("Show earlier")]
 
@@ -226,12 +182,12 @@ def test_of_a_long_chat_the_last_messages_are_drawn(app: AppTest, services: Fake
 # --- choices ---
 
 
-def test_a_chat_that_is_opened_again_has_its_settings(app: AppTest, services: FakeServices) -> None:
+def test_a_reopened_chat_has_its_settings(app: AppTest, services: FakeServices) -> None:
     app.run()
     app.sidebar.selectbox(key="model").set_value("owl").run()
     app.slider(key="temperature").set_value(0.7).run()
     first = ask(app, services, QUESTION, LONG)
-    label(app, "New chat").click().run()
+    button(app, "New chat").click().run()
     app.slider(key="temperature").set_value(0.2).run()
     app.sidebar.selectbox(key="model").set_value("parrot").run()
     ask(app, services, "Is the pier old?", OLD)
@@ -240,54 +196,49 @@ def test_a_chat_that_is_opened_again_has_its_settings(app: AppTest, services: Fa
     assert app.sidebar.selectbox(key="model").value == "owl"
 
 
-def test_presets_are_saved_taken_and_begun_with(app: AppTest, services: FakeServices) -> None:
+def test_presets_are_saved_applied_and_used_for_new_chats(app: AppTest, services: FakeServices) -> None:
     app.run()
     app.slider(key="temperature").set_value(0.9)
-    app.text_area(key="wishes").set_value("In French.").run()
+    app.text_area(key="instructions").set_value("In French.").run()
     app.text_input(key="preset_name").set_value("French").run()
     app.checkbox(key="preset_default").check().run()
     app.button(key="preset_save").click().run()
     assert app.selectbox(key="preset").value == "French"
     app.slider(key="temperature").set_value(0.1)
-    app.text_area(key="wishes").set_value("").run()
+    app.text_area(key="instructions").set_value("").run()
     app.selectbox(key="preset").set_value(None).run()
     app.selectbox(key="preset").set_value("French").run()
-    assert (app.slider(key="temperature").value, app.text_area(key="wishes").value) == (0.9, "In French.")
+    assert (app.slider(key="temperature").value, app.text_area(key="instructions").value) == (0.9, "In French.")
     message = ask(app, services, QUESTION, LONG)
     assert services.script.prompts[-1][0].text.endswith("In French.")
-    app.text_area(key="wishes").set_value("").run()
-    label(app, "New chat").click().run()
-    assert app.text_area(key="wishes").value == "In French.", "new chats begin with it"
+    app.text_area(key="instructions").set_value("").run()
+    button(app, "New chat").click().run()
+    assert app.text_area(key="instructions").value == "In French.", "new chats begin with it"
     app.button(key="preset_make_default").click().run()
     assert services.presets.default(LOCAL_OWNER) is None
     app.button(key="preset_delete").click().run()
     assert services.presets.list(LOCAL_OWNER) == []
-    assert services.conversations.choices(LOCAL_OWNER, message.conversation_id)["wishes"] == "In French."
+    stored = services.conversations.options(LOCAL_OWNER, message.conversation_id)
+    assert stored
+    assert stored[0].instructions == "In French."
 
 
-def test_choices_that_are_gone_or_out_of_bounds_harm_nothing(app: AppTest, services: FakeServices) -> None:
+def test_stored_options_that_are_gone_or_out_of_range_are_ignored(app: AppTest, services: FakeServices) -> None:
     chat = services.conversations.create(LOCAL_OWNER, "old")
-    odd = {
-        "backend": "gone",
-        "model": "x",
-        "temperature": 9.0,
-        "passages": 99,
-        "fallback": "gone",
-        "collections": ["x"],
-    }
-    services.conversations.save_choices(LOCAL_OWNER, chat, odd | {"preset": "gone"})
+    odd = AnswerOptions(backend="gone", model="x", fallback="gone", k=50, generation=GenerationOptions(top_k=999))
+    services.conversations.save_options(LOCAL_OWNER, chat, odd, preset="gone")
     app.query_params["c"] = chat
     app.run()
     assert not app.exception
     assert not app.error
-    assert (app.slider(key="temperature").value, app.slider(key="passages").value) == (2.0, 12)
+    assert (app.slider(key="top_k").value, app.slider(key="k").value) == (200, 12)
     assert app.session_state["backend"] == "scripted"
 
 
 # --- files ---
 
 
-def test_a_file_that_came_with_a_question_answers_it_and_can_be_taken_out(app: AppTest, services: FakeServices) -> None:
+def test_an_attached_file_answers_and_can_be_removed(app: AppTest, services: FakeServices) -> None:
     app.run()
     services.script.enqueue("The ferry is called Marigold.")
     app.chat_input[0].upload("boat.md", b"# Boat\n\nThe ferry is called Marigold.")
@@ -297,7 +248,7 @@ def test_a_file_that_came_with_a_question_answers_it_and_can_be_taken_out(app: A
     assert attached
     [document] = services.library.documents(LOCAL_OWNER, attached.id)
     services.ingest.process(LOCAL_OWNER, document.id)
-    wait(app, lambda: is_answered(services))
+    settle(app, lambda: answered(services))
     assert messages(services)[-1].citations[0].document == "boat.md"
     assert "only questions in this chat search it" in texts(app)
     app.button(key=f"detach-{document.id}").click().run()
@@ -312,7 +263,7 @@ def test_files_alone_wait_for_a_question(app: AppTest, services: FakeServices) -
     assert services.conversations.messages(LOCAL_OWNER, chat.id) == ()
 
 
-def test_sources_of_older_answers_come_when_they_are_asked_for(app: AppTest, services: FakeServices) -> None:
+def test_sources_of_earlier_answers_load_on_demand(app: AppTest, services: FakeServices) -> None:
     app.run()
     first = ask(app, services, QUESTION, LONG)
     ask(app, services, "Who repaired the pier?", "Leo Marsh.")

@@ -1,18 +1,17 @@
-"""Hostile strings as a document, its name, a question and an answer: every page shows letters and fetches nothing."""
+"""Hostile strings as document, file name, question and answer: every page shows plain text and fetches nothing."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
+import pytest
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 from streamlit.testing.v1 import AppTest
 
 from rag.schema import LOCAL_OWNER, DocumentState, Finish, Role
 from tests.conftest import FakeServices
-from tests.pages.test_pages import answered, app, settle
-
-__all__ = ["app"]
+from tests.pages.helpers import ask
 
 SPY = "http://spy.test/"
 HOSTILE = {
@@ -55,7 +54,7 @@ def outgoing(markdown: str) -> list[str]:
     return [address for address in found if "spy.test" in address or address.startswith("javascript")]
 
 
-def assert_only_letters(app: AppTest) -> None:
+def assert_plain_text(app: AppTest) -> None:
     assert not app.exception
     for markdown in every_markdown(app):
         kinds = {token.type for token in tokens(markdown)}
@@ -63,12 +62,6 @@ def assert_only_letters(app: AppTest) -> None:
         assert outgoing(markdown) == [], markdown
         for directive in (":rainbow[", ":violet-badge[", ":streamlit:"):
             assert directive not in markdown
-
-
-def ask(app: AppTest, services: FakeServices, question: str) -> None:
-    app.run()
-    app.chat_input[0].set_value(question).run()
-    settle(app, services, lambda: answered(services))
 
 
 def show(app: AppTest, services: FakeServices, role: Role) -> None:
@@ -80,20 +73,20 @@ def show(app: AppTest, services: FakeServices, role: Role) -> None:
     app.run()
 
 
-def test_hostile_documents_and_their_names_are_letters(app: AppTest, services: FakeServices) -> None:
-    services.configure(passages=len(HOSTILE))
+@pytest.mark.parametrize("options", [{"k": len(HOSTILE)}])
+def test_hostile_documents_and_their_names_are_plain_text(app: AppTest, services: FakeServices) -> None:
     for text in HOSTILE.values():
         # A name ends at a slash, an address in it would be gone.
         name = f"{text} pier.md".replace("/", "\u2044").replace("\\", "\u2044")
         document = services.put(name, f"# pier {text}\n\nThe pier is long.\n\n{text}\n\nThe pier is long.".encode())
         assert document.state is DocumentState.READY
     services.script.enqueue("The pier is long.")
-    ask(app, services, "How long is the pier?")
-    assert_only_letters(app)
+    ask(app.run(), services, "How long is the pier?")
+    assert_plain_text(app)
     shown = " ".join(every_markdown(app))
     assert [word for word in ("pixel", "includegraphics", "mermaid") if word not in shown] == []
     app.switch_page("../pages/documents.py").run()
-    assert_only_letters(app)
+    assert_plain_text(app)
     assert len(app.dataframe[0].value) == len(HOSTILE)
 
 
@@ -106,31 +99,31 @@ def test_a_name_cannot_lead_out_of_the_folder(services: FakeServices) -> None:
     assert not any("pier" in path.name for path in made)
 
 
-def test_hostile_questions_are_letters(app: AppTest, services: FakeServices) -> None:
+def test_hostile_questions_are_plain_text(app: AppTest, services: FakeServices) -> None:
     show(app, services, Role.USER)
-    assert_only_letters(app)
+    assert_plain_text(app)
 
 
-def test_a_hostile_question_is_searched_and_kept_as_it_was_typed(app: AppTest, services: FakeServices) -> None:
+def test_a_hostile_question_is_stored_unchanged(app: AppTest, services: FakeServices) -> None:
     services.put_pier()
-    ask(app, services, HOSTILE["shell"])
-    assert_only_letters(app)
+    ask(app.run(), services, HOSTILE["shell"])
+    assert_plain_text(app)
     [chat] = services.conversations.list(LOCAL_OWNER)
     asked, _ = services.conversations.messages(LOCAL_OWNER, chat.id)
     assert asked.text == HOSTILE["shell"]
 
 
-def test_hostile_answers_have_neither_html_nor_pictures(app: AppTest, services: FakeServices) -> None:
+def test_hostile_answers_have_neither_html_nor_images(app: AppTest, services: FakeServices) -> None:
     show(app, services, Role.ASSISTANT)
     assert not app.exception
     for markdown in every_markdown(app):
         assert "image" not in {token.type for token in tokens(markdown)}, markdown
 
 
-def test_nothing_of_a_document_stands_outside_its_quotes_in_the_prompt(app: AppTest, services: FakeServices) -> None:
+def test_documents_stay_inside_their_quotes_in_the_prompt(app: AppTest, services: FakeServices) -> None:
     for number, text in enumerate(HOSTILE.values()):
         services.put(f"{number}.md", f'The pier is long.\n\n"""\n{text}\n"""""'.encode())
-    ask(app, services, "How long is the pier?")
+    ask(app.run(), services, "How long is the pier?")
     [prompt] = services.script.prompts
     outside = prompt[-1].text.split('"""')[::2]
     assert len(outside) > 2

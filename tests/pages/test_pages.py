@@ -1,10 +1,8 @@
-"""The pages, driven without a browser: what a visitor sees and what a click does."""
+"""What a visitor sees, and what a click does."""
 
 from __future__ import annotations
 
 import threading
-import time
-from collections.abc import Callable
 
 import pytest
 from streamlit.testing.v1 import AppTest
@@ -12,44 +10,13 @@ from streamlit.testing.v1 import AppTest
 import ui.app
 from errors import BackendUnavailable, LibraryLocked, StoreError
 from rag.schema import LOCAL_OWNER, Finish, Role
-from settings import ROOT
 from tests.conftest import PIER, FakeServices
+from tests.pages.helpers import QUESTION, answered, ask, button, settle, texts
 
-QUESTION = "How long is the pier at Gannet Holm?"
-
-
-@pytest.fixture
-def app(services: FakeServices, monkeypatch: pytest.MonkeyPatch) -> AppTest:
-    """The frame over a rehearsal; not yet run."""
-    monkeypatch.setattr(ui.app, "services", lambda: services)
-    return AppTest.from_file(str(ROOT / "ui" / "main.py"), default_timeout=30)
+WIDE = {"max_new_tokens": 4096, "top_k": 500, "top_p": 0.01}
 
 
-def texts(app: AppTest) -> str:
-    kinds = (app.title, app.markdown, app.caption, app.error, app.info, app.warning)
-    return "\n".join(str(element.value) for elements in kinds for element in elements)
-
-
-def settle(app: AppTest, services: FakeServices, done: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 10
-    while not done():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-    app.run()
-    assert not app.exception
-
-
-def answered(services: FakeServices) -> bool:
-    chats = services.conversations.list(LOCAL_OWNER)
-    messages = services.conversations.messages(LOCAL_OWNER, chats[0].id) if chats else ()
-    return bool(messages) and messages[-1].finish is not Finish.RUNNING
-
-
-def button(app: AppTest, label: str):  # type: ignore[no-untyped-def] # AppTest's Button
-    return next(element for element in app.button if element.label == label)
-
-
-def test_a_newcomer_sees_what_it_is_and_what_to_click(app: AppTest, services: FakeServices) -> None:
+def test_the_first_screen_explains_the_app(app: AppTest, services: FakeServices) -> None:
     app.run()
     assert not app.exception
     assert app.title[0].value == "Ask your own documents"
@@ -63,8 +30,7 @@ def test_a_question_is_answered_and_shows_its_sources(app: AppTest, services: Fa
     services.put_pier()
     services.script.enqueue("The pier at Gannet Holm is 62 metres long.")
     app.run()
-    app.chat_input[0].set_value(QUESTION).run()
-    settle(app, services, lambda: answered(services))
+    ask(app, services, QUESTION)
     shown = texts(app)
     assert "is 62 metres long. :green-badge[[\u00a01\u00a0](#source-" in shown
     assert "pier\\.md" in shown
@@ -76,39 +42,36 @@ def test_a_question_is_answered_and_shows_its_sources(app: AppTest, services: Fa
     assert app.title[0].value == "Ask your own documents"
 
 
-def test_a_running_answer_can_be_stopped_and_is_drawn_on_the_way(app: AppTest, services: FakeServices) -> None:
+def test_a_running_answer_is_drawn_and_can_be_stopped(app: AppTest, services: FakeServices) -> None:
     services.put_pier()
     more = threading.Event()
     services.script.enqueue("The pier is", more)
     app.run()
     app.chat_input[0].set_value(QUESTION).run()
-    settle(app, services, lambda: len(services.script.prompts) == 1)
-    time.sleep(0.1)
-    app.run()
-    assert "The pier is ▌" in texts(app)
+    settle(app, lambda: "The pier is ▌" in texts(app.run()))
     assert not [each for each in app.button if each.label == "Answer again"]
     button(app, "Stop").click().run()
-    settle(app, services, lambda: answered(services))
+    settle(app, lambda: answered(services))
     assert "Stopped" in texts(app)
     assert "The pier is" in texts(app)
 
 
-def test_a_backend_that_is_down_is_one_sentence_with_the_sources(app: AppTest, services: FakeServices) -> None:
+def test_a_backend_that_is_down_is_one_sentence_with_the_sources(
+    app: AppTest, services: FakeServices, monkeypatch: pytest.MonkeyPatch
+) -> None:
     services.put_pier()
     services.backend.enqueue_load(BackendUnavailable("The server is down.", "Start it."))
-    services.warm_up = lambda owner: None  # type: ignore[method-assign] # the question meets the failure first
+    monkeypatch.setattr(services, "warm_up", lambda owner: None)  # the question meets the failure first
     app.run()
-    app.chat_input[0].set_value(QUESTION).run()
-    settle(app, services, lambda: answered(services))
+    ask(app, services, QUESTION)
     assert "**The server is down\\.**  \nStart it\\." in texts(app)
     assert "62 metres" in texts(app)
 
 
-def test_a_refusal_names_what_was_searched(app: AppTest, services: FakeServices) -> None:
+def test_abstaining_names_what_was_searched(app: AppTest, services: FakeServices) -> None:
     services.put_pier()
     app.run()
-    app.chat_input[0].set_value("zebra xylophone quartz").run()
-    settle(app, services, lambda: answered(services))
+    ask(app, services, "zebra xylophone quartz")
     assert "could not find this in your documents" in texts(app)
     assert any(expander.label == "Nearest passages" for expander in app.expander)
 
@@ -117,26 +80,24 @@ def test_markup_in_a_document_is_drawn_as_text(app: AppTest, services: FakeServi
     services.put("odd.md", b"The pier costs $5 and $6 :red[now] <script>alert(1)</script> ![x](http://evil/x.png) long")
     services.script.enqueue("The pier costs $5.")
     app.run()
-    app.chat_input[0].set_value("What does the pier cost?").run()
-    settle(app, services, lambda: answered(services))
+    ask(app, services, "What does the pier cost?")
     shown = texts(app)
     for dangerous in ("![x]", "<script>", ":red[now]", " $5"):
         assert dangerous not in shown
 
 
-def test_what_the_sidebar_says_is_what_is_asked(app: AppTest, services: FakeServices) -> None:
+def test_the_options_of_the_sidebar_are_used(app: AppTest, services: FakeServices) -> None:
     services.put_pier()
     app.run()
     app.sidebar.selectbox[1].set_value("owl").run()
     app.sidebar.slider[1].set_value(0.7).run()
-    app.chat_input[0].set_value(QUESTION).run()
-    settle(app, services, lambda: answered(services))
+    ask(app, services, QUESTION)
     assert services.backend.options[-1].temperature == 0.7
     [_, answer] = services.conversations.messages(LOCAL_OWNER, services.conversations.list(LOCAL_OWNER)[0].id)
     assert answer.model == "owl"
 
 
-def test_a_link_to_a_conversation_opens_it_and_an_unknown_one_says_so(app: AppTest, services: FakeServices) -> None:
+def test_a_link_opens_a_conversation_and_an_unknown_one_is_reported(app: AppTest, services: FakeServices) -> None:
     chat = services.conversations.create(LOCAL_OWNER, "An old question")
     services.conversations.add(LOCAL_OWNER, chat, Role.USER, "An old *question*", Finish.COMPLETE)
     app.query_params["c"] = chat
@@ -162,7 +123,7 @@ def test_files_are_added_and_deleted_on_the_documents_page(app: AppTest, service
     assert app.dataframe[0].value["Name"].tolist() == ["pier.md"]
 
 
-def test_a_failed_upload_says_why_in_place(app: AppTest, services: FakeServices) -> None:
+def test_a_failed_upload_says_why(app: AppTest, services: FakeServices) -> None:
     failed = services.put("broken.pdf", b"%PDF-1.4 nothing")
     app.run()
     app.switch_page("../pages/documents.py").run()
@@ -175,7 +136,7 @@ def test_a_failed_upload_says_why_in_place(app: AppTest, services: FakeServices)
     assert services.library.document(LOCAL_OWNER, failed.id) is None
 
 
-def test_a_locked_folder_is_said_instead_of_a_traceback(app: AppTest, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_locked_folder_is_an_error_without_traceback(app: AppTest, monkeypatch: pytest.MonkeyPatch) -> None:
     def locked() -> FakeServices:
         raise LibraryLocked("Another process has it open.", "Stop it first.")
 
@@ -196,36 +157,28 @@ def test_a_bug_is_a_reference_number(app: AppTest, services: FakeServices, monke
     assert "secret" not in texts(app)
 
 
-def test_settings_beyond_the_sliders_do_not_break_the_page(
-    app: AppTest, services: FakeServices, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    wide = {"max_new_tokens": 4096, "passages": 20, "top_k": 500, "top_p": 0.01}
-    services.configure(**wide)
+@pytest.mark.parametrize("options", [{"k": 20, "generation": WIDE}])
+def test_sliders_extend_to_the_settings(app: AppTest) -> None:
     app.run()
     assert app.title[0].value == "Ask your own documents"
-    assert {slider.key: slider.value for slider in app.sidebar.slider}.items() >= wide.items()
+    assert {slider.key: slider.value for slider in app.sidebar.slider}.items() >= (WIDE | {"k": 20}).items()
 
 
-def test_a_wrong_backend_in_the_settings_is_said(
-    app: AppTest, services: FakeServices, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    services.configure(backend="nobody")
+@pytest.mark.parametrize("options", [{"backend": "nobody"}, {"fallback": "nobody"}])
+def test_an_unknown_backend_in_the_settings_is_reported(app: AppTest) -> None:
     app.run()
     assert "no backend 'nobody'" in texts(app)
 
 
-def test_a_question_on_a_stale_link_begins_a_new_conversation(app: AppTest, services: FakeServices) -> None:
+def test_a_question_on_a_stale_link_starts_a_new_conversation(app: AppTest, services: FakeServices) -> None:
     services.put_pier()
     app.query_params["c"] = "gone"
     app.run()
-    app.chat_input[0].set_value(QUESTION).run()
-    settle(app, services, lambda: answered(services))
+    ask(app, services, QUESTION)
     assert "Scripted answer" in texts(app)
 
 
-def test_an_answer_that_no_turn_writes_any_more_is_drawn_and_not_waited_for(
-    app: AppTest, services: FakeServices
-) -> None:
+def test_an_interrupted_answer_is_shown_as_such(app: AppTest, services: FakeServices) -> None:
     chat = services.conversations.create(LOCAL_OWNER, "q")
     services.conversations.add(LOCAL_OWNER, chat, Role.ASSISTANT, "The pier is", Finish.RUNNING)
     app.query_params["c"] = chat
@@ -234,9 +187,7 @@ def test_an_answer_that_no_turn_writes_any_more_is_drawn_and_not_waited_for(
     assert "interrupted" in texts(app)
 
 
-def test_an_error_in_a_click_is_a_sentence(
-    app: AppTest, services: FakeServices, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_error_in_a_callback_is_shown(app: AppTest, services: FakeServices, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(owner: str, collection_id: str) -> None:
         raise StoreError("The disk is full.", "Make room.")
 

@@ -1,1 +1,1 @@
-"""The chat page and what it shows of answers."""
+"""The Chat and Compare pages."""

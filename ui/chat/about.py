@@ -1,4 +1,4 @@
-"""What there is to know of an answer beside its text: how it was checked, and what filled the model's window."""
+"""Details of an answer: its sentence check, what filled the model's window, and everything that made it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ui import app
 from ui.app import owner
 from ui.widgets import dialogs, errors, text
 
-COLORS = {  # to be seen on light and on dark
+COLORS = {  # legible on light and on dark
     Part.SYSTEM: "#7f8c8d",
     Part.HISTORY: "#8e6bbf",
     Part.PASSAGE: "#2f9e83",
@@ -27,23 +27,23 @@ FREE = "#8883"
 
 
 def figures(message: Message) -> str:
-    """Model, speed and tokens in a line; '' where nothing was counted."""
+    """Model, speed and tokens in a line; empty if nothing was counted."""
     timings, usage = message.timings, message.usage
     if not usage.output_tokens or timings.first_token_s is None:
         return ""
-    speaking = max(timings.total_s - timings.first_token_s, 1e-3)
+    generation_s = max(timings.total_s - timings.first_token_s, 1e-3)
     about = "about " if usage.estimated else ""
     return (
         f"{text.literal(message.model)} · first word after {timings.first_token_s:.1f} s · "
-        f"{about}{usage.output_tokens / speaking:.0f} tokens/s · "
+        f"{about}{usage.output_tokens / generation_s:.0f} tokens/s · "
         f"{about}{usage.input_tokens} tokens in, {usage.output_tokens} out"
     )
 
 
 def draw(message: Message) -> None:
-    """The way to the checks, the ledger and all that made the answer."""
+    """Draw the button that opens the details."""
     if st.button("About this answer", key=f"about-{message.id}", type="tertiary", icon=":material/info:"):
-        # The whole page: what stands in a fragment cannot open its dialogs.
+        # Rerun the whole page: a fragment cannot open its dialogs.
         dialogs.ask(_dialog, message.id)
         st.rerun()
 
@@ -57,9 +57,8 @@ def _dialog(message_id: str) -> None:
         st.info("There is no such answer. It may have been deleted.", icon=":material/search_off:")
         return
     if message.checks:
-        st.markdown("**How it was checked**")
-        st.markdown(checked(message))
-        st.caption(how_good())
+        st.markdown(f"**Sentence check**\n\n{_checked(message)}")
+        st.caption(_accuracy())
     if message.ledger.shares:
         st.markdown("**What the model was given**")
         _ledger(message.ledger)
@@ -71,43 +70,36 @@ def _dialog(message_id: str) -> None:
 
 
 def warn(message: Message) -> None:
-    """Say what of the answer stands in no passage."""
+    """Warn of sentences that no passage supports."""
     unsupported = [check for check in message.checks if check.verdict is Verdict.UNSUPPORTED]
     if not unsupported:
         return
     count, of = len(unsupported), sum(check.verdict is not Verdict.NO_CLAIM for check in message.checks)
-    said = f"{count} of {of} sentences {'has' if count == 1 else 'have'} no support in the passages."
-    if of == 1:
-        said = "This has no support in the passages."
-    missing = list(dict.fromkeys(word for check in unsupported for word in check.missing))
-    if missing:
-        names = [f"“{text.literal(word)}”" for word in missing]
-        said += f" {_list(names)} {'stands' if len(names) == 1 else 'stand'} in none of them."
-    st.caption(f":material/fact_check: {said}", help=how_good())
+    sentences = "This is" if of == 1 else f"{count} of {of} sentences {'is' if count == 1 else 'are'}"
+    warning = f"{sentences} not supported by the passages."
+    if missing := list(dict.fromkeys(f"“{text.literal(word)}”" for check in unsupported for word in check.missing)):
+        names = " and ".join(filter(None, (", ".join(missing[:-1]), missing[-1])))
+        warning += f" {names} {'appears' if len(missing) == 1 else 'appear'} in none of them."
+    st.caption(f":material/fact_check: {warning}", help=_accuracy())
 
 
-def checked(message: Message) -> str:
-    """How many sentences were found in the passages."""
+def _checked(message: Message) -> str:
+    """How many sentences are supported."""
     verdicts = [check.verdict for check in message.checks]
     supported, unsupported = verdicts.count(Verdict.SUPPORTED), verdicts.count(Verdict.UNSUPPORTED)
     if not supported + unsupported:
-        return "It says nothing that could be checked."
-    sentences = "sentence" if supported + unsupported == 1 else "sentences"
-    return f"{supported} of {supported + unsupported} {sentences} supported by a passage."
+        return "The answer makes no claim that could be checked."
+    return f"{supported} of {text.count(supported + unsupported, 'sentence')} supported by a passage."
 
 
-def how_good() -> str:
-    """What was measured of the check."""
+def _accuracy() -> str:
+    """Precision and recall of the check."""
     measured = support.MEASURED
     return (
-        f"The check can be wrong, so read the passage. On {measured.sentences:,} labelled sentences "
-        f"{measured.precision:.0%} of those marked as supported were, and {measured.recall:.0%} of those that were "
-        "supported got the mark."
+        f"The check can be wrong, so read the passage. On {measured.sentences:,} labelled sentences, "
+        f"{measured.precision:.0%} of those marked as supported were supported, and {measured.recall:.0%} of the "
+        "supported ones were marked."
     )
-
-
-def _list(names: list[str]) -> str:
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 
 # --- the ledger ---
@@ -116,18 +108,18 @@ def _list(names: list[str]) -> str:
 def _ledger(ledger: Ledger) -> None:
     used = f"{ledger.used:,}" if ledger.exact else f"About {ledger.used:,}"
     if ledger.window:
-        st.caption(f"{used} of {ledger.window:,} tokens, {ledger.used / ledger.window:.0%} of its window")
+        st.caption(f"{used} of {ledger.window:,} tokens, {ledger.used / ledger.window:.0%} of the model’s window")
     else:
-        st.caption(f"{used} tokens; how many the model can take is not known")
+        st.caption(f"{used} tokens; the size of the model’s window is unknown")
     parts = list(_parts(ledger))
-    st.image(_bar(parts), width=480, alt="The model’s window, by what it was filled with")
+    st.image(_bar(parts), width=480, alt="What fills the model’s window")
     legend = [f':color[■]{{foreground="{color}"}} {name}: {tokens:,} tokens' for name, tokens, color in parts]
     st.markdown("  \n".join(legend))
     if not ledger.exact:
-        st.caption("Estimated: the model’s own way of counting is not known here.")
+        st.caption("Estimated: the model’s tokenizer is not available.")
     left_out = [share for share in ledger.shares if not share.kept]
     if left_out:
-        st.markdown("Left out, because the prompt would have become too long for the model:")
+        st.markdown("Left out, because it did not fit the model’s window:")
         st.markdown(
             "\n".join(
                 f"- {share.part.value}: {text.literal(text.short(' '.join(share.label.split()), 80))} "
@@ -138,7 +130,7 @@ def _ledger(ledger: Ledger) -> None:
 
 
 def _parts(ledger: Ledger) -> Iterator[tuple[str, int, str]]:
-    """Each part with its tokens and its colour, as they lie in the window."""
+    """Name, tokens and colour of each part, in the order of the window."""
     for part, color in COLORS.items():
         kept = [share.tokens for share in ledger.shares if share.kept and share.part is part]
         if sum(kept):
@@ -148,10 +140,10 @@ def _parts(ledger: Ledger) -> Iterator[tuple[str, int, str]]:
 
 
 def _bar(parts: Sequence[tuple[str, int, str]]) -> str:
-    """The parts beside each other, as an SVG."""
-    whole, at, drawn = sum(tokens for _, tokens, _ in parts), 0.0, ""
+    """A stacked bar of the parts, as SVG."""
+    total, at, drawn = sum(tokens for _, tokens, _ in parts), 0.0, ""
     for _, tokens, color in parts:
-        width = 1000 * tokens / whole
+        width = 1000 * tokens / total
         drawn += f'<rect x="{at:.1f}" width="{width:.1f}" height="24" fill="{color}"/>'
         at += width
     return f'<svg xmlns="http://www.w3.org/2000/svg" width="1000" height="24" viewBox="0 0 1000 24">{drawn}</svg>'
@@ -161,23 +153,23 @@ def _bar(parts: Sequence[tuple[str, int, str]]) -> str:
 
 
 def _record(record: dict[str, Any]) -> None:
-    """Everything that made the answer, so that it can be understood and made again."""
-    with st.expander("Settings, model and steps of retrieval", icon=":material/tune:"):
+    """Everything needed to understand and reproduce the answer."""
+    with st.expander("Settings and model", icon=":material/tune:"):
         facts = differences({}, {name: value for name, value in record.items() if name != "passages"})
         st.dataframe(
             pd.DataFrame([(name, value) for name, _, value in facts], columns=["Name", "Value"]),
             hide_index=True,
-            alt="Settings, model and steps of retrieval of this answer",
+            alt="Settings and model of this answer",
         )
     if passages := record.get("passages"):
-        with st.expander("Passages, with the SHA-256 of their texts", icon=":material/fingerprint:"):
+        with st.expander("Passages, with their SHA-256", icon=":material/fingerprint:"):
             rows = [(each["passage"], each["sha256"]) for each in passages]
             st.dataframe(pd.DataFrame(rows, columns=["Passage", "SHA-256"]), hide_index=True, alt="Passages and hashes")
     if prompt := record.get("prompt"):
-        with st.expander("The prompt, as it was sent", icon=":material/terminal:"):
-            for said in prompt:
-                st.caption(said["role"])
-                st.code(said["text"], language=None, wrap_lines=True)
+        with st.expander("The prompt", icon=":material/terminal:"):
+            for part in prompt:
+                st.caption(part["role"])
+                st.code(part["text"], language=None, wrap_lines=True)
     st.download_button(
         "Download as JSON",
         json.dumps(record, ensure_ascii=False, indent=1),

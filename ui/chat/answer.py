@@ -1,6 +1,8 @@
-"""Messages of a conversation: questions, answers that are done, and the answer that is being written."""
+"""The messages of a conversation: questions, finished answers, and the answer being written."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import streamlit as st
 
@@ -8,37 +10,38 @@ from rag.schema import Feedback, Finish, Message, Role
 from services import Services
 from ui import app, navigation
 from ui.app import owner
-from ui.chat import about, chips, sources, versions
+from ui.chat import about, marks, sources, versions
 from ui.widgets import errors, text
+from ui.widgets.buttons import button
 
 AVATARS = {Role.USER: ":material/person:", Role.ASSISTANT: ":material/auto_stories:"}
 POLL_S = 0.3
-"""Seconds between two drawings of a running answer: a few messages a second, not one a token."""
-MOST_DRAWINGS = 30
-"""A second, of all running answers together: with many of them each is drawn less often."""
-WAITING = 48
-"""Pixels that are kept for the first words."""
+"""Seconds between two updates of a running answer."""
+MOST_UPDATES = 30
+"""Updates a second of all running answers together: with many of them, each is updated less often."""
+SKELETON = 48
+"""Pixels reserved for the first words."""
 LONGEST_REASON = 500
 """Characters."""
 
 
 def draw(message: Message, asked: str = "", *, busy: bool = False, latest: bool = True) -> None:
-    """A stored message.
+    """Draw a stored message.
 
     Args:
-        message: it.
-        asked: the question that an answer answers.
-        busy: the conversation is being answered, so that nothing can be asked in the place of this message.
-        latest: it is the last one of its conversation.
+        message: the message.
+        asked: the question, if the message is an answer.
+        busy: the conversation is being answered, so the message cannot be replaced.
+        latest: the message is the last one of its conversation.
     """
     with st.chat_message(message.role.value, avatar=AVATARS[message.role]):
         if message.role is Role.USER:
             _question(message, busy=busy)
             return
         if message.text:
-            st.markdown(text.answer(chips.marked(message)))
+            st.markdown(text.answer(marks.marked(message)))
         if message.finish is Finish.STOPPED:
-            st.caption(f":material/stop_circle: Stopped.{' What came so far is kept.' if message.text else ''}")
+            st.caption(f":material/stop_circle: Stopped.{' The text so far is kept.' if message.text else ''}")
         if message.finish is Finish.RUNNING:
             errors.show("This answer was interrupted and could not be stored.", "Ask again.")
         if message.error:
@@ -52,7 +55,7 @@ def draw(message: Message, asked: str = "", *, busy: bool = False, latest: bool 
         label = "Nearest passages" if message.abstained else sources.title(message.passages)
         sources.draw(message, label=label, latest=latest)
         if not busy or message.text:
-            _foot(message, asked, busy)
+            _footer(message, asked, busy)
 
 
 def _question(message: Message, *, busy: bool) -> None:
@@ -63,26 +66,22 @@ def _question(message: Message, *, busy: bool) -> None:
         st.markdown(text.literal(message.text), width="stretch")
         if not busy:
             versions.draw_edit_button(message)
-    versions.walk(message)
+    versions.draw_switch(message)
 
 
 @st.fragment
 @errors.with_error_boundary
-def _foot(message: Message, asked: str, busy: bool) -> None:
-    """Figures, what a person thinks of it, and what else there is to know and to do."""
+def _footer(message: Message, asked: str, busy: bool) -> None:
+    """Speed, feedback, and what can be done with an answer."""
     if line := about.figures(message):
         st.caption(line)
     rating = None
-    versions.walk(message)
+    versions.draw_switch(message)
+    rate: dict[str, Any] = {"on_change": errors.with_error_boundary(_rate), "args": (message.id,)}
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
         if message.text:
-            rating = st.feedback(
-                "thumbs",
-                key=f"thumbs-{message.id}",
-                default=int(message.feedback.good) if message.feedback else None,
-                on_change=errors.with_error_boundary(_rate),
-                args=(message.id,),
-            )
+            good = int(message.feedback.good) if message.feedback else None
+            rating = st.feedback("thumbs", key=f"thumbs-{message.id}", default=good, **rate)
         if not busy:
             versions.draw_again(message)
         if message.text:
@@ -91,10 +90,10 @@ def _foot(message: Message, asked: str, busy: bool) -> None:
         if asked:
             st.page_link(
                 navigation.SEARCH,
-                label="How it was found",
+                label="Inspect the search",
                 icon=":material/search:",
                 query_params={"q": asked},
-                help="What was found for this question, and why something was not.",
+                help="See what this question finds, and why a text is not found.",
             )
     if rating == 0:
         st.text_input(
@@ -102,13 +101,12 @@ def _foot(message: Message, asked: str, busy: bool) -> None:
             value=message.feedback.reason if message.feedback else "",
             key=f"reason-{message.id}",
             max_chars=LONGEST_REASON,
-            on_change=errors.with_error_boundary(_rate),
-            args=(message.id,),
+            **rate,
         )
 
 
 def _copy(message: Message) -> None:
-    """The text as it was written, beside a button that copies it; sent to the browser when it is asked for."""
+    """The raw text next to a copy button; sent to the browser only when opened."""
     icon = ":material/content_copy:"
     with st.popover("Copy", type="tertiary", icon=icon, key=f"copy-{message.id}", on_change="rerun") as box:
         if box.open:
@@ -122,10 +120,10 @@ def _rate(message_id: str) -> None:
     app.services().conversations.rate(owner(), message_id, feedback)
 
 
-def draw_running(services: Services, message: Message) -> None:
-    """The answer that is being written, drawn a few times a second until it is done."""
+def draw_live(services: Services, message: Message) -> None:
+    """Draw the answer being written, and keep it up to date."""
 
-    @st.fragment(run_every=max(POLL_S, len(services.turns) / MOST_DRAWINGS))
+    @st.fragment(run_every=max(POLL_S, len(services.turns) / MOST_UPDATES))
     @errors.with_error_boundary
     def live() -> None:
         turn = services.turns.get(owner(), message.id)
@@ -135,23 +133,18 @@ def draw_running(services: Services, message: Message) -> None:
             found = turn.retrieval
             if found is None:
                 st.markdown(":shimmer[Searching your documents …]")
-                st.skeleton(height=WAITING)
+                st.skeleton(height=SKELETON)
             else:
                 if turn.text:
                     checked = turn.checked
-                    so_far = chips.marked_so_far(turn.text, checked.checks, checked.citations)
+                    so_far = marks.marked_so_far(turn.text, checked.checks, checked.citations)
                     st.markdown(text.answer(so_far) + " ▌")
                 else:
                     loading = services.manager.status(message.backend, message.model).progress
                     st.markdown(f":shimmer[{text.literal(loading.text) if loading else 'Reading the passages …'}]")
-                    st.skeleton(height=WAITING)
+                    st.skeleton(height=SKELETON)
                 sources.draw_found(found.passages)
-            st.button(
-                "Stop",
-                key=f"stop-{message.id}",
-                icon=":material/stop_circle:",
-                on_click=errors.with_error_boundary(services.turns.cancel),
-                args=(owner(), message.id),
-            )
+            stop = services.turns.cancel
+            button("Stop", stop, owner(), message.id, icon="stop_circle", key=f"stop-{message.id}")
 
     live()

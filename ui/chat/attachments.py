@@ -1,4 +1,4 @@
-"""The files that were attached to a conversation: put in with a question, shown above the box, taken out again."""
+"""Files attached to a conversation: added with a question, listed above the box, removable."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from services import Services
 from ui.app import owner
 from ui.documents import actions, table, uploads
 from ui.widgets import errors, text
+from ui.widgets.buttons import button
 
 if TYPE_CHECKING:
     from streamlit.runtime.uploaded_file_manager import UploadedFile
@@ -21,7 +22,7 @@ POLL_S = 1.0
 
 
 def put(services: Services, conversation_id: str, files: Sequence[UploadedFile]) -> None:
-    """Put files into the queue of a conversation's own collection; what could not be taken is said by the next run."""
+    """Queue files in the collection of a conversation; the next run shows which could not be added."""
     collection = services.library.attached(owner(), conversation_id, create=True)
     assert collection
     _, failed = uploads.submit(services, collection, files, replace=False)
@@ -31,7 +32,7 @@ def put(services: Services, conversation_id: str, files: Sequence[UploadedFile])
 
 
 def draw(services: Services, conversation_id: str) -> None:
-    """The files of a conversation, live while they are read."""
+    """List the files of a conversation, live while they are read."""
     uploads.draw_notes()
     collection = services.library.attached(owner(), conversation_id)
     if collection is None or not (documents := services.library.documents(owner(), collection.id)):
@@ -54,9 +55,10 @@ def _reading(documents: Sequence[DocumentRecord]) -> bool:
 
 
 def _files(services: Services, collection: CollectionRecord, documents: Sequence[DocumentRecord]) -> None:
-    kept = [document for document in documents if document.state is not DocumentState.DELETING]
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
-        for document in kept:
+        for document in documents:
+            if document.state is DocumentState.DELETING:
+                continue
             with st.popover(
                 text.literal(text.short(document.name, 32)),
                 icon=_ICONS.get(document.state, ":material/hourglass_top:"),
@@ -66,13 +68,8 @@ def _files(services: Services, collection: CollectionRecord, documents: Sequence
                 st.caption(_state(document))
                 if needs_password(document):
                     actions.ask_password(services, document)
-                st.button(
-                    "Remove from this chat",
-                    key=f"detach-{document.id}",
-                    icon=":material/delete:",
-                    on_click=errors.with_error_boundary(services.documents.delete),
-                    args=(owner(), [document.id]),
-                )
+                remove, key = services.documents.delete, f"detach-{document.id}"
+                button("Remove from this chat", remove, owner(), [document.id], icon="delete", key=key)
 
 
 _ICONS = {DocumentState.READY: ":material/attach_file:", DocumentState.FAILED: ":material/warning:"}
@@ -80,8 +77,7 @@ _ICONS = {DocumentState.READY: ":material/attach_file:", DocumentState.FAILED: "
 
 def _state(document: DocumentRecord) -> str:
     if document.state is DocumentState.READY:
-        pages = f"{document.pages:,} page{'' if document.pages == 1 else 's'}"
-        return f"{pages}; only questions in this chat search it."
+        return f"{text.count(document.pages, 'page')}; only questions in this chat search it."
     if document.state is DocumentState.FAILED:
         return text.literal(table.note(document))
-    return f"Being read, {document.progress:.0%} done."
+    return f"Being read: {document.progress:.0%}."

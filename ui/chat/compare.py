@@ -1,4 +1,4 @@
-"""The compare page: one question, two models, over the same passages."""
+"""The Compare page: one question, two models, the same passages."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ SIDES = ("left", "right")
 
 
 def draw(services: Services) -> None:
-    """The whole page."""
+    """Draw the page."""
     st.title("Compare two models")
-    st.markdown("Both get the same question and the same passages. Each answer begins a chat that you can go on with.")
+    st.markdown("Both get the same question and the same passages. You can continue each answer as a chat.")
     picked = []
     for side, column in zip(SIDES, st.columns(2), strict=True):
         with column:
@@ -49,12 +49,12 @@ def _pick(services: Services, side: str) -> tuple[Backend, str | None]:
 
 
 def _suggest(services: Services, side: str) -> str:
-    """The sidebar's choice on one side; on the other a backend that is known to answer."""
+    """The backend of the sidebar on one side, another available one on the other."""
     mine: str = st.session_state["backend"]
     if side == SIDES[0]:
         return mine
     names = [backend.name for backend in services.manager.backends()]
-    for patience in (0.0, 0.1):  # all are asked before the first is waited for
+    for patience in (0.0, 0.1):  # all are asked before waiting for the first
         found = [services.manager.checks.latest(name, patience) for name in names]
     return next((f.backend.name for f in found if f and not f.error and f.backend.name != mine), mine)
 
@@ -74,15 +74,13 @@ def _ask(services: Services, question: str, picked: list[tuple[Backend, str | No
 
 
 def _answer(services: Services, conversation: str | None) -> bool:
-    """The first question and answer of a conversation; whether the answer is still being written."""
+    """Draw the first question and answer of a conversation; return whether the answer is still being written."""
     if not conversation:
         return False
     for message in services.conversations.messages(owner(), conversation)[:2]:
         if message.finish is Finish.RUNNING and services.turns.get(owner(), message.id):
-            answer.draw_running(services, message)
+            answer.draw_live(services, message)
             return True
         answer.draw(message)
-    st.page_link(
-        navigation.CHAT, label="Go on with this one", icon=":material/forum:", query_params={"c": conversation}
-    )
+    st.page_link(navigation.CHAT, label="Continue this chat", icon=":material/forum:", query_params={"c": conversation})
     return False

@@ -1,4 +1,4 @@
-"""The chat page: the first screen, the conversation and the question box."""
+"""The Chat page: first screen, conversation and question box."""
 
 from __future__ import annotations
 
@@ -15,39 +15,35 @@ from ui.app import owner
 from ui.chat import answer, attachments, passage_view
 from ui.sidebar import choices, collections, conversations
 from ui.widgets import errors, text
+from ui.widgets.buttons import button
 
 if TYPE_CHECKING:
     from streamlit.elements.widgets.chat import ChatInputValue
 
-EACH_PARAGRAPH = """<style>
+BIDIRECTIONAL = """<style>
 [data-testid=stChatMessage] :is(p, li, td, th, h1, h2, h3) { unicode-bidi: plaintext; text-align: start }
 </style>"""
-"""Arabic and Hebrew from right to left, as their letters say: nothing in Streamlit or its theme does that."""
+"""Draws Arabic and Hebrew from right to left, which Streamlit does not do."""
 AT_FIRST, MORE = 10, 40
-"""Messages that are drawn: of a long conversation the last ones, and as many more as are asked for."""
-
-
-def conversation_id() -> str | None:
-    """The conversation that the address names."""
-    return st.query_params.get("c")
+"""Messages drawn at first, and added by a click."""
 
 
 def ask(services: Services, question: str, conversation: str | None) -> None:
-    """Start a turn and show it; the address then names its conversation."""
+    """Start a turn, and put its conversation into the address."""
     try:
         message, _ = services.asking.ask(owner(), choices.question(question, conversation))
     except AppError as error:
-        # What was typed goes back into the box.
-        st.session_state["chat_error"], st.session_state["asked_again"] = error, question
+        # The input goes back into the box.
+        st.session_state["chat_error"], st.session_state["unanswered"] = error, question
         return
     choices.bind_conversation(message.conversation_id)
     st.query_params["c"] = message.conversation_id
 
 
 def draw(services: Services) -> None:
-    """The whole page."""
-    st.html(EACH_PARAGRAPH)
-    current = conversation_id()
+    """Draw the page."""
+    st.html(BIDIRECTIONAL)
+    current = st.query_params.get("c")
     open_ = services.conversations.get(owner(), current) if current else None
     if current and not open_:
         st.info("There is no such conversation. It may have been deleted.", icon=":material/search_off:")
@@ -59,8 +55,8 @@ def draw(services: Services) -> None:
         _welcome(services)
     if error := st.session_state.pop("chat_error", None):
         errors.show(error.message, error.hint)
-    if again := st.session_state.pop("asked_again", None):
-        st.session_state["question"] = again
+    if unanswered := st.session_state.pop("unanswered", None):
+        st.session_state["question"] = unanswered
     if open_:
         attachments.draw(services, open_.id)
     asked = st.chat_input(
@@ -77,7 +73,7 @@ def draw(services: Services) -> None:
 
 
 def _submitted(services: Services, asked: ChatInputValue, conversation: str | None) -> None:
-    """A question, files, or both: files alone wait for a question."""
+    """Take a question, files, or both; files alone wait for a question."""
     if asked.files:
         if conversation is None:
             title = asked.text.strip() or f"About {asked.files[0].name}"
@@ -90,7 +86,7 @@ def _submitted(services: Services, asked: ChatInputValue, conversation: str | No
 
 
 def _conversation(services: Services, conversation: str) -> None:
-    """Draw the last messages of a conversation; the older ones on demand."""
+    """Draw the last messages of a conversation, older ones on demand."""
     state = st.session_state
     if state.get("shown_of") != conversation:
         state["shown_of"], state["shown"] = conversation, AT_FIRST
@@ -111,9 +107,9 @@ def _conversation(services: Services, conversation: str) -> None:
         if message.finish is not Finish.RUNNING:
             answer.draw(message, asked, busy=busy, latest=message is messages[-1])
         elif services.turns.get(owner(), message.id):
-            answer.draw_running(services, message)
+            answer.draw_live(services, message)
         else:
-            # It ended between the two looks: what is stored now is how.
+            # It ended since it was loaded.
             ended = services.conversations.message(owner(), message.id)
             answer.draw(ended or message, asked, busy=busy)
 
@@ -125,8 +121,8 @@ def _show_more() -> None:
 def _welcome(services: Services) -> None:
     st.title("Ask your own documents")
     st.markdown(
-        "Gestalt answers questions from the files you give it, with the model you choose, and shows the passage "
-        "behind each answer. Everything stays on this machine until you choose a backend elsewhere."
+        "Gestalt answers questions from your files with the model you choose, and shows the passages behind each "
+        "answer. Everything stays on this machine unless you choose a remote backend."
     )
     found, library = collections.searched(services), services.library
     counts = [library.counts(owner(), one.id) for one in found]
@@ -138,29 +134,23 @@ def _welcome(services: Services) -> None:
     samples_ready = all(DocumentState.READY in states for states in samples)
     with st.container(horizontal=True):
         if not all(samples):
-            st.button(
+            button(
                 "Load the sample documents",
+                services.documents.add_samples,
+                owner(),
+                collections.current(services).id,
+                icon="auto_stories",
                 type="secondary" if ready else "primary",
-                icon=":material/auto_stories:",
-                on_click=errors.with_error_boundary(services.documents.add_samples),
-                args=(owner(), found[0].id),
             )
         st.page_link(navigation.DOCUMENTS, label="Add your own documents", icon=":material/upload_file:")
     if waiting:
         _wait_for_documents(services)
     elif ready:
-        st.caption(f"{ready:,} document{'' if ready == 1 else 's'} ready to be asked.")
+        st.caption(f"{text.count(ready, 'document')} ready to search.")
     st.markdown("**Questions to try**" if samples_ready else "**Questions to try with the samples**")
     for number, question in enumerate(SAMPLE_QUESTIONS):
-        st.button(
-            question,
-            key=f"try-{number}",
-            icon=":material/chat:",
-            type="tertiary",
-            disabled=not samples_ready,
-            on_click=errors.with_error_boundary(ask),
-            args=(services, question, None),
-        )
+        disabled, key = not samples_ready, f"try-{number}"
+        button(question, ask, services, question, None, icon="chat", key=key, type="tertiary", disabled=disabled)
 
 
 def _wait_for_documents(services: Services) -> None:
@@ -172,7 +162,7 @@ def _wait_for_documents(services: Services) -> None:
         if not reading:
             st.rerun()
         more = sum(len(queue.reading) + queue.waiting for queue in queues) - 1
-        others = f" {more:,} more wait." if more else ""
+        others = f" {more:,} more to read." if more else ""
         st.progress(reading[0].progress, f"Reading {text.literal(reading[0].name)} …{others}")
 
     live()

@@ -1,6 +1,6 @@
-"""A passage in its page, in a dialog: the page of a PDF as a picture, any other page as text, the place marked.
+"""A dialog that shows a passage on its page: a PDF page as a picture, any other page as text, the place marked.
 
-An answer has one place for each span that supports it, in its own order, then one for each passage that none lies in.
+The places of an answer are its citations in order, then the passages without one.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from ui.documents import preview
 from ui.widgets import dialogs, errors, text
 
 CONTEXT = 300
-"""Characters of a page before the place and after its passage: the place is in sight on a telephone as well."""
+"""Characters shown before the place and after its passage; the place stays visible on a phone."""
 
 _PLACE = "place_shown"
 _CLICKS = "source_clicks"
@@ -41,7 +41,7 @@ export default function ({ parentElement, setTriggerValue }) {
   stop()
   listeners.set(parentElement, listen)
   document.addEventListener("click", listen, true)
-  // A click that came before this was loaded, or a link that was opened in another tab.
+  // A click before this was loaded, or a link opened in another tab.
   if (location.hash.startsWith("#source-")) {
     setTriggerValue("clicked", location.hash)
     history.replaceState(history.state, "", location.pathname + location.search)
@@ -50,12 +50,12 @@ export default function ({ parentElement, setTriggerValue }) {
 }
 """,
 )
-"""Hears clicks on the numbers in answers, which Streamlit draws as links: it has no inline button."""
+"""Listens for clicks on the numbers in answers; these are links because Streamlit has no inline button."""
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A passage of an answer, and the span in it that supports or fits best, where there is one."""
+    """A passage of an answer, with its citation if it has one."""
 
     number: int
     passage: Passage
@@ -63,13 +63,13 @@ class Place:
 
     @property
     def span(self) -> Span:
-        """What is marked, by offsets into the page's text."""
+        """What is marked: offsets into the text of the page."""
         marked = self.citation or self.passage
         return marked.start, marked.end
 
     @property
     def badge(self) -> str:
-        """What the place has to do with the answer."""
+        """Markdown that says whether the place supports the answer."""
         if self.citation is None:
             return ""
         if self.citation.answer_end:
@@ -78,7 +78,7 @@ class Place:
 
 
 def places(message: Message) -> list[Place]:
-    """Its places: those of its citations first, so that they have the same index."""
+    """The places of an answer; a citation and its place have the same index."""
     numbered = dict(enumerate(message.passages, 1))
     cited = [Place(citation.n, numbered[citation.n], citation) for citation in message.citations]
     seen = {citation.n for citation in message.citations}
@@ -86,13 +86,13 @@ def places(message: Message) -> list[Place]:
 
 
 def show(conversation_id: str, message_id: str, place: int) -> None:
-    """Open the dialog at one of the places of an answer; a callback."""
+    """Open the dialog at a place of an answer; a callback."""
     st.session_state[_PLACE] = place
     dialogs.ask(_dialog, conversation_id, message_id)
 
 
 def draw() -> None:
-    """What a page with answers ends with: the ear for clicks on their numbers, and the dialog where it is open."""
+    """End a page with answers: listen for clicks on their numbers, and draw the open dialog."""
     _LISTENER(key=_CLICKS, height=1, on_clicked_change=errors.with_error_boundary(_clicked))
     dialogs.draw()
 
@@ -102,7 +102,7 @@ def _clicked() -> None:
         show(found[1], found[2], int(found[3]))
 
 
-@st.dialog("The passage in its page", width="large", on_dismiss=dialogs.close)
+@st.dialog("Passage", width="large", on_dismiss=dialogs.close)
 @errors.with_error_boundary
 def _dialog(conversation_id: str, message_id: str) -> None:
     services = app.services()
@@ -114,11 +114,11 @@ def _dialog(conversation_id: str, message_id: str) -> None:
     index = min(st.session_state.get(_PLACE, 0), len(found) - 1)
     place = found[index]
     _head(place, index, len(found))
-    _supported(message, index)
+    _supports(message, index)
     document = services.library.document(owner(), place.passage.document_id)
     at = services.library.find_page(owner(), place.passage.document_id, place.passage.page, place.passage.label)
     _page(services, place, at[1] if at else None)
-    _ways_on(services, document, at[0] if at else 0)
+    _links(services, document, at[0] if at else 0)
 
 
 def _head(place: Place, index: int, count: int) -> None:
@@ -137,40 +137,40 @@ def _step(label: str, key: str, to: int) -> None:
     st.button(label, key=f"passage-{label.lower()}", shortcut=key, on_click=go)
 
 
-def _supported(message: Message, index: int) -> None:
+def _supports(message: Message, index: int) -> None:
     """The sentences of the answer that this place supports."""
-    said = [
+    sentences = [
         message.text[check.start : check.end].lstrip("-*•# ")
         for check in message.checks
         if check.verdict is Verdict.SUPPORTED and check.citation == index
     ]
-    if said:
-        st.caption(f"Supports: {' '.join(f'“{text.literal(sentence)}”' for sentence in said)}")
+    if sentences:
+        st.caption(f"Supports: {' '.join(f'“{text.literal(sentence)}”' for sentence in sentences)}")
 
 
 def _page(services: Services, place: Place, page: Page | None) -> None:
     picture, why_not = None, ""
     if page is None:
-        why_not = "Its document is no longer in the library, or is being read again: this is the passage as it was."
+        why_not = "The document was deleted or is being read again. This is the stored passage."
     elif page.number is not None:
         try:
             picture = _picture(services, owner(), place.passage.document_id, page.number, place.span)
         except PasswordRequired:
-            why_not = "The file is protected with a password, which is not kept: this is the text of its page."
+            why_not = "The file is protected with a password, which is not stored. This is the text of the page."
         except DocumentError as error:
-            why_not = f"{error.message} This is its text."
+            why_not = f"{error.message} This is the text of the page."
     if why_not:
         st.caption(f":material/info: {text.literal(why_not)}")
     if picture is None:
         _text(place, page)
         return
     left, right = st.columns(2)
-    # Another picture is another element: its predecessor would stay until it is loaded, with the wrong place marked.
+    # A key per picture: otherwise the old one would stay until the new one is loaded, with the wrong place marked.
     with left, st.container(key=f"page-{place.number}-{place.span[0]}"):
         st.image(picture.data, width="stretch", alt=f"The page, {place.passage.place}, as a picture")
     with right:
         if not picture.is_marked:
-            st.caption(":material/info: The place could not be found in the picture: here it is in the text.")
+            st.caption(":material/info: The place was not found in the picture; it is marked in the text.")
         _text(place, None)
 
 
@@ -180,25 +180,25 @@ def _picture(_services: Services, who: str, document_id: str, number: int, span:
 
 
 def _text(place: Place, page: Page | None) -> None:
-    """The passage with the place marked; where the page is known, some of what stands around the place."""
+    """The passage with the place marked, and some text around it if the page is known."""
     passage, marked = place.passage, place.span
-    whole, offset = passage.text, passage.start
+    available, offset = passage.text, passage.start
     first, last = passage.start, passage.end
     if page and page.text[passage.start : passage.end] == passage.text:
-        whole, offset = page.text, 0
-        first, last = _window(whole, marked[0], max(marked[1], passage.end))
+        available, offset = page.text, 0
+        first, last = _window(available, marked[0], max(marked[1], passage.end))
     inside, after = max(first, passage.start), min(last, passage.end)
-    shown = whole[first - offset : last - offset]
+    shown = available[first - offset : last - offset]
     if passage.heading:
         st.caption(text.literal(passage.heading))
     with st.container(border=True):
         spans = [(marked[0] - first, marked[1] - first)] if place.citation else []
         drawn = text.highlighted(shown, spans, faint=[(0, inside - first), (after - first, len(shown))])
-        st.markdown(("… " if first > offset else "") + drawn + (" …" if last < offset + len(whole) else ""))
+        st.markdown(("… " if first > offset else "") + drawn + (" …" if last < offset + len(available) else ""))
 
 
 def _window(whole: str, start: int, end: int) -> Span:
-    """A span with what stands around it, cut between words."""
+    """A span with the text around it, cut between words."""
     first, last = max(0, start - CONTEXT), min(len(whole), end + CONTEXT)
     if first and (space := re.search(r"\s", whole[first:start])):
         first += space.end()
@@ -207,11 +207,11 @@ def _window(whole: str, start: int, end: int) -> Span:
     return first, last
 
 
-def _ways_on(services: Services, document: DocumentRecord | None, position: int) -> None:
+def _links(services: Services, document: DocumentRecord | None, position: int) -> None:
     if document is None:
         return
     with st.container(horizontal=True):
-        # In a tab of its own, so that the answer stays where it is; the address is relative to that of any page.
+        # Opens a new tab; the address is relative to that of any page.
         address = f"documents?document={document.id}&page={position + 1}"
         st.link_button("Open the document", address, icon=":material/open_in_new:")
         preview.download(services, document)

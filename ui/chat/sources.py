@@ -1,4 +1,4 @@
-"""The sources of an answer: a row of its cited places, and all passages with file, page, scores and the span marked."""
+"""The sources of an answer: buttons for its citations, and all passages with scores and cited spans."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from ui.chat.passage_view import Place
 from ui.widgets import text
 
 HEIGHT = 380
-"""Pixels: the best passage whole, and the beginning of the next."""
+"""Pixels: enough for the best passage and the start of the next."""
 
 
 def row(message: Message) -> None:
-    """A button for each page that is cited, in the answer's order: the second way to what its numbers open."""
+    """A button for each cited page, in the order of the answer; opens the same dialog as the numbers."""
     seen = set[tuple[int, str]]()
     with st.container(horizontal=True, gap="small"):
         for index, place in enumerate(passage_view.places(message)):
@@ -35,21 +35,20 @@ def row(message: Message) -> None:
 
 
 def title(passages: Sequence[Passage]) -> str:
-    """What the box with the passages is called."""
-    return f"Sources ({len(passages)} passage{'' if len(passages) == 1 else 's'})"
+    """The label of the box with the passages."""
+    return f"Sources ({text.count(len(passages), 'passage')})"
 
 
 def draw(message: Message, *, label: str, latest: bool) -> None:
-    """All passages of an answer in one expander; those that hold a cited span come first.
+    """All passages of an answer in an expander, the cited ones first.
 
-    Of all answers but the latest they are sent to the browser when they are asked for.
+    Those of earlier answers are sent to the browser only when the expander is opened.
     """
     places = passage_view.places(message)
     first: dict[int, tuple[int, Place]] = {}
     for index, place in enumerate(places):
         first.setdefault(place.number, (index, place))
-    # A chat that stands at its end stays there when it grows: without a height of its own the box would open on its
-    # last passage.
+    # A chat scrolled to its end stays there as it grows: without a fixed height the box would open on its last passage.
     if places:
         if latest:
             box = st.expander(label, icon=":material/menu_book:")
@@ -72,7 +71,7 @@ def draw(message: Message, *, label: str, latest: bool) -> None:
 
 
 def draw_found(passages: tuple[Passage, ...]) -> None:
-    """The same of an answer that is being written."""
+    """The passages of an answer being written."""
     if passages:
         with st.expander(title(passages), icon=":material/menu_book:"), st.container(height=HEIGHT, border=False):
             for number, passage in enumerate(passages, 1):
@@ -91,6 +90,6 @@ def _passage(passage: Passage, spans: list[tuple[int, int]]) -> None:
         st.markdown(text.highlighted(passage.text, [(a - passage.start, b - passage.start) for a, b in spans]))
         st.caption(
             f"Score {passage.score:.2f} · similarity {passage.dense:.2f} · BM25 {passage.lexical:.1f}",
-            help="The score fuses the similarity of meaning (cosine) with the match of words (BM25). "
-            "It ranks passages of one question; do not compare it between questions.",
+            help="The score combines dense similarity (cosine) and lexical match (BM25). It ranks the passages of one "
+            "question; do not compare it across questions.",
         )

@@ -1,4 +1,4 @@
-"""Versions of a message: from one to the other, another answer, a question put otherwise, and what made an answer."""
+"""Versions of a message: switch and compare them, answer again, edit a question."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from ui.widgets import dialogs, errors, text
 
 _EDITED = "edited_question"
 MOST_MODELS = 12
-"""Other models that an answer can be asked of from its menu."""
+"""Models in the menu “Answer again”, next to the chosen one."""
 
 
-def walk(message: Message) -> None:
-    """From this version to the one before or after it, where there are several."""
+def draw_switch(message: Message) -> None:
+    """Buttons for the previous and next version, if there are several."""
     if not message.versions:
         return
     at, of = message.versions.index(message.id), len(message.versions)
@@ -35,7 +35,7 @@ def walk(message: Message) -> None:
                 type="tertiary",
                 disabled=not 0 <= at + step < of,
             ):
-                # The whole page: an answer is walked from within a fragment.
+                # Reruns the whole page, also from within a fragment.
                 app.services().conversations.show(owner(), message.versions[at + step])
                 st.rerun()
         if message.role is Role.ASSISTANT:
@@ -51,13 +51,13 @@ def edited() -> str | None:
 
 
 def draw_edit_button(message: Message) -> None:
-    """The way to put a question otherwise."""
+    """Draw the button that edits a question."""
     st.button(
         "Edit",
         key=f"edit-{message.id}",
         icon=":material/edit:",
         type="tertiary",
-        help="Put the question otherwise and go on from there. This branch stays.",
+        help="Change the question and continue from there. This branch is kept.",
         on_click=_edit,
         args=(message.id,),
     )
@@ -68,7 +68,7 @@ def _edit(message_id: str | None) -> None:
 
 
 def draw_edit(message: Message) -> None:
-    """The question as a text that can be changed."""
+    """Draw the form that edits a question."""
     with st.form(f"edit-form-{message.id}", border=False):
         asked = st.text_area("Question", message.text, key=f"edit-text-{message.id}", max_chars=4000)
         with st.container(horizontal=True):
@@ -80,7 +80,7 @@ def draw_edit(message: Message) -> None:
 
 
 def _ask(message: Message, question: str, model: tuple[str, str] | None = None) -> None:
-    """Ask in the place of a message; a page that was drawn before is drawn anew."""
+    """Ask in place of a message, and rerun the page."""
     with errors.error_boundary():
         values = {"backend": model[0], "model": model[1], "fallback": ""} if model else {}
         asked = choices.question(question, message.conversation_id, message.id, **values)
@@ -95,10 +95,10 @@ def _ask(message: Message, question: str, model: tuple[str, str] | None = None) 
 
 
 def draw_again(message: Message) -> None:
-    """The menu to have an answer given again, also by another model."""
+    """Draw the menu of models to answer again."""
     services = app.services()
     models = _models(services)
-    wish = st.menu_button(
+    chosen = st.menu_button(
         "Answer again",
         list(models),
         key=f"again-{message.id}",
@@ -106,18 +106,18 @@ def draw_again(message: Message) -> None:
         icon=":material/refresh:",
         format_func=lambda model: text.literal(models[model]),
     )
-    if wish:
-        _ask(message, "", wish)
+    if chosen:
+        _ask(message, "", chosen)
 
 
 def draw_retry(message: Message) -> None:
-    """The button below an answer that failed."""
+    """Draw the button below a failed answer."""
     if st.button("Try again", key=f"retry-{message.id}", icon=":material/refresh:"):
         _ask(message, "")
 
 
 def _models(services: Services) -> dict[tuple[str, str], str]:
-    """Who may answer: the chosen model first, then those that backends have listed, with what they are called."""
+    """Models that can answer, with their labels: the chosen one first, then those listed by the backends."""
     state = st.session_state
     labels = {backend.name: backend.label for backend in services.manager.backends()}
     found = [(state["backend"], state["model"])] if state.get("model") else []
@@ -136,7 +136,7 @@ def _draw_compare_button(message: Message) -> None:
         st.rerun()
 
 
-@st.dialog("Two answers to the same question", width="large", on_dismiss=dialogs.close)
+@st.dialog("Compare answers", width="large", on_dismiss=dialogs.close)
 @errors.with_error_boundary
 def _compare(versions: tuple[str, ...], this: str) -> None:
     conversations = app.services().conversations
@@ -158,10 +158,8 @@ def _compare(versions: tuple[str, ...], this: str) -> None:
             st.markdown(text.answer(message.text) if message.text else "*No text.*")
             picked.append(conversations.record(owner(), message.id))
     rows = differences(*picked)
-    st.markdown("**What differed**" if rows else "Nothing differed in what made them.")
+    st.markdown("**What differed**" if rows else "Nothing else differed.")
     if rows:
         st.dataframe(
-            pd.DataFrame(rows, columns=["", "First", "Second"]),
-            hide_index=True,
-            alt="What differed between the answers",
+            pd.DataFrame(rows, columns=["", "First", "Second"]), hide_index=True, alt="Differences between the answers"
         )

@@ -1,9 +1,8 @@
-"""What can be done with documents that are ticked, and with those that failed."""
+"""Actions on ticked documents, and what to do about failed ones."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import partial
 
 import streamlit as st
 
@@ -14,73 +13,50 @@ from ui.app import owner
 from ui.documents import table
 from ui.sidebar import collections
 from ui.widgets import dialogs, errors, text
+from ui.widgets.buttons import button
 
-Verb = Callable[[str, str], object]
-"""Something that is done with one document of an owner."""
 NAMED = 8
-"""Documents that the dialog before a deletion calls by name."""
+"""Documents listed by name in the dialog before a deletion."""
 MOST_FAILURES = 3
-"""Failed documents that are told of without being ticked."""
+"""Failed documents shown without being ticked."""
 
 
 def draw(services: Services, collection: CollectionRecord, ticked: table.Ticked) -> None:
-    """The buttons for what is ticked."""
+    """Draw the buttons for the ticked documents."""
     documents = ticked.documents
     failed = [document.id for document in documents if document.state is DocumentState.FAILED]
     waiting = [document.id for document in documents if document.state.is_open]
     with st.container(horizontal=True, vertical_alignment="center"):
         st.markdown(f"**{_names(ticked)}**", width="content")
-        if ticked.whole_page and not ticked.everything:
-            st.button(
-                f"Take all {ticked.matching:,} that match",
-                key="take_everything",
-                type="tertiary",
-                icon=":material/select_all:",
-                on_click=table.take_everything,
-                args=(ticked.token,),
-            )
+        if ticked.whole_page and not ticked.all_matching:
+            label, key = f"Select all {ticked.matching:,} that match", "select_all"
+            button(label, table.select_all, ticked.token, icon="select_all", key=key, type="tertiary")
         if len(documents) == 1 and documents[0].pages:
-            st.button(
-                "Look inside",
-                key="look_inside",
-                icon=":material/visibility:",
-                on_click=look_inside,
-                args=(documents[0].id,),
-            )
-        _verb(services, "Try again", "refresh", services.ingest.retry, failed, of=len(documents))
-        _verb(services, "Cancel", "close", services.ingest.cancel, waiting, of=len(documents))
+            button("Look inside", _look_inside, documents[0].id, icon="visibility", key="look_inside")
+        _for_each(services, "Try again", "refresh", services.ingest.retry, failed, of=len(documents))
+        _for_each(services, "Cancel", "close", services.ingest.cancel, waiting, of=len(documents))
         _move(services, collection, [document.id for document in documents])
-        st.button(
-            "Delete",
-            key="delete_ticked",
-            icon=":material/delete:",
-            on_click=dialogs.ask,
-            args=(_confirm, services, documents),
-        )
+        button("Delete", dialogs.ask, _confirm, services, documents, icon="delete", key="delete_ticked")
 
 
 def _names(ticked: table.Ticked) -> str:
     if len(ticked.documents) == 1:
         return text.literal(ticked.documents[0].title)
-    return f"{'All ' if ticked.everything else ''}{len(ticked.documents):,} documents"
+    return f"{'All ' if ticked.all_matching else ''}{len(ticked.documents):,} documents"
 
 
-def look_inside(document_id: str) -> None:
-    """Have the address name a document: its page shows what was read of it."""
-    table.untick()
+def _look_inside(document_id: str) -> None:
+    table.clear_ticks()
     st.query_params["document"] = document_id
 
 
-def _verb(services: Services, label: str, icon: str, verb: Verb, ids: Sequence[str], *, of: int) -> None:
-    """A button for those documents that something can be done with, where there are any."""
+def _for_each(
+    services: Services, label: str, icon: str, act: Callable[[str, str], object], ids: Sequence[str], *, of: int
+) -> None:
+    """A button that does something with each of some documents, if there are any."""
     if ids:
-        st.button(
-            label if len(ids) == of else f"{label} ({len(ids):,})",
-            key=f"{icon}_ticked",
-            icon=f":material/{icon}:",
-            on_click=errors.with_error_boundary(services.documents.each),
-            args=(verb, owner(), ids),
-        )
+        label = label if len(ids) == of else f"{label} ({len(ids):,})"
+        button(label, services.documents.each, act, owner(), ids, icon=icon, key=f"{icon}_ticked")
 
 
 def _move(services: Services, collection: CollectionRecord, ids: Sequence[str]) -> None:
@@ -93,23 +69,23 @@ def _move(services: Services, collection: CollectionRecord, ids: Sequence[str]) 
         key="move_ticked",
         icon=":material/drive_file_move:",
         format_func=text.literal,
-        help="They are read again there, and leave this collection when that is done.",
+        help="They are read again there and then leave this collection.",
     )
     if target:
+
+        def move(who: str, document_id: str) -> None:
+            services.ingest.move(who, document_id, others[target])
+
         with errors.error_boundary():
-            services.documents.each(partial(_move_one, services, others[target]), owner(), ids)
-            st.toast(f"On the way to {text.literal(target)}", icon=":material/drive_file_move:")
+            services.documents.each(move, owner(), ids)
+            st.toast(f"Moving to {text.literal(target)}", icon=":material/drive_file_move:")
             st.rerun()
-
-
-def _move_one(services: Services, target: CollectionRecord, who: str, document_id: str) -> None:
-    services.ingest.move(who, document_id, target)
 
 
 @st.dialog("Delete documents?", on_dismiss=dialogs.close)
 @errors.with_error_boundary
 def _confirm(services: Services, documents: Sequence[DocumentRecord]) -> None:
-    st.write("Their text and their index entries are removed. Answers that quoted them stay as they are.")
+    st.write("This removes them and their index entries. Answers that quote them stay as they are.")
     st.markdown("\n".join(f"- {text.literal(document.title)}" for document in documents[:NAMED]))
     if len(documents) > NAMED:
         st.caption(f"and {len(documents) - NAMED:,} more")
@@ -119,11 +95,11 @@ def _confirm(services: Services, documents: Sequence[DocumentRecord]) -> None:
         st.rerun()
 
 
-# --- what went wrong ---
+# --- failures ---
 
 
 def draw_failures(services: Services, collection: CollectionRecord, ticked: table.Ticked, failed: int) -> None:
-    """What is to be said of the one document that is ticked; where none is, of those that failed."""
+    """Draw the notes on the one ticked document, or if none is ticked, on failed ones."""
     if len(ticked.documents) == 1:
         _card(services, ticked.documents[0], ticked=True)
     elif not ticked.documents and 0 < failed <= MOST_FAILURES:
@@ -131,13 +107,8 @@ def draw_failures(services: Services, collection: CollectionRecord, ticked: tabl
         for document in documents:
             _card(services, document)
     elif not ticked.documents and failed and not table.shows_failed():
-        st.button(
-            f"{failed:,} documents were not read: see why",
-            key="show_failed",
-            type="tertiary",
-            icon=":material/warning:",
-            on_click=table.show_failed,
-        )
+        label = f"{failed:,} documents failed: see why"
+        button(label, table.show_failed, icon="warning", key="show_failed", type="tertiary")
 
 
 def _card(services: Services, document: DocumentRecord, *, ticked: bool = False) -> None:
@@ -148,27 +119,16 @@ def _card(services: Services, document: DocumentRecord, *, ticked: bool = False)
         if needs_password(document):
             ask_password(services, document)
         if ticked or document.state is not DocumentState.FAILED:
-            return  # what is ticked has its buttons above
+            return  # a ticked document has its buttons above
         with st.container(horizontal=True):
-            st.button(
-                "Try again",
-                key=f"retry-{document.id}",
-                icon=":material/refresh:",
-                on_click=errors.with_error_boundary(services.ingest.retry),
-                args=(owner(), document.id),
-            )
-            st.button(
-                f"Delete {text.literal(text.short(document.name, 40))}",
-                key=f"delete-{document.id}",
-                icon=":material/delete:",
-                on_click=dialogs.ask,
-                args=(_confirm, services, [document]),
-            )
+            retry, id_ = services.ingest.retry, document.id
+            button("Try again", retry, owner(), id_, icon="refresh", key=f"retry-{id_}")
+            label = f"Delete {text.literal(text.short(document.name, 40))}"
+            button(label, dialogs.ask, _confirm, services, [document], icon="delete", key=f"delete-{id_}")
 
 
 def ask_password(services: Services, document: DocumentRecord) -> None:
-    """The form for the password of a locked file."""
-    # The form forgets what was typed as soon as it is sent.
+    """Draw the form for the password of a locked file; it forgets the password when sent."""
     with (
         st.form(f"open-{document.id}", clear_on_submit=True, border=False),
         st.container(horizontal=True, vertical_alignment="bottom"),

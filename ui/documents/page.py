@@ -1,4 +1,4 @@
-"""The documents page: a collection, the way into it, what is being read, and the table of what is there."""
+"""The Documents page: a collection, its uploads, its queue and its table."""
 
 from __future__ import annotations
 
@@ -7,52 +7,38 @@ import streamlit as st
 from rag.schema import CollectionRecord, DocumentState
 from services import Services
 from ui.app import owner
-from ui.documents import actions, indexes, preview, reading, table, uploads
+from ui.documents import actions, indexes, preview, queue, table, uploads
 from ui.sidebar import collections
-from ui.widgets import dialogs, errors
+from ui.widgets import dialogs, text
+from ui.widgets.buttons import button
 
 
 def draw(services: Services) -> None:
-    """The whole page; where the address names a document, that of the document."""
+    """Draw the page; if the address names a document, draw that document."""
     if document := st.query_params.get("document"):
         preview.draw(services, document)
         return
     st.title("Documents")
     collection = collections.choose(services)
     uploads.draw(services, collection)
-    counts = services.library.counts(owner(), collection.id)
-    if counts:
+    if counts := services.library.counts(owner(), collection.id):
         _documents(services, collection, counts)
     else:
-        _empty(services, collection)
+        with st.container(border=True):
+            st.markdown("**Nothing here yet.** Drop files above, or start with a few samples.")
+            add = services.documents.add_samples
+            button("Load the sample documents", add, owner(), collection.id, icon="auto_stories")
     dialogs.draw()
 
 
 def _documents(services: Services, collection: CollectionRecord, counts: table.Counts) -> None:
-    # Whether rows are ticked is known below.
-    queue = st.container()
-    st.caption(_summary(counts))
+    above = st.container()  # for the queue, which has to know whether rows are ticked
+    states = [f"{counts[state]:,} {name.lower()}" for state, (name, _) in table.STATES.items() if state in counts]
+    st.caption(f"{text.count(sum(counts.values()), 'document')}, {', '.join(states)}. Tick rows to see the actions.")
     ticked = table.draw(services, collection, counts)
     if ticked.documents:
         actions.draw(services, collection, ticked)
     actions.draw_failures(services, collection, ticked, counts.get(DocumentState.FAILED, 0))
     indexes.draw(services, collection)
-    with queue:
-        reading.draw(services, collection, counts, hold=bool(ticked.documents))
-
-
-def _summary(counts: table.Counts) -> str:
-    number = sum(counts.values())
-    told = [f"{counts[state]:,} {name.lower()}" for state, (name, _) in table.STATES.items() if state in counts]
-    return f"{number:,} document{'' if number == 1 else 's'}, {', '.join(told)}. Tick rows to see what can be done."
-
-
-def _empty(services: Services, collection: CollectionRecord) -> None:
-    with st.container(border=True):
-        st.markdown("**Nothing here yet.** Drop files above, or begin with a few samples.")
-        st.button(
-            "Load the sample documents",
-            icon=":material/auto_stories:",
-            on_click=errors.with_error_boundary(services.documents.add_samples),
-            args=(owner(), collection.id),
-        )
+    with above:
+        queue.draw(services, collection, counts, hold=bool(ticked.documents))

@@ -1,4 +1,4 @@
-"""One document as it was read, page by page, and how it was cut: why something in it is found, or is not."""
+"""The text of a document as it was read, page by page, and its chunks."""
 
 from __future__ import annotations
 
@@ -12,38 +12,32 @@ from services import Services
 from ui.app import owner
 from ui.documents import table
 from ui.widgets import errors, text
+from ui.widgets.buttons import button
 
 PART = 20_000
-"""Characters that are shown at once: a text file is one page, however long it is."""
+"""Characters shown at once: a text file is one page, however long."""
 
 
 def draw(services: Services, document_id: str) -> None:
-    """The page of one document."""
+    """Draw one document."""
     document = services.library.document(owner(), document_id)
-    st.button(
-        "All documents",
-        key="back",
-        type="tertiary",
-        icon=":material/arrow_back:",
-        on_click=_back,
-        args=(document.collection_id if document else None,),
-    )
+    collection_id = document.collection_id if document else None
+    button("All documents", _back, collection_id, icon="arrow_back", key="back", type="tertiary")
     if document is None:
         st.info("There is no such document. It may have been deleted.", icon=":material/search_off:")
         return
     st.header(text.literal(document.title))
     state, color = table.state(document)
-    facts = [f":{color}-badge[{state}]", f"{document.pages:,} pages" if document.pages != 1 else "1 page"]
-    facts += [f"{document.chunks:,} chunks" if document.chunks != 1 else "1 chunk", table.size(document)]
+    facts = [f":{color}-badge[{state}]", text.count(document.pages, "page"), text.count(document.chunks, "chunk")]
     with st.container(horizontal=True, vertical_alignment="center"):
-        st.markdown(" · ".join(facts))
+        st.markdown(" · ".join([*facts, table.size(document)]))
         download(services, document)
-    if told := table.note(document):
-        st.warning(text.literal(told), icon=":material/warning:")
+    if note := table.note(document):
+        st.warning(text.literal(note), icon=":material/warning:")
     if document.pages:
         _page(services, document, _position(document))
     else:
-        st.info("Nothing of it has been read yet.", icon=":material/hourglass_empty:")
+        st.info("This document has not been read yet.", icon=":material/hourglass_empty:")
 
 
 def _back(collection_id: str | None) -> None:
@@ -51,7 +45,7 @@ def _back(collection_id: str | None) -> None:
 
 
 def download(services: Services, document: DocumentRecord) -> None:
-    """A button for the file itself, where it is kept."""
+    """Draw a button to download the original file, if it is stored."""
     original = services.indexing.originals.path(document.sha256)
     if original.exists():
         st.download_button(
@@ -65,7 +59,7 @@ def download(services: Services, document: DocumentRecord) -> None:
 
 
 def _position(document: DocumentRecord) -> int:
-    """Which page, from 0; the address may name another than the first."""
+    """The page to show, from 0; the address may name one."""
     if document.pages < 2:
         return 0
     asked = st.query_params.get("page", "")
@@ -88,7 +82,7 @@ def _page(services: Services, document: DocumentRecord, position: int) -> None:
     start, end = PART * (part - 1), PART * part
     chunks = services.library.chunks(owner(), document.id, page)
     here = [number for number, chunk in enumerate(chunks) if chunk.start < end and chunk.end > start]
-    read, cut = st.tabs(["As it was read", f"How it was cut ({len(chunks):,})"])
+    read, cut = st.tabs(["Text", f"Chunks ({len(chunks):,})"])
     with read:
         if page.text.strip():
             st.code(page.text[start:end], language=None, wrap_lines=True)
@@ -96,8 +90,8 @@ def _page(services: Services, document: DocumentRecord, position: int) -> None:
             st.info("No text was found on this page.", icon=":material/hide_source:")
     with cut:
         st.caption(
-            "These pieces are what a question is compared with. What stands in two of them is marked: pieces overlap, "
-            "so that a thought is not lost where the text is cut."
+            "Questions are compared with these chunks. Chunks overlap so that no sentence is lost between two; the "
+            "shared text is marked."
         )
         count = _counter(services, document)
         for number in here:
@@ -112,7 +106,7 @@ def _name(page: Page) -> str:
 
 
 def _counter(services: Services, document: DocumentRecord) -> Callable[[str], int] | None:
-    """What counts tokens as the index does; None where its model cannot be had."""
+    """The token counter of the index; None if its model is not available."""
     try:
         return services.embeddings.of(owner(), document.collection_id).count
     except AppError as error:

@@ -1,4 +1,4 @@
-"""The documents of a collection: searched, filtered, sorted, fifty a page, and which of them are ticked."""
+"""The table of documents: searched, filtered, sorted, fifty a page, with ticks."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PAGE = 50
 ROW = 35
 """Pixels of a row."""
 HEIGHT = 460
-"""Pixels at most: what is done with ticked rows stays in sight."""
+"""Pixels at most, so that the actions stay in sight."""
 STATES = {
     DocumentState.READY: ("Ready", "green"),
     DocumentState.INDEXING: ("Reading", "blue"),
@@ -46,7 +46,7 @@ ORDERS = {
     "Fewest chunks first": ("chunks", False),
 }
 
-_EVERYTHING = "everything_ticked"
+_ALL = "all_documents_ticked"
 _DRAWN = "documents_drawn"
 _TABLES = "tables_drawn"
 
@@ -55,38 +55,31 @@ Counts = dict[DocumentState, int]
 
 @dataclass(frozen=True, slots=True)
 class Ticked:
-    """The rows that are ticked."""
+    """The ticked documents."""
 
     documents: Sequence[DocumentRecord] = ()
     matching: int = 0
-    """How many match the search, on all pages."""
+    """Documents that match the search, on all pages."""
     whole_page: bool = False
-    """All rows of this page are ticked, and there are other pages."""
-    everything: bool = False
-    """All that match were taken, on all pages."""
+    """All rows of this page are ticked, and there are more pages."""
+    all_matching: bool = False
+    """All that match are selected, on all pages."""
     token: Hashable = None
-    """Tells these ticks from others; `take_everything` takes it."""
+    """Identifies these ticks; for `select_all`."""
 
 
-def take_everything(token: Hashable) -> None:
-    """Have all that match count as ticked, for as long as the ticks stay as they are."""
-    st.session_state[_EVERYTHING] = token
+def select_all(token: Hashable) -> None:
+    """Select all that match, as long as the ticks stay as they are."""
+    st.session_state[_ALL] = token
 
 
 def draw(services: Services, collection: CollectionRecord, counts: Counts) -> Ticked:
-    """Search, filters, table and pages."""
+    """Draw search, filters, table and pages."""
     text_, shown, order = _filters(counts)
     column, descending = ORDERS[order]
-    find = partial(
-        services.library.find,
-        owner(),
-        collection.id,
-        text=text_,
-        states=SHOWN[shown],
-        order=column,
-        descending=descending,
-    )
-    # Another search begins at its first page.
+    find = partial(services.library.find, owner(), collection.id, text=text_, states=SHOWN[shown])
+    find = partial(find, order=column, descending=descending)
+    # A new search starts at its first page.
     key = f"page-{hash((collection.id, text_, shown, order))}"
     page = st.session_state.get(key, 1)
     documents, total = find(first=PAGE * (page - 1), limit=PAGE)
@@ -98,34 +91,34 @@ def draw(services: Services, collection: CollectionRecord, counts: Counts) -> Ti
         return Ticked()
     rows = _rows(documents)
     if last > 1:
-        # Beside anything else it shows fewer pages than there are.
+        # On a line of its own: next to anything else it shows fewer pages.
         st.pagination(last, key=key)
         st.caption(f"{PAGE * (page - 1) + 1:,} to {min(total, PAGE * page):,} of {total:,}")
     token = (key, st.session_state[_TABLES], rows)
-    everything = bool(rows) and st.session_state.get(_EVERYTHING) == token
+    all_matching = bool(rows) and st.session_state.get(_ALL) == token
     return Ticked(
-        find(limit=total)[0] if everything else [documents[row] for row in rows],
+        find(limit=total)[0] if all_matching else [documents[row] for row in rows],
         matching=total,
         whole_page=len(rows) == len(documents) < total,
-        everything=everything,
+        all_matching=all_matching,
         token=token,
     )
 
 
 def show_failed() -> None:
-    """Show those that failed, and nothing else."""
+    """Show only failed documents."""
     st.session_state["documents_shown"] = "Failed"
     st.session_state["documents_search"] = ""
 
 
 def shows_failed() -> bool:
-    """Whether nothing but those that failed is shown."""
+    """Whether only failed documents are shown."""
     return bool(st.session_state.get("documents_shown") == "Failed")
 
 
 def _filters(counts: Counts) -> tuple[str, str, str]:
-    """What is searched for, which states are shown, and in which order."""
-    # A label that changes while it is clicked loses the click.
+    """Draw the filters; return text, states shown and order."""
+    # A label that changes while it is clicked would lose the click.
     busy = any(state.is_open for state in counts)
     numbers = {name: sum(counts.get(state, 0) for state in states or counts) for name, states in SHOWN.items()}
     shown = st.segmented_control(
@@ -154,7 +147,7 @@ def _filters(counts: Counts) -> tuple[str, str, str]:
 
 
 def _rows(documents: Sequence[DocumentRecord]) -> tuple[int, ...]:
-    """The table; the numbers of the rows that are ticked."""
+    """Draw the table; return the numbers of the ticked rows."""
     notes = [note(document) for document in documents]
     columns = {
         "Name": [document.title for document in documents],
@@ -180,8 +173,8 @@ def _rows(documents: Sequence[DocumentRecord]) -> tuple[int, ...]:
             "State": st.column_config.MultiselectColumn(
                 options=[name for name, _ in BADGES], color=[color for _, color in BADGES]
             ),
-            "Note": st.column_config.TextColumn(width="medium", help="Why it failed, or what of it was not read."),
-            "Chunks": st.column_config.NumberColumn(help="Pieces that are searched. “Look inside” shows them."),
+            "Note": st.column_config.TextColumn(width="medium", help="Why it failed, or what was not read."),
+            "Chunks": st.column_config.NumberColumn(help="Pieces that are searched; see “Look inside”."),
             "Size": st.column_config.NumberColumn(format="bytes"),
             "Added": st.column_config.DatetimeColumn(format="calendar", timezone=st.context.timezone),
         },
@@ -191,12 +184,12 @@ def _rows(documents: Sequence[DocumentRecord]) -> tuple[int, ...]:
 
 
 def state(document: DocumentRecord) -> tuple[str, str]:
-    """What its state is called, and the colour of it."""
+    """Name and colour of the state of a document."""
     return CANCELLED_BADGE if document.reason_type == CANCELLED else STATES[document.state]
 
 
 def _key(documents: Sequence[DocumentRecord]) -> str:
-    """Ticks are row numbers: other rows get another table, so that a tick never moves to another document."""
+    """Key of the table. Ticks are row numbers, so other rows get a new key, or ticks would move to other documents."""
     state, drawn = st.session_state, tuple(document.id for document in documents)
     if state.get(_DRAWN) != drawn:
         state[_DRAWN] = drawn
@@ -204,18 +197,18 @@ def _key(documents: Sequence[DocumentRecord]) -> str:
     return f"documents-{state[_TABLES]}"
 
 
-def untick() -> None:
-    """Have the next table begin without ticks: a browser may still send those of one that is gone."""
+def clear_ticks() -> None:
+    """Start the next table without ticks; the browser may still send those of the old one."""
     st.session_state.pop(_DRAWN, None)
 
 
 def note(document: DocumentRecord) -> str:
-    """Why it failed or has to wait, or what of it was not read."""
+    """Why a document failed or waits, or what was not read."""
     return document.reason or " ".join(document.warnings)
 
 
 def size(document: DocumentRecord) -> str:
-    """Its size as people say it."""
+    """The size of a document with its unit."""
     if document.size >= 1e6:
         return f"{document.size / 1e6:,.1f} MB"
     return f"{document.size / 1e3:.1f} kB" if document.size >= 1e3 else f"{document.size} bytes"

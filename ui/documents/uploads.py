@@ -1,4 +1,4 @@
-"""The way in on the Documents page: files are dropped, and what became of them is said."""
+"""Uploading files, and the outcome of each."""
 
 from __future__ import annotations
 
@@ -23,22 +23,22 @@ READ = (
     "PDF, Word, PowerPoint, Excel, OpenDocument, EPUB, e-mail, web pages, Markdown, text, source code, CSV, JSON, "
     "notebooks, and scans where text recognition is installed."
 )
-FOLDER_HELP = "Everything in the folder that you choose and in the folders within it; hidden files are left out."
+FOLDER_HELP = "Upload a folder with all its subfolders; hidden files are skipped."
 REPLACE_HELP = (
-    "A file whose name is here already, but with other content: on, the older one goes when the new one has been read; "
-    "off, both stay, and the new one is shown as “(version 2)”."
+    "For a file with a known name and new content. On: the old document is removed once the new one is read. Off: both "
+    "stay, and the new one is shown as “(version 2)”."
 )
 NAMED = 3
-"""Files of the same outcome that are called by name."""
+"""Files of one outcome listed by name."""
 MOST_ERRORS = 5
 NOTES = "upload_notes"
 
 Outcome = tuple[str, DocumentRecord, Submitted]
-"""The name of a file, the document that it is now, and how it came to be one."""
+"""File name, document, and whether it is new, a duplicate or a version."""
 
 
 def draw(services: Services, collection: CollectionRecord) -> None:
-    """The box for files, and what was said of the last ones."""
+    """Draw the upload box, and the outcome of the last upload."""
     state = st.session_state
     number = state.setdefault("upload_number", 0)
     with st.container(horizontal=True):
@@ -46,7 +46,7 @@ def draw(services: Services, collection: CollectionRecord) -> None:
         replace = st.toggle(
             "A new version replaces the old one", key="replace_versions", persist_state="session", help=REPLACE_HELP
         )
-    # Of any type: what a file is, its content decides, and one that cannot be read says why.
+    # Any type: the content decides, and a file that cannot be read says why.
     files = st.file_uploader(
         "Add files",
         accept_multiple_files="directory" if a_folder else True,
@@ -56,29 +56,29 @@ def draw(services: Services, collection: CollectionRecord) -> None:
     )
     st.caption(READ)
     if files:
-        with st.spinner(f"Taking in {len(files):,} file{'' if len(files) == 1 else 's'}…"):
+        with st.spinner(f"Adding {text.count(len(files), 'file')} …"):
             state[NOTES] = submit(services, collection, files, replace=replace)
         services.ingest.wake()
-        # A new key empties the widget: from here on the files are in the table.
+        # A new key empties the widget.
         state["upload_number"] = number + 1
         st.rerun()
     draw_notes()
 
 
 def draw_notes() -> None:
-    """What became of the files that were taken in last."""
+    """Show the outcome of the last upload, once."""
     if notes := st.session_state.pop(NOTES, None):
-        _say(*notes)
+        _show(*notes)
 
 
 def submit(
     services: Services, collection: CollectionRecord, files: Sequence[UploadedFile], *, replace: bool
 ) -> tuple[list[Outcome], list[AppError]]:
-    """Put files into the queue, all but the hidden ones of a folder."""
+    """Queue files, except the hidden ones of a folder."""
     outcomes: list[Outcome] = []
     failed: list[AppError] = []
     for file in files:
-        path = PurePosixPath(file.name)  # that within its folder, where a folder was given
+        path = PurePosixPath(file.name)  # with its folders, if a folder was uploaded
         if len(path.parts) > 1 and any(part.startswith(".") for part in path.parts):
             continue
         try:
@@ -90,14 +90,14 @@ def submit(
     return outcomes, failed
 
 
-def _say(outcomes: Sequence[Outcome], failed: Sequence[AppError]) -> None:
-    """One line for each kind of outcome, one for each file that could not be taken."""
+def _show(outcomes: Sequence[Outcome], failed: Sequence[AppError]) -> None:
+    """One line for each outcome, and one for each file that could not be added."""
     kinds: defaultdict[str, list[Outcome]] = defaultdict(list)
     for outcome in outcomes:
         kinds[_kind(outcome)].append(outcome)
     for kind, same in kinds.items():
         icon, one, many = _LINES[kind]
-        names = ", ".join(_told(outcome) for outcome in same[:NAMED])
+        names = ", ".join(_name(outcome) for outcome in same[:NAMED])
         rest = f" and {len(same) - NAMED:,} more" if len(same) > NAMED else ""
         st.info(text.literal(f"{names}{rest} {one if len(same) == 1 else many}"), icon=icon)
     for error in failed[:MOST_ERRORS]:
@@ -111,7 +111,7 @@ def _kind(outcome: Outcome) -> str:
     return "replaces" if submitted is Submitted.VERSION and document.replaces else submitted.value
 
 
-def _told(outcome: Outcome) -> str:
+def _name(outcome: Outcome) -> str:
     name, document, submitted = outcome
     if submitted is Submitted.DUPLICATE and document.name != name:
         return f"“{name}”, which is “{document.title}”,"
@@ -120,20 +120,12 @@ def _told(outcome: Outcome) -> str:
 
 _LINES = {
     "new": (":material/check:", "was added.", "were added."),
-    "duplicate": (
-        ":material/content_copy:",
-        "is already here; nothing was added.",
-        "are already here; nothing was added for them.",
-    ),
-    "version": (
-        ":material/difference:",
-        "was added beside the older version.",
-        "were added beside their older versions.",
-    ),
+    "duplicate": (":material/content_copy:", "is already here.", "are already here."),
+    "version": (":material/difference:", "was added as a new version.", "were added as new versions."),
     "replaces": (
         ":material/published_with_changes:",
-        "takes the place of the older version once it has been read.",
-        "take the places of their older versions once they have been read.",
+        "replaces the old version once it is read.",
+        "replace their old versions once they are read.",
     ),
 }
-"""Icon, and what is said of one file and of several."""
+"""Icon and message for one file and for several."""

@@ -1,4 +1,4 @@
-"""Two configurations side by side, with what differs between them, and the button that measures them."""
+"""Two configurations side by side, their differences, and the buttons that measure them."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from ui.inspect import steps
 from ui.models import pickers
 from ui.sidebar import collections
 from ui.widgets import errors, text
+from ui.widgets.buttons import button
 
 SIDES = ("A", "B")
 COLORS = {"A": "blue", "B": "orange"}
@@ -23,14 +24,14 @@ MOST_MISSING = 5
 
 
 def draw(services: Services, chosen: QuestionSet) -> None:
-    """Both sides and the buttons; documents that are missing are told of."""
-    usual = Configuration("", services.settings.answer)
+    """Draw both sides and the buttons; warn of missing documents."""
+    default = Configuration("", services.settings.answer)
     names = {each.id: each.name for each in collections.every(services)}
     found, tops = [], []
     for side, column in zip(SIDES, st.columns(2), strict=True):
         with column, st.container(border=True):
             tops.append(st.container())
-            found.append(_configure(services, side, usual, names))
+            found.append(_configure(services, side, default, names))
     _show_differences(tops, found, names)
     waiting = _wait_for_documents(services)
     missing = services.evaluations.missing_documents(owner(), chosen.used)
@@ -39,7 +40,7 @@ def draw(services: Services, chosen: QuestionSet) -> None:
         more = f" and {len(missing) - MOST_MISSING:,} more" if len(missing) > MOST_MISSING else ""
         st.warning(
             text.literal(
-                f"Questions name documents that are not in any collection: {listed}{more}. They will not be found."
+                f"The questions expect documents that are not in any collection: {listed}{more}. These cannot be found."
             )
         )
     _buttons(services, chosen, found)
@@ -54,46 +55,41 @@ def _buttons(services: Services, chosen: QuestionSet, found: list[Configuration]
     same = replace(a, name="") == replace(b, name="")
     with st.container(horizontal=True, vertical_alignment="center"):
         for label, wanted, kind in (("Measure A and B", [a, b], "primary"), ("Only A", [a], "secondary")):
-            st.button(
-                label,
-                type=kind,  # type: ignore[arg-type] # the literals above
-                icon=":material/play_arrow:",
-                disabled=busy or not (number and ready) or (same and len(wanted) > 1),
-                on_click=errors.with_error_boundary(services.evaluations.start),
-                args=(owner(), chosen.id, wanted),
-            )
+            disabled = busy or not (number and ready) or (same and len(wanted) > 1)
+            start = services.evaluations.start
+            button(label, start, owner(), chosen.id, wanted, icon="play_arrow", type=kind, disabled=disabled)
         if not ready:
             st.page_link(navigation.DOCUMENTS, label="Add documents first", icon=":material/upload_file:")
         elif not number:
-            st.caption("There is no question in use yet.")
+            st.caption("No question is in use yet.")
         elif same:
             st.caption("A and B are the same.")
         elif any(each.answers for each in found):
-            st.caption(f"{number:,} questions, each answered by the model: this may take long. You can leave the page.")
+            st.caption(f"{text.count(number, 'question')}, each answered by the model. You can leave this page.")
 
 
-def _configure(services: Services, side: str, usual: Configuration, names: dict[str, str]) -> Configuration:
-    """One side; B starts as lexical search alone, so that there is something to compare."""
+def _configure(services: Services, side: str, default: Configuration, names: dict[str, str]) -> Configuration:
+    """Draw one side; B starts without dense search, so that there is something to compare."""
 
     def key(name: str) -> str:
         return f"evaluate_{side}_{name}"
 
     keep: dict[str, Any] = {"persist_state": "session"}
-    typed, options = st.empty(), usual.options
+    typed, options = st.empty(), default.options
     searched = st.multiselect(
         "Search in", names, key=key("in"), format_func=names.__getitem__, placeholder="All collections", **keep
     )
     k = st.slider(
-        "Passages", 1, max(12, options.k), options.k, key=key("k"), help="Passages that the model gets.", **keep
+        "Passages", 1, max(12, options.k), options.k, key=key("k"), help="Passages shown to the model.", **keep
     )
-    with st.expander("Steps of the search", icon=":material/tune:"):
+    with st.expander("Steps of retrieval", icon=":material/tune:"):
         retrieval = options.retrieval.replace(dense=options.retrieval.dense and side == SIDES[0])
         retrieval = steps.draw(f"evaluate_{side}", retrieval)
     options = options.replace(collection_ids=tuple(searched) or None, k=k, retrieval=retrieval)
     answers = st.toggle(
         "Generate answers",
         key=key("answers"),
-        help="Measure the answers too: one call of the model for each question.",
+        help="Also measure answers: one call of the model for each question.",
         **keep,
     )
     if answers:
@@ -103,13 +99,13 @@ def _configure(services: Services, side: str, usual: Configuration, names: dict[
         options = options.replace(strict=strict, backend=backend, model=model)
         answers = bool(model)
     made = Configuration("", options, answers)
-    described = made.described(usual, names)
+    described = made.described(default, names)
     name = typed.text_input("Name", key=key("name"), placeholder=described, max_chars=60, **keep)
     return replace(made, name=" ".join(name.split()) or described)
 
 
 def _show_differences(tops: list[Any], found: list[Configuration], names: dict[str, str]) -> None:
-    """The choices that differ, at the top of each side."""
+    """Draw the choices that differ at the top of each side."""
     a, b = (each.choices(names) for each in found)
     differing = [name for name in a if a[name] != b[name]]
     for side, top, choices in zip(SIDES, tops, (a, b), strict=True):
@@ -118,7 +114,7 @@ def _show_differences(tops: list[Any], found: list[Configuration], names: dict[s
 
 
 def _wait_for_documents(services: Services) -> bool:
-    """While documents are being read, say so and look again; whether that is so."""
+    """Show that documents are being read, live; return whether any are."""
 
     def waiting() -> int:
         counts = [services.library.counts(owner(), each.id) for each in collections.every(services)]
@@ -133,9 +129,7 @@ def _wait_for_documents(services: Services) -> bool:
         left = waiting()
         if not left:
             st.rerun()
-        st.caption(
-            f":shimmer[{left:,} document{' is' if left == 1 else 's are'} still being read: wait, or measure without …]"
-        )
+        st.caption(f":shimmer[{text.count(left, 'document')} still being read: wait, or measure without …]")
 
     live()
     return True

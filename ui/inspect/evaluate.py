@@ -1,6 +1,8 @@
-"""The evaluate page: which set of questions, what is being measured now, and one of three views of it."""
+"""The Evaluate page: a question set, the running job, and one of three views."""
 
 from __future__ import annotations
+
+from functools import partial
 
 import streamlit as st
 
@@ -10,18 +12,15 @@ from services import Services
 from ui.app import owner
 from ui.inspect import configurations, history, questions, results
 from ui.widgets import dialogs, errors, text
+from ui.widgets.buttons import button
 
 POLL_S = 0.5
 CHOSEN = "evaluate_set"
-VIEWS = {
-    "Measure": ":material/speed:",
-    "Questions": ":material/quiz:",
-    "Over time": ":material/timeline:",
-}
+VIEWS = {"Measure": ":material/speed:", "Questions": ":material/quiz:", "Over time": ":material/timeline:"}
 
 
 def draw(services: Services) -> None:
-    """The whole page."""
+    """Draw the page."""
     st.title("Evaluate")
     found = services.evaluations.sets.all(owner())
     _job(services)
@@ -52,19 +51,13 @@ def draw(services: Services) -> None:
 
 def _welcome(services: Services) -> None:
     st.markdown(
-        "Put questions whose answers you know to your documents, and see how often the right passage is found and the "
-        "right answer given. Then change one thing, measure again, and know whether it helped."
+        "Ask questions whose answers you know, and see how often the right passage is found and the right answer "
+        "given. Then change one thing, measure again, and see whether it helped."
     )
     with st.container(horizontal=True):
-        st.button(
-            "Make a set from the samples",
-            type="primary",
-            icon=":material/auto_stories:",
-            on_click=errors.with_error_boundary(_make_sample_set),
-            args=(services,),
-        )
-        st.button("Make your own set", icon=":material/add:", on_click=questions.ask_for_more, args=(services, None))
-    st.caption("The samples bring 40 questions that they answer and 8 that are out of scope.")
+        button("Make a set from the samples", _make_sample_set, services, icon="auto_stories", type="primary")
+        button("Make your own set", dialogs.ask, questions.more, services, None, icon="add")
+    st.caption("The samples come with 40 questions that they answer and 8 that are out of scope.")
 
 
 def _make_sample_set(services: Services) -> None:
@@ -72,7 +65,7 @@ def _make_sample_set(services: Services) -> None:
 
 
 def _choose(services: Services, found: list[QuestionSet]) -> QuestionSet:
-    """The picker with its menu."""
+    """Draw the picker and its menu."""
     sets = {each.id: each for each in found}
     state = st.session_state
     if state.get(CHOSEN) not in sets:
@@ -90,28 +83,28 @@ def _choose(services: Services, found: list[QuestionSet]) -> QuestionSet:
             format_func=lambda id_: sets[id_].name if id_ in sets else "",
             on_change=pick,
         )
-        wish = st.menu_button("Manage", list(_MENU), icon=":material/folder_managed:", key="evaluate_menu")
+        action = st.menu_button("Manage", list(_MENU), icon=":material/folder_managed:", key="evaluate_menu")
     chosen = sets[state[CHOSEN]]
-    st.caption(told(chosen))
-    if wish:
-        dialogs.ask(_MENU[wish], services, chosen)
+    st.caption(_described(chosen))
+    if action:
+        dialogs.ask(_MENU[action], services, chosen)
     return chosen
 
 
-def told(chosen: QuestionSet) -> str:
-    """What is in a set, in a line."""
+def _described(chosen: QuestionSet) -> str:
+    """The questions of a set in one line."""
     used = chosen.used
     out_of_scope = sum(question.out_of_scope for question in used)
     left = len(chosen.questions) - len(used)
-    parts = [f"{len(used) - out_of_scope:,} with an answer", f"{out_of_scope:,} that are out of scope"]
+    parts = [f"{len(used) - out_of_scope:,} with an answer", f"{out_of_scope:,} out of scope"]
     return ", ".join(parts + [f"{left:,} not in use"] * bool(left))
 
 
-# --- what goes on in the background ------------------------------------------------------------------------------
+# --- the job in the background ------------------------------------------------------------------------------
 
 
 def _job(services: Services) -> None:
-    """The job that is running, live, or what came of the last one."""
+    """Draw the running job, live, or the outcome of the last one."""
     job = services.evaluations.job(owner())
     if job and job.running:
         _follow(services, job)
@@ -141,9 +134,9 @@ def _ended(services: Services, job: Job) -> None:
     if job.error:
         errors.show(f"{job.what} ended: {job.error.message}", job.error.hint)
     elif job.cancelled:
-        st.info("It was cancelled. What was complete is kept.", icon=":material/cancel:")
+        st.info("Cancelled. Complete runs are kept.", icon=":material/cancel:")
     elif job.summary:
-        st.info(f"{text.literal(job.summary)} Look through what a model wrote before you measure with it.")
+        st.info(f"{text.literal(job.summary)} Check the questions before you measure with them.")
     else:
         services.evaluations.dismiss(owner())
         return
@@ -158,24 +151,17 @@ def _new(services: Services, chosen: QuestionSet) -> None:
     questions.more(services, None)
 
 
-@st.dialog("Rename question set", on_dismiss=dialogs.close)
-@errors.with_error_boundary
 def _rename(services: Services, chosen: QuestionSet) -> None:
-    with st.form("rename_set", border=False):
-        name = st.text_input("Name", chosen.name, max_chars=80)
-        if not st.form_submit_button("Rename", type="primary"):
-            return
-    services.evaluations.sets.rename(owner(), chosen.id, name)
-    dialogs.close()
-    st.rerun()
+    rename = partial(services.evaluations.sets.rename, owner(), chosen.id)
+    dialogs.rename("Rename question set", "Name", chosen.name, 80, rename)
 
 
 @st.dialog("Delete question set?", on_dismiss=dialogs.close)
 @errors.with_error_boundary
 def _delete(services: Services, chosen: QuestionSet) -> None:
-    runs = len(services.evaluations.runs.all(owner(), chosen.id))
-    many = f", and the {runs:,} run{'' if runs == 1 else 's'} measured with it" if runs else ""
-    st.markdown(f"**{text.literal(chosen.name)}** with its {len(chosen.questions):,} questions{many} will be gone.")
+    runs = text.count(len(services.evaluations.runs.all(owner(), chosen.id)), "run")
+    many = text.count(len(chosen.questions), "question")
+    st.markdown(f"This deletes **{text.literal(chosen.name)}** with its {many} and {runs}.")
     if st.button("Delete the set", key="delete_set", type="primary", icon=":material/delete:"):
         services.evaluations.sets.delete(owner(), chosen.id)
         st.session_state.pop(CHOSEN, None)

@@ -1,4 +1,4 @@
-"""The figures of a question set over time, and the runs that they come from."""
+"""The figures of a question set over time, and its runs."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from evaluation.figures import MEASURES
 from evaluation.store import QuestionSet, Run
 from services import Services
 from ui.app import owner
-from ui.widgets import clock
+from ui.widgets import clock, text
 
 PALETTE = ["#4c86d6", "#e08a2c", "#2a9d8f", "#b0659e", "#8a8f3a", "#c2554d"]
-"""Read on light and on dark."""
+"""Legible on light and on dark."""
 
 
 def draw(services: Services, chosen: QuestionSet) -> None:
-    """One figure of all runs of the set over time, and the runs themselves."""
+    """Draw one figure of all runs of a set over time, and the table of runs."""
     runs = services.evaluations.runs.all(owner(), chosen.id)
     if not runs:
-        st.info("Nothing was measured with this set yet.", icon=":material/timeline:")
+        st.info("Nothing has been measured with this set yet.", icon=":material/timeline:")
         return
     names = [name for name in MEASURES if any(name in run.figures for run in runs)]
     name = st.selectbox("Figure", names, format_func=lambda name: MEASURES[name].label, key="evaluate_measure")
@@ -44,12 +44,11 @@ def draw(services: Services, chosen: QuestionSet) -> None:
         },
         alt="All runs with their figures",
     ).selection.rows
-    if picked := [runs[row] for row in ticked if row < len(runs)]:
-        many = f"{len(picked)} run{'' if len(picked) == 1 else 's'}"
-        if st.button(f"Forget {many}", icon=":material/delete:"):
-            for run in picked:
-                services.evaluations.runs.delete(owner(), run.id)
-            st.rerun()
+    picked = [runs[row] for row in ticked if row < len(runs)]
+    if picked and st.button(f"Delete {text.count(len(picked), 'run')}", icon=":material/delete:"):
+        for run in picked:
+            services.evaluations.runs.delete(owner(), run.id)
+        st.rerun()
 
 
 def _line(runs: list[Run], name: str) -> None:
@@ -71,7 +70,7 @@ def _line(runs: list[Run], name: str) -> None:
     axis = alt.Axis(format=".0%" if measure.unit == "%" else ".2f" if not measure.unit else ".0f")
     scale = alt.Scale(zero=True) if measure.unit == "ms" else alt.Scale(domain=[0, 1])
     base = alt.Chart(pd.DataFrame(rows)).encode(
-        # One step a run: days lie between some, and seconds between others.
+        # One step a run: days lie between some runs, seconds between others.
         x=alt.X("When:O", sort=moments, title=None, axis=alt.Axis(labelAngle=0, labelOverlap=True)),
         xOffset="Configuration:N",
         color=alt.Color(

@@ -1,4 +1,4 @@
-"""The questions of a set: where they come from, the table in which they are edited, and files."""
+"""The questions of a set: adding them, editing them in a table, and downloading them."""
 
 from __future__ import annotations
 
@@ -22,30 +22,25 @@ HAND, FILE, THUMBS, MODEL = "By hand", "From a file", "From thumbs", "By a model
 NOTES = "evaluate_notes"
 MOST_NOTES = 8
 HEIGHT = 460
-"""Pixels at most of the table."""
+"""Pixels of the table at most."""
 _EDITED = "evaluate_edited"
 _TABLES = "evaluate_tables"
 
 
-# --- where questions come from -----------------------------------------------------------------------------------
-
-
-def ask_for_more(services: Services, chosen: QuestionSet | None) -> None:
-    """Open the dialog that adds questions to a set, or makes one."""
-    dialogs.ask(more, services, chosen)
+# --- adding questions -----------------------------------------------------------------------------------
 
 
 @st.dialog("Questions", width="medium", on_dismiss=dialogs.close)
 @errors.with_error_boundary
 def more(services: Services, chosen: QuestionSet | None) -> None:
-    """Add questions to a set, or make a set of them where there is none."""
+    """Add questions to a set, or make a new set."""
     if chosen:
         name = chosen.name
         st.markdown(f"They are added to **{text.literal(chosen.name)}**.")
     else:
         name = st.text_input("Name of the set", max_chars=80, placeholder="Contracts")
     sources = [FILE, THUMBS, MODEL] if chosen else [HAND, FILE, THUMBS, MODEL]
-    source = st.segmented_control("Where from", sources, default=sources[0], required=True, key="evaluate_source")
+    source = st.segmented_control("Source", sources, default=sources[0], required=True, key="evaluate_source")
     {HAND: _by_hand, FILE: _from_file, THUMBS: _from_thumbs, MODEL: _by_model}[source or sources[0]](
         services, chosen, name
     )
@@ -59,8 +54,8 @@ def _by_hand(services: Services, chosen: QuestionSet | None, name: str) -> None:
 
 def _from_file(services: Services, chosen: QuestionSet | None, name: str) -> None:
     st.caption(
-        "CSV with the columns question, answers and documents, or JSON lines with these keys. Several answers or "
-        "documents stand between bars: `62 metres | sixty-two metres`. Without both a question should not be answered."
+        "CSV with the columns question, answers and documents, or JSON lines with these keys. Separate several answers "
+        "or documents with bars: `62 metres | sixty-two metres`. A question with neither is out of scope."
     )
     file = st.file_uploader("File", type=["csv", "tsv", "txt", "jsonl", "ndjson"], label_visibility="collapsed")
     if st.button("Read the file", type="primary", disabled=file is None) and file:
@@ -72,25 +67,25 @@ def _from_thumbs(services: Services, chosen: QuestionSet | None, name: str) -> N
     found = from_thumbs(services.database, owner())
     good = sum(question.use for question in found)
     st.caption(
-        "An answer with a thumb up brings its question with what it cited. One with a thumb down brings the question; "
-        "you fill in what would have been right."
+        "From an answer with a thumb up, the question and its citations are added; from one with a thumb down, only "
+        "the question: fill in the right answer."
     )
     if not found:
         st.info("No answer has a thumb yet.", icon=":material/thumbs_up_down:")
         return
-    st.markdown(f"{len(found):,} question{'' if len(found) == 1 else 's'}, {good:,} of them ready to be asked.")
-    if st.button("Take them", type="primary"):
+    st.markdown(f"{text.count(len(found), 'question')}, {good:,} of them ready to use.")
+    if st.button("Add them", type="primary"):
         _add(services, chosen, name or "From thumbs", found)
 
 
 def _by_model(services: Services, chosen: QuestionSet | None, name: str) -> None:
     st.caption(
-        "A model reads passages from all over the documents and writes a question for each. Look through what it "
-        "wrote before you measure with it: such questions are easier than those of people, and some are nonsense. The "
-        "smallest models write none that can be used."
+        "A model reads passages from all over the documents and writes a question for each. Check the questions before "
+        "you measure with them: they are easier than real ones, and some are nonsense. The smallest models write no "
+        "usable ones."
     )
     every = {each.id: each.name for each in collections.every(services)}
-    searched = st.multiselect("Documents of", every, format_func=every.__getitem__, placeholder="All collections")
+    searched = st.multiselect("Collections", every, format_func=every.__getitem__, placeholder="All collections")
     number = st.slider("Passages", 5, 100, 20, step=5)
     backend = pickers.pick_backend(services, "evaluate_writer")
     model = pickers.pick_model(services, backend, "evaluate_writer_model")
@@ -117,9 +112,9 @@ def _add(
     before = len(target.questions)
     sets.save(owner(), target.id, [*target.questions, *questions])
     added = len(sets.get(owner(), target.id).questions) - before
-    notes = [f"{added:,} question{'' if added == 1 else 's'} added."] if questions or problems else []
+    notes = [f"{text.count(added, 'question')} added."] if questions or problems else []
     if again := len(questions) - added:
-        notes.append(f"{again:,} of the file {'is' if again == 1 else 'are'} in the set already.")
+        notes.append(f"{again:,} of the file already in the set.")
     st.session_state[NOTES] = [*notes, *map(str, problems)]
     _show(target.id)
 
@@ -132,7 +127,7 @@ def _show(set_id: str) -> None:
 
 
 def draw_notes() -> None:
-    """What was said of the last questions that came."""
+    """Draw the notes on the questions added last."""
     notes: list[str] = st.session_state.get(NOTES, [])
     if not notes:
         return
@@ -148,12 +143,12 @@ def draw_notes() -> None:
 
 
 def draw(services: Services, chosen: QuestionSet) -> None:
-    """The table of a set; what is edited is kept at once."""
+    """Draw the table of a set; edits are saved at once."""
     st.caption(
-        "Answers are words as they stand in the documents; one of several, between bars, is enough. Documents narrow "
-        "where the answer has to come from. A question with neither should not be answered."
+        "Answers: words exactly as in the documents; separate alternatives with bars. Documents: where the "
+        "answer has to come from. A question with neither is out of scope."
     )
-    told = st.container()
+    warnings = st.container()
     before = _before(chosen)
     edited = st.data_editor(
         before,
@@ -162,7 +157,7 @@ def draw(services: Services, chosen: QuestionSet) -> None:
         hide_index=False,
         height=min(HEIGHT, 35 * (len(before) + 2) + 3),
         column_config={
-            "use": st.column_config.CheckboxColumn("Use", default=True, width="small", help="Runs ask those in use."),
+            "use": st.column_config.CheckboxColumn("Use", default=True, width="small", help="Only these are asked."),
             "question": st.column_config.TextColumn("Question", width="large", max_chars=4000),
             "answers": st.column_config.TextColumn("Answers", width="medium"),
             "documents": st.column_config.TextColumn("Documents", width="medium"),
@@ -173,14 +168,14 @@ def draw(services: Services, chosen: QuestionSet) -> None:
     if found.questions != st.session_state[_EDITED][1]:
         services.evaluations.sets.save(owner(), chosen.id, found.questions)
         st.session_state[_EDITED] = (chosen.id, found.questions)
-        st.rerun()  # what is said of the set above
+        st.rerun()  # update the caption above
     for problem in found.problems[:MOST_NOTES]:
-        told.warning(f"Row {problem.row} is not kept yet: {text.literal(problem.reason)}.", icon=":material/edit:")
+        warnings.warning(f"Row {problem.row} is not saved yet: {text.literal(problem.reason)}.", icon=":material/edit:")
     _downloads(chosen, found.questions)
 
 
 def _before(chosen: QuestionSet) -> pd.DataFrame:
-    """The table as it is before it is edited: the same one until the set is changed elsewhere."""
+    """The table before edits: the same one until the set changes elsewhere."""
     state = st.session_state
     state.setdefault(_TABLES, 0)
     drawn = f"questions-{state[_TABLES]}" in state
@@ -205,7 +200,7 @@ def _frame(questions: Sequence[GoldQuestion]) -> pd.DataFrame:
 
 
 def _cells(edited: pd.DataFrame) -> Iterator[files.Row]:
-    """Number and cells of each row in which anything was typed."""
+    """Number and cells of each row with any input."""
     for number, (_, cells) in enumerate(edited.iterrows(), 1):
         row = {key: "" if pd.isna(value) else value for key, value in cells.items()}
         if any(str(row[key]).strip() for key in ("question", "answers", "documents")):
@@ -222,7 +217,9 @@ def _downloads(chosen: QuestionSet, questions: Sequence[GoldQuestion]) -> None:
         ):
             st.download_button(
                 f"Save as {'CSV' if ending == 'csv' else 'JSON lines'}",
-                content.encode("utf-8-sig" if ending == "csv" else "utf-8"),  # by the mark a spreadsheet knows UTF-8
+                content.encode(
+                    "utf-8-sig" if ending == "csv" else "utf-8"
+                ),  # spreadsheets recognise UTF-8 by the byte order mark
                 file_name=f"{chosen.name}.{ending}",
                 mime=kind,
                 key=f"save_{ending}",

@@ -1,4 +1,4 @@
-"""What was measured: two runs side by side and how they differ, question by question."""
+"""Results: two runs side by side, and their differences question by question."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ SHOWN: dict[str, Callable[[Pair], bool]] = {
 
 
 def show(run_ids: list[str]) -> None:
-    """Show these runs; beside one alone the newest of another time."""
+    """Show these runs; next to a single one, the newest other one."""
     for key in RUNS:
         st.session_state.pop(key, None)
     st.session_state.update(zip(RUNS, run_ids, strict=False))
 
 
 def draw(services: Services, chosen: QuestionSet) -> None:
-    """Two runs of the set, or the only one."""
+    """Draw two runs of a set, or the only one."""
     runs = {run.id: run for run in services.evaluations.runs.all(owner(), chosen.id)}
     if not runs:
         return
@@ -81,7 +81,7 @@ def _compute(_services: Services, owner_: str, first: str, second: str, k: tuple
 
 
 def _headline(compared: Comparison) -> None:
-    """Which is better at what, or that nothing can be said."""
+    """Draw which run is better at what, if any."""
     better: dict[str, list[str]] = {}
     for name, measure in MEASURES.items():
         if name in compared.differences and name not in TIMES:
@@ -94,7 +94,7 @@ def _headline(compared: Comparison) -> None:
 
 
 def _figures(runs: list[Run], compared: Comparison | None) -> None:
-    """The table of figures."""
+    """Draw the table of figures."""
     names = [name for name in MEASURES if any(name in run.figures for run in runs)]
     rows = []
     for name in names:
@@ -106,7 +106,7 @@ def _figures(runs: list[Run], compared: Comparison | None) -> None:
         if compared:
             found = compared.differences.get(name)
             row["B − A (95 %)"] = measure.shown(found) if found else ""
-            row["What it says"] = compared.verdict(name, *SIDES) if found else ""
+            row["Verdict"] = compared.verdict(name, *SIDES) if found else ""
         row["Questions"] = " / ".join(dict.fromkeys(f"{run.figures[name].n:,}" for run in runs if name in run.figures))
         rows.append(row)
     st.dataframe(
@@ -114,18 +114,18 @@ def _figures(runs: list[Run], compared: Comparison | None) -> None:
         hide_index=True,
         height=35 * (len(rows) + 1) + 3,
         column_config={"Figure": st.column_config.TextColumn(pinned=True)},
-        alt="Figures of both runs with their intervals and their difference",
+        alt="Figures of both runs with intervals and differences",
     )
     with st.popover("What these figures mean", type="tertiary", icon=":material/help:"):
         st.markdown("\n".join(f"- **{MEASURES[name].label}**: {MEASURES[name].help}" for name in names))
         st.markdown(
-            "The 95 % intervals come from resampling the questions: with other questions of the same kind the figure "
-            "would lie there 19 times out of 20. A difference counts when its own interval leaves out 0."
+            "The 95 % intervals come from resampling the questions: with similar questions, the figure would lie "
+            "within them 19 times out of 20. A difference counts if its own interval excludes 0."
         )
 
 
 def _chart(runs: list[Run]) -> None:
-    """Shares and figures between 0 and 1, each with its interval."""
+    """Draw the figures between 0 and 1 with their intervals."""
     import altair as alt
 
     rows = [
@@ -160,7 +160,7 @@ def _chart(runs: list[Run]) -> None:
 
 
 def _questions(compared: Comparison, runs: list[Run]) -> None:
-    """The questions that the runs answer differently, with what each found first."""
+    """Draw the questions with what each run found first."""
     alone = len(runs) == 1
     st.subheader("Question by question")
     kinds = [kind for kind in SHOWN if not (alone and kind == "Where they differ")]
@@ -177,7 +177,7 @@ def _questions(compared: Comparison, runs: list[Run]) -> None:
     )
     pairs = [pair for pair in compared.pairs if SHOWN[shown or kinds[0]](pair)]
     if not pairs:
-        st.caption("There is none.")
+        st.caption("None.")
         return
     rows = [_row(pair, alone) for pair in pairs]
     chosen = st.dataframe(
@@ -207,7 +207,7 @@ def _row(pair: Pair, alone: bool) -> dict[str, object]:
     for side, result in zip(SIDES[: 1 if alone else 2], (pair.first, pair.second), strict=False):
         prefix = "" if alone else f"{side}: "
         row[f"{prefix}found at"] = None if result.out_of_scope else result.rank
-        row[f"{prefix}first passage"] = "abstained" if result.abstained else result.first
+        row[f"{prefix}first passage"] = "“not in your documents”" if result.abstained else result.first
         if result.answer is not None:
             row[f"{prefix}answer"] = result.error or result.answer
     return row
@@ -219,7 +219,7 @@ def _both(pair: Pair, alone: bool) -> None:
         with column, st.container(border=True):
             place = text.literal(result.first) or "nothing"
             st.markdown(f"**{'' if alone else f'{side}: '}{place}**")
-            st.caption("Abstained" if result.abstained else "Not abstained")
+            st.caption("“Not in your documents”" if result.abstained else "In scope")
             st.markdown(text.literal(result.excerpt))
             if result.answer is not None:
                 st.markdown(f"**Answer**: {text.literal(result.error or result.answer)}")

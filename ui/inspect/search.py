@@ -1,4 +1,4 @@
-"""The search page: what is found for a question, without a model, and why something is not."""
+"""The Search page: what a question finds, without a model, and why a text is not found."""
 
 from __future__ import annotations
 
@@ -14,24 +14,25 @@ from ui.app import owner
 from ui.inspect import steps, threshold
 from ui.sidebar import choices, collections
 from ui.widgets import text
+from ui.widgets.buttons import button
 
 SHOWN = 10
 SHORT = 400
-"""Characters of a passage that are shown at once, so that the next one is in sight."""
+"""Characters of a passage shown at once, so that the next one is in sight."""
 LONGEST = 1000
-"""Characters of an expected text: more than a chunk holds says nothing more."""
+"""Characters of an expected text; more than a chunk holds is of no use."""
 
 
 def draw(services: Services) -> None:
-    """The whole page."""
+    """Draw the page."""
     st.title("Search your documents")
-    st.markdown("See what is found for a question, and how, without asking a model.")
+    st.markdown("See which passages a question finds, and how, without asking a model.")
     state = st.session_state
     if asked := st.query_params.get("q"):
         state.setdefault("search_question", asked)
     with st.container(horizontal=True, vertical_alignment="bottom"):
         question = st.text_input(
-            "Question", key="search_question", placeholder="What do you look for?", max_chars=4000
+            "Question", key="search_question", placeholder="What are you looking for?", max_chars=4000
         ).strip()
         with st.popover("Steps", icon=":material/tune:"):
             retrieval = steps.draw("search", services.settings.answer.retrieval)
@@ -54,23 +55,22 @@ def draw(services: Services) -> None:
 def _nothing_asked(services: Services) -> None:
     ready = sum(services.documents.ready(owner(), one.id) for one in collections.searched(services))
     if ready:
-        st.caption(f"{ready:,} document{'' if ready == 1 else 's'} to search.")
+        st.caption(f"{text.count(ready, 'document')} to search.")
         return
     st.info("There is nothing to search yet.", icon=":material/folder_open:")
     st.page_link(navigation.DOCUMENTS, label="Add documents", icon=":material/upload_file:")
 
 
 def _verdict(services: Services, found: Retrieval) -> None:
-    milliseconds = f"{1000 * found.seconds:.0f} ms"
     if not found.passages:
         st.info("Nothing was found.", icon=":material/search_off:")
     elif found.abstained:
         st.warning(
-            "No model would be asked: the documents seem to be about something else. These passages are the nearest.",
+            "The answer would be “not in your documents”, without asking a model. These are the nearest passages.",
             icon=":material/block:",
         )
     else:
-        st.caption(f"{len(found.passages)} passages in {milliseconds}, best first.")
+        st.caption(f"{text.count(len(found.passages), 'passage')} in {1000 * found.seconds:.0f} ms, best first.")
 
 
 def _passage(number: int, passage: Passage, question: str, *, shown: bool) -> None:
@@ -83,30 +83,28 @@ def _passage(number: int, passage: Passage, question: str, *, shown: bool) -> No
             st.caption(text.literal(passage.heading))
         st.markdown(text.literal(text.excerpt(passage.text, question_terms(question)[0], SHORT)))
         if len(passage.text) > SHORT:
-            with st.expander("The whole passage"):
+            with st.expander("Whole passage"):
                 st.markdown(text.literal(passage.text))
-        facts = [
-            _half("meaning", passage.dense, passage.dense_rank, 2),
-            _half("words", passage.lexical, passage.lexical_rank, 1),
-        ]
-        facts.append(f"together **{passage.score:.2f}**")
+        dense = _score("dense", passage.dense, passage.dense_rank, 2)
+        lexical = _score("lexical", passage.lexical, passage.lexical_rank, 1)
+        facts = [dense, lexical, f"combined **{passage.score:.2f}**"]
         if passage.reranked is not None:
             facts.append(f"reranked **{passage.reranked:.2f}**")
         with st.container(horizontal=True, vertical_alignment="center"):
             st.caption(" · ".join(facts))
-            st.button(
+            button(
                 "I expected this",
+                _expect,
+                passage.text,
+                icon="help",
                 key=f"expected-{passage.chunk_id}",
                 type="tertiary",
-                icon=":material/help:",
-                help="Say why it is not among those that are shown to the model." if not shown else None,
+                help=None if shown else "See why it is not shown to the model.",
                 disabled=shown,
-                on_click=_expect,
-                args=(passage.text,),
             )
 
 
-def _half(name: str, score: float, rank: int, digits: int) -> str:
+def _score(name: str, score: float, rank: int, digits: int) -> str:
     return f"{name} {score:.{digits}f} (rank {rank:,})" if rank else f"{name} –"
 
 
@@ -117,14 +115,14 @@ def _expect(expected: str) -> None:
 def _why(services: Services, question: str, options: AnswerOptions) -> None:
     st.subheader("Why was it not found?")
     expected = st.text_area(
-        "Paste a sentence that you expected, as it stands in the document",
+        "Paste a sentence that you expected, exactly as in the document",
         key="expected",
         max_chars=LONGEST,
         placeholder="The spare key to Shed 3 hangs behind the beehive.",
     ).strip()
     if not expected:
         return
-    with st.spinner("Following it through every stage …"):
+    with st.spinner("Checking every stage …"):
         diagnosis = services.searching.diagnose(owner(), question, expected, options)
     _stages(diagnosis)
 
@@ -132,7 +130,7 @@ def _why(services: Services, question: str, options: AnswerOptions) -> None:
 def _stages(diagnosis: Diagnosis) -> None:
     lost = diagnosis.lost
     if lost is None:
-        st.success("It was found and would be shown to the model.", icon=":material/check_circle:")
+        st.success("It is found and would be shown to the model.", icon=":material/check_circle:")
     else:
         st.error(f"Lost at: **{lost.stage}**. {text.literal(lost.message)}", icon=":material/cancel:")
         if lost.hint:

@@ -1,4 +1,4 @@
-"""The steps of retrieval that can be tried on a page: on Search, and on each side of an evaluation."""
+"""Switches for the steps of retrieval, on Search and on Evaluate."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from options import RetrievalOptions
 
 
 def draw(prefix: str, usual: RetrievalOptions) -> RetrievalOptions:
-    """Draw the switches, at first as `usual`; their state is kept under keys that start with `prefix`."""
+    """Draw the switches, initially as `usual`; their keys start with `prefix`."""
 
     def keep(name: str) -> dict[str, Any]:
         return {"key": f"{prefix}_{name}", "persist_state": "session"}
@@ -18,14 +18,14 @@ def draw(prefix: str, usual: RetrievalOptions) -> RetrievalOptions:
     lexical = st.toggle("Lexical", usual.lexical, help="Search by words (BM25).", **keep("lexical"))
     dense = st.toggle("Dense", usual.dense, help="Search by meaning (vectors).", **keep("dense"))
     if not (lexical or dense):
-        st.warning("One of the two is needed: lexical search is on.")
-    merge = st.toggle("Merge", usual.merge, help="Two adjacent chunks become one passage.", **keep("merge"))
+        st.warning("One of the two is needed; lexical search is on.")
+    merge = st.toggle("Merge", usual.merge, help="Merge two adjacent chunks into one passage.", **keep("merge"))
     neighbours = st.slider(
         "Neighbours",
         0,
         max(3, usual.neighbours),
         usual.neighbours,
-        help="Chunks to add on each side of a retrieved one.",
+        help="Chunks to add before and after a retrieved one.",
         **keep("neighbours"),
     )
     reranker = st.text_input(
@@ -36,9 +36,5 @@ def draw(prefix: str, usual: RetrievalOptions) -> RetrievalOptions:
         **keep("reranker"),
     )
     return usual.replace(
-        lexical=lexical or not dense,
-        dense=dense,
-        merge=merge,
-        neighbours=neighbours,
-        reranker=(reranker or "").strip(),
+        lexical=lexical or not dense, dense=dense, merge=merge, neighbours=neighbours, reranker=(reranker or "").strip()
     )

@@ -1,4 +1,4 @@
-"""When a question is answered with “not in your documents”: the two errors of each collection, and the choice."""
+"""When Gestalt abstains (“not in your documents”): the error rates of each collection, and its threshold."""
 
 from __future__ import annotations
 
@@ -11,16 +11,17 @@ from ui.sidebar import collections
 from ui.widgets import errors, text
 
 OFFSETS = {-2.0: "much less", -1.0: "less", 0.0: "as measured", 1.0: "more", 2.0: "much more"}
+"""Labels of the threshold offsets."""
 
 
 def draw(services: Services) -> None:
-    """An expander with a row for each collection that is searched."""
+    """Draw an expander with a box for each searched collection."""
     with st.expander("When does Gestalt say “not in your documents”?", icon=":material/block:"):
         st.markdown(
-            "A question that is about something else than the documents is not given to a model. How near it has to "
-            "be is measured for each collection: with questions made of its own sentences, and with general ones that "
-            "are out of scope to it. What it cannot tell is a question about the documents whose answer is missing: "
-            "there the check of the answer's sentences helps."
+            "Questions that are out of scope are answered with “not in your documents”, without asking a model. How "
+            "close a passage has to be is measured for each collection, with questions made from its sentences and "
+            "with general, out-of-scope ones. This does not recognise a question on the topic of the documents whose "
+            "answer is missing; the sentence check helps there."
         )
         for collection in collections.searched(services):
             _collection(services, collection)
@@ -32,26 +33,26 @@ def _collection(services: Services, collection: CollectionRecord) -> None:
     with st.container(border=True):
         st.markdown(f"**{text.literal(collection.name)}**")
         if not collection.fingerprint:
-            st.caption("There is no document in it yet.")
+            st.caption("It has no documents yet.")
             return
         if rates is None:
             st.caption(
-                "Not measured: that follows soon after its documents are read, where they have some pages of text. "
-                "Until then the usual holds."
+                "Not measured yet: this happens soon after its documents are read, if they have a few pages of text. "
+                "Until then, a default applies."
             )
         else:
             st.markdown(
-                f"Refuses **{rates.false_abstentions:.0%}** of the questions that it answers, "
-                f"and lets **{rates.false_answers:.0%}** of out-of-scope ones through."
+                f"Says “not in your documents” to **{rates.false_abstentions:.0%}** of the questions it could answer, "
+                f"and tries to answer **{rates.false_answers:.0%}** of out-of-scope questions."
             )
             st.caption(
-                f"Measured with {len(calibration.in_scope)} questions made of some words of one of its sentences each, "
-                f"which are harder than what people ask, and with {len(calibration.out_of_scope)} out-of-scope ones."
+                f"Measured with {len(calibration.in_scope)} questions made from words of its sentences, which are "
+                f"harder than real ones, and {len(calibration.out_of_scope)} out-of-scope questions."
             )
         key = f"threshold_offset-{collection.id}"
         nearest = min(OFFSETS, key=lambda step: abs(step - calibration.threshold_offset))
         st.select_slider(
-            "Refuse",
+            "Say “not in your documents”",
             list(OFFSETS),
             nearest,
             key=key,

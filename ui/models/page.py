@@ -1,4 +1,4 @@
-"""The backends page: which answer, what their models take, and the buttons that load, unload and pull them."""
+"""The Backends page: which are available, and buttons to load, unload and pull their models."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ from backends.checks import BackendCheck
 from services import Services
 from ui.models import pickers
 from ui.widgets import errors, text
+from ui.widgets.buttons import button
 
 POLL_S = 1.0
-"""Seconds between two drawings while something loads or is being asked."""
-MARKS: dict[State, tuple[str, Literal["gray", "blue", "green", "red"]]] = {
+"""Seconds between two updates while something loads or is being checked."""
+BADGES: dict[State, tuple[str, Literal["gray", "blue", "green", "red"]]] = {
     State.UNLOADED: (":material/bedtime:", "gray"),
     State.LOADING: (":material/hourglass_top:", "blue"),
     State.READY: (":material/check:", "green"),
@@ -25,20 +26,15 @@ MARKS: dict[State, tuple[str, Literal["gray", "blue", "green", "red"]]] = {
 
 
 def draw(services: Services) -> None:
-    """The whole page."""
+    """Draw the page."""
     st.title("Backends")
-    st.markdown("Who can answer, and what their models take. Pick the one that answers in the sidebar.")
-    st.button(
-        "Look again",
-        icon=":material/refresh:",
-        on_click=errors.with_error_boundary(_look_again),
-        args=(services,),
-    )
+    st.markdown("Check and manage the backends. Choose the one that answers in the sidebar.")
+    button("Check again", _check_again, services, icon="refresh")
     for backend in services.manager.backends():
         _card(services, backend)
 
 
-def _look_again(services: Services) -> None:
+def _check_again(services: Services) -> None:
     for backend in services.manager.backends():
         services.manager.checks.refresh(backend.name)
 
@@ -50,12 +46,12 @@ def _card(services: Services, backend: Backend) -> None:
     @errors.with_error_boundary
     def live() -> None:
         if busy is not _busy(services, backend):
-            st.rerun()  # to begin or to end polling
+            st.rerun()  # start or stop polling
         with st.container(border=True):
             checked = services.manager.checks.latest(backend.name, pickers.PATIENCE_S)
             _head(backend, checked)
             for model, status in services.manager.known(backend.name).items():
-                icon, color = MARKS[status.state]
+                icon, color = BADGES[status.state]
                 st.badge(text.literal(f"{text.short(model, 60)}: {status.state}"), icon=icon, color=color)
                 pickers.details(services, backend, model, status, "page")
             if checked and not checked.error:
@@ -73,12 +69,11 @@ def _head(backend: Backend, checked: BackendCheck | None) -> None:
     with st.container(horizontal=True, vertical_alignment="center"):
         st.subheader(backend.label, anchor=False, width="content")
         if checked is None:
-            st.badge("Asking …", icon=":material/hourglass_top:", color="blue")
+            st.badge("Checking …", icon=":material/hourglass_top:", color="blue")
         elif checked.error:
-            st.badge("Cannot be used now", icon=":material/cloud_off:", color="orange")
+            st.badge("Not available", icon=":material/cloud_off:", color="orange")
         else:
-            count = len(checked.models)
-            st.badge(f"{count} model{'' if count == 1 else 's'}", icon=":material/check:", color="green")
+            st.badge(text.count(len(checked.models), "model"), icon=":material/check:", color="green")
             if backend.location != backend.label:
                 st.caption(f"{text.literal(backend.location)} · answered in {1000 * checked.seconds:.0f} ms")
     if checked and checked.error:
@@ -86,7 +81,7 @@ def _head(backend: Backend, checked: BackendCheck | None) -> None:
 
 
 def _controls(services: Services, backend: Backend, checked: BackendCheck) -> None:
-    """Pick a model; load, unload, reload or pull it."""
+    """Choose a model; load, unload, reload or pull it."""
     can = backend.capabilities
     key = f"manage-{backend.name}"
     labels = {info.name: info.label for info in checked.models}
@@ -111,7 +106,7 @@ def _controls(services: Services, backend: Backend, checked: BackendCheck) -> No
                 ["", *can.variants],
                 key=f"{key}-variant",
                 format_func=lambda name: name or "none",
-                help="Quantized weights take less memory. The sidebar lists what is loaded here.",
+                help="Quantized weights take less memory. The sidebar lists the models loaded here.",
             )
     if not picked:
         return
@@ -130,11 +125,4 @@ def _controls(services: Services, backend: Backend, checked: BackendCheck) -> No
         actions.append(("Pull", "cloud_download", partial(manager.load, pull=True), missing))
     with st.container(horizontal=True):
         for label, icon, act, enabled in actions:
-            st.button(
-                label,
-                key=f"{key}-{label}",
-                icon=f":material/{icon}:",
-                disabled=not enabled,
-                on_click=errors.with_error_boundary(act),
-                args=(backend.name, model),
-            )
+            button(label, act, backend.name, model, icon=icon, key=f"{key}-{label}", disabled=not enabled)

@@ -1,1 +1,1 @@
-"""The sidebar: conversations, model, collections and settings."""
+"""The sidebar."""

@@ -1,6 +1,6 @@
-"""The answer options chosen in the sidebar: for a question, for a chat that is opened, and for presets.
+"""The answer options chosen in the sidebar.
 
-A widget has the name of its option as key. Options without a widget keep the value that they came with.
+The key of a widget is the name of its option. Options without a widget keep the value that they were applied with.
 """
 
 from __future__ import annotations
@@ -25,25 +25,25 @@ RANGES: dict[str, tuple[float, float]] = {
     "top_k": (1, 200),
     "max_new_tokens": (16, 2048),
 }
-"""The ends of the sliders; they extend to a setting that lies outside."""
+"""Ranges of the sliders; a setting outside extends them."""
 _OPTIONS, _OPENED = "answer_options", "options_of"
 
 
 def _values(options: AnswerOptions) -> dict[str, Any]:
-    """The options that have a widget, by its key."""
+    """The values of the widgets, by key."""
     generation = {name: getattr(options.generation, name) for name in GENERATION}
     return {name: getattr(options, name) for name in WIDGETS} | generation
 
 
 def bounds(services: Services, key: str) -> tuple[float, float]:
-    """The ends of a slider."""
+    """The range of a slider."""
     low, high = RANGES[key]
     configured = _values(services.settings.answer)[key]
     return min(low, configured), max(high, configured)
 
 
 def current() -> AnswerOptions:
-    """What is chosen now."""
+    """The options chosen now."""
     state = st.session_state
     options: AnswerOptions = state[_OPTIONS]
     chosen = {name: state[name] for name in WIDGETS}
@@ -55,13 +55,13 @@ def current() -> AnswerOptions:
 
 
 def question(text: str, conversation_id: str | None, instead_of: str | None = None, **options: Any) -> Question:
-    """A question with what is chosen now; `options` override it."""
+    """A question with the options chosen now; `options` override them."""
     preset = st.session_state.get("preset")
     return Question(text, current().replace(**options), conversation_id, instead_of, preset=preset)
 
 
 def begin(services: Services) -> None:
-    """Choose what the settings say, if nothing was chosen yet."""
+    """Choose the options of the settings, if none were chosen yet."""
     defaults = services.settings.answer
     st.session_state.setdefault(_OPTIONS, defaults)
     for key, value in _values(defaults).items():
@@ -70,7 +70,7 @@ def begin(services: Services) -> None:
 
 
 def follow(services: Services, conversation_id: str | None) -> None:
-    """Take over the options of a chat that was opened; a new one starts with the default preset."""
+    """Apply the options of a chat when it is opened, or the default preset to a new one."""
     state = st.session_state
     begin(services)
     if _OPENED in state and state[_OPENED] == conversation_id:
@@ -81,15 +81,17 @@ def follow(services: Services, conversation_id: str | None) -> None:
             apply(services, *stored)
     elif preset := services.presets.default(owner()):
         apply(services, preset.options, preset.name)
+    elif not collections.searched(services):
+        state.pop(collections.SEARCHED)
 
 
 def bind_conversation(conversation_id: str) -> None:
-    """What is chosen now belongs to this new conversation."""
+    """The options chosen now belong to this new conversation."""
     st.session_state[_OPENED] = conversation_id
 
 
 def apply(services: Services, options: AnswerOptions, preset: str | None = None) -> None:
-    """Choose `options`, within the bounds of the sliders; a backend or preset that is gone stays as it is."""
+    """Choose `options`, within the ranges of the sliders; ignore a backend or preset that no longer exists."""
     state = st.session_state
     backends = {backend.name for backend in services.manager.backends()}
     state[_OPTIONS] = options
@@ -104,7 +106,7 @@ def apply(services: Services, options: AnswerOptions, preset: str | None = None)
     if options.backend in backends:
         state["backend"] = options.backend
         if options.model:
-            # As if it had been picked there: see `pickers.pick_model`.
+            # As if picked there: see `pickers.pick_model`.
             state["model-backend"], state["model"] = options.backend, options.model
     collections.search_in(services, options.collection_ids)
     state["preset"] = preset if preset in {each.name for each in services.presets.list(owner())} else None

@@ -1,8 +1,9 @@
-"""Which collection: the one that the Documents page shows, and those that questions search."""
+"""The collections that questions search, and the one that the Documents page shows."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import streamlit as st
 
@@ -12,19 +13,19 @@ from services import Services
 from ui.app import owner
 from ui.widgets import dialogs, errors, text
 
-# Kept apart from the widgets' own keys, which cannot be set once they are drawn.
+# Not the keys of the widgets: these cannot be set once a widget is drawn.
 CHOSEN = "chosen_collection"
 SEARCHED = "searched_collections"
 LONGEST = 80
 
 
 def every(services: Services) -> list[CollectionRecord]:
-    """All collections, by name; a newcomer gets the first one."""
+    """All collections, by name; creates the first one."""
     return services.library.collections(owner()) or [services.library.collection(owner(), create=True)]
 
 
 def current(services: Services) -> CollectionRecord:
-    """The one that was chosen, on whatever page."""
+    """The collection of the Documents page."""
     found = every(services)
     wanted = st.session_state.get(CHOSEN)
     usual = next((one for one in found if one.name == DEFAULT_COLLECTION), found[0])
@@ -32,27 +33,29 @@ def current(services: Services) -> CollectionRecord:
 
 
 def searched(services: Services) -> list[CollectionRecord]:
-    """Those that the next question searches."""
+    """The collections that the next question searches."""
     found = every(services)
     wanted = st.session_state.get(SEARCHED, [one.id for one in found])
     return [one for one in found if one.id in wanted]
 
 
 def searched_ids() -> tuple[str, ...] | None:
-    """The ids of those that the next question searches; None for all, if there is nothing to choose from."""
+    """The ids of the collections to search; None for all, if there is only one."""
     ids: tuple[str, ...] | None = st.session_state["searched_ids"]
     return ids
 
 
 def pick_searched(services: Services) -> None:
-    """The choice of those that questions search, if there is one."""
+    """Draw the choice of the collections to search, if there are several."""
     names, state = {one.id: one.name for one in every(services)}, st.session_state
-    state.setdefault(SEARCHED, [current(services).id])
-    state[SEARCHED] = [id_ for id_ in state[SEARCHED] if id_ in names]
-    state["searched_ids"] = None
-    if len(names) < 2 and state[SEARCHED]:
+    wanted = state.setdefault(SEARCHED, [current(services).id])
+    existing = [id_ for id_ in wanted if id_ in names]
+    if len(names) < 2 and existing:
+        state["searched_ids"] = None
         return
-    state["search_in"] = state[SEARCHED]
+    # If all are gone, keep their ids: asking is then an error instead of a search in other collections.
+    state["searched_ids"] = tuple(existing or wanted)
+    state["search_in"] = existing
     st.multiselect(
         "Search in",
         names,
@@ -61,12 +64,11 @@ def pick_searched(services: Services) -> None:
         on_change=errors.with_error_boundary(_search_in),
         placeholder="Choose a collection",
     )
-    state["searched_ids"] = tuple(state[SEARCHED])
 
 
 def search_in(services: Services, ids: Sequence[str] | None) -> None:
-    """Let questions search these collections, as far as they exist; all for None."""
-    st.session_state[SEARCHED] = [one.id for one in every(services) if ids is None or one.id in ids]
+    """Choose the collections to search; all for None."""
+    st.session_state[SEARCHED] = [one.id for one in every(services)] if ids is None else list(ids)
 
 
 def _search_in() -> None:
@@ -77,7 +79,7 @@ def _search_in() -> None:
 
 
 def choose(services: Services) -> CollectionRecord:
-    """The picker with its menu; the address names what was picked."""
+    """Draw the picker and its menu; the address names the chosen collection."""
     found = every(services)
     names = {one.id: one.name for one in found}
     if (asked := st.query_params.get("collection")) in names:
@@ -93,22 +95,22 @@ def choose(services: Services) -> CollectionRecord:
             format_func=lambda id_: names.get(id_, ""),
             on_change=errors.with_error_boundary(_pick),
         )
-        wish = st.menu_button("Manage", list(_MENU), icon=":material/folder_managed:", key="collection_menu")
-    if wish:
-        dialogs.ask(_MENU[wish], services, chosen)
+        action = st.menu_button("Manage", list(_MENU), icon=":material/folder_managed:", key="collection_menu")
+    if action:
+        dialogs.ask(_MENU[action], services, chosen)
     return chosen
 
 
 def _pick() -> None:
     _show(st.session_state["collection_picker"])
-    # The address is older than the click.
+    # `choose` would follow the old address.
     st.query_params["collection"] = st.session_state["collection_picker"]
 
 
 def _show(collection_id: str) -> None:
     state = st.session_state
     if state.get(SEARCHED) == [state.get(CHOSEN)]:
-        # Who works with one collection at a time asks that one.
+        # Someone who works with one collection at a time wants to ask that one.
         state[SEARCHED] = [collection_id]
     state[CHOSEN] = collection_id
 
@@ -135,29 +137,22 @@ def _new(services: Services, chosen: CollectionRecord) -> None:
     _go_to(services.library.collection(owner(), name, create=True).id)
 
 
-@st.dialog("Rename collection", on_dismiss=dialogs.close)
-@errors.with_error_boundary
 def _rename(services: Services, chosen: CollectionRecord) -> None:
-    with st.form("rename_collection", border=False):
-        name = st.text_input("Name", chosen.name, max_chars=LONGEST)
-        if not st.form_submit_button("Rename", type="primary"):
-            return
-    services.library.rename(owner(), chosen.id, name)
-    dialogs.close()
-    st.rerun()
+    rename = partial(services.library.rename, owner(), chosen.id)
+    dialogs.rename("Rename collection", "Name", chosen.name, LONGEST, rename)
 
 
 @st.dialog("Delete collection?", on_dismiss=dialogs.close)
 @errors.with_error_boundary
 def _delete(services: Services, chosen: CollectionRecord) -> None:
     number = sum(services.library.counts(owner(), chosen.id).values())
-    gone = {0: "It is empty", 1: "The one document in it is deleted"}.get(
-        number, f"All {number:,} documents in it are deleted"
+    st.markdown(
+        f"**{text.literal(chosen.name)}** \n\nThis deletes its {text.count(number, 'document')} and its index. Answers "
+        "that quote it stay as they are."
     )
-    st.markdown(f"**{text.literal(chosen.name)}** \n\n{gone}, with its index. Answers that quoted it stay as they are.")
     if st.button("Delete the collection", key="delete_collection", type="primary", icon=":material/delete:"):
         services.documents.delete_collection(owner(), chosen.id)
-        st.session_state.pop(CHOSEN, None)
+        st.session_state.pop("options_of", None)  # see `choices.follow`: an open chat keeps its own collections
         _go_to(current(services).id)
 
 

@@ -1,10 +1,11 @@
-"""The conversations: their list in the sidebar, and what can be done with the one that is open."""
+"""The list of conversations in the sidebar, and the header of the open one."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
 from datetime import date, datetime, timedelta
+from functools import partial
 from itertools import groupby
 
 import streamlit as st
@@ -16,20 +17,21 @@ from services import Services
 from ui import navigation
 from ui.app import owner
 from ui.widgets import clock, dialogs, errors, text
+from ui.widgets.buttons import button
 
 AT_FIRST, MORE = 6, 30
-"""Conversations that are listed."""
+"""Conversations listed at first, and added by a click."""
 _LISTED, _DELETED = "chats_listed", "chat_deleted"
 
 
 def draw_new() -> None:
-    """The button for a new chat."""
+    """Draw the button for a new chat."""
     if st.button("New chat", icon=":material/edit_square:", width="stretch", shortcut="Ctrl+Shift+O"):
         st.switch_page(navigation.CHAT)
 
 
 def draw_list(services: Services) -> None:
-    """All conversations by date, the pinned ones first, or those that a search finds."""
+    """List the conversations by date, pinned ones first, or those matching the search."""
     state = st.session_state
     _undo(services)
     listed = state.setdefault(_LISTED, AT_FIRST)
@@ -53,7 +55,7 @@ def draw_list(services: Services) -> None:
                 if conversation.found:
                     st.caption(text.literal(conversation.found))
         if not matching:
-            st.caption(f"No chat has “{text.literal(text.short(searched, 40))}” in it.")
+            st.caption(f"No chat contains “{text.literal(text.short(searched, 40))}”.")
         return
     with st.container(gap=None):
         for label, group in _by_date(found[:listed]):
@@ -94,7 +96,7 @@ def _by_date(found: Sequence[ConversationRecord]) -> Iterator[tuple[str, list[Co
 
 
 def age(day: date, today: date) -> str:
-    """A heading for what was last used on a day."""
+    """The heading for chats last used on a day."""
     if day >= today:
         return "Today"
     if day == today - timedelta(1):
@@ -112,46 +114,34 @@ def _undo(services: Services) -> None:
         return
     with st.container(horizontal=True, vertical_alignment="center", wrap=False):
         st.caption(f"Deleted “{text.literal(text.short(deleted.title, 24))}”.")
-        st.button(
-            "Undo",
-            key="undo_delete",
-            icon=":material/undo:",
-            on_click=errors.with_error_boundary(_bring_back),
-            args=(services, deleted.id),
-        )
+        button("Undo", _restore, services, deleted.id, icon="undo", key="undo_delete")
 
 
-def _bring_back(services: Services, conversation_id: str) -> None:
+def _restore(services: Services, conversation_id: str) -> None:
     services.conversations.restore(owner(), conversation_id)
     st.session_state[_DELETED] = None
     st.query_params["c"] = conversation_id
 
 
-# --- the one that is open ---
+# --- the open conversation ---
 
 
 def draw_head(services: Services, conversation: ConversationRecord) -> None:
-    """Its title, and what can be done with it."""
+    """Draw the title of the open conversation and its menu."""
+    rename = partial(services.conversations.rename, owner(), conversation.id)
+    rename_dialog = dialogs.rename, "Rename chat", "Title", conversation.title, TITLE_LENGTH, rename
     menu = {
-        ":material/edit: Rename": _ask_rename,
-        f":material/keep: {'Unpin' if conversation.pinned else 'Pin'}": _pin,
-        ":material/download: Export": _ask_export,
-        ":material/delete: Delete": _delete,
+        ":material/edit: Rename": partial(dialogs.ask, *rename_dialog),
+        f":material/keep: {'Unpin' if conversation.pinned else 'Pin'}": partial(_pin, services, conversation),
+        ":material/download: Export": partial(dialogs.ask, _export, services, conversation),
+        ":material/delete: Delete": partial(_delete, services, conversation),
     }
     with st.container(horizontal=True, vertical_alignment="center", wrap=False):
         st.subheader(text.literal(conversation.title), anchor=False, width="stretch")
-        wish = st.menu_button("Chat", list(menu), key="chat_menu", type="tertiary", icon=":material/more_horiz:")
-    if wish:
+        action = st.menu_button("Chat", list(menu), key="chat_menu", type="tertiary", icon=":material/more_horiz:")
+    if action:
         with errors.error_boundary():
-            menu[wish](services, conversation)
-
-
-def _ask_rename(services: Services, conversation: ConversationRecord) -> None:
-    dialogs.ask(_rename, services, conversation)
-
-
-def _ask_export(services: Services, conversation: ConversationRecord) -> None:
-    dialogs.ask(_export, services, conversation)
+            menu[action]()
 
 
 def _pin(services: Services, conversation: ConversationRecord) -> None:
@@ -165,40 +155,17 @@ def _delete(services: Services, conversation: ConversationRecord) -> None:
     st.switch_page(navigation.CHAT)
 
 
-@st.dialog("Rename chat", on_dismiss=dialogs.close)
-@errors.with_error_boundary
-def _rename(services: Services, conversation: ConversationRecord) -> None:
-    with st.form("rename_chat", border=False):
-        title = st.text_input("Title", conversation.title, max_chars=TITLE_LENGTH)
-        if not st.form_submit_button("Rename", type="primary"):
-            return
-    services.conversations.rename(owner(), conversation.id, title)
-    dialogs.close()
-    st.rerun()
-
-
 @st.dialog("Export chat", on_dismiss=dialogs.close)
 @errors.with_error_boundary
 def _export(services: Services, conversation: ConversationRecord) -> None:
     messages = services.conversations.messages(owner(), conversation.id)
     name = re.sub(r"[^\w\- ]+", "", conversation.title).strip() or "chat"
-    st.write("Markdown is for reading, with the sources of each answer; JSON has everything that is kept.")
+    st.write("Markdown has the text and the sources of each answer; JSON has everything that is stored.")
     with st.container(horizontal=True):
-        st.download_button(
-            "Markdown",
-            export.markdown(conversation, messages),
-            f"{name}.md",
-            "text/markdown",
-            key="export_markdown",
-            icon=":material/article:",
-            on_click="ignore",
-        )
-        st.download_button(
-            "JSON",
-            export.as_json(conversation, messages),
-            f"{name}.json",
-            "application/json",
-            key="export_json",
-            icon=":material/data_object:",
-            on_click="ignore",
-        )
+        for label, write, ending, kind, icon in (
+            ("Markdown", export.markdown, "md", "text/markdown", "article"),
+            ("JSON", export.as_json, "json", "application/json", "data_object"),
+        ):
+            content = write(conversation, messages)
+            icon = f":material/{icon}:"
+            st.download_button(label, content, f"{name}.{ending}", kind, icon=icon, on_click="ignore")

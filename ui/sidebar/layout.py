@@ -1,6 +1,9 @@
-"""The sidebar: the conversations, who answers, its state, and how."""
+"""The sidebar: conversations, collections, model and settings."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
 
 import streamlit as st
 
@@ -11,7 +14,7 @@ from ui.sidebar import choices, collections, conversations, presets
 
 
 def draw(services: Services, *, chatting: bool) -> None:
-    """Everything below the navigation; `chatting` where the address may name a conversation."""
+    """Draw the sidebar below the navigation; `chatting` if the address may name a conversation."""
     choices.follow(services, st.query_params.get("c")) if chatting else choices.begin(services)
     with st.sidebar:
         conversations.draw_new()
@@ -26,21 +29,16 @@ def draw(services: Services, *, chatting: bool) -> None:
 
 
 def _settings(services: Services, backend: Backend) -> None:
-    cannot = backend.capabilities.cannot
     st.text_area(
         "Instructions",
         key="instructions",
         max_chars=2000,
         height=90,
         placeholder="Answer in French. Use bullet points.",
-        help="What the model should observe in every answer, in addition to Gestalt's own instructions.",
+        help="Added to Gestalt's own instructions for every answer.",
     )
-
-    def slide(label: str, key: str, step: float, help: str | None = None) -> None:  # noqa: A002 - Streamlit's own name
-        low, high = choices.bounds(services, key)
-        st.slider(label, low, high, step=step, key=key, disabled=key in cannot, help=cannot.get(key, help))
-
-    slide("Passages", "k", 1, "How many passages are retrieved for a question and shown to the model.")
+    slide = partial(_slider, services, backend.capabilities.cannot)
+    slide("Passages", "k", 1, "Passages retrieved for a question and shown to the model.")
     st.toggle(
         "Only from the documents",
         key="strict",
@@ -49,20 +47,27 @@ def _settings(services: Services, backend: Backend) -> None:
     st.toggle(
         "Rewrite follow-ups",
         key="condense",
-        help="Have the model rewrite a follow-up question so that it stands on its own, and search for both. "
+        help="Let the model rewrite a follow-up question to stand on its own, and search for both. "
         "Takes one more call; small models are not asked.",
     )
-    slide("Temperature", "temperature", 0.05, "0 always takes the likeliest word.")
+    slide("Temperature", "temperature", 0.05, "0 always takes the likeliest token.")
     slide("Top-p", "top_p", 0.05)
     slide("Top-k", "top_k", 1)
     slide("Longest answer (tokens)", "max_new_tokens", 16)
     if default := services.settings.answer.fallback:
-        services.manager.backend(default)  # a wrong name in the settings is reported, not replaced
+        services.manager.backend(default)  # report an unknown name in the settings
     labels = {"": "none"} | {other.name: other.label for other in services.manager.backends()}
     st.selectbox(
         "Fallback",
         labels,
         key="fallback",
         format_func=lambda name: labels.get(name, name),
-        help="Another backend answers if the chosen one is down, busy or rejects the key. The answer says so.",
+        help="This backend answers if the chosen one is down, busy or rejects the key. The answer says so.",
     )
+
+
+def _slider(
+    services: Services, cannot: Mapping[str, str], label: str, key: str, step: float, purpose: str = ""
+) -> None:
+    low, high = choices.bounds(services, key)
+    st.slider(label, low, high, step=step, key=key, disabled=key in cannot, help=cannot.get(key) or purpose or None)

@@ -1,4 +1,4 @@
-"""Presets in the sidebar: settings by name, one of which new chats begin with."""
+"""Presets in the sidebar: named settings, one of which may be the default for new chats."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from services import Services
 from ui.app import owner
 from ui.sidebar import choices
 from ui.widgets import errors, text
+from ui.widgets.buttons import button
 
 
 def draw(services: Services) -> None:
-    """The choice of a preset, and a way to save and remove them."""
+    """Choose, save and delete presets."""
     found = {preset.name: preset for preset in services.presets.list(owner())}
     state = st.session_state
     if state.get("preset") not in found:
@@ -25,45 +26,27 @@ def draw(services: Services) -> None:
             key="preset",
             placeholder="None",
             format_func=lambda name: text.short(name, 30) + (" (new chats)" if found[name].is_default else ""),
-            on_change=errors.with_error_boundary(_take),
+            on_change=errors.with_error_boundary(_apply),
             args=(services,),
-            help="Settings, instructions, model and collections by name.",
+            help="A saved model, collections, instructions and settings.",
         )
     with st.popover("Save as preset", icon=":material/bookmark_add:", width="stretch", key="preset_box"):
         st.text_input("Name", key="preset_name", max_chars=LONGEST_NAME, placeholder="Strict, in French")
-        default = st.checkbox("New chats begin with it", key="preset_default")
-        st.caption("Keeps the model, the collections and all settings as they are now.")
-        st.button(
-            "Save",
-            key="preset_save",
-            type="primary",
-            on_click=errors.with_error_boundary(_save),
-            args=(services, default),
-        )
+        default = st.checkbox("Use for new chats", key="preset_default")
+        st.caption("Saves the current model, collections and settings.")
+        button("Save", _save, services, default, key="preset_save", type="primary")
     if chosen := found.get(state["preset"] or ""):
+        label, default_name = ("Not for new chats", None) if chosen.is_default else ("For new chats", chosen.name)
+        make_default, delete = services.presets.make_default, services.presets.delete
         with st.container(horizontal=True):
-            st.button(
-                "No longer for new chats" if chosen.is_default else "For new chats",
-                key="preset_make_default",
-                type="tertiary",
-                icon=":material/star:",
-                on_click=errors.with_error_boundary(services.presets.make_default),
-                args=(owner(), None if chosen.is_default else chosen.name),
-            )
-            st.button(
-                "Delete preset",
-                key="preset_delete",
-                type="tertiary",
-                icon=":material/delete:",
-                on_click=errors.with_error_boundary(services.presets.delete),
-                args=(owner(), [chosen.name]),
-            )
+            button(label, make_default, owner(), default_name, icon="star", key="preset_make_default", type="tertiary")
+            names = [chosen.name]
+            button("Delete preset", delete, owner(), names, icon="delete", key="preset_delete", type="tertiary")
 
 
-def _take(services: Services) -> None:
+def _apply(services: Services) -> None:
     name = st.session_state["preset"]
-    preset = next((preset for preset in services.presets.list(owner()) if preset.name == name), None)
-    if preset:
+    if preset := next((preset for preset in services.presets.list(owner()) if preset.name == name), None):
         choices.apply(services, preset.options, preset.name)
 
 

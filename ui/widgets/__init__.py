@@ -1,1 +1,1 @@
-"""What several rooms of the UI draw with."""
+"""What the pages share."""

@@ -1,4 +1,4 @@
-"""Moments by the clock of who looks."""
+"""Times in the time zone of the browser."""
 
 from __future__ import annotations
 
@@ -9,5 +9,5 @@ import streamlit as st
 
 
 def local(moment: datetime) -> datetime:
-    """A moment in the time zone of the browser."""
+    """A time in the time zone of the browser."""
     return moment.astimezone(ZoneInfo(st.context.timezone or "UTC"))

@@ -1,4 +1,4 @@
-"""How an error looks: the one renderer. A traceback never reaches the page."""
+"""How errors look. A traceback never reaches the page."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ P = ParamSpec("P")
 
 
 def show(message: str, hint: str) -> None:
-    """One sentence that says what happened, and what to do next."""
+    """Show what happened in one sentence, and what to do next."""
     st.error(f"**{text.literal(message)}**  \n{text.literal(hint)}".strip(), icon=":material/error:")
 
 
 def with_error_boundary(function: Callable[P, object]) -> Callable[P, None]:
-    """`function` with `error_boundary` around it, for callbacks and fragments: they run outside the frame."""
+    """Wrap a callback or fragment: these run outside the error boundary of the main script."""
 
     @wraps(function)
     def call(*args: P.args, **kwargs: P.kwargs) -> None:
@@ -36,7 +36,7 @@ def with_error_boundary(function: Callable[P, object]) -> Callable[P, None]:
 
 @contextmanager
 def error_boundary() -> Iterator[None]:
-    """Draw whatever goes wrong inside; a bug is logged and error_boundary as its reference number."""
+    """Show errors raised inside; log a bug and show its reference number."""
     try:
         yield
     except AppError as error:

@@ -1,6 +1,6 @@
-"""The marks behind the sentences of an answer: the number of the passage that supports one, or that none does.
+"""Marks after the sentences of an answer: the number of the passage that supports it, or that none does.
 
-A number is a link that the browser keeps to itself: `passage_view` hears of its click.
+A number is a link to a fragment of the page; `passage_view` listens for clicks on it.
 """
 
 from __future__ import annotations
@@ -16,25 +16,25 @@ _FENCE = re.compile(r"^ {0,3}(?:```|~~~)", re.MULTILINE)
 
 
 def target(message: Message, place: int) -> str:
-    """The address of one of the places of an answer, see `passage_view.places`."""
+    """The link to a place of an answer, see `passage_view.places`."""
     return f"#source-{message.conversation_id}-{message.id}-{place}"
 
 
 def marked(message: Message) -> str:
-    """The answer's Markdown with a mark behind each sentence that was checked."""
+    """The Markdown of an answer with a mark after each checked sentence."""
     return _insert(message.text, _marks(message.checks, message.citations, message))
 
 
 def marked_so_far(answer: str, checks: Sequence[Check], citations: Sequence[Citation]) -> str:
-    """The same of an answer that is being written; its numbers cannot be clicked yet."""
+    """Like `marked`, for an answer being written: its numbers are not links yet."""
     return _insert(answer, _marks(checks, citations))
 
 
 def _marks(
     checks: Sequence[Check], citations: Sequence[Citation], message: Message | None = None
 ) -> Iterator[tuple[int, str]]:
-    """Where a mark belongs, and the mark."""
-    if not checks:  # stored before there were any
+    """Offset and Markdown of each mark."""
+    if not checks:  # stored by a version without checks
         for place, citation in enumerate(citations):
             if citation.answer_end:
                 yield citation.answer_end, _number(citation, place, message)
@@ -48,7 +48,7 @@ def _marks(
 def _number(citation: Citation, place: int, message: Message | None) -> str:
     if message is None:
         return f":green-badge[{citation.n}]"
-    # Its title is what a pointer shows, and what a screen reader says after the number.
+    # The title is the tooltip, and what a screen reader reads after the number.
     title = text.literal(" ".join(citation.place.split())).replace('"', r"\"")
     return f':green-badge[[\u00a0{citation.n}\u00a0]({target(message, place)} "{title}")]'
 
@@ -56,11 +56,11 @@ def _number(citation: Citation, place: int, message: Message | None) -> str:
 def _insert(answer: str, marks: Iterator[tuple[int, str]]) -> str:
     for at, mark in sorted(marks, key=lambda item: item[0], reverse=True):
         if len(_FENCE.findall(answer, 0, at)) % 2:
-            continue  # code is drawn as it is
+            continue  # inside code
         line = answer[answer.rfind("\n", 0, at) + 1 : at].strip()
         if not line.strip("|:- "):
-            continue  # the line below the head of a table
-        if line.startswith("|") and line.endswith("|"):  # inside the last cell of a table's row
+            continue  # the line below the header of a table
+        if line.startswith("|") and line.endswith("|"):  # into the last cell of a table's row
             at = answer.rindex("|", 0, at)
         answer = f"{answer[:at].rstrip(' ')} {mark}{answer[at:]}"
     return answer
