@@ -1,7 +1,6 @@
 """The application's database (SQLite in the data folder): tables, engine and migrations.
 
-Every table has an owner. Queries return the records of `schema.py`, never ORM objects. The full-text tables are in the
-same file but are made by `index/lexical.py`.
+Queries return the records of `schema.py`, never ORM objects. `index/lexical.py` makes the full-text tables.
 """
 
 from __future__ import annotations
@@ -67,8 +66,7 @@ class CollectionRow(Base):
 
     id: Mapped[str] = mapped_column(primary_key=True, default=new_id)
     name: Mapped[str]
-    fingerprint: Mapped[str] = mapped_column(default="")
-    """Of the active index; see `IndexRow`."""
+    fingerprint: Mapped[str] = mapped_column(default="")  # of the active index; see `IndexRow`
     deleting: Mapped[bool] = mapped_column(default=False)
     conversation_id: Mapped[str | None] = mapped_column(index=True)
     """The conversation whose attached files it contains; None for the user's own collections."""
@@ -82,12 +80,10 @@ class IndexRow(Base):
 
     collection_id: Mapped[str] = mapped_column(ForeignKey("collections.id"), primary_key=True)
     fingerprint: Mapped[str] = mapped_column(primary_key=True)
-    embedding_model: Mapped[str]
-    """The value of GESTALT_EMBEDDING_MODEL."""
+    embedding_model: Mapped[str]  # the value of GESTALT_EMBEDDING_MODEL
     identity: Mapped[dict[str, Any]] = mapped_column(default=dict)
     """What the fingerprint stands for: model, weights, dimension, prefixes, splitter."""
-    wanted: Mapped[bool] = mapped_column(default=False)
-    """Being built; becomes active when complete."""
+    wanted: Mapped[bool] = mapped_column(default=False)  # being built; becomes active when complete
     created: Mapped[datetime] = mapped_column(default=now)
 
 
@@ -112,12 +108,10 @@ class DocumentRow(Base):
     chunks: Mapped[int] = mapped_column(default=0)
     seconds: Mapped[float] = mapped_column(default=0.0)
     reason: Mapped[str] = mapped_column(default="")
-    reason_type: Mapped[str] = mapped_column(default="")
-    """The class of the error."""
+    reason_type: Mapped[str] = mapped_column(default="")  # the class of the error
     warnings: Mapped[list[Any]] = mapped_column(default=list)
     attempts: Mapped[int] = mapped_column(default=0)
-    next_try: Mapped[datetime | None]
-    """When to try again."""
+    next_try: Mapped[datetime | None]  # when to try again
     progress: Mapped[float] = mapped_column(default=0.0)
     created: Mapped[datetime] = mapped_column(default=now)
 
@@ -128,8 +122,7 @@ class PageRow(Base):
     __tablename__ = "pages"
 
     document_id: Mapped[str] = mapped_column(ForeignKey("documents.id"), primary_key=True)
-    position: Mapped[int] = mapped_column(primary_key=True)
-    """0-based."""
+    position: Mapped[int] = mapped_column(primary_key=True)  # 0-based
     number: Mapped[int | None]
     label: Mapped[str] = mapped_column(default="")
     text: Mapped[str]
@@ -141,8 +134,7 @@ class ChunkRow(Base):
     __tablename__ = "chunks"
 
     id: Mapped[int] = mapped_column(primary_key=True)
-    chunk_id: Mapped[str] = mapped_column(unique=True)
-    """`document_id:position`."""
+    chunk_id: Mapped[str] = mapped_column(unique=True)  # `document_id:position`
     collection_id: Mapped[str] = mapped_column(ForeignKey("collections.id"), index=True)
     document_id: Mapped[str] = mapped_column(ForeignKey("documents.id"), index=True)
     position: Mapped[int]
@@ -161,15 +153,12 @@ class ConversationRow(Base):
 
     id: Mapped[str] = mapped_column(primary_key=True, default=new_id)
     title: Mapped[str]
-    leaf_id: Mapped[str | None]
-    """The last message of the shown branch."""
+    leaf_id: Mapped[str | None]  # the last message of the shown branch
     pinned: Mapped[bool] = mapped_column(default=False)
-    deleted: Mapped[datetime | None]
-    """When it was hidden; it is removed later."""
+    deleted: Mapped[datetime | None]  # when it was hidden; it is removed later
     options: Mapped[dict[str, Any]] = mapped_column(default=dict)
     """The `AnswerOptions` of its last question."""
-    preset: Mapped[str | None]
-    """The preset they came from."""
+    preset: Mapped[str | None]  # the preset they came from
     created: Mapped[datetime] = mapped_column(default=now)
     updated: Mapped[datetime] = mapped_column(default=now, index=True)
 
@@ -184,8 +173,7 @@ class MessageRow(Base):
     conversation_id: Mapped[str] = mapped_column(ForeignKey("conversations.id"))
     parent_id: Mapped[str | None]
     """The message before it; messages with the same parent are versions of each other."""
-    position: Mapped[int]
-    """By time, across branches."""
+    position: Mapped[int]  # by time, across branches
     role: Mapped[str]
     text: Mapped[str]
     finish: Mapped[str] = mapped_column(index=True)
@@ -226,8 +214,7 @@ class CalibrationRow(Base):
 
     collection_id: Mapped[str] = mapped_column(ForeignKey("collections.id"), primary_key=True)
     fingerprint: Mapped[str] = mapped_column(primary_key=True)
-    chunks: Mapped[int]
-    """How many the collection had when it was calibrated."""
+    chunks: Mapped[int]  # how many the collection had when it was calibrated
     values: Mapped[dict[str, Any]]
     created: Mapped[datetime] = mapped_column(default=now)
 
@@ -253,8 +240,7 @@ class EvaluationRow(Base):
     question_set_id: Mapped[str] = mapped_column(ForeignKey("question_sets.id"), index=True)
     configuration: Mapped[dict[str, Any]] = mapped_column(default=dict)
     figures: Mapped[dict[str, Any]] = mapped_column(default=dict)
-    results: Mapped[list[Any]] = mapped_column(default=list)
-    """One for each question."""
+    results: Mapped[list[Any]] = mapped_column(default=list)  # one for each question
     created: Mapped[datetime] = mapped_column(default=now, index=True)
 
 
@@ -272,11 +258,7 @@ class Database:
     """The engine and its sessions."""
 
     def __init__(self, path: Path) -> None:
-        """Open the database, created or migrated to the newest schema.
-
-        Raises:
-            StoreError: the file is not a database, or cannot be written.
-        """
+        """Open, create or migrate the database. Raises StoreError if it is none, or cannot be written."""
         self.engine: Engine = create_engine(f"sqlite:///{path}")
         event.listen(self.engine, "connect", _set_pragmas)
         self._sessions = sessionmaker(self.engine, expire_on_commit=False)
@@ -298,11 +280,7 @@ class Database:
 
     @contextmanager
     def session(self) -> Iterator[Session]:
-        """A session in a transaction that commits, or rolls back on an error.
-
-        Raises:
-            StoreError: the database cannot be read or written.
-        """
+        """A session in a transaction that commits, or rolls back on an error. Raises StoreError."""
         try:
             with self._sessions.begin() as session:
                 yield session
