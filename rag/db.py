@@ -58,19 +58,25 @@ class Base(DeclarativeBase):
     owner: Mapped[str] = mapped_column(index=True)
 
 
-class CollectionRow(Base):
+class Entity(Base):
+    """A row with an identifier, and the time when it was made."""
+
+    __abstract__ = True
+
+    id: Mapped[str] = mapped_column(primary_key=True, default=new_id)
+    created: Mapped[datetime] = mapped_column(default=now)
+
+
+class CollectionRow(Entity):
     """A named set of documents and the embedding model that indexed it."""
 
     __tablename__ = "collections"
     __table_args__ = (Index("ix_collections_owner_name", "owner", "name", unique=True),)
 
-    id: Mapped[str] = mapped_column(primary_key=True, default=new_id)
     name: Mapped[str]
     fingerprint: Mapped[str] = mapped_column(default="")  # of the active index; see `IndexRow`
     deleting: Mapped[bool] = mapped_column(default=False)
-    conversation_id: Mapped[str | None] = mapped_column(index=True)
-    """The conversation whose attached files it contains; None for the user's own collections."""
-    created: Mapped[datetime] = mapped_column(default=now)
+    conversation_id: Mapped[str | None] = mapped_column(index=True)  # whose attached files it contains, if any
 
 
 class IndexRow(Base):
@@ -87,18 +93,16 @@ class IndexRow(Base):
     created: Mapped[datetime] = mapped_column(default=now)
 
 
-class DocumentRow(Base):
+class DocumentRow(Entity):
     """A document and its state."""
 
     __tablename__ = "documents"
     __table_args__ = (Index("ix_documents_collection_sha256", "collection_id", "sha256", unique=True),)
 
-    id: Mapped[str] = mapped_column(primary_key=True, default=new_id)
     collection_id: Mapped[str] = mapped_column(ForeignKey("collections.id"))
     name: Mapped[str]
-    path: Mapped[str] = mapped_column(default="", index=True)
-    """Relative to the folder that was added; other content under the same path is another version."""
-    version: Mapped[int] = mapped_column(default=1)
+    path: Mapped[str] = mapped_column(default="", index=True)  # relative to the folder that was added
+    version: Mapped[int] = mapped_column(default=1)  # among the documents with its path
     replaces: Mapped[str | None]
     """The document to delete when this one is ready: an older version, or itself in another collection."""
     sha256: Mapped[str] = mapped_column(index=True)
@@ -113,7 +117,6 @@ class DocumentRow(Base):
     attempts: Mapped[int] = mapped_column(default=0)
     next_try: Mapped[datetime | None]  # when to try again
     progress: Mapped[float] = mapped_column(default=0.0)
-    created: Mapped[datetime] = mapped_column(default=now)
 
 
 class PageRow(Base):
@@ -146,33 +149,28 @@ class ChunkRow(Base):
     text: Mapped[str]
 
 
-class ConversationRow(Base):
+class ConversationRow(Entity):
     """A conversation."""
 
     __tablename__ = "conversations"
 
-    id: Mapped[str] = mapped_column(primary_key=True, default=new_id)
     title: Mapped[str]
     leaf_id: Mapped[str | None]  # the last message of the shown branch
     pinned: Mapped[bool] = mapped_column(default=False)
     deleted: Mapped[datetime | None]  # when it was hidden; it is removed later
-    options: Mapped[dict[str, Any]] = mapped_column(default=dict)
-    """The `AnswerOptions` of its last question."""
+    options: Mapped[dict[str, Any]] = mapped_column(default=dict)  # `AnswerOptions` of its last question
     preset: Mapped[str | None]  # the preset they came from
-    created: Mapped[datetime] = mapped_column(default=now)
     updated: Mapped[datetime] = mapped_column(default=now, index=True)
 
 
-class MessageRow(Base):
+class MessageRow(Entity):
     """A message of a conversation, with everything that went into it."""
 
     __tablename__ = "messages"
     __table_args__ = (Index("ix_messages_conversation_position", "conversation_id", "position", unique=True),)
 
-    id: Mapped[str] = mapped_column(primary_key=True, default=new_id)
     conversation_id: Mapped[str] = mapped_column(ForeignKey("conversations.id"))
-    parent_id: Mapped[str | None]
-    """The message before it; messages with the same parent are versions of each other."""
+    parent_id: Mapped[str | None]  # the message before it; those with the same parent are versions of each other
     position: Mapped[int]  # by time, across branches
     role: Mapped[str]
     text: Mapped[str]
@@ -191,20 +189,17 @@ class MessageRow(Base):
     feedback: Mapped[dict[str, Any] | None]
     record: Mapped[dict[str, Any]] = mapped_column(default=dict, deferred=True)
     """What it was made with: prompt, passages, model, settings. Deferred, because it is large and rarely read."""
-    created: Mapped[datetime] = mapped_column(default=now)
 
 
-class PresetRow(Base):
+class PresetRow(Entity):
     """Answer options by name."""
 
     __tablename__ = "presets"
     __table_args__ = (Index("ix_presets_owner_name", "owner", "name", unique=True),)
 
-    id: Mapped[str] = mapped_column(primary_key=True, default=new_id)
     name: Mapped[str]
     options: Mapped[dict[str, Any]] = mapped_column(default=dict)
     is_default: Mapped[bool] = mapped_column(default=False)
-    created: Mapped[datetime] = mapped_column(default=now)
 
 
 class CalibrationRow(Base):
@@ -219,24 +214,21 @@ class CalibrationRow(Base):
     created: Mapped[datetime] = mapped_column(default=now)
 
 
-class QuestionSetRow(Base):
+class QuestionSetRow(Entity):
     """Questions with their expected answers."""
 
     __tablename__ = "question_sets"
     __table_args__ = (Index("ix_question_sets_owner_name", "owner", "name", unique=True),)
 
-    id: Mapped[str] = mapped_column(primary_key=True, default=new_id)
     name: Mapped[str]
     questions: Mapped[list[Any]] = mapped_column(default=list)
-    created: Mapped[datetime] = mapped_column(default=now)
 
 
-class EvaluationRow(Base):
+class EvaluationRow(Entity):
     """The results of a question set with one configuration."""
 
     __tablename__ = "evaluations"
 
-    id: Mapped[str] = mapped_column(primary_key=True, default=new_id)
     question_set_id: Mapped[str] = mapped_column(ForeignKey("question_sets.id"), index=True)
     configuration: Mapped[dict[str, Any]] = mapped_column(default=dict)
     figures: Mapped[dict[str, Any]] = mapped_column(default=dict)

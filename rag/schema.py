@@ -27,8 +27,7 @@ class Page:
 
     text: str
     number: int | None = None  # 1-based; None if the format has no pages
-    label: str = ""
-    """Its name for users: “page iv” of a PDF, “Slide 3”, the name of a sheet, the title of a chapter."""
+    label: str = ""  # its name for users: “page iv” of a PDF, “Slide 3”, a sheet's name, a chapter's title
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +124,7 @@ class Passage:
     label: str = ""
     dense_rank: int = 0  # its rank in the dense search, from 1; 0 if not found there
     lexical_rank: int = 0  # its rank in the lexical search, from 1; 0 if not found there
-    reranked: float | None = None  # The reranker's score; higher is better. None if there is no reranker.
+    reranked: float | None = None  # the reranker's score, if there is one; higher is better
     chunk_start: int = 0
     chunk_end: int = 0  # the span of the retrieved chunk if others were merged into it; otherwise 0 and 0
 
@@ -288,14 +287,12 @@ class Message:
     timings: Timings = Timings()
     abstained: bool = False
     error: dict[str, Any] | None = None  # `{"type", "message", "hint"}` of what failed
-    notes: tuple[str, ...] = ()
-    """What the user should know about this answer, e.g. what was left out of the prompt."""
+    notes: tuple[str, ...] = ()  # what the user should know about it, e.g. what was left out of the prompt
     checks: tuple[Check, ...] = ()  # its sentences, checked against the passages
     ledger: Ledger = Ledger()
     feedback: Feedback | None = None
     parent_id: str | None = None  # the message before it; None for the first of a conversation
-    versions: tuple[str, ...] = ()
-    """Ids of all versions of this message including itself, oldest first; empty if it is the only one."""
+    versions: tuple[str, ...] = ()  # ids of all versions of it, oldest first; empty if it is the only one
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,24 +23,19 @@ COSINE_WEIGHT = 2.0
 WORDS_ONLY_WEIGHT = 6.0  # of the word match, if the model cannot read the question
 IN_SCOPE_SHARE, FALSE_ABSTENTIONS = 0.75, 0.05
 """The threshold is this share of the score that all but 5 % of the in-scope questions reach."""
-OUT_OF_SCOPE_ABSTAINED = 0.94
-"""The threshold is no higher than it takes to abstain on this share of the out-of-scope questions."""
+OUT_OF_SCOPE_ABSTAINED = 0.94  # share to abstain on; the threshold is no higher than that takes
 MIN_THRESHOLD, MAX_THRESHOLD = 2.5, 8.0
 DEFAULT_THRESHOLD = 4.0  # of a collection without in-scope questions
 MIN_COSINE_SPREAD, MIN_WORD_SPREAD = 1e-3, 0.08
 """The word spread would be 0 in a language that shares no word with the out-of-scope questions."""
-STEEPNESS = 0.7
-"""Of the confidence, per unit of the score: a logistic regression on the scores of `bench/abstention.py`."""
+STEEPNESS = 0.7  # of the confidence: a logistic regression on the scores of `bench/abstention.py`
 
-OUT_OF_SCOPE_QUESTIONS, IN_SCOPE_QUESTIONS = 100, 60
-"""Asked by a calibration; each costs as much as a user's question."""
-MIN_QUESTIONS = 30
-"""With fewer in-scope questions a collection gets DEFAULT_THRESHOLD, with fewer out-of-scope ones PRIOR."""
+OUT_OF_SCOPE_QUESTIONS, IN_SCOPE_QUESTIONS = 100, 60  # each costs as much as a user's question
+MIN_QUESTIONS = 30  # with fewer in scope a collection gets DEFAULT_THRESHOLD, with fewer out of scope PRIOR
 IN_SCOPE_WORDS = 3, 7
 MIXED_WORDS, MIXED_SHARE = (4, 8), 0.6
 """Words of an out-of-scope question in the collection's own language, and the share that occur in the collection."""
-ENGLISH_SHARE = 0.15
-"""Share of stop words that makes a text English; English texts have .27 to .48, others up to .03."""
+ENGLISH_SHARE = 0.15  # of stop words makes a text English: English texts have .27 to .48, others up to .03
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,9 +129,6 @@ PRIOR = Calibration(cosine=Scale(0.27, 0.09), word_match=Scale(0.24, 0.15))
 abstains less, wrongly and rightly."""
 
 
-# --- calibrating ---------------------------------------------------------------------------------------------------
-
-
 def calibrate(texts: Sequence[str], measure: Callable[[Sequence[str]], Sequence[Signals]]) -> Calibration:
     """The calibration of a collection, from some hundred random chunks; `measure` returns the signals of questions."""
     out_of_scope = measure(out_of_scope_questions() if is_english(texts) else mixed_questions(texts))
@@ -163,13 +155,9 @@ def threshold_between(in_scope: Sequence[float], out_of_scope: Sequence[float], 
     return round(min(max(threshold, MIN_THRESHOLD), MAX_THRESHOLD), 2)
 
 
-def _general_questions() -> tuple[str, ...]:
-    return tuple(QUESTIONS.read_text("utf-8").splitlines())
-
-
 def out_of_scope_questions(number: int = OUT_OF_SCOPE_QUESTIONS) -> list[str]:
     """Questions from many fields, spread evenly over the list that comes with Gestalt."""
-    every = _general_questions()
+    every = QUESTIONS.read_text("utf-8").splitlines()
     number = min(number, len(every))
     return [every[at * len(every) // number] for at in range(number)]
 
@@ -178,12 +166,9 @@ def in_scope_questions(texts: Sequence[str], number: int = IN_SCOPE_QUESTIONS) -
     """Questions that the texts answer: some words of one sentence each, in order. Deterministic."""
     random = Random(0)  # noqa: S311 - no secret
     made = []
-    for words in _sentences(texts, random):
-        if len(words) >= max(IN_SCOPE_WORDS):
-            chosen = sorted(random.sample(range(len(words)), random.randint(*IN_SCOPE_WORDS)))
-            made.append(" ".join(words[at] for at in chosen) + "?")
-            if len(made) == number:
-                break
+    for words in [words for words in _sentences(texts, random) if len(words) >= max(IN_SCOPE_WORDS)][:number]:
+        chosen = sorted(random.sample(range(len(words)), random.randint(*IN_SCOPE_WORDS)))
+        made.append(" ".join(words[at] for at in chosen) + "?")
     return made
 
 
@@ -191,12 +176,13 @@ def mixed_questions(texts: Sequence[str], number: int = OUT_OF_SCOPE_QUESTIONS) 
     """Out-of-scope questions in the language of the texts: random words of theirs mixed with words they lack."""
     random = Random(0)  # noqa: S311 - no secret
     known = [word for words in _sentences(texts, random) for word in words] or ["?"]
-    other = [word for question in _general_questions() for word in question_terms(question)[0]]
+    lines = QUESTIONS.read_text("utf-8").splitlines()
+    other = [word for question in lines for word in question_terms(question)[0]]
     made = []
     for _ in range(number):
         total = random.randint(*MIXED_WORDS)
-        own = random.choices(known, k=round(MIXED_SHARE * total))
-        words = [*own, *random.choices(other, k=total)][:total]
+        words = random.choices(known, k=round(MIXED_SHARE * total)) + random.choices(other, k=total)
+        del words[total:]
         random.shuffle(words)
         made.append(" ".join(words) + "?")
     return made

@@ -78,7 +78,6 @@ class Diagnosis:
     """The stages up to the one that lost the text."""
 
     reports: tuple[StageReport, ...]
-    expected: ExpectedText | None = None
     found: Passage | None = None  # the passage that contains it, if one was found at any rank
 
     @property
@@ -148,13 +147,11 @@ def _not_read(retrievers: Sequence[HybridRetriever], expected: str) -> StageRepo
     message = "No page of the searched documents has this text."
     if share >= NEAR_MATCH:
         message += f" The nearest is {nearest}, with {share:.0%} of its words."
-    return StageReport(
-        Stage.READ,
-        False,
-        message,
+    hint = (
         "Check on the Documents page what was read of the document: a scan needs OCR, a locked file its password. Or "
-        "the document is in a collection that was not searched.",
+        "the document is in a collection that was not searched."
     )
+    return StageReport(Stage.READ, False, message, hint)
 
 
 def _follow(retriever: HybridRetriever, where: ExpectedText, question: str, k: int) -> Diagnosis:
@@ -178,11 +175,11 @@ def _follow(retriever: HybridRetriever, where: ExpectedText, question: str, k: i
             _kept_by(retriever, where, question, k, {"adding the neighbours of a found chunk"})
             or "Set larger chunks or a larger overlap (GESTALT_CHUNK_TOKENS, GESTALT_CHUNK_OVERLAP), and index again.",
         )
-        return Diagnosis((read, cut), where)
+        return Diagnosis((read, cut))
     reports = [read, StageReport(Stage.CUT, True, "A chunk has all of it.")]
     if found is None:
         message = "Nothing was found for this question: it has no words, or the collection is empty."
-        return Diagnosis((*reports, StageReport(Stage.WORDS, False, message)), where)
+        return Diagnosis((*reports, StageReport(Stage.WORDS, False, message)))
     passages = retriever.passages(found, question, MAX_K)
     rank = next((rank for rank, passage in enumerate(passages, 1) if where.is_in(passage)), 0)
     kept, hint = 0 < rank <= k, ""
@@ -193,13 +190,12 @@ def _follow(retriever: HybridRetriever, where: ExpectedText, question: str, k: i
     halves = _halves(found, retriever.options, whole, k)
     # What one search loses the other may keep, so a search only counts as the loss if the text is lost in the end.
     reports += [half if half.kept else replace(half, kept=kept, hint=hint) for half in halves]
-    message = f"It is not among the best {MAX_K} passages; the model is shown {k}."
-    if rank:
-        message = f"Rank {rank}; the model is shown {k} passages."
+    absent = f"It is not among the best {MAX_K} passages; the model is shown {k}."
+    message = f"Rank {rank}; the model is shown {k} passages." if rank else absent
     reports.append(StageReport(Stage.FUSION, kept, message, hint))
     if kept:
         reports.append(_threshold(retriever, question, k))
-    return Diagnosis(tuple(reports), where, passages[rank - 1] if rank else None)
+    return Diagnosis(tuple(reports), passages[rank - 1] if rank else None)
 
 
 def _halves(found: Candidates, options: RetrievalOptions, whole: Sequence[int], k: int) -> list[StageReport]:

@@ -9,8 +9,7 @@ from pathlib import PurePath
 
 from rag.index.lexical import STOP_WORDS
 
-WEIGHT = 1.0
-"""The boost for a document whose whole name is in the question, in units of the fused score (standard deviations)."""
+WEIGHT = 1.0  # the boost if the whole name is in the question, in standard deviations of the scores
 
 
 def filename_boost(question: str, names: dict[int, str]) -> dict[int, float]:

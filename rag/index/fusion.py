@@ -17,8 +17,7 @@ from rag.index.abstention import Signals
 if TYPE_CHECKING:
     import numpy as np
 
-PHRASES = 0.2
-"""Weight of the phrases: .33 adds .002 to R@1 on SQuAD and costs .013 of R@5 on MTRAG-UN with history."""
+PHRASES = 0.2  # .33 adds .002 to R@1 on SQuAD and costs .013 of R@5 on MTRAG-UN with history
 COVERED = 0.4
 RANK_CONSTANT = 60
 
@@ -29,11 +28,10 @@ class Candidates:
 
     words: dict[int, float]  # BM25 without the phrases
     phrases: dict[int, float]
-    cosines: dict[int, float]  # Exact cosines. With dense search on, a chunk without one is not returned.
+    cosines: dict[int, float]  # exact; with dense search on, a chunk without one is not returned
     gate: float
     readable: bool  # the embedding model can read the question
-    vector: Sequence[float]
-    """The search vector; not a unit vector if there is history, empty if dense search is off."""
+    vector: Sequence[float]  # not a unit vector if there is history, empty if dense search is off
     signals: dict[str, Signals]  # of each collection, to decide whether the question is out of scope
     asked: tuple[str, ...] = ()  # the question and the previous one
 

@@ -22,12 +22,9 @@ from rag.db import Database
 
 CANDIDATES = 1000  # rows that a search returns; 200 are too few for questions about financial filings
 MAX_WORDS = 64  # distinct words that are searched; of a longer question the first and the last half of this
-ROWS = 10_000
-"""Rows that the words of a question may match in total, rarest word first. Bounds the time of a search; has no effect
-on a few thousand chunks."""
+ROWS = 10_000  # that the words of a question may match in total, rarest word first: bounds the time of a search
 LARGE = 20_000  # rows above which pairs with a stop word are not searched, since nearly all rows have them
-SATURATION = 2.2
-"""k1 + 1 of FTS5's BM25: a word scores at most this times its idf (https://sqlite.org/fts5.html)."""
+SATURATION = 2.2  # k1 + 1 of FTS5's BM25: a word scores at most this times its idf (sqlite.org/fts5.html)
 
 STOP_WORDS = frozenset(
     """a about above after again against all am an and any are aren as at be because been before being below between
@@ -53,8 +50,7 @@ class LexicalHits:
 
     words: dict[int, float]  # BM25 of the words
     phrases: dict[int, float]  # BM25 of adjacent word pairs
-    coverage: tuple[float, ...]
-    """For each searched text, 0 to 1: the best BM25 score relative to the highest possible one."""
+    coverage: tuple[float, ...]  # of each text, 0 to 1: the best BM25 score relative to the highest possible
 
 
 class LexicalIndex:

@@ -126,9 +126,6 @@ def _stitch(first: str, first_end: int, second: str, second_start: int) -> str:
     return first + "\n" * gap + second[max(0, first_end - second_start) :]
 
 
-# --- LangChain ---
-
-
 class Hits(list[Document]):
     """The result of the library's own retriever: LangChain documents, plus the full `Retrieval`."""
 

@@ -60,10 +60,8 @@ class HybridRetriever:
     embeddings: EmbeddingModel
     options: RetrievalOptions = field(default_factory=RetrievalOptions)
     reranker: Reranker | None = None
-    calibration: Callable[[str], Calibration] = lambda _: PRIOR
-    """Returns the calibration of a collection, by its id."""
-    stopped: Callable[[], bool] = lambda: False
-    """Checked between the steps; if true, retrieval raises `Stopped`."""
+    calibration: Callable[[str], Calibration] = lambda _: PRIOR  # of a collection, by its id
+    stopped: Callable[[], bool] = lambda: False  # checked between the steps; if true, they raise `Stopped`
 
     def retrieve(self, question: str, *, history: Sequence[str] = (), rewritten: str = "", k: int = 4) -> Retrieval:
         """At most `k` passages, best first, without duplicate texts.
@@ -117,8 +115,6 @@ class HybridRetriever:
                     "Set GESTALT_EMBEDDING_MODEL back to that model, or index the collection again.",
                 )
         return [id_ for id_, _, _ in rows]
-
-    # --- candidates -----------------------------------------------------------------------------------------------
 
     def candidates(self, question: str, *, history: Sequence[str] = (), rewritten: str = "") -> Candidates | None:
         """What both searches find; None if nothing. Raises like `retrieve`."""
@@ -183,8 +179,6 @@ class HybridRetriever:
                 (json.dumps(values),),
             )
             return {chunk_id: rowid for chunk_id, rowid in rows}  # noqa: C416 - rows are not pairs to the type checker
-
-    # --- passages -------------------------------------------------------------------------------------------------
 
     def passages(self, found: Candidates, question: str, k: int) -> list[Passage]:
         """The best `k` passages of the candidates. Raises ConfigurationError if the reranker is not available."""

@@ -13,12 +13,11 @@ from rag.index.lexical import question_terms
 from rag.index.sentences import sentences
 from rag.schema import Passage
 
-MIN_WORDS = 4  # Of a sentence. A name on its own, as in a heading, is near every question that contains it.
+MIN_WORDS = 4  # of a sentence: a name on its own, as in a heading, is near every question that contains it
 SENTENCES = 8
 """Embedded at most: those that share most words with the question. With 3 or 4 the share of abstentions on MTRAG-UN's
 and the chunking set's questions moves by up to .07, up and down."""
-PREFIX, SUFFIX = 4, 3
-"""Two words match if they are the same without the last 3 letters, but in at least the first 4."""
+PREFIX, SUFFIX = 4, 3  # two words match without their last 3 letters, but in at least the first 4
 
 
 def sentence_cosine(

@@ -21,8 +21,7 @@ if TYPE_CHECKING:
     from chromadb.api import ClientAPI
     from chromadb.api.collection_configuration import CreateCollectionConfiguration
 
-BATCH = 1000
-"""Vectors written at once; the limit of Chroma is the number of parameters that its SQLite accepts."""
+BATCH = 1000  # vectors at once; Chroma's limit is the number of parameters that its SQLite accepts
 CONFIGURATION: CreateCollectionConfiguration = {"hnsw": {"space": "cosine", "ef_search": 200}}
 
 
@@ -129,8 +128,6 @@ class VectorStore:
             # Missing from the interface that PersistentClient is typed to return.
             client.close()  # type: ignore[attr-defined]
 
-    # --- Chroma ---------------------------------------------------------------------------------------------------
-
     def _client(self) -> ClientAPI:
         with self._lock:
             if self._client_or_none is None:
@@ -138,9 +135,8 @@ class VectorStore:
                 from chromadb.config import Settings
 
                 self._path.mkdir(parents=True, exist_ok=True)
-                self._client_or_none = chromadb.PersistentClient(
-                    path=str(self._path), settings=Settings(anonymized_telemetry=False)
-                )
+                settings = Settings(anonymized_telemetry=False)
+                self._client_or_none = chromadb.PersistentClient(path=str(self._path), settings=settings)
             return self._client_or_none
 
     def _names(self) -> list[str]:
