@@ -95,7 +95,7 @@ class Search:
         history: Sequence[str] = (),
         rewritten: str = "",
     ) -> LibraryRetriever:
-        """The retriever for one question. Raises EmbeddingMismatch if a model has changed since, ConfigurationError."""
+        """The retriever for one question. Raises EmbeddingMismatch if a model has changed, ConfigurationError."""
         hybrids = tuple(self.hybrids(owner, collection_ids, options))
         return LibraryRetriever(hybrids=hybrids, pool=self._pool, k=k, history=tuple(history), rewritten=rewritten)
 
