@@ -23,36 +23,30 @@ class Options(BaseModel):
 
     @classmethod
     def read(cls, stored: Mapping[str, Any]) -> Self:
-        """Options from stored values; options that no longer exist are ignored.
-
-        Raises:
-            ConfigurationError: a value is not allowed.
-        """
+        """Options from stored values, without those that no longer exist. Raises ConfigurationError."""
         return cls._checked(stored, extra="ignore")
 
     def replace(self, **values: Any) -> Self:
-        """A copy with some values replaced.
-
-        Raises:
-            ConfigurationError: an option does not exist, or its value is not allowed.
-        """
-        return self._checked({name: getattr(self, name) for name in type(self).model_fields} | values, extra="forbid")
+        """A copy with some values replaced. Raises ConfigurationError, also for an option that does not exist."""
+        return self._checked(dict(self) | values, extra="forbid")
 
     @classmethod
     def _checked(cls, values: Mapping[str, Any], extra: Literal["ignore", "forbid"]) -> Self:
         try:
             return cls.model_validate(dict(values), extra=extra)
         except ValidationError as error:
-            first = error.errors()[0]
-            name = ".".join(str(part) for part in first["loc"])
-            raise ConfigurationError(f"The option “{name}” cannot be used: {explain(first)}", "Correct it.") from None
+            name, reason = explain(error)
+            message = f"The option “{name}” cannot be used: {reason}" if name else reason[:1].upper() + reason[1:]
+            raise ConfigurationError(message, "Correct it.") from None
 
 
-def explain(error: Any) -> str:
-    """The end of a sentence about one of pydantic's errors."""
-    if error["type"] == "value_error":
-        return str(error["ctx"]["error"])
-    return f"{'there is no such option' if error['type'] == 'extra_forbidden' else error['msg'].lower()}."
+def explain(error: ValidationError) -> tuple[str, str]:
+    """The first field that cannot be used, empty for all of them together, and the end of a sentence about it."""
+    first = error.errors()[0]
+    name = ".".join(str(part) for part in first["loc"])
+    if first["type"] == "value_error":
+        return name, str(first["ctx"]["error"])
+    return name, "there is no such option." if first["type"] == "extra_forbidden" else f"{first['msg'].lower()}."
 
 
 class GenerationOptions(Options):
@@ -70,34 +64,23 @@ class GenerationOptions(Options):
 class Fusion(StrEnum):
     """How lexical and dense search are merged into one ranking."""
 
-    SCORES = "scores"
-    """Sum of standardised scores."""
-    RANKS = "ranks"
-    """Reciprocal rank fusion: the sum of `1 / (60 + rank)`."""
+    SCORES = "scores"  # sum of standardised scores
+    RANKS = "ranks"  # reciprocal rank fusion: the sum of `1 / (60 + rank)`
 
 
 class RetrievalOptions(Options):
     """The steps of retrieval. Those from `fusion` to `filename_boost` are switches for evaluations."""
 
-    lexical: bool = True
-    """Search by words (BM25)."""
-    dense: bool = True
-    """Search by vectors."""
+    lexical: bool = True  # search by words (BM25)
+    dense: bool = True  # search by vectors
     fusion: Fusion = Fusion.SCORES
-    phrases: bool = True
-    """Score adjacent word pairs too."""
-    lexical_gate: bool = True
-    """Weigh the lexical score by how much of the question the best chunk covers."""
-    history: bool = True
-    """Search earlier questions too, with less weight."""
-    filename_boost: bool = True
-    """Prefer documents that the question names."""
-    merge: bool = True
-    """Merge two retrieved chunks that are adjacent on a page into one passage."""
-    neighbours: Annotated[int, Field(ge=0)] = 0
-    """Chunks to add on each side of a retrieved one."""
-    reranker: str = ""
-    """A sentence-transformers CrossEncoder, by id or path; empty for none."""
+    phrases: bool = True  # score adjacent word pairs too
+    lexical_gate: bool = True  # weigh the lexical score by how much of the question the best chunk covers
+    history: bool = True  # search earlier questions too, with less weight
+    filename_boost: bool = True  # prefer documents that the question names
+    merge: bool = True  # merge two retrieved chunks that are adjacent on a page into one passage
+    neighbours: Annotated[int, Field(ge=0)] = 0  # chunks to add on each side of a retrieved one
+    reranker: str = ""  # a sentence-transformers CrossEncoder, by id or path; empty for none
 
     @model_validator(mode="after")
     def _searches_something(self) -> Self:
@@ -116,13 +99,11 @@ class AnswerOptions(Options):
     """The backend that answers if the first one cannot start to; empty for none."""
     generation: GenerationOptions = GenerationOptions()
     retrieval: Annotated[RetrievalOptions, Field(validation_alias="GESTALT_RETRIEVAL")] = RetrievalOptions()
-    collection_ids: tuple[str, ...] | None = None
-    """The collections to search, by id; None for all."""
+    collection_ids: tuple[str, ...] | None = None  # the collections to search, by id; None for all
     k: Annotated[int, Field(validation_alias="GESTALT_PASSAGES", ge=1, le=50)] = 4
     """Passages retrieved for a question."""
     strict: Annotated[bool, Field(validation_alias="GESTALT_STRICT")] = True
     """Answer from the documents only, and say so if they hold no answer."""
     condense: Annotated[bool, Field(validation_alias="GESTALT_CONDENSE")] = False
     """Have the model rewrite a follow-up question before the search (one more call); small models are not asked."""
-    instructions: str = ""
-    """The user's own instructions to the model."""
+    instructions: str = ""  # the user's own instructions to the model

@@ -23,30 +23,27 @@ from pydantic_settings import (
 )
 
 from errors import ConfigurationError
-from options import AnswerOptions, GenerationOptions, Options, explain
+from options import AnswerOptions, GenerationOptions, explain
 
-O = TypeVar("O", bound=Options)  # noqa: E741
 S = TypeVar("S", bound=BaseSettings)
 LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR"]
 
 ROOT = Path(__file__).resolve().parent
 SECRETS = ROOT / ".streamlit" / "secrets.toml"
 
-_FROM_ENVIRONMENT = SettingsConfigDict(
-    env_file=ROOT / ".env",
-    env_ignore_empty=True,
-    extra="ignore",
-    frozen=True,
-    populate_by_name=True,
-    # Without a prefix, a MODEL or K in the environment would be read as the field of that name.
-    env_prefix="GESTALT_FIELD_",
-)
-
 
 class EnvironmentSettings(BaseSettings):
     """Settings of one part of the application; `validation_alias` is the documented name."""
 
-    model_config = _FROM_ENVIRONMENT
+    model_config = SettingsConfigDict(
+        env_file=ROOT / ".env",
+        env_ignore_empty=True,
+        extra="ignore",
+        frozen=True,
+        populate_by_name=True,
+        # Without a prefix, a MODEL or K in the environment would be read as the field of that name.
+        env_prefix="GESTALT_FIELD_",
+    )
 
     @classmethod
     def settings_customise_sources(
@@ -67,21 +64,14 @@ def prefixed(prefix: str) -> SettingsConfigDict:
 
 
 class _GenerationDefaults(GenerationOptions, EnvironmentSettings):
-    model_config = _FROM_ENVIRONMENT
+    model_config = EnvironmentSettings.model_config
 
 
 class _AnswerDefaults(AnswerOptions, EnvironmentSettings):
-    model_config = _FROM_ENVIRONMENT
-    generation: GenerationOptions = Field(default_factory=lambda: _plain(GenerationOptions, _GenerationDefaults))
-
-
-def _answer_options() -> AnswerOptions:
-    return _plain(AnswerOptions, _AnswerDefaults)
-
-
-def _plain(options: type[O], defaults: type[EnvironmentSettings]) -> O:
-    found = read_settings(defaults)
-    return options.read({name: getattr(found, name) for name in options.model_fields})
+    model_config = EnvironmentSettings.model_config
+    generation: GenerationOptions = Field(
+        default_factory=lambda: GenerationOptions.read(dict(read_settings(_GenerationDefaults)))
+    )
 
 
 class Settings(EnvironmentSettings):
@@ -108,23 +98,18 @@ class Settings(EnvironmentSettings):
     chunk_overlap: Annotated[int, Field(validation_alias="GESTALT_CHUNK_OVERLAP", ge=0)] = 30
     log_level: Annotated[LogLevel, BeforeValidator(str.upper), Field(validation_alias="GESTALT_LOG_LEVEL")] = "WARNING"
 
-    answer: AnswerOptions = Field(default_factory=_answer_options)
+    answer: AnswerOptions = Field(default_factory=lambda: AnswerOptions.read(dict(read_settings(_AnswerDefaults))))
     """The defaults for a question; each option has its own environment variable."""
 
     def load_callbacks(self) -> list[Any]:
-        """The callback handlers; each attribute is an instance or a class.
-
-        Raises:
-            ConfigurationError: there is no such module or attribute.
-        """
+        """The callback handlers; each attribute is an instance or a class. Raises like `load_attribute`."""
         found = [load_attribute(name, "GESTALT_CALLBACKS") for name in self.callbacks.split(",") if name.strip()]
         return [each() if isinstance(each, type) else each for each in found]
 
     def load_retriever(self) -> Callable[..., Any] | None:
         """What opens a retriever, called with owner, collection ids and options; None for the library's own.
 
-        Raises:
-            ConfigurationError: there is no such module or attribute.
+        Raises like `load_attribute`.
         """
         if not self.retriever:
             return None
@@ -133,11 +118,7 @@ class Settings(EnvironmentSettings):
 
 
 def load_attribute(name: str, setting: str) -> Any:
-    """Import `module:attribute`.
-
-    Raises:
-        ConfigurationError: there is no such module or attribute; names `setting`.
-    """
+    """Import `module:attribute`. Raises a ConfigurationError that names `setting` if there is none."""
     module, _, attribute = name.strip().partition(":")
     try:
         return getattr(import_module(module), attribute)
@@ -149,11 +130,7 @@ def load_attribute(name: str, setting: str) -> Any:
 
 
 def read_settings(kind: type[S]) -> S:
-    """Settings of `kind` from the environment.
-
-    Raises:
-        ConfigurationError: a value cannot be used; names the variable.
-    """
+    """Settings of `kind` from the environment. Raises a ConfigurationError that names a variable it cannot use."""
     try:
         return kind()
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, SettingsError):
@@ -161,18 +138,13 @@ def read_settings(kind: type[S]) -> S:
             ".streamlit/secrets.toml or .env cannot be read.", 'Correct the file: each line is NAME = "value".'
         ) from None
     except ValidationError as error:
-        first = error.errors()[0]
-        name = ".".join(str(part) for part in first["loc"])
+        name, reason = explain(error)
         raise ConfigurationError(
-            f"The setting {name} cannot be used: {explain(first)}", "Correct it in the environment or in .env."
+            f"The setting {name} cannot be used: {reason}", "Correct it in the environment or in .env."
         ) from None
 
 
 @cache
 def get_settings() -> Settings:
-    """The application's settings, read on first use.
-
-    Raises:
-        ConfigurationError: a value cannot be used.
-    """
+    """The application's settings, read on first use. Raises ConfigurationError."""
     return read_settings(Settings)

@@ -1,7 +1,6 @@
 """The application's database (SQLite in the data folder): tables, engine and migrations.
 
-Every table has an owner. Queries return the records of `schema.py`, never ORM objects. The full-text tables are in the
-same file but are made by `index/lexical.py`.
+Queries return the records of `schema.py`, never ORM objects. `index/lexical.py` makes the full-text tables.
 """
 
 from __future__ import annotations
@@ -59,20 +58,25 @@ class Base(DeclarativeBase):
     owner: Mapped[str] = mapped_column(index=True)
 
 
-class CollectionRow(Base):
+class Entity(Base):
+    """A row with an identifier, and the time when it was made."""
+
+    __abstract__ = True
+
+    id: Mapped[str] = mapped_column(primary_key=True, default=new_id)
+    created: Mapped[datetime] = mapped_column(default=now)
+
+
+class CollectionRow(Entity):
     """A named set of documents and the embedding model that indexed it."""
 
     __tablename__ = "collections"
     __table_args__ = (Index("ix_collections_owner_name", "owner", "name", unique=True),)
 
-    id: Mapped[str] = mapped_column(primary_key=True, default=new_id)
     name: Mapped[str]
-    fingerprint: Mapped[str] = mapped_column(default="")
-    """Of the active index; see `IndexRow`."""
+    fingerprint: Mapped[str] = mapped_column(default="")  # of the active index; see `IndexRow`
     deleting: Mapped[bool] = mapped_column(default=False)
-    conversation_id: Mapped[str | None] = mapped_column(index=True)
-    """The conversation whose attached files it contains; None for the user's own collections."""
-    created: Mapped[datetime] = mapped_column(default=now)
+    conversation_id: Mapped[str | None] = mapped_column(index=True)  # whose attached files it contains, if any
 
 
 class IndexRow(Base):
@@ -82,27 +86,23 @@ class IndexRow(Base):
 
     collection_id: Mapped[str] = mapped_column(ForeignKey("collections.id"), primary_key=True)
     fingerprint: Mapped[str] = mapped_column(primary_key=True)
-    embedding_model: Mapped[str]
-    """The value of GESTALT_EMBEDDING_MODEL."""
+    embedding_model: Mapped[str]  # the value of GESTALT_EMBEDDING_MODEL
     identity: Mapped[dict[str, Any]] = mapped_column(default=dict)
     """What the fingerprint stands for: model, weights, dimension, prefixes, splitter."""
-    wanted: Mapped[bool] = mapped_column(default=False)
-    """Being built; becomes active when complete."""
+    wanted: Mapped[bool] = mapped_column(default=False)  # being built; becomes active when complete
     created: Mapped[datetime] = mapped_column(default=now)
 
 
-class DocumentRow(Base):
+class DocumentRow(Entity):
     """A document and its state."""
 
     __tablename__ = "documents"
     __table_args__ = (Index("ix_documents_collection_sha256", "collection_id", "sha256", unique=True),)
 
-    id: Mapped[str] = mapped_column(primary_key=True, default=new_id)
     collection_id: Mapped[str] = mapped_column(ForeignKey("collections.id"))
     name: Mapped[str]
-    path: Mapped[str] = mapped_column(default="", index=True)
-    """Relative to the folder that was added; other content under the same path is another version."""
-    version: Mapped[int] = mapped_column(default=1)
+    path: Mapped[str] = mapped_column(default="", index=True)  # relative to the folder that was added
+    version: Mapped[int] = mapped_column(default=1)  # among the documents with its path
     replaces: Mapped[str | None]
     """The document to delete when this one is ready: an older version, or itself in another collection."""
     sha256: Mapped[str] = mapped_column(index=True)
@@ -112,14 +112,11 @@ class DocumentRow(Base):
     chunks: Mapped[int] = mapped_column(default=0)
     seconds: Mapped[float] = mapped_column(default=0.0)
     reason: Mapped[str] = mapped_column(default="")
-    reason_type: Mapped[str] = mapped_column(default="")
-    """The class of the error."""
+    reason_type: Mapped[str] = mapped_column(default="")  # the class of the error
     warnings: Mapped[list[Any]] = mapped_column(default=list)
     attempts: Mapped[int] = mapped_column(default=0)
-    next_try: Mapped[datetime | None]
-    """When to try again."""
+    next_try: Mapped[datetime | None]  # when to try again
     progress: Mapped[float] = mapped_column(default=0.0)
-    created: Mapped[datetime] = mapped_column(default=now)
 
 
 class PageRow(Base):
@@ -128,8 +125,7 @@ class PageRow(Base):
     __tablename__ = "pages"
 
     document_id: Mapped[str] = mapped_column(ForeignKey("documents.id"), primary_key=True)
-    position: Mapped[int] = mapped_column(primary_key=True)
-    """0-based."""
+    position: Mapped[int] = mapped_column(primary_key=True)  # 0-based
     number: Mapped[int | None]
     label: Mapped[str] = mapped_column(default="")
     text: Mapped[str]
@@ -141,8 +137,7 @@ class ChunkRow(Base):
     __tablename__ = "chunks"
 
     id: Mapped[int] = mapped_column(primary_key=True)
-    chunk_id: Mapped[str] = mapped_column(unique=True)
-    """`document_id:position`."""
+    chunk_id: Mapped[str] = mapped_column(unique=True)  # `document_id:position`
     collection_id: Mapped[str] = mapped_column(ForeignKey("collections.id"), index=True)
     document_id: Mapped[str] = mapped_column(ForeignKey("documents.id"), index=True)
     position: Mapped[int]
@@ -154,38 +149,29 @@ class ChunkRow(Base):
     text: Mapped[str]
 
 
-class ConversationRow(Base):
+class ConversationRow(Entity):
     """A conversation."""
 
     __tablename__ = "conversations"
 
-    id: Mapped[str] = mapped_column(primary_key=True, default=new_id)
     title: Mapped[str]
-    leaf_id: Mapped[str | None]
-    """The last message of the shown branch."""
+    leaf_id: Mapped[str | None]  # the last message of the shown branch
     pinned: Mapped[bool] = mapped_column(default=False)
-    deleted: Mapped[datetime | None]
-    """When it was hidden; it is removed later."""
-    options: Mapped[dict[str, Any]] = mapped_column(default=dict)
-    """The `AnswerOptions` of its last question."""
-    preset: Mapped[str | None]
-    """The preset they came from."""
-    created: Mapped[datetime] = mapped_column(default=now)
+    deleted: Mapped[datetime | None]  # when it was hidden; it is removed later
+    options: Mapped[dict[str, Any]] = mapped_column(default=dict)  # `AnswerOptions` of its last question
+    preset: Mapped[str | None]  # the preset they came from
     updated: Mapped[datetime] = mapped_column(default=now, index=True)
 
 
-class MessageRow(Base):
+class MessageRow(Entity):
     """A message of a conversation, with everything that went into it."""
 
     __tablename__ = "messages"
     __table_args__ = (Index("ix_messages_conversation_position", "conversation_id", "position", unique=True),)
 
-    id: Mapped[str] = mapped_column(primary_key=True, default=new_id)
     conversation_id: Mapped[str] = mapped_column(ForeignKey("conversations.id"))
-    parent_id: Mapped[str | None]
-    """The message before it; messages with the same parent are versions of each other."""
-    position: Mapped[int]
-    """By time, across branches."""
+    parent_id: Mapped[str | None]  # the message before it; those with the same parent are versions of each other
+    position: Mapped[int]  # by time, across branches
     role: Mapped[str]
     text: Mapped[str]
     finish: Mapped[str] = mapped_column(index=True)
@@ -203,20 +189,17 @@ class MessageRow(Base):
     feedback: Mapped[dict[str, Any] | None]
     record: Mapped[dict[str, Any]] = mapped_column(default=dict, deferred=True)
     """What it was made with: prompt, passages, model, settings. Deferred, because it is large and rarely read."""
-    created: Mapped[datetime] = mapped_column(default=now)
 
 
-class PresetRow(Base):
+class PresetRow(Entity):
     """Answer options by name."""
 
     __tablename__ = "presets"
     __table_args__ = (Index("ix_presets_owner_name", "owner", "name", unique=True),)
 
-    id: Mapped[str] = mapped_column(primary_key=True, default=new_id)
     name: Mapped[str]
     options: Mapped[dict[str, Any]] = mapped_column(default=dict)
     is_default: Mapped[bool] = mapped_column(default=False)
-    created: Mapped[datetime] = mapped_column(default=now)
 
 
 class CalibrationRow(Base):
@@ -226,35 +209,30 @@ class CalibrationRow(Base):
 
     collection_id: Mapped[str] = mapped_column(ForeignKey("collections.id"), primary_key=True)
     fingerprint: Mapped[str] = mapped_column(primary_key=True)
-    chunks: Mapped[int]
-    """How many the collection had when it was calibrated."""
+    chunks: Mapped[int]  # how many the collection had when it was calibrated
     values: Mapped[dict[str, Any]]
     created: Mapped[datetime] = mapped_column(default=now)
 
 
-class QuestionSetRow(Base):
+class QuestionSetRow(Entity):
     """Questions with their expected answers."""
 
     __tablename__ = "question_sets"
     __table_args__ = (Index("ix_question_sets_owner_name", "owner", "name", unique=True),)
 
-    id: Mapped[str] = mapped_column(primary_key=True, default=new_id)
     name: Mapped[str]
     questions: Mapped[list[Any]] = mapped_column(default=list)
-    created: Mapped[datetime] = mapped_column(default=now)
 
 
-class EvaluationRow(Base):
+class EvaluationRow(Entity):
     """The results of a question set with one configuration."""
 
     __tablename__ = "evaluations"
 
-    id: Mapped[str] = mapped_column(primary_key=True, default=new_id)
     question_set_id: Mapped[str] = mapped_column(ForeignKey("question_sets.id"), index=True)
     configuration: Mapped[dict[str, Any]] = mapped_column(default=dict)
     figures: Mapped[dict[str, Any]] = mapped_column(default=dict)
-    results: Mapped[list[Any]] = mapped_column(default=list)
-    """One for each question."""
+    results: Mapped[list[Any]] = mapped_column(default=list)  # one for each question
     created: Mapped[datetime] = mapped_column(default=now, index=True)
 
 
@@ -272,11 +250,7 @@ class Database:
     """The engine and its sessions."""
 
     def __init__(self, path: Path) -> None:
-        """Open the database, created or migrated to the newest schema.
-
-        Raises:
-            StoreError: the file is not a database, or cannot be written.
-        """
+        """Open, create or migrate the database. Raises StoreError if it is none, or cannot be written."""
         self.engine: Engine = create_engine(f"sqlite:///{path}")
         event.listen(self.engine, "connect", _set_pragmas)
         self._sessions = sessionmaker(self.engine, expire_on_commit=False)
@@ -298,11 +272,7 @@ class Database:
 
     @contextmanager
     def session(self) -> Iterator[Session]:
-        """A session in a transaction that commits, or rolls back on an error.
-
-        Raises:
-            StoreError: the database cannot be read or written.
-        """
+        """A session in a transaction that commits, or rolls back on an error. Raises StoreError."""
         try:
             with self._sessions.begin() as session:
                 yield session

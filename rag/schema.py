@@ -15,8 +15,7 @@ from typing import Any
 from errors import AppError
 from options import AnswerOptions
 
-LOCAL_OWNER = "local"
-"""The owner of everything, since there is no login."""
+LOCAL_OWNER = "local"  # the owner of everything, since there is no login
 
 
 # --- documents ---------------------------------------------------------------------------------------------------
@@ -27,26 +26,21 @@ class Page:
     """The text of one page."""
 
     text: str
-    number: int | None = None
-    """1-based; None if the format has no pages."""
-    label: str = ""
-    """Its name for users: “page iv” of a PDF, “Slide 3”, the name of a sheet, the title of a chapter."""
+    number: int | None = None  # 1-based; None if the format has no pages
+    label: str = ""  # its name for users: “page iv” of a PDF, “Slide 3”, a sheet's name, a chapter's title
 
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
     """A piece of one page, short enough for the embedding model: `page.text[start:end]`."""
 
-    position: int
-    """0-based, over the whole document."""
+    position: int  # 0-based, over the whole document
     text: str
     start: int
     end: int
     page: int | None = None
-    heading: str = ""
-    """The headings above it, outermost first: “Guests › Arrival”."""
-    label: str = ""
-    """The page's name for users; empty if it is only a number."""
+    heading: str = ""  # the headings above it, outermost first
+    label: str = ""  # the page's name for users; empty if it is only a number
 
 
 def place(document: str, page: int | None, label: str) -> str:
@@ -78,26 +72,19 @@ class DocumentRecord:
     collection_id: str
     name: str
     sha256: str
-    size: int
-    """Bytes."""
+    size: int  # bytes
     state: DocumentState
     pages: int
     chunks: int
     seconds: float
-    reason: str
-    """A sentence about why it failed; empty otherwise."""
-    progress: float
-    """0 to 1, while it is being indexed."""
+    reason: str  # a sentence about why it failed; empty otherwise
+    progress: float  # 0 to 1, while it is being indexed
     created: datetime
-    path: str = ""
-    """Relative to the folder that was added."""
-    version: int = 1
-    """Counts the contents that were added under the same path and kept."""
+    path: str = ""  # relative to the folder that was added
+    version: int = 1  # counts the contents that were added under the same path and kept
     replaces: str | None = None
-    reason_type: str = ""
-    """The class of the error, e.g. `PasswordRequired`."""
-    warnings: tuple[str, ...] = ()
-    """Sentences about what could not be read of a document that is ready."""
+    reason_type: str = ""  # the class of the error, e.g. `PasswordRequired`
+    warnings: tuple[str, ...] = ()  # sentences about what could not be read of a document that is ready
     attempts: int = 0
     next_try: datetime | None = None
 
@@ -113,8 +100,7 @@ class CollectionRecord:
 
     id: str
     name: str
-    fingerprint: str
-    """Identity of the embedding model; empty until the first document is indexed."""
+    fingerprint: str  # identity of the embedding model; empty until the first document is indexed
 
 
 # --- retrieval ---------------------------------------------------------------------------------------------------
@@ -126,29 +112,21 @@ class Passage:
 
     chunk_id: str
     document_id: str
-    document: str
-    """The document's file name."""
+    document: str  # the document's file name
     page: int | None
     text: str
     start: int
     end: int
-    score: float
-    """The fused score; higher is better, comparable within one question only."""
-    dense: float
-    """Cosine similarity of question and chunk, -1 to 1."""
-    lexical: float
-    """BM25 score; 0 if the chunk has no word of the question."""
+    score: float = 0.0  # the fused score; higher is better, comparable within one question only
+    dense: float = 0.0  # cosine similarity of question and chunk, -1 to 1
+    lexical: float = 0.0  # BM25 score; 0 if the chunk has no word of the question
     heading: str = ""
     label: str = ""
-    dense_rank: int = 0
-    """Its rank in the dense search, from 1; 0 if not found there."""
-    lexical_rank: int = 0
-    """Its rank in the lexical search, from 1; 0 if not found there."""
-    reranked: float | None = None
-    """The reranker's score; higher is better. None if there is no reranker."""
+    dense_rank: int = 0  # its rank in the dense search, from 1; 0 if not found there
+    lexical_rank: int = 0  # its rank in the lexical search, from 1; 0 if not found there
+    reranked: float | None = None  # the reranker's score, if there is one; higher is better
     chunk_start: int = 0
-    chunk_end: int = 0
-    """The span of the retrieved chunk if others were merged into it; otherwise 0 and 0."""
+    chunk_end: int = 0  # the span of the retrieved chunk if others were merged into it; otherwise 0 and 0
 
     @property
     def place(self) -> str:
@@ -166,10 +144,8 @@ class Retrieval:
     """The passages for a question, best first."""
 
     passages: tuple[Passage, ...]
-    abstained: bool
-    """The question is out of scope: the documents do not answer it."""
-    confidence: float
-    """0 to 1: how likely the question is in scope."""
+    abstained: bool  # the question is out of scope: the documents do not answer it
+    confidence: float  # 0 to 1: how likely the question is in scope
     seconds: float
 
 
@@ -196,16 +172,14 @@ class Finish(StrEnum):
 class Citation:
     """A span of a passage that supports the answer."""
 
-    n: int
-    """The number of the passage among the sources, from 1."""
+    n: int  # the number of the passage among the sources, from 1
     document_id: str
     document: str
     page: int | None
     quote: str
     start: int
     end: int
-    answer_end: int = 0
-    """The end of the supported sentence in the answer."""
+    answer_end: int = 0  # the end of the supported sentence in the answer
     label: str = ""
 
     @property
@@ -219,8 +193,7 @@ class Verdict(StrEnum):
 
     SUPPORTED = "supported"
     UNSUPPORTED = "unsupported"
-    NO_CLAIM = "no claim"
-    """Nothing to check: a greeting, or a statement that the documents do not answer."""
+    NO_CLAIM = "no claim"  # nothing to check: a greeting, or a statement that the documents do not answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,17 +201,12 @@ class Check:
     """A sentence of an answer, checked against the passages."""
 
     start: int
-    end: int
-    """`answer.text[start:end]`, without the model's own citation numbers."""
+    end: int  # `answer.text[start:end]`, without the model's own citation numbers
     verdict: Verdict
-    score: float
-    """0 to 1: how likely the passages support it."""
-    citation: int | None = None
-    """Index into the message's citations."""
-    missing: tuple[str, ...] = ()
-    """Its numbers and names that occur in no passage."""
-    cited: tuple[int, ...] = ()
-    """The passages that the model itself cited for it."""
+    score: float  # 0 to 1: how likely the passages support it
+    citation: int | None = None  # index into the message's citations
+    missing: tuple[str, ...] = ()  # its numbers and names that occur in no passage
+    cited: tuple[int, ...] = ()  # the passages that the model itself cited for it
 
 
 class Part(StrEnum):
@@ -258,8 +226,7 @@ class Share:
     part: Part
     tokens: int
     kept: bool = True
-    label: str = ""
-    """Which passage or earlier question."""
+    label: str = ""  # which passage or earlier question
 
 
 @dataclass(frozen=True, slots=True)
@@ -267,10 +234,8 @@ class Ledger:
     """How the tokens of a model's window were used, and what was left out."""
 
     shares: tuple[Share, ...] = ()
-    window: int | None = None
-    """The most tokens of prompt and answer together; None if unknown."""
-    exact: bool = False
-    """Counted with the model's tokenizer; otherwise estimated."""
+    window: int | None = None  # the most tokens of prompt and answer together; None if unknown
+    exact: bool = False  # counted with the model's tokenizer; otherwise estimated
 
     @property
     def used(self) -> int:
@@ -292,8 +257,7 @@ class Usage:
 
     input_tokens: int = 0
     output_tokens: int = 0
-    estimated: bool = False
-    """Counted here, because the backend did not report them."""
+    estimated: bool = False  # counted here, because the backend did not report them
 
 
 @dataclass(frozen=True, slots=True)
@@ -322,18 +286,13 @@ class Message:
     usage: Usage = Usage()
     timings: Timings = Timings()
     abstained: bool = False
-    error: dict[str, Any] | None = None
-    """`{"type", "message", "hint"}` of what failed."""
-    notes: tuple[str, ...] = ()
-    """What the user should know about this answer, e.g. what was left out of the prompt."""
-    checks: tuple[Check, ...] = ()
-    """Its sentences, checked against the passages."""
+    error: dict[str, Any] | None = None  # `{"type", "message", "hint"}` of what failed
+    notes: tuple[str, ...] = ()  # what the user should know about it, e.g. what was left out of the prompt
+    checks: tuple[Check, ...] = ()  # its sentences, checked against the passages
     ledger: Ledger = Ledger()
     feedback: Feedback | None = None
-    parent_id: str | None = None
-    """The message before it; None for the first of a conversation."""
-    versions: tuple[str, ...] = ()
-    """Ids of all versions of this message including itself, oldest first; empty if it is the only one."""
+    parent_id: str | None = None  # the message before it; None for the first of a conversation
+    versions: tuple[str, ...] = ()  # ids of all versions of it, oldest first; empty if it is the only one
 
 
 @dataclass(frozen=True, slots=True)
@@ -344,8 +303,7 @@ class ConversationRecord:
     title: str
     updated: datetime
     pinned: bool = False
-    found: str = ""
-    """The words around a match in its messages."""
+    found: str = ""  # the words around a match in its messages
 
 
 @dataclass(frozen=True, slots=True)
@@ -354,8 +312,7 @@ class Preset:
 
     name: str
     options: AnswerOptions
-    is_default: bool = False
-    """Used for new chats."""
+    is_default: bool = False  # used for new chats
 
 
 # --- the events of a turn, in order; `seconds` count from the start of the turn ----------------------------------
@@ -368,8 +325,7 @@ class Retrieved:
     retrieval: Retrieval
     seconds: float = 0.0
     earlier_questions: tuple[str, ...] = ()
-    rewritten: str = ""
-    """The question as a model rewrote it; empty if none did."""
+    rewritten: str = ""  # the question as a model rewrote it; empty if none did
 
 
 @dataclass(frozen=True, slots=True)
@@ -380,8 +336,7 @@ class Prompted:
     model: str
     ledger: Ledger
     notes: tuple[str, ...]
-    facts: Mapping[str, Any]
-    """For the record of the answer: the prompt, device, revision."""
+    facts: Mapping[str, Any]  # for the record of the answer: the prompt, device, revision
 
 
 @dataclass(frozen=True, slots=True)
@@ -425,8 +380,7 @@ class Counted:
 class Checked:
     """Another sentence of the answer was checked against the passages."""
 
-    text: str
-    """The answer up to there, without the model's own citation numbers."""
+    text: str  # the answer up to there, without the model's own citation numbers
     citations: tuple[Citation, ...] = ()
     checks: tuple[Check, ...] = ()
 

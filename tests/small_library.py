@@ -17,7 +17,6 @@ from rag.index.embeddings import EmbeddingModel
 from rag.index.lexical import LexicalIndex
 from rag.index.retriever import HybridRetriever
 from rag.index.store import VectorStore
-from rag.schema import DocumentState
 
 
 class Words(EmbeddingModel):
@@ -79,24 +78,14 @@ class SmallLibrary:
         owner: str,
         state: str,
     ) -> None:
+        fingerprint = self.embeddings.fingerprint
+        held = {"owner": owner, "collection_id": collection}
         with self.database.session() as session:
             if session.get(CollectionRow, collection) is None:
-                row = CollectionRow(
-                    owner=owner, id=collection, name=collection, fingerprint=self.embeddings.fingerprint
-                )
-                session.add(row)
+                session.add(CollectionRow(owner=owner, id=collection, name=collection, fingerprint=fingerprint))
                 session.flush()
-            session.add(
-                DocumentRow(
-                    owner=owner,
-                    id=document,
-                    collection_id=collection,
-                    name=f"{document}.pdf",
-                    sha256=document,
-                    size=1,
-                    state=DocumentState(state),
-                )
-            )
+            name = f"{document}.pdf"
+            session.add(DocumentRow(**held, id=document, name=name, sha256=document, size=1, state=state))
             session.flush()
             session.add_all(
                 PageRow(owner=owner, document_id=document, position=position, number=position + 1, text=text)
@@ -104,9 +93,8 @@ class SmallLibrary:
             )
             rows = [
                 ChunkRow(
-                    owner=owner,
+                    **held,
                     chunk_id=f"{document}:{position}",
-                    collection_id=collection,
                     document_id=document,
                     position=position,
                     page=page + 1,
@@ -120,7 +108,7 @@ class SmallLibrary:
             session.flush()
             self.lexical.add(session, collection, [(row.id, row.text) for row in rows])
         vectors = self.embeddings.embed_documents([row.text for row in rows])
-        self.store.add(collection, self.embeddings.fingerprint, [row.chunk_id for row in rows], vectors)
+        self.store.add(collection, fingerprint, [row.chunk_id for row in rows], vectors)
 
     def retriever(self, *collections: str, owner: str = "me", **fields: Any) -> HybridRetriever:
         return HybridRetriever(

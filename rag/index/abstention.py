@@ -1,10 +1,8 @@
 """When Gestalt abstains: a threshold for each collection and embedding model, calibrated on the collection's own text.
 
-A question is scored by two signals: the cosine of the nearest chunk, and how many of its words one chunk has. Each
-signal is standardised against the collection's values for out-of-scope questions (general questions that hardly any
-collection answers), so no constant here is a cosine: `score = 2 z(cosine) + z(word match)`. The threshold is three
-quarters of the lowest score of questions made from the collection's own sentences, but no higher than it takes to
-abstain on nearly all out-of-scope questions. `bench/abstention.py` measures it; `docs/evaluation.md` states its limits.
+`score = 2 z(cosine of the nearest chunk) + z(how many of the question's words one chunk has)`, standardised against the
+collection's values for out-of-scope questions: general ones that hardly any collection answers. So no constant here is
+a cosine. `bench/abstention.py` measures it; `docs/evaluation.md` states its limits.
 """
 
 from __future__ import annotations
@@ -13,7 +11,6 @@ import math
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
 from pathlib import Path
 from random import Random
 from statistics import quantiles
@@ -23,41 +20,31 @@ from rag.index.sentences import sentences
 
 QUESTIONS = Path(__file__).parent / "out_of_scope_questions.txt"
 COSINE_WEIGHT = 2.0
-WORDS_ONLY_WEIGHT = 6.0
-"""Of the word match, if the model cannot read the question."""
+WORDS_ONLY_WEIGHT = 6.0  # of the word match, if the model cannot read the question
 IN_SCOPE_SHARE, FALSE_ABSTENTIONS = 0.75, 0.05
 """The threshold is this share of the score that all but 5 % of the in-scope questions reach."""
-OUT_OF_SCOPE_ABSTAINED = 0.94
-"""The threshold is no higher than it takes to abstain on this share of the out-of-scope questions."""
+OUT_OF_SCOPE_ABSTAINED = 0.94  # share to abstain on; the threshold is no higher than that takes
 MIN_THRESHOLD, MAX_THRESHOLD = 2.5, 8.0
-DEFAULT_THRESHOLD = 4.0
-"""Of a collection without in-scope questions."""
+DEFAULT_THRESHOLD = 4.0  # of a collection without in-scope questions
 MIN_COSINE_SPREAD, MIN_WORD_SPREAD = 1e-3, 0.08
 """The word spread would be 0 in a language that shares no word with the out-of-scope questions."""
-STEEPNESS = 0.7
-"""Of the confidence, per unit of the score: a logistic regression on the scores of `bench/abstention.py`."""
+STEEPNESS = 0.7  # of the confidence: a logistic regression on the scores of `bench/abstention.py`
 
-OUT_OF_SCOPE_QUESTIONS, IN_SCOPE_QUESTIONS = 100, 60
-"""Asked by a calibration; each costs as much as a user's question."""
-MIN_QUESTIONS = 30
-"""With fewer in-scope questions a collection gets DEFAULT_THRESHOLD, with fewer out-of-scope ones PRIOR."""
+OUT_OF_SCOPE_QUESTIONS, IN_SCOPE_QUESTIONS = 100, 60  # each costs as much as a user's question
+MIN_QUESTIONS = 30  # with fewer in scope a collection gets DEFAULT_THRESHOLD, with fewer out of scope PRIOR
 IN_SCOPE_WORDS = 3, 7
 MIXED_WORDS, MIXED_SHARE = (4, 8), 0.6
 """Words of an out-of-scope question in the collection's own language, and the share that occur in the collection."""
-ENGLISH_SHARE = 0.15
-"""Share of stop words that makes a text English; English texts have .27 to .48, others up to .03."""
+ENGLISH_SHARE = 0.15  # of stop words makes a text English: English texts have .27 to .48, others up to .03
 
 
 @dataclass(frozen=True, slots=True)
 class Signals:
     """What retrieval measured for one question in one collection."""
 
-    cosine: float
-    """Of the search vector and the nearest chunk or sentence."""
+    cosine: float  # of the search vector and the nearest chunk or sentence
     word_match: float
-    """See `word_match`."""
-    readable: bool = True
-    """The embedding model can read the question; if not, only the word match counts."""
+    readable: bool = True  # the embedding model can read the question; if not, only the word match counts
 
     def with_sentence(self, cosine: float) -> Signals:
         """The signals after the sentence check: a chunk about several subjects is far from a question about one."""
@@ -65,14 +52,9 @@ class Signals:
 
 
 def word_match(texts: Sequence[str], coverage: Sequence[float]) -> float:
-    """How many words of a question one chunk has, independent of the question's length.
+    """How many words of a question one chunk has: the best `coverage * sqrt(words)` of the searched texts.
 
-    The best `coverage * sqrt(words)` of the searched texts: of n words about sqrt(n) match by chance, so coverage
-    alone would abstain on long questions and pass short ones.
-
-    Args:
-        texts: the question, and what is searched with it.
-        coverage: of each text, 0 to 1; see `LexicalHits`.
+    Of n words about sqrt(n) match by chance: coverage alone would abstain on long questions and pass short ones.
     """
     pairs = zip(texts, coverage, strict=False)
     return max((share * math.sqrt(len(question_terms(text)[0])) for text, share in pairs), default=0.0)
@@ -100,10 +82,8 @@ class Scale:
 class ErrorRates:
     """The two errors of a threshold, as shares."""
 
-    false_abstentions: float
-    """Of the in-scope questions."""
-    false_answers: float
-    """Of the out-of-scope questions."""
+    false_abstentions: float  # of the in-scope questions
+    false_answers: float  # of the out-of-scope questions
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,12 +93,9 @@ class Calibration:
     cosine: Scale
     word_match: Scale
     threshold: float = DEFAULT_THRESHOLD
-    threshold_offset: float = 0.0
-    """What the user adds to the threshold: +1 abstains more, -1 less."""
-    in_scope: tuple[float, ...] = ()
-    """Sorted scores of questions made from the collection's sentences."""
-    out_of_scope: tuple[float, ...] = ()
-    """Sorted scores of the out-of-scope questions."""
+    threshold_offset: float = 0.0  # what the user adds to the threshold: +1 abstains more, -1 less
+    in_scope: tuple[float, ...] = ()  # sorted scores of questions made from the collection's sentences
+    out_of_scope: tuple[float, ...] = ()  # sorted scores of the out-of-scope questions
 
     def score(self, signals: Signals) -> float:
         """How well the collection matches a question, from 0."""
@@ -152,16 +129,8 @@ PRIOR = Calibration(cosine=Scale(0.27, 0.09), word_match=Scale(0.24, 0.15))
 abstains less, wrongly and rightly."""
 
 
-# --- calibrating ---------------------------------------------------------------------------------------------------
-
-
 def calibrate(texts: Sequence[str], measure: Callable[[Sequence[str]], Sequence[Signals]]) -> Calibration:
-    """The calibration of a collection.
-
-    Args:
-        texts: some hundred of its chunks, chosen at random.
-        measure: returns the signals of questions to it, after the sentence check.
-    """
+    """The calibration of a collection, from some hundred random chunks; `measure` returns the signals of questions."""
     out_of_scope = measure(out_of_scope_questions() if is_english(texts) else mixed_questions(texts))
     in_scope = measure(in_scope_questions(texts))
     if len(out_of_scope) < MIN_QUESTIONS:
@@ -172,10 +141,9 @@ def calibrate(texts: Sequence[str], measure: Callable[[Sequence[str]], Sequence[
     )
     # If the model cannot read them, questions made from the text's own words are too easy to measure with.
     usable = len(in_scope) >= MIN_QUESTIONS and all(signals.readable for signals in in_scope)
-    in_scope_scores = sorted(round(raw.score(signals), 2) for signals in in_scope) if usable else []
-    out_of_scope_scores = sorted(round(raw.score(signals), 2) for signals in out_of_scope)
-    threshold = threshold_between(in_scope_scores, out_of_scope_scores)
-    return replace(raw, threshold=threshold, in_scope=tuple(in_scope_scores), out_of_scope=tuple(out_of_scope_scores))
+    own = tuple(sorted(round(raw.score(signals), 2) for signals in in_scope)) if usable else ()
+    others = tuple(sorted(round(raw.score(signals), 2) for signals in out_of_scope))
+    return replace(raw, threshold=threshold_between(own, others), in_scope=own, out_of_scope=others)
 
 
 def threshold_between(in_scope: Sequence[float], out_of_scope: Sequence[float], share: float = IN_SCOPE_SHARE) -> float:
@@ -187,14 +155,9 @@ def threshold_between(in_scope: Sequence[float], out_of_scope: Sequence[float], 
     return round(min(max(threshold, MIN_THRESHOLD), MAX_THRESHOLD), 2)
 
 
-@cache
-def _general_questions() -> tuple[str, ...]:
-    return tuple(QUESTIONS.read_text("utf-8").splitlines())
-
-
 def out_of_scope_questions(number: int = OUT_OF_SCOPE_QUESTIONS) -> list[str]:
     """Questions from many fields, spread evenly over the list that comes with Gestalt."""
-    every = _general_questions()
+    every = QUESTIONS.read_text("utf-8").splitlines()
     number = min(number, len(every))
     return [every[at * len(every) // number] for at in range(number)]
 
@@ -203,12 +166,9 @@ def in_scope_questions(texts: Sequence[str], number: int = IN_SCOPE_QUESTIONS) -
     """Questions that the texts answer: some words of one sentence each, in order. Deterministic."""
     random = Random(0)  # noqa: S311 - no secret
     made = []
-    for words in _sentences(texts, random):
-        if len(words) >= max(IN_SCOPE_WORDS):
-            chosen = sorted(random.sample(range(len(words)), random.randint(*IN_SCOPE_WORDS)))
-            made.append(" ".join(words[at] for at in chosen) + "?")
-            if len(made) == number:
-                break
+    for words in [words for words in _sentences(texts, random) if len(words) >= max(IN_SCOPE_WORDS)][:number]:
+        chosen = sorted(random.sample(range(len(words)), random.randint(*IN_SCOPE_WORDS)))
+        made.append(" ".join(words[at] for at in chosen) + "?")
     return made
 
 
@@ -216,12 +176,13 @@ def mixed_questions(texts: Sequence[str], number: int = OUT_OF_SCOPE_QUESTIONS) 
     """Out-of-scope questions in the language of the texts: random words of theirs mixed with words they lack."""
     random = Random(0)  # noqa: S311 - no secret
     known = [word for words in _sentences(texts, random) for word in words] or ["?"]
-    other = [word for question in _general_questions() for word in question_terms(question)[0]]
+    lines = QUESTIONS.read_text("utf-8").splitlines()
+    other = [word for question in lines for word in question_terms(question)[0]]
     made = []
     for _ in range(number):
         total = random.randint(*MIXED_WORDS)
         words = random.choices(known, k=round(MIXED_SHARE * total)) + random.choices(other, k=total)
-        words = words[:total]
+        del words[total:]
         random.shuffle(words)
         made.append(" ".join(words) + "?")
     return made

@@ -13,12 +13,9 @@ from sqlalchemy.orm import Session
 from rag.db import CalibrationRow, ChunkRow, CollectionRow, Database, now
 from rag.index.abstention import PRIOR, Calibration
 
-SAMPLE = 300
-"""Chunks from which a calibration makes its questions."""
-MIN_CHUNKS = 20
-"""A smaller collection has too little text to calibrate on."""
-MAX_GROWTH = 1.5
-"""Factor by which the number of chunks may grow or shrink before a calibration is outdated."""
+SAMPLE = 300  # chunks from which a calibration makes its questions
+MIN_CHUNKS = 20  # a smaller collection has too little text to calibrate on
+MAX_GROWTH = 1.5  # factor by which the number of chunks may grow or shrink before a calibration is outdated
 _CALIBRATION = TypeAdapter(Calibration)
 
 
@@ -31,22 +28,21 @@ class Calibrations:
     def load(self, owner: str, collection_id: str, fingerprint: str) -> Calibration:
         """The calibration of an index; `PRIOR` if it has none, or one that this version cannot read."""
         with self._database.session() as session:
-            return _read(_row(session, owner, collection_id, fingerprint)) or PRIOR
+            return _load(session, owner, collection_id, fingerprint)[0] or PRIOR
 
     def save(self, owner: str, collection_id: str, fingerprint: str, calibration: Calibration) -> None:
         """Replace the calibration of an index, but keep its threshold_offset."""
         with self._database.session() as session:
-            before = _read(_row(session, owner, collection_id, fingerprint)) or PRIOR
-            kept = replace(calibration, threshold_offset=before.threshold_offset)
+            before, _ = _load(session, owner, collection_id, fingerprint)
+            kept = replace(calibration, threshold_offset=(before or PRIOR).threshold_offset)
             _write(session, owner, collection_id, fingerprint, kept, _chunks(session, owner, collection_id))
 
     def set_threshold_offset(self, owner: str, collection_id: str, fingerprint: str, threshold_offset: float) -> None:
         """Let a collection abstain more (above 0) or less (below 0) than its calibration says."""
         with self._database.session() as session:
-            row = _row(session, owner, collection_id, fingerprint)
-            changed = replace(_read(row) or PRIOR, threshold_offset=threshold_offset)
-            # 0 chunks: a collection that was never calibrated stays outdated.
-            _write(session, owner, collection_id, fingerprint, changed, row.chunks if row else 0)
+            before, chunks = _load(session, owner, collection_id, fingerprint)
+            changed = replace(before or PRIOR, threshold_offset=threshold_offset)
+            _write(session, owner, collection_id, fingerprint, changed, chunks)
 
     def all_outdated(self) -> list[tuple[str, str, str]]:
         """Owner, collection and fingerprint of every active index whose calibration is missing or outdated."""
@@ -54,21 +50,15 @@ class Calibrations:
             CollectionRow.fingerprint != "", CollectionRow.deleting.is_(False)
         )
         with self._database.session() as session:
-            found = session.execute(active).all()
-        return [
-            (owner, id_, fingerprint) for owner, id_, fingerprint in found if self.outdated(owner, id_, fingerprint)
-        ]
+            found = [(owner, id_, fingerprint) for owner, id_, fingerprint in session.execute(active)]
+        return [index for index in found if self.outdated(*index)]
 
     def outdated(self, owner: str, collection_id: str, fingerprint: str) -> bool:
         """Whether a collection has no calibration, or one from when it was much smaller or larger."""
         with self._database.session() as session:
             chunks = _chunks(session, owner, collection_id)
-            row = _row(session, owner, collection_id, fingerprint)
-            if chunks < MIN_CHUNKS:
-                return False
-            if row is None or not row.chunks or _read(row) is None:
-                return True
-            return not row.chunks / MAX_GROWTH <= chunks <= row.chunks * MAX_GROWTH
+            _, then = _load(session, owner, collection_id, fingerprint)
+        return chunks >= MIN_CHUNKS and not then / MAX_GROWTH <= chunks <= then * MAX_GROWTH
 
     def sample(self, owner: str, collection_id: str) -> list[str]:
         """The texts of at most SAMPLE random chunks of a collection; deterministic."""
@@ -85,16 +75,14 @@ def _chunks(session: Session, owner: str, collection_id: str) -> int:
     return session.scalars(query).one()
 
 
-def _row(session: Session, owner: str, collection_id: str, fingerprint: str) -> CalibrationRow | None:
+def _load(session: Session, owner: str, collection_id: str, fingerprint: str) -> tuple[Calibration | None, int]:
+    """A calibration, and the number of chunks it was made for: 0 if there was none, so that it counts as outdated."""
     query = select(CalibrationRow).filter_by(owner=owner, collection_id=collection_id, fingerprint=fingerprint)
-    return session.scalars(query).first()
-
-
-def _read(row: CalibrationRow | None) -> Calibration | None:
+    row = session.scalars(query).first()
     try:
-        return _CALIBRATION.validate_python(row.values) if row else None
+        return (_CALIBRATION.validate_python(row.values), row.chunks) if row else (None, 0)
     except ValidationError:
-        return None
+        return None, 0
 
 
 def _write(

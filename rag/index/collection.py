@@ -7,6 +7,7 @@ have deterministic ids and are found again.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 
 from sqlalchemy import delete, insert, select
 
@@ -21,113 +22,89 @@ def chunk_id(document_id: str, position: int) -> str:
     return f"{document_id}:{position}"
 
 
+@dataclass(frozen=True, slots=True)
 class CollectionIndex:
-    """Vectors, full-text rows and chunk rows of one collection and embedding model."""
+    """Vectors, full-text rows and chunk rows of one collection and embedding model.
 
-    def __init__(
-        self, database: Database, store: VectorStore, lexical: LexicalIndex, collection_id: str, fingerprint: str
-    ) -> None:
-        self._database = database
-        self._store = store
-        self._lexical = lexical
-        self._collection_id = collection_id
-        self._fingerprint = fingerprint
+    What writes raises StoreError.
+    """
+
+    database: Database
+    store: VectorStore
+    lexical: LexicalIndex
+    collection_id: str
+    fingerprint: str
 
     def add(self, owner: str, chunks: Sequence[tuple[str, Chunk]], vectors: Sequence[Sequence[float]]) -> None:
-        """Write `(document id, chunk)` pairs with their vectors, replacing those that exist.
-
-        Raises:
-            StoreError: Chroma cannot write, or the index has vectors of another length.
-        """
+        """Write `(document id, chunk)` pairs with their vectors, replacing those that exist."""
         ids = [chunk_id(document_id, chunk.position) for document_id, chunk in chunks]
-        self._store.add(self._collection_id, self._fingerprint, ids, vectors)
+        self.store.add(self.collection_id, self.fingerprint, ids, vectors)
         rows = [
-            {
-                "owner": owner,
-                "chunk_id": id_,
-                "collection_id": self._collection_id,
-                "document_id": document_id,
-                "position": chunk.position,
-                "page": chunk.page,
-                "start": chunk.start,
-                "end": chunk.end,
-                "heading": chunk.heading,
-                "label": chunk.label,
-                "text": chunk.text,
-            }
+            {"owner": owner, "chunk_id": id_, "collection_id": self.collection_id, "document_id": document_id}
+            | asdict(chunk)
             for id_, (document_id, chunk) in zip(ids, chunks, strict=True)
         ]
-        with self._database.session() as session:
+        with self.database.session() as session:
             numbers = session.scalars(insert(ChunkRow).returning(ChunkRow.id, sort_by_parameter_order=True), rows)
             texts = [chunk.text for _, chunk in chunks]
-            self._lexical.add(session, self._collection_id, zip(numbers, texts, strict=True))
+            self.lexical.add(session, self.collection_id, zip(numbers, texts, strict=True))
 
     def delete(self, owner: str, document_id: str, chunks: int) -> None:
-        """Remove a document with at most `chunks` chunks. Idempotent.
-
-        Raises:
-            StoreError: Chroma cannot write.
-        """
-        with self._database.session() as session:
+        """Remove a document with at most `chunks` chunks. Idempotent."""
+        with self.database.session() as session:
             numbers = session.scalars(select(ChunkRow.id).filter_by(owner=owner, document_id=document_id)).all()
-            self._lexical.delete(session, self._collection_id, numbers)
+            self.lexical.delete(session, self.collection_id, numbers)
             session.execute(delete(ChunkRow).filter_by(owner=owner, document_id=document_id))
-        self.delete_vectors(document_id, chunks)
+        ids = [chunk_id(document_id, position) for position in range(chunks)]
+        self.store.delete(self.collection_id, self.fingerprint, ids)
 
     def drop(self) -> None:
         """Remove vectors and full-text rows; the chunk rows are already gone. Idempotent."""
         self.drop_vectors()
-        with self._database.session() as session:
-            self._lexical.drop(session, self._collection_id)
+        with self.database.session() as session:
+            self.lexical.drop(session, self.collection_id)
 
     # --- vectors only: the full-text rows serve all indexes of a collection ---
 
-    def delete_vectors(self, document_id: str, chunks: int) -> None:
-        """Remove the vectors of a document with at most `chunks` chunks. Idempotent."""
-        ids = [chunk_id(document_id, position) for position in range(chunks)]
-        self._store.delete(self._collection_id, self._fingerprint, ids)
-
     def drop_vectors(self) -> None:
         """Remove all vectors. Idempotent."""
-        self._store.drop(self._collection_id, self._fingerprint)
+        self.store.drop(self.collection_id, self.fingerprint)
 
     def vectors(self, owner: str, document_id: str) -> dict[str, Sequence[float]]:
         """Text -> vector, for the chunks of a document."""
         query = select(ChunkRow.chunk_id, ChunkRow.text).filter_by(owner=owner, document_id=document_id)
-        with self._database.session() as session:
+        with self.database.session() as session:
             texts = {id_: text for id_, text in session.execute(query)}  # noqa: C416 - rows are no pairs
-        found = self._store.vectors(self._collection_id, self._fingerprint, list(texts))
+        found = self.store.vectors(self.collection_id, self.fingerprint, list(texts))
         return {texts[id_]: vector for id_, vector in found.items()}
 
     def without_vector(self, owner: str, after: int, n: int) -> tuple[int, list[tuple[str, str]]]:
-        """The next chunks without a vector here, after the row `after`.
+        """The last row read after the row `after`, and `(chunk id, text)` of `n` or more chunks without a vector here.
 
-        Returns:
-            The last row that was read, and `(chunk id, text)` of at least `n` chunks, or all that are left.
+        Fewer than `n` are all that are left.
         """
         found: list[tuple[str, str]] = []
         while len(found) < n:
             query = (
                 select(ChunkRow.id, ChunkRow.chunk_id, ChunkRow.text)
-                .filter_by(owner=owner, collection_id=self._collection_id)
+                .filter_by(owner=owner, collection_id=self.collection_id)
                 .where(ChunkRow.id > after)
                 .order_by(ChunkRow.id)
                 .limit(n)
             )
-            with self._database.session() as session:
+            with self.database.session() as session:
                 rows = session.execute(query).all()
             if not rows:
                 break
-            stored = self._store.vectors(self._collection_id, self._fingerprint, [row.chunk_id for row in rows])
+            stored = self.store.vectors(self.collection_id, self.fingerprint, [row.chunk_id for row in rows])
             found += [(row.chunk_id, row.text) for row in rows if row.chunk_id not in stored]
             after = rows[-1].id
         return after, found
 
     def add_vectors(self, owner: str, ids: Sequence[str], vectors: Sequence[Sequence[float]]) -> None:
         """Write the vectors of those chunks that still exist."""
-        with self._database.session() as session:
-            existing = set(
-                session.scalars(select(ChunkRow.chunk_id).where(ChunkRow.owner == owner, ChunkRow.chunk_id.in_(ids)))
-            )
-        kept = [(id_, vector) for id_, vector in zip(ids, vectors, strict=True) if id_ in existing]
-        self._store.add(self._collection_id, self._fingerprint, [id_ for id_, _ in kept], [v for _, v in kept])
+        with self.database.session() as session:
+            query = select(ChunkRow.chunk_id).where(ChunkRow.owner == owner, ChunkRow.chunk_id.in_(ids))
+            existing = set(session.scalars(query))
+        kept = {id_: vector for id_, vector in zip(ids, vectors, strict=True) if id_ in existing}
+        self.store.add(self.collection_id, self.fingerprint, list(kept), list(kept.values()))

@@ -10,17 +10,7 @@ from rag.index.embedding_models import model_folder
 
 
 def load(name: str, device: str, *, setting: str, hint: str) -> Any:
-    """Load a model by id or folder.
-
-    Args:
-        name: id or folder.
-        device: as in the settings.
-        setting: the setting that names it, for error messages.
-        hint: what the user can do if it cannot be loaded.
-
-    Raises:
-        ConfigurationError: it is not available.
-    """
+    """Load a model by id or folder. Raises a ConfigurationError with `setting`, which names the model, or `hint`."""
     folder = model_folder(name, setting)
     load_torch()
     device = choose_device(device)

@@ -1,7 +1,6 @@
 """Explains why an expected text was not retrieved, by following it through every stage of retrieval.
 
-Each stage reports whether it kept the text; the hints name options that were tried and would have kept it. Whoever
-knows the model's window adds `Stage.BUDGET`.
+The hints name options that were tried and would have kept it. Whoever knows the model's window adds `Stage.BUDGET`.
 """
 
 from __future__ import annotations
@@ -16,17 +15,14 @@ from sqlalchemy import select
 
 from options import Fusion, RetrievalOptions
 from rag.db import ChunkRow, DocumentRow, PageRow
-from rag.index.fusion import Candidates, ranks
+from rag.index.fusion import Candidates, best_first, ranks
 from rag.index.passages import HIDDEN
 from rag.index.retriever import HybridRetriever
 from rag.schema import Passage, place
 
-SEARCHED_CHUNKS = 50
-"""Best lexical hits for the expected text; it is looked for on their pages."""
-MAX_K = 50
-"""The most passages that a user can ask for."""
-NEAR_MATCH = 0.5
-"""Share of the expected text's words that a page must have to be named as the nearest."""
+SEARCHED_CHUNKS = 50  # best lexical hits for the expected text; it is looked for on their pages
+MAX_K = 50  # the most passages that a user can ask for
+NEAR_MATCH = 0.5  # share of the expected text's words that a page must have to be named as the nearest
 TRIALS: dict[str, dict[str, Any]] = {
     "searching by words only": {"lexical": True, "dense": False},
     "searching by vectors only": {"lexical": False, "dense": True},
@@ -57,8 +53,7 @@ class StageReport:
     stage: Stage
     kept: bool
     message: str
-    hint: str = ""
-    """What would have kept it."""
+    hint: str = ""  # what would have kept it
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,10 +78,7 @@ class Diagnosis:
     """The stages up to the one that lost the text."""
 
     reports: tuple[StageReport, ...]
-    expected: ExpectedText | None = None
-    """None if no page has it."""
-    found: Passage | None = None
-    """The passage that contains it, if one was found at any rank."""
+    found: Passage | None = None  # the passage that contains it, if one was found at any rank
 
     @property
     def lost(self) -> StageReport | None:
@@ -95,16 +87,9 @@ class Diagnosis:
 
 
 def diagnose(retrievers: Sequence[HybridRetriever], question: str, expected: str, *, k: int) -> Diagnosis:
-    """Follow `expected` from its page to the passages for `question`.
+    """Follow `expected` from its page to the `k` passages for `question`, with a retriever for each embedding model.
 
-    Args:
-        retrievers: one for each embedding model.
-        question: the user's question.
-        expected: words from a document; white space, case and punctuation may differ.
-        k: how many passages the model is shown.
-
-    Raises:
-        StoreError, ConfigurationError: like retrieval.
+    White space, case and punctuation of `expected` may differ from the document's. Raises like `HybridRetriever`.
     """
     for retriever in retrievers:
         if where := _locate(retriever, expected):
@@ -121,7 +106,7 @@ def _pages(retriever: HybridRetriever, expected: str) -> list[tuple[PageRow, str
     scores: dict[int, float] = {}
     for id_ in retriever.collection_ids:
         scores |= retriever.lexical.search(id_, [(expected, 1.0)]).words
-    best = sorted(scores, key=scores.__getitem__, reverse=True)[:SEARCHED_CHUNKS]
+    best = best_first(scores)[:SEARCHED_CHUNKS]
     with retriever.database.session() as session:
         rows = session.execute(
             select(ChunkRow.id, PageRow, DocumentRow.name)
@@ -142,14 +127,11 @@ def _pages(retriever: HybridRetriever, expected: str) -> list[tuple[PageRow, str
 
 def _locate(retriever: HybridRetriever, expected: str) -> ExpectedText | None:
     words = _words(expected)
-    if not words:
-        return None
     pattern = re.compile(r"[\W_]+".join(map(re.escape, words)), re.IGNORECASE)
-    for page, name in _pages(retriever, expected):
+    for page, name in _pages(retriever, expected) if words else []:
         if match := pattern.search(page.text):
-            return ExpectedText(
-                page.document_id, page.number, page.label, *match.span(), place(name, page.number, page.label)
-            )
+            where = place(name, page.number, page.label)
+            return ExpectedText(page.document_id, page.number, page.label, *match.span(), where)
     return None
 
 
@@ -165,18 +147,24 @@ def _not_read(retrievers: Sequence[HybridRetriever], expected: str) -> StageRepo
     message = "No page of the searched documents has this text."
     if share >= NEAR_MATCH:
         message += f" The nearest is {nearest}, with {share:.0%} of its words."
-    return StageReport(
-        Stage.READ,
-        False,
-        message,
+    hint = (
         "Check on the Documents page what was read of the document: a scan needs OCR, a locked file its password. Or "
-        "the document is in a collection that was not searched.",
+        "the document is in a collection that was not searched."
     )
+    return StageReport(Stage.READ, False, message, hint)
 
 
 def _follow(retriever: HybridRetriever, where: ExpectedText, question: str, k: int) -> Diagnosis:
     read = StageReport(Stage.READ, True, f"It is in {where.place}.")
-    chunks = _chunks(retriever, where)
+    overlapping = select(ChunkRow.id, ChunkRow.start, ChunkRow.end).where(
+        ChunkRow.document_id == where.document_id,
+        ChunkRow.page.is_not_distinct_from(where.page),
+        ChunkRow.label == where.label,
+        ChunkRow.start < where.end,
+        ChunkRow.end > where.start,
+    )
+    with retriever.database.session() as session:
+        chunks = session.execute(overlapping).all()
     whole = [id_ for id_, start, end in chunks if start <= where.start and where.end <= end]
     found = retriever.candidates(question)
     if not whole:
@@ -187,37 +175,27 @@ def _follow(retriever: HybridRetriever, where: ExpectedText, question: str, k: i
             _kept_by(retriever, where, question, k, {"adding the neighbours of a found chunk"})
             or "Set larger chunks or a larger overlap (GESTALT_CHUNK_TOKENS, GESTALT_CHUNK_OVERLAP), and index again.",
         )
-        return Diagnosis((read, cut), where)
+        return Diagnosis((read, cut))
     reports = [read, StageReport(Stage.CUT, True, "A chunk has all of it.")]
     if found is None:
         message = "Nothing was found for this question: it has no words, or the collection is empty."
-        return Diagnosis((*reports, StageReport(Stage.WORDS, False, message)), where)
+        return Diagnosis((*reports, StageReport(Stage.WORDS, False, message)))
     passages = retriever.passages(found, question, MAX_K)
     rank = next((rank for rank, passage in enumerate(passages, 1) if where.is_in(passage)), 0)
+    kept, hint = 0 < rank <= k, ""
+    if not kept:
+        more = f"Showing {rank} passages would have kept it." if rank else ""
+        tried = _kept_by(retriever, where, question, k, set(TRIALS))
+        hint = f"{more} {tried}".strip() or "Ask with words from the passage."
     halves = _halves(found, retriever.options, whole, k)
-    kept = 0 < rank <= k
-    hint = "" if kept else _hint(retriever, where, question, k, rank)
     # What one search loses the other may keep, so a search only counts as the loss if the text is lost in the end.
     reports += [half if half.kept else replace(half, kept=kept, hint=hint) for half in halves]
-    reports.append(StageReport(Stage.FUSION, kept, _ranked(rank, k), hint))
+    absent = f"It is not among the best {MAX_K} passages; the model is shown {k}."
+    message = f"Rank {rank}; the model is shown {k} passages." if rank else absent
+    reports.append(StageReport(Stage.FUSION, kept, message, hint))
     if kept:
         reports.append(_threshold(retriever, question, k))
-    return Diagnosis(tuple(reports), where, passages[rank - 1] if rank else None)
-
-
-def _chunks(retriever: HybridRetriever, where: ExpectedText) -> list[tuple[int, int, int]]:
-    """`(ChunkRow.id, start, end)` of the chunks that overlap it."""
-    with retriever.database.session() as session:
-        rows = session.execute(
-            select(ChunkRow.id, ChunkRow.start, ChunkRow.end).where(
-                ChunkRow.document_id == where.document_id,
-                ChunkRow.page.is_not_distinct_from(where.page),
-                ChunkRow.label == where.label,
-                ChunkRow.start < where.end,
-                ChunkRow.end > where.start,
-            )
-        ).all()
-    return [(row.id, row.start, row.end) for row in rows]
+    return Diagnosis(tuple(reports), passages[rank - 1] if rank else None)
 
 
 def _halves(found: Candidates, options: RetrievalOptions, whole: Sequence[int], k: int) -> list[StageReport]:
@@ -230,28 +208,15 @@ def _halves(found: Candidates, options: RetrievalOptions, whole: Sequence[int], 
         ranked = ranks(scores)
         rank = min((ranked[id_] for id_ in whole if id_ in ranked), default=0)
         if not on:
-            reports.append(StageReport(stage, True, "This search is switched off."))
+            message = "This search is switched off."
         elif rank:
-            reports.append(StageReport(stage, rank <= k, f"Rank {rank} of {len(ranked):,}."))
+            message = f"Rank {rank} of {len(ranked):,}."
         elif stage is Stage.WORDS:
-            reports.append(
-                StageReport(stage, False, "It has no word of the question, or only words that most chunks have.")
-            )
+            message = "It has no word of the question, or only words that most chunks have."
         else:
-            reports.append(StageReport(stage, False, f"Not among the {len(ranked):,} nearest."))
+            message = f"Not among the {len(ranked):,} nearest."
+        reports.append(StageReport(stage, not on or 0 < rank <= k, message))
     return reports
-
-
-def _ranked(rank: int, k: int) -> str:
-    if not rank:
-        return f"It is not among the best {MAX_K} passages; the model is shown {k}."
-    return f"Rank {rank}; the model is shown {k} passages."
-
-
-def _hint(retriever: HybridRetriever, where: ExpectedText, question: str, k: int, rank: int) -> str:
-    tried = _kept_by(retriever, where, question, k, set(TRIALS))
-    more = f"Showing {rank} passages would have kept it." if rank else ""
-    return " ".join(filter(None, [more, tried])) or "Ask with words from the passage."
 
 
 def _kept_by(retriever: HybridRetriever, where: ExpectedText, question: str, k: int, names: set[str]) -> str:
@@ -265,9 +230,7 @@ def _kept_by(retriever: HybridRetriever, where: ExpectedText, question: str, k: 
         found = trial.candidates(question)
         if found and any(map(where.is_in, trial.passages(found, question, k))):
             keeping.append(name)
-    if not keeping:
-        return ""
-    return f"It would have been kept by {' or by '.join(keeping)}."
+    return f"It would have been kept by {' or by '.join(keeping)}." if keeping else ""
 
 
 def _threshold(retriever: HybridRetriever, question: str, k: int) -> StageReport:

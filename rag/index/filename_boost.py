@@ -9,17 +9,11 @@ from pathlib import PurePath
 
 from rag.index.lexical import STOP_WORDS
 
-WEIGHT = 1.0
-"""The boost for a document whose whole name is in the question, in units of the fused score (standard deviations)."""
+WEIGHT = 1.0  # the boost if the whole name is in the question, in standard deviations of the scores
 
 
 def filename_boost(question: str, names: dict[int, str]) -> dict[int, float]:
-    """The boost of each row, 0 to `WEIGHT`: the share of its file name's words in the question, weighted by rarity.
-
-    Args:
-        question: the user's question.
-        names: row -> file name of its document.
-    """
+    """The boost of each row, 0 to `WEIGHT`: the share of its file name's words in the question, weighted by rarity."""
     asked = _words(question)
     words = {name: _words(PurePath(name).stem) for name in set(names.values())}
     frequency = Counter(word for name in words.values() for word in name)

@@ -1,9 +1,8 @@
 """Fuses lexical and dense search into one ranking.
 
-The score of a chunk is `w * z(BM25 + 0.2 * phrases) + z(cosine)`: z is the z-score over all candidates of all searched
-collections, phrases is BM25 over adjacent word pairs, and the gate `w = min(1, coverage / 0.4) ** 2` weighs the lexical
-score by how much of the question the best chunk covers. Reciprocal rank fusion (Cormack et al. 2009, k = 60) is there
-for comparison. `bench/evaluate.py` measures both.
+The score of a chunk is `gate * z(BM25 + 0.2 * phrases) + z(cosine)`: z is the z-score over all candidates of all
+searched collections, phrases is BM25 over adjacent word pairs. Reciprocal rank fusion (Cormack et al. 2009, k = 60) is
+there for comparison. `bench/evaluate.py` measures both.
 """
 
 from __future__ import annotations
@@ -18,8 +17,7 @@ from rag.index.abstention import Signals
 if TYPE_CHECKING:
     import numpy as np
 
-PHRASES = 0.2
-"""Weight of the phrases: .33 adds .002 to R@1 on SQuAD and costs .013 of R@5 on MTRAG-UN with history."""
+PHRASES = 0.2  # .33 adds .002 to R@1 on SQuAD and costs .013 of R@5 on MTRAG-UN with history
 COVERED = 0.4
 RANK_CONSTANT = 60
 
@@ -28,20 +26,14 @@ RANK_CONSTANT = 60
 class Candidates:
     """What both searches found, by `ChunkRow.id`."""
 
-    words: dict[int, float]
-    """BM25 without the phrases."""
+    words: dict[int, float]  # BM25 without the phrases
     phrases: dict[int, float]
-    cosines: dict[int, float]
-    """Exact cosines. With dense search on, a chunk without one is not returned."""
+    cosines: dict[int, float]  # exact; with dense search on, a chunk without one is not returned
     gate: float
-    readable: bool
-    """The embedding model can read the question."""
-    vector: Sequence[float]
-    """The search vector; not a unit vector if there is history, empty if dense search is off."""
-    signals: dict[str, Signals]
-    """Of each collection, to decide whether the question is out of scope."""
-    asked: tuple[str, ...] = ()
-    """The question and the previous one."""
+    readable: bool  # the embedding model can read the question
+    vector: Sequence[float]  # not a unit vector if there is history, empty if dense search is off
+    signals: dict[str, Signals]  # of each collection, to decide whether the question is out of scope
+    asked: tuple[str, ...] = ()  # the question and the previous one
 
     def lexical(self, options: RetrievalOptions) -> dict[int, float]:
         """The lexical scores, with phrases if they are on."""
@@ -61,23 +53,18 @@ def fuse(found: Candidates, options: RetrievalOptions) -> dict[int, float]:
     words = found.lexical(options)
     if not found.cosines:
         return dict(words)
-    if options.fusion is Fusion.RANKS:
-        return _by_ranks(words, found.cosines)
-    return _by_scores(found, words)
+    if options.fusion is Fusion.SCORES:
+        return _by_scores(found, words)
+    halves = [ranks(words), ranks(found.cosines)]
+    return {
+        row: sum(1.0 / (RANK_CONSTANT + half[row]) for half in halves if row in half)
+        for row in found.cosines.keys() | words.keys()
+    }
 
 
 def ranks(scores: dict[int, float]) -> dict[int, int]:
     """The rank of each row, 1 for the highest score."""
     return {row: rank for rank, row in enumerate(best_first(scores), 1)}
-
-
-def _by_ranks(words: dict[int, float], cosines: dict[int, float]) -> dict[int, float]:
-    halves = [ranks(words), ranks(cosines)]
-
-    def score(row: int) -> float:
-        return sum(1.0 / (RANK_CONSTANT + half[row]) for half in halves if row in half)
-
-    return {row: score(row) for row in cosines.keys() | words.keys()}
 
 
 def _by_scores(found: Candidates, words: dict[int, float]) -> dict[int, float]:

@@ -17,13 +17,10 @@ class IndexRecord:
 
     collection_id: str
     fingerprint: str
-    embedding_model: str
-    """The value of GESTALT_EMBEDDING_MODEL; empty if unknown."""
+    embedding_model: str  # the value of GESTALT_EMBEDDING_MODEL; empty if unknown
     identity: dict[str, Any]
-    active: bool
-    """Used for answers."""
-    wanted: bool
-    """Being built; becomes active when complete."""
+    active: bool  # used for answers
+    wanted: bool  # being built; becomes active when complete
 
 
 class Indexes:
@@ -49,20 +46,12 @@ class Indexes:
 
     def add(self, owner: str, collection_id: str, fingerprint: str, model: str, identity: dict[str, Any]) -> None:
         """Record an index; the first one of a collection becomes active. Idempotent."""
-        values = {
-            "owner": owner,
-            "collection_id": collection_id,
-            "fingerprint": fingerprint,
-            "embedding_model": model,
-            "identity": identity,
-        }
+        key = {"owner": owner, "collection_id": collection_id, "fingerprint": fingerprint}
+        made = insert(IndexRow).values(**key, embedding_model=model, identity=identity)
+        first = update(CollectionRow).filter_by(owner=owner, id=collection_id, fingerprint="")
         with self._database.session() as session:
-            session.execute(insert(IndexRow).values(**values).on_conflict_do_nothing())
-            session.execute(
-                update(CollectionRow)
-                .filter_by(owner=owner, id=collection_id, fingerprint="")
-                .values(fingerprint=fingerprint)
-            )
+            session.execute(made.on_conflict_do_nothing())
+            session.execute(first.values(fingerprint=fingerprint))
 
     def want(self, owner: str, collection_id: str, fingerprint: str) -> None:
         """Mark an index to be built, instead of any other of its collection."""
@@ -78,19 +67,17 @@ class Indexes:
 
     def activate(self, owner: str, collection_id: str, fingerprint: str) -> None:
         """Make a complete index the active one."""
+        collection = update(CollectionRow).filter_by(owner=owner, id=collection_id)
         with self._database.session() as session:
-            session.execute(
-                update(CollectionRow).filter_by(owner=owner, id=collection_id).values(fingerprint=fingerprint)
-            )
+            session.execute(collection.values(fingerprint=fingerprint))
             session.execute(update(IndexRow).filter_by(owner=owner, collection_id=collection_id).values(wanted=False))
 
     def remove(self, owner: str, collection_id: str, fingerprint: str) -> None:
         """Remove the record of an index and its calibration. Idempotent."""
+        key = {"owner": owner, "collection_id": collection_id, "fingerprint": fingerprint}
         with self._database.session() as session:
             for table in (CalibrationRow, IndexRow):
-                session.execute(
-                    delete(table).filter_by(owner=owner, collection_id=collection_id, fingerprint=fingerprint)
-                )
+                session.execute(delete(table).filter_by(**key))
 
 
 def _record(row: IndexRow, active: str) -> IndexRecord:

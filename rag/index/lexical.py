@@ -1,14 +1,8 @@
 """Lexical search: BM25 by SQLite FTS5, in the application's database.
 
-One FTS5 table for each Gestalt collection (`lexical_<collection id>`), so that document frequencies are the
-collection's own and no query needs a filter. Its rowid is `ChunkRow.id`; rows are written in the transaction of the
-chunk rows. The table keeps its own copy of the text: SQLite before 3.43 cannot delete from a contentless table without
-the old text, and a wrong text would silently corrupt the index.
-
-Text is NFKC-folded (full-width forms, ligatures of PDFs), tokenised by `unicode61 remove_diacritics 2` and stemmed by
-`porter`, whose rules are English: inflected forms in other languages do not match, nor do parts of German compounds.
-Runs of Chinese, Japanese, Korean and Thai characters are split into overlapping pairs; a single character only finds
-texts where it stands alone. English stop words are removed from questions, not from texts.
+One FTS5 table for each Gestalt collection, so that document frequencies are its own; its rowid is `ChunkRow.id`. It has
+its own copy of the text: SQLite before 3.43 cannot delete from a contentless table without the old text, and a wrong
+one would silently corrupt the index. `porter` has English rules: inflected forms in other languages do not match.
 """
 
 from __future__ import annotations
@@ -26,17 +20,11 @@ from sqlalchemy.orm import Session
 
 from rag.db import Database
 
-CANDIDATES = 1000
-"""Rows that a search returns; 200 are too few for questions about financial filings."""
-MAX_WORDS = 64
-"""Distinct words that are searched; of a longer question the first and the last half of this."""
-ROWS = 10_000
-"""Rows that the words of a question may match in total, rarest word first. Bounds the time of a search; has no effect
-on a few thousand chunks."""
-LARGE = 20_000
-"""Rows above which pairs with a stop word are not searched, since nearly all rows have them."""
-SATURATION = 2.2
-"""k1 + 1 of FTS5's BM25: a word scores at most this times its idf (https://sqlite.org/fts5.html)."""
+CANDIDATES = 1000  # rows that a search returns; 200 are too few for questions about financial filings
+MAX_WORDS = 64  # distinct words that are searched; of a longer question the first and the last half of this
+ROWS = 10_000  # that the words of a question may match in total, rarest word first: bounds the time of a search
+LARGE = 20_000  # rows above which pairs with a stop word are not searched, since nearly all rows have them
+SATURATION = 2.2  # k1 + 1 of FTS5's BM25: a word scores at most this times its idf (sqlite.org/fts5.html)
 
 STOP_WORDS = frozenset(
     """a about above after again against all am an and any are aren as at be because been before being below between
@@ -48,6 +36,7 @@ STOP_WORDS = frozenset(
     would wouldn you your yours yourself yourselves""".split()
 )
 
+# Chinese, Japanese, Korean and Thai.
 _UNSPACED = re.compile(
     "[\u0e00-\u0e7f\u2e80-\u2fdf\u3005-\u3007\u3040-\u30ff\u3100-\u312f\u31a0-\u31bf\u31f0-\u31ff"
     "\u3400-\u4dbf\u4e00-\u9fff\ua960-\ua97f\uac00-\ud7ff\uf900-\ufaff\U00020000-\U0003ffff]+"
@@ -59,12 +48,9 @@ _WORD = re.compile(r"\w+")
 class LexicalHits:
     """The result of a lexical search: scores by `ChunkRow.id`, higher is better."""
 
-    words: dict[int, float]
-    """BM25 of the words."""
-    phrases: dict[int, float]
-    """BM25 of adjacent word pairs."""
-    coverage: tuple[float, ...]
-    """For each searched text, 0 to 1: the best BM25 score relative to the highest possible one."""
+    words: dict[int, float]  # BM25 of the words
+    phrases: dict[int, float]  # BM25 of adjacent word pairs
+    coverage: tuple[float, ...]  # of each text, 0 to 1: the best BM25 score relative to the highest possible
 
 
 class LexicalIndex:
@@ -81,8 +67,7 @@ class LexicalIndex:
             f"CREATE VIRTUAL TABLE IF NOT EXISTS {table} "
             "USING fts5(text, tokenize='porter unicode61 remove_diacritics 2')"
         )
-        values = [(rowid, _fold(text)) for rowid, text in rows]
-        if values:
+        if values := [(rowid, _fold(text)) for rowid, text in rows]:
             statement = f"INSERT OR REPLACE INTO {table} (rowid, text) VALUES (?, ?)"  # noqa: S608 - see _table
             connection.exec_driver_sql(statement, values)
 
@@ -113,14 +98,9 @@ class LexicalIndex:
         return {id_ for (id_,) in connection.exec_driver_sql(statement)}
 
     def search(self, collection_id: str, texts: Sequence[tuple[str, float]], limit: int = CANDIDATES) -> LexicalHits:
-        """The best `limit` rows for each of `texts`, with weighted sums of their scores.
+        """The best `limit` rows for each of `texts`, with sums of their scores by the weights of the texts.
 
         No text is read as FTS5 syntax. Stop words alone find nothing.
-
-        Args:
-            collection_id: what to search.
-            texts: each with its weight.
-            limit: rows for each text.
         """
         words: dict[int, float] = {}
         phrases: dict[int, float] = {}
@@ -157,13 +137,13 @@ def _ends(items: list[str]) -> list[str]:
 
 
 def _fold(text: str) -> str:
+    """Text without full-width forms and ligatures; runs without spaces are split into overlapping pairs."""
     return _UNSPACED.sub(_bigrams, unicodedata.normalize("NFKC", text))
 
 
 def _bigrams(run: re.Match[str]) -> str:
-    characters = run.group()
-    pairs = [a + b for a, b in pairwise(characters)] or [characters]
-    return f" {' '.join(pairs)} "
+    pairs = [a + b for a, b in pairwise(run[0])]
+    return f" {' '.join(pairs) or run[0]} "
 
 
 def _table(collection_id: str) -> str:
@@ -196,12 +176,7 @@ def _quoted(term: str) -> str:
 
 
 def _match(
-    connection: Connection,
-    collection_id: str,
-    terms: Sequence[str],
-    weight: float,
-    limit: int,
-    scores: dict[int, float],
+    connection: Connection, collection_id: str, terms: list[str], weight: float, limit: int, scores: dict[int, float]
 ) -> float:
     """Add the weighted BM25 scores of rows with any of `terms` to `scores`; return the best unweighted one."""
     if not terms:

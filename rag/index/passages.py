@@ -8,7 +8,7 @@ from pathlib import PurePath
 from typing import Any
 
 from langchain_core.documents import Document
-from sqlalchemy import select, tuple_
+from sqlalchemy import select
 
 from options import RetrievalOptions
 from rag.db import ChunkRow, Database, DocumentRow
@@ -16,20 +16,7 @@ from rag.schema import DocumentState, Passage, Retrieval
 
 _METADATA = "chunk_id", "document_id", "document", "page", "start", "end", "score", "dense", "lexical"
 HIDDEN = (DocumentState.DELETING.value, DocumentState.FAILED.value)
-
-_COLUMNS = (
-    ChunkRow.id,
-    ChunkRow.chunk_id,
-    ChunkRow.document_id,
-    ChunkRow.page,
-    ChunkRow.position,
-    ChunkRow.text,
-    ChunkRow.start,
-    ChunkRow.end,
-    ChunkRow.heading,
-    ChunkRow.label,
-    DocumentRow.name,
-)
+_FIELDS = "chunk_id", "document_id", "document", "page", "text", "start", "end", "heading", "label"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,17 +27,14 @@ class PassageReader:
     owner: str
 
     def passages(self, best: Sequence[int], k: int, options: RetrievalOptions) -> list[tuple[int, Passage]]:
-        """`(ChunkRow.id, passage)` of the first `k` rows, without scores and duplicate texts.
+        """`(ChunkRow.id, passage)` of the first `k` rows, best first, without scores and duplicate texts.
 
-        Args:
-            best: ids of chunk rows, best first; those of other owners and of hidden documents are skipped.
-            k: how many passages.
-            options: whether to merge, and how many neighbours to add.
+        Rows of other owners and of hidden documents are skipped.
         """
         picked: list[_Picked] = []
         texts: set[str] = set()
         for row in self._rows(best, 2 * k):
-            if row.text in texts or any(_contains(one.passage, row) for one in picked):
+            if row.text in texts or any(one.contains(row) for one in picked):
                 continue
             texts.add(row.text)
             adjacent = next((one for one in picked if options.merge and one.is_adjacent(row)), None)
@@ -78,7 +62,7 @@ class PassageReader:
             wanted = ids[first : first + step]
             with self.database.session() as session:
                 rows = session.execute(
-                    select(*_COLUMNS)
+                    select(ChunkRow.__table__, DocumentRow.name.label("document"))
                     .join(DocumentRow, DocumentRow.id == ChunkRow.document_id)
                     .where(ChunkRow.id.in_(wanted), ChunkRow.owner == self.owner, DocumentRow.state.not_in(HIDDEN))
                 ).all()
@@ -87,19 +71,14 @@ class PassageReader:
 
     def _with_neighbours(self, passage: Passage, position: int, neighbours: int) -> Passage:
         """The passage with the chunks next to it on its page."""
-        near = [position + step for step in range(-neighbours, neighbours + 1) if step]
+        near = (
+            select(ChunkRow.text, ChunkRow.start, ChunkRow.end)
+            .filter_by(document_id=passage.document_id, page=passage.page, label=passage.label)
+            .where(ChunkRow.position.between(position - neighbours, position + neighbours))
+            .order_by(ChunkRow.position)
+        )
         with self.database.session() as session:
-            rows = session.execute(
-                select(ChunkRow.text, ChunkRow.start, ChunkRow.end)
-                .where(
-                    ChunkRow.document_id == passage.document_id,
-                    tuple_(ChunkRow.page, ChunkRow.label) == (passage.page, passage.label)
-                    if passage.page is not None
-                    else (ChunkRow.page.is_(None)) & (ChunkRow.label == passage.label),
-                    ChunkRow.position.in_(near),
-                )
-                .order_by(ChunkRow.position)
-            ).all()
+            rows = session.execute(near).all()
         before = [row for row in rows if row.start < passage.start]
         for row in [*reversed(before), *(row for row in rows if row.start > passage.start)]:
             passage = _extended(passage, row)
@@ -111,21 +90,25 @@ class _Picked:
 
     def __init__(self, row: Any) -> None:
         self.id = row.id
-        self.passage = _passage(row)
+        self.passage = Passage(**{name: getattr(row, name) for name in _FIELDS})
         self._position, self._single = row.position, True
 
     def is_adjacent(self, row: Any) -> bool:
         """Whether a chunk is next to this one on its page. Of three in a row, the third is not merged."""
-        return self._single and _same_page(self.passage, row) and abs(row.position - self._position) == 1
+        return self._single and self._same_page(row) and abs(row.position - self._position) == 1
+
+    def contains(self, row: Any) -> bool:
+        """Whether it contains another chunk, because neighbours were added."""
+        return self._same_page(row) and self.passage.start <= row.start and row.end <= self.passage.end
 
     def merge(self, row: Any) -> None:
         """Add an adjacent chunk."""
         self._single = False
         self.passage = _extended(self.passage, row)
 
-
-def _same_page(passage: Passage, row: Any) -> bool:
-    return (passage.document_id, passage.page, passage.label) == (row.document_id, row.page, row.label)
+    def _same_page(self, row: Any) -> bool:
+        own = self.passage
+        return (own.document_id, own.page, own.label) == (row.document_id, row.page, row.label)
 
 
 def _extended(passage: Passage, row: Any) -> Passage:
@@ -143,45 +126,14 @@ def _stitch(first: str, first_end: int, second: str, second_start: int) -> str:
     return first + "\n" * gap + second[max(0, first_end - second_start) :]
 
 
-def _passage(row: Any) -> Passage:
-    return Passage(
-        chunk_id=row.chunk_id,
-        document_id=row.document_id,
-        document=row.name,
-        page=row.page,
-        text=row.text,
-        start=row.start,
-        end=row.end,
-        score=0.0,
-        dense=0.0,
-        lexical=0.0,
-        heading=row.heading,
-        label=row.label,
-    )
-
-
-def _contains(passage: Passage, row: Any) -> bool:
-    """Whether a passage with neighbours contains another retrieved chunk."""
-    return _same_page(passage, row) and passage.start <= row.start and row.end <= passage.end
-
-
-# --- LangChain ---
-
-
 class Hits(list[Document]):
     """The result of the library's own retriever: LangChain documents, plus the full `Retrieval`."""
 
     def __init__(self, retrieval: Retrieval) -> None:
-        super().__init__(_document(passage) for passage in retrieval.passages)
         self.retrieval = retrieval
-
-
-def _document(passage: Passage) -> Document:
-    return Document(
-        id=passage.chunk_id,
-        page_content=passage.text,
-        metadata={name: getattr(passage, name) for name in _METADATA},
-    )
+        for passage in retrieval.passages:
+            metadata = {name: getattr(passage, name) for name in _METADATA}
+            self.append(Document(id=passage.chunk_id, page_content=passage.text, metadata=metadata))
 
 
 def retrieval_of(found: Sequence[Document]) -> Retrieval:
@@ -208,6 +160,4 @@ def _external_passage(rank: int, document: Document) -> Passage:
         start=int(known.get("start", 0)),
         end=int(known.get("end", len(text))),
         score=float(known.get("score", 1 / rank)),
-        dense=0.0,
-        lexical=0.0,
     )

@@ -23,14 +23,15 @@ class Reranker:
     def order(self, question: str, passages: Sequence[Passage]) -> list[Passage]:
         """The passages, best first, each with its `reranked` score.
 
-        Raises:
-            ConfigurationError: the model is not available, or does not score pairs with one number.
+        Raises ConfigurationError if the model is not available, or does not score pairs with one number.
         """
         if not passages:
             return []
         with self._lock:
-            model = self._loaded()
-            scores = model.predict([(question, passage.text) for passage in passages], show_progress_bar=False)
+            if self._model is None:
+                hint = "Name a sentence-transformers CrossEncoder, by id or folder, or leave the reranker out."
+                self._model = load(self.name, self._device, setting="GESTALT_RETRIEVAL", hint=hint)
+            scores = self._model.predict([(question, passage.text) for passage in passages], show_progress_bar=False)
         if getattr(scores, "ndim", 1) != 1:
             raise ConfigurationError(
                 f"{self.name} does not score pairs of texts with one number.",
@@ -38,9 +39,3 @@ class Reranker:
             )
         scored = [replace(p, reranked=float(score)) for p, score in zip(passages, scores, strict=True)]
         return sorted(scored, key=lambda passage: passage.reranked or 0.0, reverse=True)
-
-    def _loaded(self) -> Any:
-        if self._model is None:
-            hint = "Name a sentence-transformers CrossEncoder, by id or folder, or leave the reranker out."
-            self._model = load(self.name, self._device, setting="GESTALT_RETRIEVAL", hint=hint)
-        return self._model

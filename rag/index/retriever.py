@@ -1,9 +1,8 @@
 """Retrieves the passages for a question: lexical and dense search, fused.
 
 If there is history, the lexical search weighs the question 1, the one before it 0.5 and older ones 0.15; the dense
-search uses the sum of the vectors of the question and of it together with the one before; and the gate is off, because
-a follow-up question is short and vague. A rewritten question is searched in addition, with weight 1. If the embedding
-model cannot read the question's script, the lexical search alone decides.
+search adds the vector of the question together with the one before; and the gate is off, because a follow-up question
+is short and vague. A rewritten question is searched too. If the embedding model cannot read it, words alone decide.
 """
 
 from __future__ import annotations
@@ -32,22 +31,17 @@ from rag.index.sentence_check import sentence_cosine
 from rag.index.store import VectorStore
 from rag.schema import Passage, Retrieval
 
-DENSE = 1000
-"""Nearest vectors that become candidates: 3 ms, the same as for 500."""
-EXACT = 32
-"""Best lexical hits whose cosine is fetched if the dense search did not return it."""
+DENSE = 1000  # nearest vectors that become candidates: 3 ms, the same as for 500
+EXACT = 32  # best lexical hits whose cosine is fetched if the dense search did not return it
 PREVIOUS_WEIGHT, OLDER_WEIGHT = 0.5, 0.15
 OLDER_QUESTIONS = 6
 LANGUAGE_WORDS, LANGUAGE_SHARE = 4, 0.2
 """A question of at least 4 words, fewer than 20 % of them English stop words, is taken as not English: so are 99 % and
 95 % of XQuAD's Spanish and German questions, and 0.2 % of SQuAD's. A list of English keywords loses nothing: SQuAD's
 questions without their stop words have R@1 .872 instead of .874."""
-FILENAME_CANDIDATES = 50
-"""Best chunks to which the filename boost applies."""
-RERANKED = 20
-"""Best passages that the reranker reads."""
-CHECKED_PASSAGES = 4
-"""Best passages whose sentences are checked before abstaining."""
+FILENAME_CANDIDATES = 50  # best chunks to which the filename boost applies
+RERANKED = 20  # best passages that the reranker reads
+CHECKED_PASSAGES = 4  # best passages whose sentences are checked before abstaining
 
 
 class Stopped(Exception):
@@ -66,27 +60,15 @@ class HybridRetriever:
     embeddings: EmbeddingModel
     options: RetrievalOptions = field(default_factory=RetrievalOptions)
     reranker: Reranker | None = None
-    calibration: Callable[[str], Calibration] = lambda _: PRIOR
-    """Returns the calibration of a collection, by its id."""
-    stopped: Callable[[], bool] = lambda: False
-    """Checked between the steps; if true, retrieval raises `Stopped`."""
+    calibration: Callable[[str], Calibration] = lambda _: PRIOR  # of a collection, by its id
+    stopped: Callable[[], bool] = lambda: False  # checked between the steps; if true, they raise `Stopped`
 
     def retrieve(self, question: str, *, history: Sequence[str] = (), rewritten: str = "", k: int = 4) -> Retrieval:
         """At most `k` passages, best first, without duplicate texts.
 
-        `Passage.dense` is the cosine of the chunk and the search vector; `Passage.lexical` is BM25 without phrases.
-
-        Args:
-            question: the user's question.
-            history: the user's earlier questions, oldest first.
-            rewritten: the question as a model rewrote it to stand on its own.
-            k: how many passages.
-
-        Raises:
-            EmbeddingMismatch: a collection was indexed by another embedding model.
-            StoreError: the vector index cannot be read.
-            ConfigurationError: the embedding model or the reranker is not available.
-            Stopped: the retrieval was cancelled.
+        `history` is the user's earlier questions, oldest first; `rewritten` the question as a model rewrote it to stand
+        on its own. `Passage.dense` is the cosine of chunk and search vector, `Passage.lexical` BM25 without phrases.
+        Raises EmbeddingMismatch, StoreError, Stopped, and ConfigurationError if embedding model or reranker is missing.
         """
         started = time.perf_counter()
         found = self.candidates(question, history=history, rewritten=rewritten)
@@ -94,38 +76,28 @@ class HybridRetriever:
             return Retrieval((), abstained=True, confidence=0.0, seconds=time.perf_counter() - started)
         passages = self.passages(found, rewritten or question, max(k, CHECKED_PASSAGES))
         abstained, confidence = self._judge(found, passages)
-        return Retrieval(
-            tuple(passages[:k]),
-            abstained=abstained or not passages,
-            confidence=confidence,
-            seconds=time.perf_counter() - started,
-        )
+        seconds = time.perf_counter() - started
+        return Retrieval(tuple(passages[:k]), abstained or not passages, confidence, seconds)
 
     def _judge(self, found: Candidates, passages: Sequence[Passage]) -> tuple[bool, float]:
         """Whether the question is out of scope for every collection, and the highest confidence."""
         judged = [(self.calibration(id_), signals) for id_, signals in found.signals.items()]
         abstained = all(calibration.abstains(signals) for calibration, signals in judged)
-        if abstained and found.readable and found.vector:
+        if abstained:
             cosine = sentence_cosine(self.embeddings, found, passages[:CHECKED_PASSAGES])
             judged = [(calibration, signals.with_sentence(cosine)) for calibration, signals in judged]
             abstained = all(calibration.abstains(signals) for calibration, signals in judged)
         return abstained, max(calibration.confidence(signals) for calibration, signals in judged)
 
     def measure(self, questions: Iterable[str]) -> Iterator[Signals]:
-        """The signals of each question to the only collection, after the sentence check; for calibration.
-
-        Raises:
-            EmbeddingMismatch, StoreError, ConfigurationError: like `retrieve`.
-        """
+        """The signals of each question to the only collection, after the sentence check. Raises like `retrieve`."""
         (collection,) = self.collection_ids
         known: dict[str, list[float]] = {}
         for question in questions:
             if found := self.candidates(question):
-                signals = found.signals[collection]
-                if found.readable and found.vector:
-                    passages = self.passages(found, question, CHECKED_PASSAGES)
-                    signals = signals.with_sentence(sentence_cosine(self.embeddings, found, passages, known))
-                yield signals
+                passages = self.passages(found, question, CHECKED_PASSAGES)
+                cosine = sentence_cosine(self.embeddings, found, passages, known)
+                yield found.signals[collection].with_sentence(cosine)
 
     def _raise_if_stopped(self) -> None:
         if self.stopped():
@@ -133,12 +105,9 @@ class HybridRetriever:
 
     def _collections(self) -> list[str]:
         """The ids of the collections that exist and belong to the owner."""
+        query = select(CollectionRow.id, CollectionRow.name, CollectionRow.fingerprint).filter_by(owner=self.owner)
         with self.database.session() as session:
-            rows = session.execute(
-                select(CollectionRow.id, CollectionRow.name, CollectionRow.fingerprint).where(
-                    CollectionRow.owner == self.owner, CollectionRow.id.in_(self.collection_ids)
-                )
-            ).all()
+            rows = session.execute(query.where(CollectionRow.id.in_(self.collection_ids))).all()
         for _, name, fingerprint in rows:
             if fingerprint and fingerprint != self.embeddings.fingerprint:
                 raise EmbeddingMismatch(
@@ -147,14 +116,8 @@ class HybridRetriever:
                 )
         return [id_ for id_, _, _ in rows]
 
-    # --- candidates -----------------------------------------------------------------------------------------------
-
     def candidates(self, question: str, *, history: Sequence[str] = (), rewritten: str = "") -> Candidates | None:
-        """What both searches find; None if nothing.
-
-        Raises:
-            EmbeddingMismatch, StoreError, ConfigurationError, Stopped: like `retrieve`.
-        """
+        """What both searches find; None if nothing. Raises like `retrieve`."""
         collections = self._collections()
         if not collections or not question.strip():
             return None
@@ -169,6 +132,8 @@ class HybridRetriever:
         covered = 0.0
         readable = not (self.embeddings.latin_only and _is_other_script(question))
         texts = _texts(question, earlier, rewritten)
+        # Older questions than the previous one say little about what this one is about.
+        asked = tuple(text for text, _ in texts[:2])
         for id_ in collections:
             self._raise_if_stopped()
             hits = self.lexical.search(id_, texts) if self.options.lexical else LexicalHits({}, {}, (0.0,))
@@ -177,8 +142,7 @@ class HybridRetriever:
             phrases |= hits.phrases
             cosines |= near
             covered = max(covered, hits.coverage[0])
-            # Older questions than the previous one say little about what this one is about.
-            match = word_match([text for text, _ in texts[:2]], hits.coverage)
+            match = word_match(asked, hits.coverage)
             signals[id_] = Signals(max(near.values(), default=0.0), match, readable and self.options.dense)
         if not words and not cosines:
             return None
@@ -186,19 +150,13 @@ class HybridRetriever:
         gated = self.options.lexical_gate and readable and not earlier and not rewritten
         gated = gated and not (self.embeddings.latin_only and _is_other_language(question))
         weight = gate(covered) if gated else 1.0
-        return Candidates(
-            words, phrases, cosines, weight, readable, vector, signals, tuple(text for text, _ in texts[:2])
-        )
+        return Candidates(words, phrases, cosines, weight, readable, vector, signals, asked)
 
     def _vector(self, question: str, earlier: Sequence[str], rewritten: str) -> list[float]:
         """The search vector: a sum of unit vectors, which ranks like the sum of their cosines."""
-        texts = [question]
-        if earlier:
-            texts.append(f"{earlier[0]} {question}")
-        if rewritten:
-            texts.append(rewritten)
         self._raise_if_stopped()
-        vectors = [self.embeddings.embed_query(text) for text in texts]
+        texts = [question, f"{earlier[0]} {question}" if earlier else "", rewritten]
+        vectors = [self.embeddings.embed_query(text) for text in texts if text]
         return [sum(components) for components in zip(*vectors, strict=True)]
 
     def _cosines(self, collection_id: str, vector: Sequence[float], words: dict[int, float]) -> dict[int, float]:
@@ -207,8 +165,7 @@ class HybridRetriever:
         near = dict(self.store.search(collection_id, fingerprint, vector, DENSE))
         rowids = self._lookup("chunk_id", list(near))
         cosines = {rowids[id_]: cosine for id_, cosine in near.items() if id_ in rowids}
-        missing = [row for row in sorted(words, key=words.__getitem__, reverse=True)[:EXACT] if row not in cosines]
-        if missing:
+        if missing := [row for row in best_first(words)[:EXACT] if row not in cosines]:
             rows = self._lookup("id", missing)
             exact = self.store.cosines(collection_id, fingerprint, vector, list(rows))
             cosines |= {rows[id_]: cosine for id_, cosine in exact.items()}
@@ -223,14 +180,8 @@ class HybridRetriever:
             )
             return {chunk_id: rowid for chunk_id, rowid in rows}  # noqa: C416 - rows are not pairs to the type checker
 
-    # --- passages -------------------------------------------------------------------------------------------------
-
     def passages(self, found: Candidates, question: str, k: int) -> list[Passage]:
-        """The best `k` passages of the candidates.
-
-        Raises:
-            ConfigurationError: the reranker is not available.
-        """
+        """The best `k` passages of the candidates. Raises ConfigurationError if the reranker is not available."""
         self._raise_if_stopped()
         scores = fuse(found, self.options)
         dense, lexical = ranks(found.cosines), ranks(found.lexical(self.options))
@@ -257,14 +208,9 @@ class HybridRetriever:
 
 def _texts(question: str, earlier: Sequence[str], rewritten: str) -> list[tuple[str, float]]:
     """The texts of the lexical search with their weights: the question, then the previous one."""
-    texts = [(question, 1.0)]
-    if earlier:
-        texts.append((earlier[0], PREVIOUS_WEIGHT))
-    if earlier[1:]:
-        texts.append((" ".join(earlier[1 : 1 + OLDER_QUESTIONS]), OLDER_WEIGHT))
-    if rewritten:
-        texts.append((rewritten, 1.0))
-    return texts
+    previous, older = "".join(earlier[:1]), " ".join(earlier[1 : 1 + OLDER_QUESTIONS])
+    texts = [(question, 1.0), (previous, PREVIOUS_WEIGHT), (older, OLDER_WEIGHT), (rewritten, 1.0)]
+    return [(text, weight) for text, weight in texts if text]
 
 
 def _is_other_script(text: str) -> bool:

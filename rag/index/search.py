@@ -32,12 +32,10 @@ from rag.schema import Retrieval
 class LibraryRetriever(BaseRetriever):
     """A LangChain retriever for one question over an owner's collections; returns `Hits`."""
 
-    hybrids: tuple[HybridRetriever, ...]
-    """One for each embedding model."""
+    hybrids: tuple[HybridRetriever, ...]  # one for each embedding model
     pool: Executor
     k: int
-    history: tuple[str, ...] = ()
-    """Earlier questions, oldest first."""
+    history: tuple[str, ...] = ()  # earlier questions, oldest first
     rewritten: str = ""
 
     @override
@@ -63,14 +61,9 @@ class LibraryRetriever(BaseRetriever):
         if len(found) == 1:
             return Hits(found[0])
         passages = sorted((p for each in found for p in each.passages), key=lambda p: p.score, reverse=True)
-        return Hits(
-            Retrieval(
-                passages=tuple(passages[: self.k]),
-                abstained=all(each.abstained for each in found),
-                confidence=max((each.confidence for each in found), default=0.0),
-                seconds=sum(each.seconds for each in found),
-            )
-        )
+        abstained = all(each.abstained for each in found)
+        confidence = max((each.confidence for each in found), default=0.0)
+        return Hits(Retrieval(tuple(passages[: self.k]), abstained, confidence, sum(each.seconds for each in found)))
 
 
 class Search:
@@ -102,12 +95,7 @@ class Search:
         history: Sequence[str] = (),
         rewritten: str = "",
     ) -> LibraryRetriever:
-        """The retriever for one question.
-
-        Raises:
-            EmbeddingMismatch: a model has changed since it indexed a collection.
-            ConfigurationError: an embedding model or the reranker is not available.
-        """
+        """The retriever for one question. Raises EmbeddingMismatch if a model has changed, ConfigurationError."""
         hybrids = tuple(self.hybrids(owner, collection_ids, options))
         return LibraryRetriever(hybrids=hybrids, pool=self._pool, k=k, history=tuple(history), rewritten=rewritten)
 
@@ -132,15 +120,9 @@ class Search:
         ]
 
     def calibrate(self, interrupted: Callable[[], bool] = lambda: False) -> bool:
-        """Calibrate the collections whose calibration is outdated; False if it was interrupted.
+        """Calibrate the collections whose calibration is outdated; False if it was interrupted. Raises like retrieval.
 
-        Takes a few seconds of CPU for each collection, whatever its size.
-
-        Args:
-            interrupted: checked between two questions; if true, the rest is left for another time.
-
-        Raises:
-            StoreError, ConfigurationError: like retrieval.
+        Takes a few seconds of CPU for each collection, whatever its size; `interrupted` is checked after each question.
         """
         for owner, collection_id, fingerprint in self.calibrations.all_outdated():
             (hybrid,) = self.hybrids(owner, [collection_id], RetrievalOptions())

@@ -13,13 +13,11 @@ from rag.index.lexical import question_terms
 from rag.index.sentences import sentences
 from rag.schema import Passage
 
-MIN_WORDS = 4
-"""Of a sentence. A name on its own, as in a heading, is near every question that contains it."""
+MIN_WORDS = 4  # of a sentence: a name on its own, as in a heading, is near every question that contains it
 SENTENCES = 8
 """Embedded at most: those that share most words with the question. With 3 or 4 the share of abstentions on MTRAG-UN's
 and the chunking set's questions moves by up to .07, up and down."""
-PREFIX, SUFFIX = 4, 3
-"""Two words match if they are the same without the last 3 letters, but in at least the first 4."""
+PREFIX, SUFFIX = 4, 3  # two words match without their last 3 letters, but in at least the first 4
 
 
 def sentence_cosine(
@@ -28,16 +26,14 @@ def sentence_cosine(
     passages: Sequence[Passage],
     known: dict[str, list[float]] | None = None,
 ) -> float:
-    """The cosine of the search vector and the nearest sentence; -1 if no sentence shares a word with the question.
+    """The cosine of the search vector and the nearest sentence; -1 if none can be compared or shares a word.
 
-    Args:
-        embeddings: the model of the search vector.
-        found: the search vector and the questions.
-        passages: where to look.
-        known: vectors of sentences, by text; new ones are added.
+    `known` has the vectors of sentences by their text; new ones are added.
     """
     import numpy as np
 
+    if not (found.readable and found.vector):
+        return -1.0
     known = {} if known is None else known
     asked = _stems(word for text in found.asked for word in question_terms(text)[0])
     shared = dict[str, int]()

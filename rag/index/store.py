@@ -1,12 +1,8 @@
 """The vectors, in Chroma.
 
-One Chroma collection for each Gestalt collection and embedding model (fingerprint), so no query needs a filter and a
-new index can be built next to the active one. Only vectors are stored: texts and offsets are in the application's
-database, and Chroma's own copy would triple disk and time (measured: 0.23 -> 0.83 CPU seconds and 4.1 -> 13.8 MB for
-1,000 chunks).
-
-Translates Chroma's exceptions. An embedded Chroma belongs to one process, which holds the lock of the data folder; its
-threads share one `VectorStore`.
+One Chroma collection for each Gestalt collection and embedding model (fingerprint), so a new index can be built next to
+the active one. Texts are not stored in it: that would triple disk and time (4.1 -> 13.8 MB for 1,000 chunks). An
+embedded Chroma belongs to one process, which holds the lock of the data folder; its threads share one `VectorStore`.
 """
 
 from __future__ import annotations
@@ -25,15 +21,14 @@ if TYPE_CHECKING:
     from chromadb.api import ClientAPI
     from chromadb.api.collection_configuration import CreateCollectionConfiguration
 
-BATCH = 1000
-"""Vectors written at once; the limit of Chroma is the number of parameters that its SQLite accepts."""
+BATCH = 1000  # vectors at once; Chroma's limit is the number of parameters that its SQLite accepts
 CONFIGURATION: CreateCollectionConfiguration = {"hnsw": {"space": "cosine", "ef_search": 200}}
 
 
 class VectorStore:
     """The vectors of all collections of one data folder.
 
-    Every method raises StoreError if Chroma cannot read or write.
+    Every method raises StoreError if Chroma cannot read or write, and EmbeddingMismatch for vectors of another length.
     """
 
     def __init__(self, path: Path) -> None:
@@ -44,11 +39,7 @@ class VectorStore:
         self._lock = Lock()
 
     def add(self, collection_id: str, fingerprint: str, ids: Sequence[str], vectors: Sequence[Sequence[float]]) -> None:
-        """Write vectors under their chunk ids, replacing those that exist.
-
-        Raises:
-            EmbeddingMismatch: the index has vectors of another length.
-        """
+        """Write vectors under their chunk ids, replacing those that exist."""
         if len(ids) != len(vectors):
             raise ValueError(f"{len(ids)} ids for {len(vectors)} vectors")
         if not ids:
@@ -61,11 +52,7 @@ class VectorStore:
                 collection.upsert(ids=list(ids[first:last]), embeddings=list(vectors[first:last]))
 
     def search(self, collection_id: str, fingerprint: str, vector: Sequence[float], n: int) -> list[tuple[str, float]]:
-        """At most `n` chunk ids with their cosine (-1 to 1), nearest first; empty if there is no index.
-
-        Raises:
-            EmbeddingMismatch: the index has vectors of another length.
-        """
+        """At most `n` chunk ids with their cosine (-1 to 1), nearest first; empty if there is no index."""
         with self._translated():
             collection = self._collection(collection_id, fingerprint)
             if collection is None or n < 1:
@@ -120,12 +107,8 @@ class VectorStore:
 
     def drop(self, collection_id: str, fingerprint: str | None = None) -> None:
         """Remove one index of a collection, or all of them without a fingerprint. Idempotent."""
-        wanted = _name(collection_id, fingerprint) if fingerprint is not None else None
-        self._drop(
-            name
-            for name in self._names()
-            if name == wanted or (wanted is None and name.startswith(f"{collection_id}-"))
-        )
+        start = f"{collection_id}-" if fingerprint is None else _name(collection_id, fingerprint)
+        self._drop(name for name in self._names() if name.startswith(start))
 
     def orphans(self, known: Iterable[tuple[str, str]]) -> list[str]:
         """Names of the indexes that are not among `known`, pairs of collection id and fingerprint."""
@@ -134,8 +117,7 @@ class VectorStore:
 
     def drop_orphans(self, names: Iterable[str]) -> None:
         """Remove indexes by the names that `orphans` returned. Idempotent."""
-        there = set(self._names())
-        self._drop(name for name in names if name in there)
+        self._drop(set(names) & set(self._names()))
 
     def close(self) -> None:
         """Release Chroma's files."""
@@ -146,8 +128,6 @@ class VectorStore:
             # Missing from the interface that PersistentClient is typed to return.
             client.close()  # type: ignore[attr-defined]
 
-    # --- Chroma ---------------------------------------------------------------------------------------------------
-
     def _client(self) -> ClientAPI:
         with self._lock:
             if self._client_or_none is None:
@@ -155,9 +135,8 @@ class VectorStore:
                 from chromadb.config import Settings
 
                 self._path.mkdir(parents=True, exist_ok=True)
-                self._client_or_none = chromadb.PersistentClient(
-                    path=str(self._path), settings=Settings(anonymized_telemetry=False)
-                )
+                settings = Settings(anonymized_telemetry=False)
+                self._client_or_none = chromadb.PersistentClient(path=str(self._path), settings=settings)
             return self._client_or_none
 
     def _names(self) -> list[str]:

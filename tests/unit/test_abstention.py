@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from sqlalchemy import update
 
 from rag.db import CalibrationRow
 from rag.documents.loaders import load
@@ -22,10 +23,6 @@ from rag.index.abstention import (
     Scale,
     Signals,
     calibrate,
-    in_scope_questions,
-    is_english,
-    mixed_questions,
-    out_of_scope_questions,
     word_match,
 )
 from rag.index.calibrations import Calibrations
@@ -198,15 +195,15 @@ def test_an_interrupted_calibration_is_the_prior() -> None:
 
 
 def test_in_scope_questions_are_words_of_one_sentence_each() -> None:
-    questions = in_scope_questions(SENTENCES)
+    questions = module.in_scope_questions(SENTENCES)
     assert len(questions) == len(set(questions)) == len(SENTENCES), "none is asked twice"
     kept = [question_terms(text)[0] for text in SENTENCES]
     for question in questions:
         words = question_terms(question)[0]
         assert 3 <= len(words) <= 7
         assert any(iter_in(words, text) for text in kept)
-    assert len(in_scope_questions(SENTENCES * 3, 20)) == 20
-    assert in_scope_questions(["Too short a line.", "12 13 14 15 16 17 18 19"]) == []
+    assert len(module.in_scope_questions(SENTENCES * 3, 20)) == 20
+    assert module.in_scope_questions(["Too short a line.", "12 13 14 15 16 17 18 19"]) == []
 
 
 def iter_in(words: list[str], text: list[str]) -> bool:
@@ -218,16 +215,16 @@ def test_the_list_of_out_of_scope_questions() -> None:
     lines = module.QUESTIONS.read_text("utf-8").splitlines()
     assert 200 <= len(lines) == len(set(lines)) <= 300
     assert all(line == line.strip() and question_terms(line)[0] for line in lines)
-    assert out_of_scope_questions(1000) == lines
-    some = out_of_scope_questions(50)
+    assert module.out_of_scope_questions(1000) == lines
+    some = module.out_of_scope_questions(50)
     assert some == sorted(some, key=lines.index), "from everywhere in the list"
     assert len(set(some)) == 50
     assert lines.index(some[-1]) > 0.9 * len(lines)
 
 
 def test_another_language_gets_out_of_scope_questions_of_its_own() -> None:
-    assert is_english(SENTENCES)
-    assert not is_english(GERMAN)
+    assert module.is_english(SENTENCES)
+    assert not module.is_english(GERMAN)
     words = {word for text in GERMAN for word in question_terms(text)[0]}
     asked: list[str] = []
 
@@ -237,12 +234,12 @@ def test_another_language_gets_out_of_scope_questions_of_its_own() -> None:
 
     calibrate(GERMAN, measure)
     out_of_scope = asked[: module.OUT_OF_SCOPE_QUESTIONS]
-    assert out_of_scope == mixed_questions(GERMAN)
+    assert out_of_scope == module.mixed_questions(GERMAN)
     for question in out_of_scope:
         own = [word for word in question_terms(question)[0] if word in words]
         assert own
         assert len(own) < len(question.split())
-    assert mixed_questions([]), "there is always something to ask"
+    assert module.mixed_questions([]), "there is always something to ask"
 
 
 # --- storage -------------------------------------------------------------------------------------------------------
@@ -312,23 +309,17 @@ def test_a_tiny_collection_is_not_calibrated(library: SmallLibrary, calibrations
     assert calibrations.outdated("me", "few", "words-64")
 
 
-def test_is_outdated_when_the_collection_has_shrunk(library: SmallLibrary, calibrations: Calibrations) -> None:
+@pytest.mark.parametrize(("stored", "loaded"), [({"chunks": 31}, CALIBRATION), ({"values": {"threshold": 0.4}}, PRIOR)])
+def test_is_outdated_when_the_collection_has_shrunk_or_another_version_wrote_it(
+    library: SmallLibrary, calibrations: Calibrations, stored: dict[str, object], loaded: Calibration
+) -> None:
     calibrations.save("me", "c", "words-64", CALIBRATION)
     with library.database.session() as session:
-        row = session.get(CalibrationRow, ("c", "words-64"))
-        assert row is not None
-        row.chunks = 31
+        session.execute(update(CalibrationRow).values(**stored))
+    assert calibrations.load("me", "c", "words-64") == loaded
     assert calibrations.outdated("me", "c", "words-64")
-
-
-def test_a_calibration_of_another_version_is_outdated(library: SmallLibrary, calibrations: Calibrations) -> None:
-    calibrations.save("me", "c", "words-64", CALIBRATION)
-    with library.database.session() as session:
-        row = session.get(CalibrationRow, ("c", "words-64"))
-        assert row is not None
-        row.values = {"threshold": 0.4}
-    assert calibrations.load("me", "c", "words-64") == PRIOR
-    assert calibrations.outdated("me", "c", "words-64")
+    calibrations.set_threshold_offset("me", "c", "words-64", 1.0)
+    assert calibrations.outdated("me", "c", "words-64"), "the user's offset calibrates nothing"
 
 
 def test_samples_chunks_of_the_whole_collection(

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import pytest
 from alembic.autogenerate import compare_metadata
@@ -15,6 +16,7 @@ from alembic.migration import MigrationContext
 
 from backends import BACKENDS
 from errors import ConfigurationError
+from options import AnswerOptions, RetrievalOptions
 from rag.db import Base, Database
 from settings import ROOT, EnvironmentSettings, Settings, read_settings
 
@@ -120,6 +122,25 @@ def test_the_first_page_imports_nothing_heavy() -> None:
     code = f"import sys, {pages}; print([m for m in {heavy} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"k": 0}, "The option “k” cannot be used: input should be greater than or equal to 1."),
+        ({"generation": {"top_p": 7}}, "The option “generation.top_p” cannot be used: "),
+        ({"horns": 2}, "The option “horns” cannot be used: there is no such option."),
+    ],
+)
+def test_an_invalid_option_is_named(values: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigurationError, match=message):
+        AnswerOptions().replace(**values)
+
+
+def test_an_error_about_options_as_a_whole_is_a_plain_sentence() -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        RetrievalOptions().replace(lexical=False, dense=False)
+    assert caught.value.message == "Neither lexical nor dense search is on."
 
 
 def test_an_invalid_setting_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,11 +17,7 @@ from langchain_core.embeddings import Embeddings
 from errors import ConfigurationError
 from rag.index import embeddings
 from rag.index.embedding_models import SentenceTransformerModel, open_embeddings
-from rag.index.embeddings import (
-    BATCH_TOKENS,
-    EmbeddingModel,
-    embedded_folder,
-)
+from rag.index.embeddings import BATCH_TOKENS, EmbeddingModel, embedded_folder
 from settings import ROOT, Settings
 
 TEXTS = ["Puffins breed in May.", "", "The ferry runs hourly. " * 30, "a", "東京は首都です", "Puffins breed in May."]

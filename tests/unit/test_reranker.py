@@ -38,15 +38,13 @@ def test_no_passages_need_no_model() -> None:
     assert Reranker("/no/such/model", "cpu").order("q", []) == []
 
 
-@pytest.mark.parametrize("name", ["/no/such/model", "not a name"])
-def test_a_missing_model_is_reported(name: str) -> None:
-    with pytest.raises(ConfigurationError, match="GESTALT_RETRIEVAL"):
-        Reranker(name, "cpu").order("q", passages("text"))
-
-
-def test_a_folder_without_weights_is_reported(tmp_path: Path) -> None:
-    with pytest.raises(ConfigurationError, match="cannot be loaded"):
-        Reranker(str(tmp_path), "cpu").order("q", passages("text"))
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [("/no/such/model", "GESTALT_RETRIEVAL"), ("not a name", "GESTALT_RETRIEVAL"), ("", "cannot be loaded")],
+)
+def test_a_missing_model_or_a_folder_without_weights_is_reported(tmp_path: Path, name: str, message: str) -> None:
+    with pytest.raises(ConfigurationError, match=message):
+        Reranker(name or str(tmp_path), "cpu").order("q", passages("text"))
 
 
 def test_a_model_with_several_labels_is_not_a_reranker(tmp_path: Path) -> None:
