@@ -1,7 +1,7 @@
-"""Evaluations in the background of the server: runs, and questions written by a model, with progress and cancellation.
+"""Evaluations in the background of the server, with progress and cancellation.
 
-A job belongs to the server, not to the page that started it; each owner has one at a time. Searching, answering and
-writing are callables, so that an evaluation takes the same path as a question asked on the page.
+A job belongs to the server, not to the page that started it; each owner has one at a time. Searching and answering are
+callables, so that an evaluation takes the same path as a question asked on the page.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ from errors import AppError, ConfigurationError, RequestRejected
 from evaluation.questions import GoldQuestion, file_name
 from evaluation.runs import Cancelled, Configuration, Result, evaluate
 from evaluation.store import QuestionSets, Runs
-from evaluation.writing import sample, write_questions
 from rag.db import Database, DocumentRow, new_id
 from rag.schema import DocumentState, Message, Retrieval
 
@@ -28,8 +27,6 @@ Search = Callable[[str, Configuration, str], Retrieval]
 """`(owner, configuration, question)` -> passages."""
 Answer = Callable[[str, Configuration, str, OnCancel], Message]
 """`(owner, configuration, question, on_cancel)` -> the answer, as in a chat."""
-Write = Callable[[str, str, str, str, str, OnCancel], str]
-"""`(owner, backend, model, system, prompt, on_cancel)` -> the model's reply."""
 
 
 class Job:
@@ -41,8 +38,6 @@ class Job:
         self.set_id = set_id
         self.total = total
         self.done = 0
-        self.summary = ""
-        """The outcome, in a sentence."""
         self.run_ids: list[str] = []
         """The runs stored so far."""
         self.error: AppError | None = None
@@ -100,11 +95,11 @@ class Job:
 class Evaluations:
     """Question sets, runs, and the jobs that produce them."""
 
-    def __init__(self, database: Database, search: Search, answer: Answer, write: Write) -> None:
+    def __init__(self, database: Database, search: Search, answer: Answer) -> None:
         self.sets = QuestionSets(database)
         self.runs = Runs(database)
         self._database = database
-        self._search, self._answer, self._write = search, answer, write
+        self._search, self._answer = search, answer
         self._jobs: dict[str, Job] = {}
         self._lock = threading.Lock()
 
@@ -160,39 +155,6 @@ class Evaluations:
 
                 results = self.measure(owner, questions, configuration, progress, job.on_cancel)
                 job.run_ids.append(self.runs.add(owner, set_id, configuration, results).id)
-
-        return self._begin(owner, job, work)
-
-    def start_writing(
-        self, owner: str, set_id: str, collection_ids: Sequence[str], number: int, backend: str, model: str
-    ) -> Job:
-        """Have a model write questions from the documents, and add them to a set once all are written.
-
-        Raises:
-            RequestRejected: a job is already running.
-            ConfigurationError: there is no such set, or no text to ask about.
-        """
-        self.sets.get(owner, set_id)
-        passages = sample(self._database, owner, collection_ids, number)
-        if not passages:
-            raise ConfigurationError("There is no text to write questions about.", "Add documents first.")
-        job = Job("Writing questions", set_id, len(passages))
-
-        def write(system: str, prompt: str) -> str:
-            reply = self._write(owner, backend, model, system, prompt, job.on_cancel)
-            job.progress(job.done + 1)
-            return reply
-
-        def work() -> None:
-            written = write_questions(passages, write)
-            before = self.sets.get(owner, set_id).questions  # may have been edited meanwhile
-            self.sets.save(owner, set_id, [*before, *written])
-            added = len(self.sets.get(owner, set_id).questions) - len(before)
-            job.summary = f"{added} question{'' if added == 1 else 's'} written."
-            if useless := len(passages) - added:
-                job.summary += f" {useless} left out: asked already, or without an answer that the passage has."
-            if not added:
-                job.summary += " A larger model may do better."
 
         return self._begin(owner, job, work)
 

@@ -122,8 +122,8 @@ class Services:
             self.conversations,
             self.turns,
         )
-        evaluating = Evaluating(self.searching, self.asking, self.models, self.turns)
-        self.evaluations = Evaluations(self.database, evaluating.search, evaluating.answer, evaluating.write)
+        evaluating = Evaluating(self.searching, self.asking, self.turns)
+        self.evaluations = Evaluations(self.database, evaluating.search, evaluating.answer)
         self._warmed = False
 
     def make_sample_set(self, owner: str) -> QuestionSet:

@@ -184,31 +184,6 @@ def test_thumbs_bring_questions(app: AppTest, services: FakeServices) -> None:
     assert app.segmented_control(key="evaluate_view").value == "Questions"
 
 
-def test_a_model_writes_questions(app: AppTest, services: FakeServices) -> None:
-    services.put(
-        "pier.md", b"The pier at Gannet Holm is 62 metres long and was repaired in April by Leo Marsh and others."
-    )
-    services.script.enqueue("Question: How long is it?\nAnswer: 62 metres")
-    app.run()
-    button(app, "Make your own set").click().run()
-    app.segmented_control(key="evaluate_source").set_value("By a model").run()
-    button(app, "Write questions").click().run()
-    assert not app.exception
-    settle(app, idle(services))
-    [made] = services.evaluations.sets.all(LOCAL_OWNER)
-    assert made.questions == (GoldQuestion("How long is it?", ("62 metres",), ("pier.md",)),)
-    assert "Look through what a model wrote" in texts(app)
-
-
-def test_what_a_model_cannot_begin_leaves_no_empty_set(app: AppTest, services: FakeServices) -> None:
-    app.run()
-    button(app, "Make your own set").click().run()
-    app.segmented_control(key="evaluate_source").set_value("By a model").run()
-    button(app, "Write questions").click().run()
-    assert "There is no text to write questions about" in app.error[0].value
-    assert services.evaluations.sets.all(LOCAL_OWNER) == []
-
-
 def test_a_configuration_is_what_was_chosen(app: AppTest, services: FakeServices) -> None:
     services.put_pier()
     made = services.evaluations.sets.create(LOCAL_OWNER, "Mine", [PIER])

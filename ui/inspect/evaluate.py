@@ -142,8 +142,6 @@ def _ended(services: Services, job: Job) -> None:
         errors.show(f"{job.what} ended: {job.error.message}", job.error.hint)
     elif job.cancelled:
         st.info("It was cancelled. What was complete is kept.", icon=":material/cancel:")
-    elif job.summary:
-        st.info(f"{text.literal(job.summary)} Look through what a model wrote before you measure with it.")
     else:
         services.evaluations.dismiss(owner())
         return
