@@ -33,11 +33,7 @@ class Evaluating:
         self._searching, self._asking, self._turns = searching, asking, turns
 
     def search(self, owner: str, configuration: Configuration, question: str) -> Retrieval:
-        """The passages for a question, as deep as a run looks.
-
-        Raises:
-            ConfigurationError: there is no document to search.
-        """
+        """The passages for a question, as deep as a run looks. Raises ConfigurationError without a document."""
         options = configuration.options.replace(k=max(DEPTH, configuration.options.k))
         scope = self._searching.scope(owner, options)
         if not any(self._searching.ready(owner, collection) for collection in scope.collections):
@@ -45,11 +41,7 @@ class Evaluating:
         return self._searching.retrieve(owner, question, options)
 
     def answer(self, owner: str, configuration: Configuration, question: str, on_cancel: OnCancel) -> Message:
-        """The answer to a question, outside of any conversation.
-
-        Raises:
-            Cancelled: it was stopped.
-        """
+        """The answer to a question, outside of any conversation. Raises Cancelled if it was stopped."""
         asked = Question(question, configuration.options.replace(fallback="", condense=False))
         running = self._turns.call(answer(asked, self._asking.pipeline(owner, asked)))
         on_cancel(running.cancel)
