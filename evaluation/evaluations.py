@@ -1,14 +1,11 @@
-"""Evaluations in the background of the server: runs, and questions written by a model, with progress and cancellation.
-
-A job belongs to the server, not to the page that started it; each owner has one at a time. Searching, answering and
-writing are callables, so that an evaluation takes the same path as a question asked on the page.
-"""
+"""Evaluations in the background of the server: a job outlives the page that started it, and each owner has one."""
 
 from __future__ import annotations
 
 import logging
 import threading
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from sqlalchemy import select
 
@@ -16,35 +13,26 @@ from errors import AppError, ConfigurationError, RequestRejected
 from evaluation.questions import GoldQuestion, file_name
 from evaluation.runs import Cancelled, Configuration, Result, evaluate
 from evaluation.store import QuestionSets, Runs
-from evaluation.writing import sample, write_questions
 from rag.db import Database, DocumentRow, new_id
 from rag.schema import DocumentState, Message, Retrieval
 
 log = logging.getLogger(__name__)
 
 OnCancel = Callable[[Callable[[], object]], None]
-"""Register a callback that stops a running answer when the job is cancelled."""
+"""Registers a callback that stops a running answer when the job is cancelled."""
 Search = Callable[[str, Configuration, str], Retrieval]
 """`(owner, configuration, question)` -> passages."""
 Answer = Callable[[str, Configuration, str, OnCancel], Message]
 """`(owner, configuration, question, on_cancel)` -> the answer, as in a chat."""
-Write = Callable[[str, str, str, str, str, OnCancel], str]
-"""`(owner, backend, model, system, prompt, on_cancel)` -> the model's reply."""
 
 
 class Job:
     """A background job; its attributes are safe to read from any thread."""
 
     def __init__(self, what: str, set_id: str, total: int) -> None:
-        self.what = what
-        """Shown to the user: “Measuring ...”."""
-        self.set_id = set_id
-        self.total = total
-        self.done = 0
-        self.summary = ""
-        """The outcome, in a sentence."""
+        self.what, self.set_id = what, set_id
+        self.done, self.total = 0, total
         self.run_ids: list[str] = []
-        """The runs stored so far."""
         self.error: AppError | None = None
         self.cancelled = False
         self.thread: threading.Thread | None = None
@@ -73,11 +61,7 @@ class Job:
             stop()
 
     def progress(self, done: int) -> None:
-        """Record how much is done.
-
-        Raises:
-            Cancelled: the job was cancelled.
-        """
+        """Record how much is done. Raises Cancelled if the job was cancelled."""
         self.done = done
         if self.cancelled:
             raise Cancelled
@@ -100,11 +84,11 @@ class Job:
 class Evaluations:
     """Question sets, runs, and the jobs that produce them."""
 
-    def __init__(self, database: Database, search: Search, answer: Answer, write: Write) -> None:
+    def __init__(self, database: Database, search: Search, answer: Answer) -> None:
         self.sets = QuestionSets(database)
         self.runs = Runs(database)
         self._database = database
-        self._search, self._answer, self._write = search, answer, write
+        self._search, self._answer = search, answer
         self._jobs: dict[str, Job] = {}
         self._lock = threading.Lock()
 
@@ -118,19 +102,15 @@ class Evaluations:
     ) -> tuple[Result, ...]:
         """Ask questions with a configuration, synchronously; nothing is stored.
 
-        Raises:
-            ConfigurationError: there is no question, or nothing to search.
-            AppError: the documents cannot be searched, or the backend cannot answer.
+        Raises ConfigurationError if there is nothing to ask or to search, AppError if search or backend fail.
         """
         if not questions:
             raise ConfigurationError("There is no question to ask.", "Add one, or tick “Use” for one.")
 
-        def retrieve(question: str) -> Retrieval:
-            return self._search(owner, configuration, question)
-
         def answer(question: str) -> Message:
             return self._answer(owner, configuration, question, on_cancel)
 
+        retrieve = partial(self._search, owner, configuration)
         return evaluate(questions, retrieve, answer if configuration.answers else None, progress)
 
     def missing_documents(self, owner: str, questions: Sequence[GoldQuestion]) -> list[str]:
@@ -144,9 +124,7 @@ class Evaluations:
     def start(self, owner: str, set_id: str, configurations: Sequence[Configuration]) -> Job:
         """Start measuring configurations one after the other; each run is stored when it is complete.
 
-        Raises:
-            RequestRejected: a job is already running.
-            ConfigurationError: there is no such set.
+        Raises RequestRejected while another job runs, ConfigurationError if there is no such set.
         """
         questions = self.sets.get(owner, set_id).used
         names = " and ".join(f"“{each.name}”" for each in configurations)
@@ -161,42 +139,6 @@ class Evaluations:
                 results = self.measure(owner, questions, configuration, progress, job.on_cancel)
                 job.run_ids.append(self.runs.add(owner, set_id, configuration, results).id)
 
-        return self._begin(owner, job, work)
-
-    def start_writing(
-        self, owner: str, set_id: str, collection_ids: Sequence[str], number: int, backend: str, model: str
-    ) -> Job:
-        """Have a model write questions from the documents, and add them to a set once all are written.
-
-        Raises:
-            RequestRejected: a job is already running.
-            ConfigurationError: there is no such set, or no text to ask about.
-        """
-        self.sets.get(owner, set_id)
-        passages = sample(self._database, owner, collection_ids, number)
-        if not passages:
-            raise ConfigurationError("There is no text to write questions about.", "Add documents first.")
-        job = Job("Writing questions", set_id, len(passages))
-
-        def write(system: str, prompt: str) -> str:
-            reply = self._write(owner, backend, model, system, prompt, job.on_cancel)
-            job.progress(job.done + 1)
-            return reply
-
-        def work() -> None:
-            written = write_questions(passages, write)
-            before = self.sets.get(owner, set_id).questions  # may have been edited meanwhile
-            self.sets.save(owner, set_id, [*before, *written])
-            added = len(self.sets.get(owner, set_id).questions) - len(before)
-            job.summary = f"{added} question{'' if added == 1 else 's'} written."
-            if useless := len(passages) - added:
-                job.summary += f" {useless} left out: asked already, or without an answer that the passage has."
-            if not added:
-                job.summary += " A larger model may do better."
-
-        return self._begin(owner, job, work)
-
-    def _begin(self, owner: str, job: Job, work: Callable[[], None]) -> Job:
         with self._lock:
             known = self._jobs.get(owner)
             if known and known.running:

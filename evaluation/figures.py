@@ -79,9 +79,6 @@ def figures(results: Sequence[Result], k: int) -> Figures:
     return metrics.figures(columns(results, k))
 
 
-# --- two runs ----------------------------------------------------------------------------------------------------
-
-
 @dataclass(frozen=True, slots=True)
 class Pair:
     """A question that both runs asked."""
@@ -97,7 +94,7 @@ class Comparison:
     """Two runs over the questions that both asked."""
 
     differences: Mapping[str, Difference]
-    """By measure: the second minus the first."""
+    """By measure, the second minus the first."""
     pairs: tuple[Pair, ...]
 
     def verdict(self, measure: str, first: str, second: str) -> str:
@@ -112,14 +109,7 @@ class Comparison:
 def compare(
     first: Sequence[Result], second: Sequence[Result], k: tuple[int, int], names: tuple[str, str]
 ) -> Comparison:
-    """Compare two runs, question by question; questions match by their text.
-
-    Args:
-        first: results of the first run.
-        second: results of the second run.
-        k: the number of passages given to the model in each run.
-        names: names of the runs in `Pair.differs`.
-    """
+    """Compare two runs by questions of the same text; `k` passages went to each model, `names` are for `differs`."""
     others = {(folded(result.question), result.out_of_scope): result for result in second}
     both = [(r, others[key]) for r in first if (key := (folded(r.question), r.out_of_scope)) in others]
     left, right = columns([a for a, _ in both], k[0]), columns([b for _, b in both], k[1])

@@ -8,6 +8,7 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import count
 from typing import Any
 
 from errors import ConfigurationError
@@ -17,6 +18,7 @@ COLUMNS = ("question", "answers", "documents", "use")
 EXPECTED = "A CSV file has the columns question, answers and documents, a JSON lines file these keys in each line."
 MOST = 10_000
 """Questions that a file may have."""
+_LISTS = ("answers", "documents", "answer", "document")
 _BETWEEN = re.compile(r"(?<!\\)\|")
 
 
@@ -46,14 +48,9 @@ Row = tuple[int, dict[str, Any] | str]
 
 
 def read(name: str, content: bytes) -> ReadSet:
-    """Read a CSV or JSON lines file.
+    """Read a CSV or JSON lines file; its extension decides which, or else how the text begins.
 
-    Args:
-        name: file name; its extension decides the format, or else how the text begins.
-        content: UTF-8, UTF-16 with a byte order mark, or else Windows-1252.
-
-    Raises:
-        ConfigurationError: it is neither, is empty, or has too many rows.
+    Raises ConfigurationError if it is neither, is empty, or has too many rows.
     """
     text = _decoded(content)
     looks_json = text.lstrip()[:1] in ("{", "[")
@@ -68,9 +65,8 @@ def read(name: str, content: bytes) -> ReadSet:
 
 def check(rows: Iterable[Row]) -> ReadSet:
     """Parse rows into questions and problems; of duplicate questions the first is kept."""
-    questions: list[GoldQuestion] = []
+    kept: dict[str, tuple[int, GoldQuestion]] = {}
     problems: list[Problem] = []
-    first: dict[str, int] = {}
     for number, cells in rows:
         if isinstance(cells, str):
             problems.append(Problem(number, cells))
@@ -80,15 +76,14 @@ def check(rows: Iterable[Row]) -> ReadSet:
         except ValueError as error:
             problems.append(Problem(number, str(error)))
             continue
-        if question.key in first:
-            problems.append(Problem(number, f"row {first[question.key]} asks the same"))
-        else:
-            questions.append(question)
-            first[question.key] = number
-    return ReadSet(tuple(questions), tuple(problems))
+        first, _ = kept.setdefault(question.key, (number, question))
+        if first != number:
+            problems.append(Problem(number, f"row {first} asks the same"))
+    return ReadSet(tuple(question for _, question in kept.values()), tuple(problems))
 
 
 def _decoded(content: bytes) -> str:
+    """Decode UTF-8, UTF-16 with a byte order mark, or else Windows-1252."""
     if content.startswith((b"\xff\xfe", b"\xfe\xff")):
         return content.decode("utf-16", errors="replace")
     try:
@@ -114,9 +109,7 @@ def _csv_rows(name: str, text: str) -> Iterator[Row]:
     header = next((line for line in text.splitlines() if line.strip()), "")
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=max(",;\t", key=header.count))
     names: list[str] | None = None
-    number = 0
-    while True:
-        number += 1
+    for number in count(1):
         try:
             cells = next(reader)
         except StopIteration:
@@ -133,11 +126,8 @@ def _csv_rows(name: str, text: str) -> Iterator[Row]:
         elif len(cells) > len(names):
             yield number, f"it has {len(cells)} cells, and the header has {len(names)}"
         else:
-            yield number, {key: _cell(key, cell) for key, cell in zip(names, cells, strict=False)}
-
-
-def _cell(column: str, cell: str) -> Any:
-    return split(cell) if column in ("answers", "documents", "answer", "document") else cell
+            row = zip(names, cells, strict=False)
+            yield number, {key: split(cell) if key in _LISTS else cell for key, cell in row}
 
 
 def split(cell: str) -> list[str]:

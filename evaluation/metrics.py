@@ -1,7 +1,4 @@
-"""The arithmetic of an evaluation: figures with 95 % intervals, and paired differences of two runs.
-
-A `Column` holds one value for each question, `figure` summarises it, and `difference` compares two of them.
-"""
+"""The arithmetic of an evaluation: figures with 95 % intervals, and paired differences of two runs."""
 
 from __future__ import annotations
 
@@ -85,9 +82,6 @@ class Column:
         return np.asarray((self.values * self.weights)[rows].sum(-1) / self.weights[rows].sum(-1))
 
 
-Columns = Mapping[str, Column]
-
-
 def column(values: Sequence[float | bool | None], quantile: float | None = None) -> Column:
     """A column of equal weights; None where a question has no such value."""
     counts = np.array([value is not None for value in values], dtype=np.float64)
@@ -101,28 +95,23 @@ def share_column(parts: Sequence[tuple[int, int]]) -> Column:
 
 
 def rank_columns(relevance: Sequence[Sequence[bool]], totals: Sequence[int] | None = None) -> dict[str, Column]:
-    """hit@k, MRR and nDCG@10 of each question.
+    """hit@k, MRR and nDCG@10 of each question from the relevance of each passage, best first; rows may be uneven.
 
-    Args:
-        relevance: for each question whether the passage at each rank is relevant, best first; rows may be uneven.
-        totals: for each question how many relevant passages exist. By default those that were found, so that nDCG
-            judges only their order.
-
-    MRR goes as deep as the rows (Voorhees 1999); nDCG (Järvelin & Kekäläinen 2002) has binary gains and the discount
-    `1 / log2(1 + rank)` of Burges et al. (2005).
+    `totals` are the relevant passages that exist; by default those that were found, so that nDCG judges only their
+    order. MRR goes as deep as the rows (Voorhees 1999); nDCG (Järvelin & Kekäläinen 2002) has binary gains and the
+    discount `1 / log2(1 + rank)` of Burges et al. (2005).
     """
     width = max((len(row) for row in relevance), default=0)
     hits = np.zeros((len(relevance), max(width, CUTS[-1])), dtype=bool)
     for row, found in zip(hits, relevance, strict=True):
         row[: len(found)] = found
     first = np.where(hits.any(axis=1), hits.argmax(axis=1) + 1, np.inf)
-    columns = {f"hit@{k}": first <= k for k in CUTS}
     discounts = 1 / np.log2(np.arange(CUTS[-1]) + 2)
     known = np.asarray(hits.sum(axis=1) if totals is None else totals, dtype=np.intp)
     best = np.concatenate([[1.0], np.cumsum(discounts)])[np.minimum(known, CUTS[-1])]
-    values = {**columns, "mrr": 1 / first, f"ndcg@{CUTS[-1]}": hits[:, : CUTS[-1]] @ discounts / best}
-    ones = np.ones(len(relevance))
-    return {name: Column(np.asarray(value, dtype=np.float64), ones) for name, value in values.items()}
+    values: dict[str, NDArray[Any]] = {f"hit@{k}": first <= k for k in CUTS}
+    values |= {"mrr": 1 / first, f"ndcg@{CUTS[-1]}": hits[:, : CUTS[-1]] @ discounts / best}
+    return {name: Column(value.astype(np.float64), np.ones(len(value))) for name, value in values.items()}
 
 
 def latency_columns(seconds: Sequence[float]) -> dict[str, Column]:
@@ -130,23 +119,20 @@ def latency_columns(seconds: Sequence[float]) -> dict[str, Column]:
     return {f"p{percent}_ms": column([1000 * s for s in seconds], percent / 100) for percent in (50, 95)}
 
 
-def figures(columns: Columns) -> Figures:
+def figures(columns: Mapping[str, Column]) -> Figures:
     """The figures of all columns in which at least one question counts."""
     found = {name: figure(each) for name, each in columns.items()}
     return {name: each for name, each in found.items() if each is not None}
 
 
 def figure(column: Column) -> Figure | None:
-    """Summarise a column, with a bootstrap interval; None if no question counts.
-
-    If all values are equal, resampling shows no spread. For shares the interval then follows the “rule of three”
-    (Hanley & Lippman-Hand 1983).
-    """
+    """Summarise a column, with a bootstrap interval; None if no question counts."""
     column = column.where(column.counts)
     n = len(column)
     if not n:
         return None
     value, low, high = _bootstrap(column.summarise, n)
+    # Resampling equal shares shows no spread: the “rule of three” does (Hanley & Lippman-Hand 1983).
     if column.quantile is None and np.ptp(column.values) == 0:
         unseen = 1 - (1 - CONFIDENCE) ** (1 / n)
         low, high = value * (1 - unseen), value + (1 - value) * unseen
@@ -154,10 +140,7 @@ def figure(column: Column) -> Figure | None:
 
 
 def difference(first: Column, second: Column) -> Difference | None:
-    """`second` minus `first`, with a paired bootstrap interval; None if no question counts in both.
-
-    Both must have their questions in the same order.
-    """
+    """`second` minus `first`, questions in the same order, with a paired bootstrap interval; None without a pair."""
     both = first.counts & second.counts
     first, second = first.where(both), second.where(both)
     n = len(first)

@@ -1,7 +1,6 @@
 """Questions with gold answers, and whether a passage or an answer contains these.
 
-Gold is tied to words and document names, never to chunks: it survives another splitter, another embedding model and a
-new version of a file.
+Gold is tied to words and document names, never to chunks: it survives another index and new versions of files.
 """
 
 from __future__ import annotations
@@ -51,11 +50,7 @@ def folded(text: str) -> str:
 
 
 def from_row(row: Mapping[str, Any]) -> GoldQuestion:
-    """Parse the cells of a table row or the keys of an object.
-
-    Raises:
-        ValueError: what is wrong, as a clause.
-    """
+    """Parse the cells of a table row or the keys of an object. Raises ValueError with what is wrong, as a clause."""
     question = row.get("question")
     if not isinstance(question, str) or not folded(question):
         raise ValueError("it has no question")
@@ -87,11 +82,7 @@ def _boolean(value: Any, default: bool) -> bool:
 
 def as_row(question: GoldQuestion) -> dict[str, Any]:
     """Serialise a question, for `from_row`."""
-    row: dict[str, Any] = {
-        "question": question.question,
-        "answers": list(question.answers),
-        "documents": list(question.documents),
-    }
+    row = {"question": question.question, "answers": list(question.answers), "documents": list(question.documents)}
     return row if question.use else row | {"use": False}
 
 
@@ -101,9 +92,6 @@ def distinct(questions: Iterable[GoldQuestion]) -> tuple[GoldQuestion, ...]:
     for question in questions:
         first.setdefault(question.key, question)
     return tuple(first.values())
-
-
-# --- relevance ---------------------------------------------------------------------------------------------------
 
 
 def holds(text: str, answers: Iterable[str]) -> bool:

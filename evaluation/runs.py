@@ -1,8 +1,4 @@
-"""A run: the questions of a set put to one configuration, and what came of each.
-
-What searches and what answers is handed in as a callable; the module knows neither where they come from nor where
-results are kept.
-"""
+"""A run: the questions of a set put to one configuration, and what came of each."""
 
 from __future__ import annotations
 
@@ -40,7 +36,7 @@ class Configuration:
         return {
             "Search in": "all collections" if ids is None else ", ".join(collections.get(id_, "?") for id_ in ids),
             "Passages": str(options.k),
-            **{_label(name): _shown(value) for name, value in options.retrieval},
+            **{name.replace("_", " ").capitalize(): _shown(value) for name, value in options.retrieval},
             "Only from the documents": _shown(options.strict),
             "Answers": f"{options.model} ({options.backend})" if self.answers else "none",
         }
@@ -50,10 +46,6 @@ class Configuration:
         others = usual.choices(collections)
         differs = [f"{name}: {value}" for name, value in self.choices(collections).items() if value != others[name]]
         return ", ".join(differs[:NAMED]) + (" …" if len(differs) > NAMED else "") or "As set up"
-
-
-def _label(name: str) -> str:
-    return name.replace("_", " ").capitalize()
 
 
 def _shown(value: object) -> str:
@@ -76,18 +68,15 @@ class Result:
     seconds: float
     """Of the search."""
     first: str = ""
-    """Where the best passage stands."""
     excerpt: str = ""
-    """Its beginning."""
+    """Place and beginning of the best passage."""
     answer: str | None = None
-    """None where none was generated."""
     right: bool | None = None
     """The answer holds an answer of the gold; None where none was generated or the gold has none."""
     supported: int = 0
     checked: int = 0
     """Sentences of the answer: those that its passages support, and all that claim something."""
     error: str = ""
-    """Why there is no answer."""
 
     @property
     def rank(self) -> int | None:
@@ -99,42 +88,32 @@ class Cancelled(Exception):
     """Somebody ended the run."""
 
 
-Retrieve = Callable[[str], Retrieval]
-Answer = Callable[[str], Message]
-
-
 def evaluate(
     questions: Sequence[GoldQuestion],
-    retrieve: Retrieve,
-    answer: Answer | None = None,
+    retrieve: Callable[[str], Retrieval],
+    answer: Callable[[str], Message] | None = None,
     progress: Callable[[int], None] = lambda done: None,
 ) -> tuple[Result, ...]:
-    """Put the questions to a configuration, one after the other.
+    """Put questions to a configuration that retrieves `DEPTH` passages at least; measure answers if `answer` is given.
 
-    Args:
-        questions: of the set, all of which are asked.
-        retrieve: searches for `DEPTH` passages at least.
-        answer: answers as in a chat; answers are not measured where it is None.
-        progress: called with the number of questions that are done; what it raises ends the run.
-
-    Raises:
-        AppError: the documents cannot be searched, or the backend cannot answer at all.
-        Cancelled: an answer was stopped.
+    `progress` gets the number of questions done; what it raises ends the run. Raises AppError if the documents cannot
+    be searched or the backend cannot answer at all, Cancelled if an answer was stopped.
     """
     if questions:
         retrieve(questions[0].question)  # loads what there is to load, so that no question's time has it
     results: list[Result] = []
     for question in questions:
         progress(len(results))
-        results.append(_result(question, retrieve(question.question), answer))
+        result = _result(question, retrieve(question.question))
+        results.append(_with_answer(result, question, answer(question.question)) if answer else result)
     progress(len(results))
     return tuple(results)
 
 
-def _result(question: GoldQuestion, retrieval: Retrieval, answer: Answer | None) -> Result:
+def _result(question: GoldQuestion, retrieval: Retrieval) -> Result:
     relevant, total = judge(question, retrieval.passages)
     first = retrieval.passages[0] if retrieval.passages else None
-    result = Result(
+    return Result(
         question=question.question,
         out_of_scope=question.out_of_scope,
         relevant=relevant,
@@ -144,7 +123,6 @@ def _result(question: GoldQuestion, retrieval: Retrieval, answer: Answer | None)
         first=first.place if first else "",
         excerpt=" ".join(first.text.split())[:EXCERPT] if first else "",
     )
-    return _with_answer(result, question, answer(question.question)) if answer else result
 
 
 def _with_answer(result: Result, question: GoldQuestion, message: Message) -> Result:

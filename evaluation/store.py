@@ -60,11 +60,7 @@ class QuestionSets:
             return [_set(row) for row in session.scalars(query)]
 
     def get(self, owner: str, set_id: str) -> QuestionSet:
-        """One set.
-
-        Raises:
-            ConfigurationError: there is no such set.
-        """
+        """One set. Raises ConfigurationError if there is none of that id."""
         with self._database.session() as session:
             row = session.scalar(select(QuestionSetRow).filter_by(owner=owner, id=set_id))
             if row is None:
@@ -77,7 +73,7 @@ class QuestionSets:
         with self._database.session() as session:
             taken = set(session.scalars(select(QuestionSetRow.name).filter_by(owner=owner)))
             free = next(each for n in count(1) if (each := name if n == 1 else f"{name} ({n})") not in taken)
-            row = QuestionSetRow(owner=owner, name=free, questions=_rows(questions))
+            row = QuestionSetRow(owner=owner, name=free, questions=[as_row(each) for each in distinct(questions)])
             session.add(row)
             session.flush()
             return _set(row)
@@ -92,14 +88,10 @@ class QuestionSets:
 
     def save(self, owner: str, set_id: str, questions: Iterable[GoldQuestion]) -> None:
         """Give a set other questions; of those that ask the same the first is kept."""
-        self._update(owner, set_id, questions=_rows(questions))
+        self._update(owner, set_id, questions=[as_row(each) for each in distinct(questions)])
 
     def rename(self, owner: str, set_id: str, name: str) -> None:
-        """Give a set another name.
-
-        Raises:
-            ConfigurationError: the name is empty, or another set has it.
-        """
+        """Give a set another name. Raises ConfigurationError if it is empty, or another set has it."""
         name = " ".join(name.split())
         if not name or any(each.name == name and each.id != set_id for each in self.all(owner)):
             raise ConfigurationError(f"No set can be called “{name}”.", "Choose a name that no other set has.")
@@ -155,10 +147,6 @@ class Runs:
         """Forget a run."""
         with self._database.session() as session:
             session.execute(delete(EvaluationRow).filter_by(owner=owner, id=run_id))
-
-
-def _rows(questions: Iterable[GoldQuestion]) -> list[dict[str, object]]:
-    return [as_row(question) for question in distinct(questions)]
 
 
 def _set(row: QuestionSetRow) -> QuestionSet:

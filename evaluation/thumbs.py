@@ -14,8 +14,7 @@ def from_thumbs(database: Database, owner: str) -> tuple[GoldQuestion, ...]:
     """The questions whose answers have a thumb, newest first.
 
     A thumb up brings as gold the sentences that the answer cites, its own text if these contain it, and their
-    documents; for an abstention, an out-of-scope question. A thumb down brings the question alone, to be completed and
-    not in use. Nor are questions from the middle of a conversation, which may not stand alone.
+    documents. Not in use are those with a thumb down, and those from mid-conversation, which may not stand alone.
     """
     asked = aliased(MessageRow)
     query = (

@@ -57,19 +57,10 @@ class Services:
         open_retriever: OpenRetriever | None = None,
         read: Read | None = None,
     ) -> None:
-        """Open the data folder; nothing heavy is loaded.
+        """Open the data folder; nothing heavy is loaded. What is given replaces what the settings would choose.
 
-        Args:
-            settings: where the data is, and how it is used.
-            backends: who can answer; by default all that are registered.
-            open_embeddings: makes an embedding model from settings, instead of the models that Gestalt knows.
-            open_retriever: makes the retriever for a question, instead of GESTALT_RETRIEVER or the library's own.
-            read: reads a file, instead of the parser processes.
-
-        Raises:
-            ConfigurationError: the data folder cannot be written.
-            LibraryLocked: another process has it open.
-            StoreError: the database cannot be opened.
+        Raises ConfigurationError if the folder cannot be written, LibraryLocked if another process has it open, and
+        StoreError if the database cannot be opened.
         """
         self.settings = settings
         open_retriever = open_retriever or settings.load_retriever()
@@ -114,24 +105,16 @@ class Services:
         self.models = Models(settings.answer, self.manager, self.conversations)
         self.searching = Searching(self.library, self.search, self.models, open_retriever)
         self.asking = Asking(
-            settings,
-            self.library,
-            self.searching,
-            self.models,
-            self.manager,
-            self.conversations,
-            self.turns,
+            settings, self.library, self.searching, self.models, self.manager, self.conversations, self.turns
         )
-        evaluating = Evaluating(self.searching, self.asking, self.models, self.turns)
-        self.evaluations = Evaluations(self.database, evaluating.search, evaluating.answer, evaluating.write)
+        evaluating = Evaluating(self.searching, self.asking, self.turns)
+        self.evaluations = Evaluations(self.database, evaluating.search, evaluating.answer)
         self._warmed = False
 
     def make_sample_set(self, owner: str) -> QuestionSet:
         """Create a question set about the sample documents, and queue those that are missing."""
         self.documents.add_samples(owner)
         return self.evaluations.sets.create(owner, "Sample questions", sample_questions())
-
-    # --- conversations ---
 
     def delete_conversation(self, owner: str, conversation_id: str) -> None:
         """Stop a conversation's answers and hide it; `conversations.restore` undoes that for a day."""
@@ -145,13 +128,10 @@ class Services:
                 self.documents.delete_collection(owner, attached.id)
             self.conversations.delete(owner, conversation_id)
 
-    # --- the data folder ---
-
     def check(self) -> Iterator[Finding]:
-        """Find where database, vectors, full text and originals disagree. Not while the ingest worker runs.
+        """Find where database, vectors, full text and originals disagree, while the ingest worker does not run.
 
-        Raises:
-            StoreError: one of them cannot be read.
+        Raises StoreError if one of them cannot be read.
         """
         return Integrity(self.database, self.store, self.lexical, self.ingest).check()
 
@@ -160,11 +140,9 @@ class Services:
         return count(self.database, self.store)
 
     def backup(self, file: Path, report: Callable[[float], None]) -> Manifest:
-        """Back up everything into one file. Not while the ingest worker runs.
+        """Back up everything into one file, while the ingest worker does not run.
 
-        Raises:
-            ConfigurationError: there is such a file already.
-            StoreError: something cannot be read or written.
+        Raises ConfigurationError if there is such a file already, StoreError if something cannot be read or written.
         """
         return write(self.folder, self.database, self.store, file, report)
 
@@ -186,16 +164,9 @@ class Services:
 
     def close(self) -> None:
         """Stop turns and ingestion, unload the models, and release the data folder."""
-        self.evaluations.close()
-        self.turns.close()
-        self.documents.close()
-        self.ingest.close()
-        self.parsers.close()
-        self.search.close()
-        self.manager.close()
-        self.store.close()
-        self.database.close()
-        self.folder.close()
+        workers = (self.evaluations, self.turns, self.documents, self.ingest, self.parsers, self.search, self.manager)
+        for part in (*workers, self.store, self.database, self.folder):
+            part.close()
 
 
 def restore(settings: Settings, file: Path, report: Callable[[float], None], *, force: bool = False) -> Manifest:

@@ -54,9 +54,8 @@ class Asking:
     def ask(self, owner: str, question: Question) -> tuple[Message, Turn]:
         """Start a turn; the message is stored and still empty.
 
-        Raises:
-            RequestRejected: the question is empty, or its conversation is being answered.
-            ConfigurationError: there is no such backend, no model to choose, or nothing to search.
+        Raises RequestRejected if the question is empty or its conversation is being answered, ConfigurationError if
+        there is no such backend, no model to choose, or nothing to search.
         """
         question = self._with_model(owner, question)
         message, turn = self._turns.start(owner, question, self.pipeline(owner, question))
@@ -64,16 +63,9 @@ class Asking:
         return message, turn
 
     def compare(self, owner: str, question: Question, models: Sequence[tuple[str, str]]) -> list[tuple[Message, Turn]]:
-        """Ask several models the same question over the same passages; each in a new conversation.
+        """Ask each `(backend, model)` the same question over the same passages, each in a new conversation.
 
-        Args:
-            owner: who asks.
-            question: its backend, model, fallback and conversation are not used.
-            models: backend and model of each answer.
-
-        Raises:
-            RequestRejected: the question is empty.
-            ConfigurationError: there is no such backend.
+        Raises RequestRejected if the question is empty, ConfigurationError if there is no such backend.
         """
         shared: _Shared | None = None
         started = []
@@ -96,11 +88,7 @@ class Asking:
         return question
 
     def pipeline(self, owner: str, question: Question) -> Pipeline:
-        """What answers a question.
-
-        Raises:
-            ConfigurationError: there is no such backend, or nothing to search.
-        """
+        """What answers a question. Raises ConfigurationError if there is no such backend, or nothing to search."""
         options = question.options
         scope = self._searching.scope(owner, options, question.conversation_id)
 
@@ -143,12 +131,11 @@ class _Shared(BaseRetriever):
     """Retrieves once, for all turns of one event loop that ask the same."""
 
     inner: BaseRetriever
+    _found: asyncio.Task[list[Document]] | None = PrivateAttr(default=None)
 
     def for_any(self, history: Sequence[str], rewritten: str) -> BaseRetriever:
         """Itself, for a `Pipeline`: comparisons have no history."""
         return self
-
-    _found: asyncio.Task[list[Document]] | None = PrivateAttr(default=None)
 
     @override
     async def _aget_relevant_documents(

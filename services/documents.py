@@ -31,11 +31,9 @@ SAMPLE_QUESTIONS = (
     "How high is the lighthouse on Gannet Holm?",
 )
 """Questions to try, each about another sample."""
-
 AT_ONCE = 20
 """More documents than this are handled in the background."""
 DRAWING_SECONDS = 15.0
-"""Time limit for the picture of a page."""
 PACE = 20
 """The last documents read, from which the remaining time is estimated."""
 
@@ -108,10 +106,9 @@ class Documents:
         self._in_background(work) if len(document_ids) > AT_ONCE else work()
 
     def delete(self, owner: str, document_ids: Sequence[str]) -> None:
-        """Delete documents, many of them in the background; a start after a kill finishes that.
+        """Delete documents, many of them in the background.
 
-        Raises:
-            StoreError: an index could not be written; the next start tries again.
+        Raises StoreError if an index could not be written; the next start tries again, as after a kill.
         """
         for document_id in document_ids:
             self._library.update(owner, document_id, state=DocumentState.DELETING)
@@ -147,19 +144,14 @@ class Documents:
         self._background_tasks[-1].start()
 
     def indexes_of(self, owner: str, collection_id: str) -> list[tuple[IndexRecord, int]]:
-        """The indexes of a collection, each with the number of its vectors.
-
-        Raises:
-            StoreError: they cannot be counted.
-        """
+        """The indexes of a collection, each with its number of vectors. Raises StoreError."""
         found = self._indexes.all(owner, collection_id)
         return [(index, self._store.count(collection_id, index.fingerprint)) for index in found]
 
     def index_again(self, owner: str, collection_id: str) -> None:
         """Start to index a collection with the embedding model of the settings, next to its active index.
 
-        Raises:
-            ConfigurationError: the model is not available, or it is the active one.
+        Raises ConfigurationError if the model is not available, or is the active one.
         """
         self._indexing.rebuild(owner, collection_id, self._settings.embedding_model)
         self._ingest.wake()
@@ -169,16 +161,9 @@ class Documents:
         return self._library.count(owner, collection_id, DocumentState.READY)
 
     def page_picture(self, owner: str, document_id: str, number: int, spans: Sequence[Span]) -> PageImage | None:
-        """A page of a PDF as a picture with places of its text marked; None if it is not a PDF, or gone.
+        """Page `number` (from 1) of a PDF as a picture with spans of its text marked; None if it is no PDF, or gone.
 
-        Args:
-            owner: whose document.
-            document_id: its id.
-            number: of the page, from 1.
-            spans: offsets into the text of the page, as it was read.
-
-        Raises:
-            DocumentError: the page cannot be drawn: it is broken or locked, or takes too much time or memory.
+        Raises DocumentError if the page is broken or locked, or takes too much time or memory.
         """
         document = self._library.document(owner, document_id)
         page = self._library.page(owner, document_id, number - 1)

@@ -26,9 +26,8 @@ class Models:
     async def lease(self, owner: str, name: str, model: str, options: GenerationOptions) -> AsyncIterator[LeasedModel]:
         """A model for the length of one answer, loaded if need be; the backend's default one if `model` is empty.
 
-        Raises:
-            BackendError: the backend cannot be asked, or the model cannot be loaded.
-            ConfigurationError: there is no such backend, or no model to choose.
+        Raises BackendError if the backend cannot be asked or the model cannot be loaded, ConfigurationError if there is
+        no such backend, or no model to choose.
         """
         model = model or await asyncio.to_thread(self.default, owner, name)
         async with self._manager.use(name, model, options) as chat:
@@ -37,18 +36,10 @@ class Models:
             yield LeasedModel(name, model, chat, self._window(name, model, loaded), facts)
 
     def default(self, owner: str, backend: str, listed: Sequence[str] | None = None) -> str:
-        """The model of a backend for a user who chose none.
+        """The model for a user who chose none: the one of the settings, else the last that answered, else the first.
 
-        The one in the settings for the default backend, else the last one that answered, else the first listed.
-
-        Args:
-            owner: who asks.
-            backend: name of the backend.
-            listed: names of its models; if not given, the backend is asked, which may take seconds.
-
-        Raises:
-            BackendError: the backend cannot be asked.
-            ConfigurationError: it lists no model.
+        Without `listed`, the names of its models, the backend is asked, which may take seconds. Raises BackendError if
+        it cannot be asked, ConfigurationError if it lists no model.
         """
         if self.is_set(backend):
             return self._defaults.model

@@ -20,11 +20,10 @@ from services.models import Models
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """What a question searches."""
+    """What a question searches: collections, and the files attached to its conversation."""
 
     collections: tuple[CollectionRecord, ...]
     attached: CollectionRecord | None = None
-    """The files attached to the conversation."""
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -48,8 +47,7 @@ class Searching:
     def scope(self, owner: str, options: AnswerOptions, conversation_id: str | None = None) -> Scope:
         """The collections that `options` name, and the files attached to a conversation.
 
-        Raises:
-            ConfigurationError: none of the collections exists.
+        Raises ConfigurationError if none of the collections exists.
         """
         known = self._library.collections(owner) or [self._library.collection(owner, create=True)]
         ids = options.collection_ids
@@ -74,17 +72,9 @@ class Searching:
     def retriever(
         self, owner: str, scope: Scope, options: AnswerOptions, history: Sequence[str] = (), rewritten: str = ""
     ) -> BaseRetriever:
-        """The retriever for one question.
+        """The retriever for one question after the questions of `history`; `rewritten` is searched in addition to it.
 
-        Args:
-            owner: who asks.
-            scope: what is searched.
-            options: `k` and the steps of retrieval.
-            history: the user's earlier questions, oldest first.
-            rewritten: the question as a model rewrote it to stand on its own; searched in addition.
-
-        Raises:
-            StoreError, ConfigurationError: an index or its embedding model is not available.
+        Raises StoreError, ConfigurationError if an index or its embedding model is not available.
         """
         every = [*scope.collections, *([scope.attached] if scope.attached else [])]
         ids = [collection.id for collection in every if self.ready(owner, collection)]
@@ -97,17 +87,9 @@ class Searching:
         return retrieval_of(self.retriever(owner, self.scope(owner, options), options, history).invoke(question))
 
     def diagnose(self, owner: str, question: str, expected: str, options: AnswerOptions) -> Diagnosis:
-        """Why an expected text was not retrieved, or not shown to the model.
+        """Why `expected`, words as in a document, were not retrieved, or not shown to the model of `options`.
 
-        Args:
-            owner: who asks.
-            question: what was asked.
-            expected: words as they stand in a document.
-            options: how it was asked; the passages have to fit the window of `options.model`.
-
-        Raises:
-            ConfigurationError: none of the collections exists.
-            StoreError: the index cannot be read.
+        Raises ConfigurationError if none of the collections exists, StoreError if the index cannot be read.
         """
         ids = [each.id for each in self.scope(owner, options).collections if self.ready(owner, each)]
         hybrids = self._search.hybrids(owner, ids, options.retrieval)
@@ -131,12 +113,8 @@ class Searching:
         except ContextTooLong as error:
             return StageReport(Stage.BUDGET, False, error.message, error.hint)
         shown = sum(share.part is Part.PASSAGE and share.kept for share in fitted.ledger.shares)
-        ids = [passage.chunk_id for passage in passages[:shown]]
-        if wanted.chunk_id in ids:
+        if wanted.chunk_id in [passage.chunk_id for passage in passages[:shown]]:
             return StageReport(Stage.BUDGET, True, "It fits the model's window, with all better ones.")
-        return StageReport(
-            Stage.BUDGET,
-            False,
-            f"The model is shown {shown} of the {len(passages)} passages: more do not fit.",
-            "Choose a model with a larger window, lower the longest answer, or start a new chat.",
-        )
+        what = f"The model is shown {shown} of the {len(passages)} passages: more do not fit."
+        hint = "Choose a model with a larger window, lower the longest answer, or start a new chat."
+        return StageReport(Stage.BUDGET, False, what, hint)

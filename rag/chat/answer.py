@@ -8,23 +8,9 @@ from hashlib import sha256
 from typing import Any
 
 from errors import AppError
+from rag import schema
 from rag.chat.statements import strip_citations
-from rag.schema import (
-    Checked,
-    Counted,
-    Cut,
-    Delta,
-    Ended,
-    Event,
-    Finished,
-    Ledger,
-    Message,
-    Noted,
-    Prompted,
-    Retrieved,
-    Retrying,
-    Verdict,
-)
+from rag.schema import Event, Ledger, Message, Verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,39 +35,41 @@ def fold(answer: Answer, event: Event) -> Answer:  # noqa: C901 - a case for eac
     """The answer after an event."""
     message = answer.message
     match event:
-        case Delta():
+        case schema.Delta():
             if not answer.raw:
                 message = replace(message, timings=replace(message.timings, first_token_s=event.seconds))
             return replace(answer, message=message, raw=answer.raw + event.text)
-        case Retrieved():
+        case schema.Retrieved():
             return _retrieved(answer, event)
-        case Prompted():
+        case schema.Prompted():
             message = replace(message, backend=event.backend, model=event.model, ledger=event.ledger)
             record = {**answer.record, "backend": event.backend, "model": event.model, **event.facts}
             answer = replace(answer, record=record, prompt_notes=event.notes)
             return replace(answer, message=replace(message, notes=(*message.notes, *event.notes)))
-        case Retrying():
+        case schema.Retrying():
             kept = tuple(note for note in message.notes if note not in answer.prompt_notes)
             return replace(answer, message=replace(message, notes=(*kept, event.note), ledger=Ledger()))
-        case Cut():
-            return replace(answer, raw=event.text, message=replace(message, notes=(*message.notes, event.note)))
-        case Noted():
-            return replace(answer, message=replace(message, notes=(*message.notes, event.note)))
-        case Counted():
+        case schema.Cut() | schema.Noted():
+            raw = event.text if isinstance(event, schema.Cut) else answer.raw
+            return replace(answer, raw=raw, message=replace(message, notes=(*message.notes, event.note)))
+        case schema.Counted():
             return replace(answer, message=replace(message, usage=event.usage))
-        case Checked():
+        case schema.Checked():
             return replace(answer, message=replace(message, citations=event.citations, checks=event.checks))
-        case Ended():
+        case schema.Ended():
             return _ended(answer, event)
-        case Finished():
+        case schema.Finished():
             return answer
 
 
-def _retrieved(answer: Answer, event: Retrieved) -> Answer:
+def _retrieved(answer: Answer, event: schema.Retrieved) -> Answer:
     found, message = event.retrieval, answer.message
     timings = replace(message.timings, retrieve_s=event.seconds)
     message = replace(message, passages=found.passages, abstained=found.abstained, timings=timings)
-    hashes = [{"passage": p.place, "id": p.chunk_id, "sha256": _hash(p.text)} for p in found.passages]
+    hashes = [
+        {"passage": p.place, "id": p.chunk_id, "sha256": sha256(p.text.encode("utf-8", "replace")).hexdigest()}
+        for p in found.passages
+    ]
     record = {
         "earlier_questions": list(event.earlier_questions),
         "rewritten": event.rewritten,
@@ -92,7 +80,7 @@ def _retrieved(answer: Answer, event: Retrieved) -> Answer:
     return replace(answer, message=message, record={**answer.record, **record})
 
 
-def _ended(answer: Answer, event: Ended) -> Answer:
+def _ended(answer: Answer, event: schema.Ended) -> Answer:
     message, error = answer.stored, event.error
     notes = message.notes
     if message.citations and not any(citation.answer_end for citation in message.citations):
@@ -103,7 +91,3 @@ def _ended(answer: Answer, event: Ended) -> Answer:
     timings = replace(message.timings, total_s=event.seconds)
     message = replace(message, finish=event.finish, error=described, timings=timings, notes=notes)
     return replace(answer, message=message, error=error)
-
-
-def _hash(text: str) -> str:
-    return sha256(text.encode("utf-8", "replace")).hexdigest()

@@ -1,20 +1,19 @@
-"""Find the spans of the passages that support each sentence of an answer, whatever the model cites.
+"""Find the spans of the passages that support each sentence of an answer, also for models that cannot cite.
 
-The model's own citation numbers are removed from the text and kept in `Check.cited`, so this works for models that
-cannot cite. Numbers and names that occur in no passage are reported, and their sentence is never supported.
-`support.py` judges the sentences and lists the limits.
+The model's own citation numbers are kept in `Check.cited` only. Numbers and names that occur in no passage are
+reported, and their sentence is never supported. `support.py` judges the sentences and lists the limits.
 """
 
 from __future__ import annotations
 
 import threading
 from bisect import bisect_right
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from rag.chat import support
 from rag.chat.evidence import Evidence, TextSpan
-from rag.chat.statements import StrippedText, clauses, is_non_claim, statements, strip_citations
+from rag.chat.statements import clauses, is_non_claim, statements, strip_citations
 from rag.schema import Check, Checked, Citation, Passage, Verdict
 
 Entails = Callable[[Sequence[tuple[str, str]]], Sequence[float]]
@@ -44,25 +43,14 @@ class Checker:
     """Check an answer against its passages, also while it is streamed. Thread-safe."""
 
     def __init__(self, passages: Sequence[Passage], question: str, entails: Entails | None = None) -> None:
-        """Keep the inputs; the first check analyses the passages.
-
-        Args:
-            passages: in the order in which they are numbered.
-            question: as asked.
-            entails: an entailment model, used instead of the weights.
-        """
+        """Keep the inputs, which the first check analyses; `entails` is used instead of the weights."""
         self._passages, self._question, self._entails = passages, question, entails
         self._evidence: Evidence | None = None
         self._judged: dict[str, _Judgement] = {}
         self._lock = threading.Lock()
 
     def check(self, answer: str, *, ended: bool = True) -> Checked:
-        """Check each sentence of an answer; results are cached by sentence. Blocks.
-
-        Args:
-            answer: as the model writes it.
-            ended: whether the answer is complete; if not, its last sentence is left out.
-        """
+        """Check each sentence, without the last one until the answer has `ended`; cached by sentence. Blocks."""
         stripped = strip_citations(answer)
         text = stripped.text
         places = statements(text)
@@ -71,35 +59,28 @@ class Checker:
             text = text[: places[-1][1]] if places else ""
         with self._lock:
             evidence = self._evidence = self._evidence or Evidence(self._passages, self._question)
-            judged = self._judge(evidence, [text[start:end] for start, end in places])
-        return self._checked(evidence, text, places, judged, stripped)
+            judged = [self._judge(evidence, text[start:end]) for start, end in places]
+        return self._checked(evidence, text, places, judged, _cited(places, stripped.marks))
 
-    # --- sentences ---
+    def _judge(self, evidence: Evidence, sentence: str) -> _Judgement:
+        if sentence not in self._judged:
+            claims = not is_non_claim(sentence) and evidence.spans
+            self._judged[sentence] = self._judge_claim(evidence, sentence) if claims else _Judgement()
+        return self._judged[sentence]
 
-    def _judge(self, evidence: Evidence, sentences: Sequence[str]) -> list[_Judgement]:
-        new = [sentence for sentence in dict.fromkeys(sentences) if sentence not in self._judged]
-        claims: dict[str, list[support.Claim]] = {}
-        for sentence in new:
-            if is_non_claim(sentence) or not evidence.spans:
-                self._judged[sentence] = _Judgement()
-                continue
-            parts = clauses(sentence)
-            whole = [sentence] if parts[1:] else []
-            claims[sentence] = [support.parse_claim(evidence, text) for text in whole + parts]
-        for sentence, (whole_claim, *part_claims) in claims.items():
-            score, spans = self._support(evidence, [whole_claim])
-            if part_claims:
-                by_clause = self._support(evidence, part_claims)
-                if by_clause[0] > score or by_clause[0] < DOUBTFUL:
-                    score, spans = by_clause
-            missing = evidence.missing(whole_claim.whole)
-            limit = support.THRESHOLD
-            if self._entails:
-                [score], limit = self._entails([(evidence.context(spans), whole_claim.text)]), ENTAILED
-            supported = score >= limit and not missing
-            verdict = Verdict.SUPPORTED if supported else Verdict.UNSUPPORTED
-            self._judged[sentence] = _Judgement(verdict, 0.0 if missing else round(score, 4), spans, missing)
-        return [self._judged[sentence] for sentence in sentences]
+    def _judge_claim(self, evidence: Evidence, sentence: str) -> _Judgement:
+        claim = support.parse_claim(evidence, sentence)
+        score, spans = self._support(evidence, [claim])
+        if len(parts := clauses(sentence)) > 1:
+            by_clause = self._support(evidence, [support.parse_claim(evidence, part) for part in parts])
+            if by_clause[0] > score or by_clause[0] < DOUBTFUL:
+                score, spans = by_clause
+        missing = evidence.missing(claim.whole)
+        limit = support.THRESHOLD
+        if self._entails:
+            [score], limit = self._entails([(evidence.context(spans), claim.text)]), ENTAILED
+        verdict = Verdict.SUPPORTED if score >= limit and not missing else Verdict.UNSUPPORTED
+        return _Judgement(verdict, 0.0 if missing else round(score, 4), spans, missing)
 
     @staticmethod
     def _support(evidence: Evidence, claims: Sequence[support.Claim]) -> tuple[float, tuple[TextSpan, ...]]:
@@ -108,27 +89,21 @@ class Checker:
         spans = dict.fromkeys(place for _, place in judged)
         return min(score for score, _ in judged), tuple(evidence.spans[place] for place in spans)
 
-    # --- citations ---
-
     def _checked(
         self,
         evidence: Evidence,
         text: str,
         places: Sequence[tuple[int, int]],
         judged: Sequence[_Judgement],
-        stripped: StrippedText,
+        cited: Sequence[tuple[int, ...]],
     ) -> Checked:
-        cited = _cited(places, stripped.marks)
-        citations: dict[tuple[str, int | None, int], int] = {}
-        found: list[Citation] = []
+        found: dict[tuple[str, int | None, int], Citation] = {}
 
         def cite(span: TextSpan, answer_end: int) -> int:
             citation = self._citation(span, answer_end)
             key = citation.document_id, citation.page, citation.start
-            if key not in citations:
-                citations[key] = len(found)
-                found.append(citation)
-            return citations[key]
+            found.setdefault(key, citation)
+            return list(found).index(key)
 
         checks = []
         for (start, end), each, numbers in zip(places, judged, cited, strict=True):
@@ -136,9 +111,9 @@ class Checker:
             first = next(iter([cite(span, end) for span in spans]), None)
             checks.append(Check(start, end, each.verdict, each.score, first, each.missing, numbers))
         unsupported = any(each.verdict is Verdict.UNSUPPORTED for each in judged) or not found
-        if places and unsupported and (span := _best_fit(evidence, found)):
+        if places and unsupported and (span := _best_fit(evidence, found.values())):
             cite(span, 0)
-        return Checked(text, tuple(found), tuple(checks))
+        return Checked(text, tuple(found.values()), tuple(checks))
 
     def _citation(self, span: TextSpan, answer_end: int) -> Citation:
         passage = self._passages[span.number - 1]
@@ -165,7 +140,7 @@ def _cited(places: Sequence[tuple[int, int]], marks: Sequence[tuple[int, tuple[i
     return [tuple(dict.fromkeys(numbers)) for numbers in found]
 
 
-def _best_fit(evidence: Evidence, taken: Sequence[Citation]) -> TextSpan | None:
+def _best_fit(evidence: Evidence, taken: Iterable[Citation]) -> TextSpan | None:
     """The span not yet cited that best fits the question; lower ranked passages count less."""
     quotes = {(citation.n, citation.quote) for citation in taken}
 

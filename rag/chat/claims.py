@@ -192,12 +192,9 @@ def _word(word: str, start: int, end: int, lower: str) -> _Token:
 
 
 def analyse(text: str, names: Iterable[str] = (), common: Iterable[str] = ()) -> Words:
-    """Analyse a text.
+    """Analyse a text; the stems `names` are known to be names, which a capital at its beginning does not show.
 
-    Args:
-        text: any text.
-        names: stems known to be names, which a capital at the beginning of a sentence does not show.
-        common: stems known not to be names.
+    The stems `common` are known not to be names.
     """
     tokens = _tokens(text)
     sequence = tuple(token.stem for token in tokens)

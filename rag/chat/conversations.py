@@ -12,12 +12,12 @@ from dataclasses import asdict
 from datetime import datetime, timedelta
 from typing import Any
 
+from pydantic import TypeAdapter
 from sqlalchemy import delete, func, select, update
 from sqlalchemy.orm import Session
 
 from errors import AppError
 from options import AnswerOptions
-from rag.chat.message_rows import columns, message_of
 from rag.chat.tree import Tree
 from rag.db import ConversationRow, Database, MessageRow, now
 from rag.schema import ConversationRecord, Feedback, Finish, Message, Role
@@ -27,6 +27,10 @@ SNIPPET = 40
 """Characters of context on each side of a match."""
 KEPT_DELETED = timedelta(days=1)
 """How long a deleted conversation can be restored."""
+_MESSAGE = TypeAdapter(Message)
+_COLUMNS = [column.key for column in MessageRow.__table__.columns if column.key in Message.__dataclass_fields__]
+_FIXED = {"id", "conversation_id", "role", "created", "parent_id", "versions"}
+"""What of a message never changes, or follows from other messages."""
 
 
 def title_of(question: str) -> str:
@@ -44,8 +48,6 @@ class Conversations:
 
     def __init__(self, database: Database) -> None:
         self.database = database
-
-    # --- conversations ---
 
     def create(self, owner: str, question: str) -> str:
         """Create a conversation, titled by its first question; return its id."""
@@ -65,6 +67,7 @@ class Conversations:
     def find(self, owner: str, text: str, limit: int = 30) -> builtins.list[ConversationRecord]:
         """Conversations with `text` in their title or in a message, ignoring case; newest first."""
         needle = " ".join(text.split()).casefold()
+        in_title = func.instr(func.casefold(ConversationRow.title), needle) > 0
         matching = (
             select(MessageRow.conversation_id, MessageRow.text, func.max(MessageRow.position))
             .where(MessageRow.owner == owner, func.instr(func.casefold(MessageRow.text), needle) > 0)
@@ -75,9 +78,7 @@ class Conversations:
             select(ConversationRow, matching.c.text)
             .outerjoin(matching, matching.c.conversation_id == ConversationRow.id)
             .where(ConversationRow.owner == owner, ConversationRow.deleted.is_(None))
-            .where(
-                (func.instr(func.casefold(ConversationRow.title), needle) > 0) | matching.c.conversation_id.is_not(None)
-            )
+            .where(in_title | matching.c.conversation_id.is_not(None))
             .order_by(ConversationRow.updated.desc())
             .limit(limit)
         )
@@ -93,11 +94,11 @@ class Conversations:
     def rename(self, owner: str, conversation_id: str, title: str) -> None:
         """Change the title; an empty one is ignored."""
         if title := title_of(title):
-            self._update(owner, conversation_id, title=title)
+            self._update(ConversationRow, owner, conversation_id, title=title)
 
     def pin(self, owner: str, conversation_id: str, pinned: bool) -> None:
         """Pin or unpin it."""
-        self._update(owner, conversation_id, pinned=pinned)
+        self._update(ConversationRow, owner, conversation_id, pinned=pinned)
 
     def options(self, owner: str, conversation_id: str) -> tuple[AnswerOptions, str | None] | None:
         """The options of its last question, and the preset they came from; None if nothing was asked yet."""
@@ -108,15 +109,16 @@ class Conversations:
 
     def save_options(self, owner: str, conversation_id: str, options: AnswerOptions, preset: str | None = None) -> None:
         """Save the options of a question."""
-        self._update(owner, conversation_id, options=options.model_dump(mode="json"), preset=preset)
+        stored = options.model_dump(mode="json")
+        self._update(ConversationRow, owner, conversation_id, options=stored, preset=preset)
 
     def hide(self, owner: str, conversation_id: str) -> None:
         """Delete it; `restore` can undo that for a day."""
-        self._update(owner, conversation_id, deleted=now())
+        self._update(ConversationRow, owner, conversation_id, deleted=now())
 
     def restore(self, owner: str, conversation_id: str) -> None:
         """Undo `hide`."""
-        self._update(owner, conversation_id, deleted=None)
+        self._update(ConversationRow, owner, conversation_id, deleted=None)
 
     def delete(self, owner: str, conversation_id: str) -> None:
         """Remove a conversation and its messages for good."""
@@ -131,9 +133,9 @@ class Conversations:
         with self.database.session() as session:
             return [(owner, id_) for owner, id_ in session.execute(query)]
 
-    def _update(self, owner: str, conversation_id: str, **values: Any) -> None:
+    def _update(self, row: type[ConversationRow | MessageRow], owner: str, id_: str, **values: Any) -> None:
         with self.database.session() as session:
-            session.execute(update(ConversationRow).filter_by(owner=owner, id=conversation_id).values(values))
+            session.execute(update(row).filter_by(owner=owner, id=id_).values(values))
 
     # --- messages ---
 
@@ -175,37 +177,16 @@ class Conversations:
             leaf = _tree(session, owner, row.conversation_id).newest_leaf(row.id)
             session.execute(update(ConversationRow).filter_by(owner=owner, id=row.conversation_id).values(leaf_id=leaf))
 
-    def add(
-        self,
-        owner: str,
-        conversation_id: str,
-        role: Role,
-        text: str,
-        finish: Finish,
-        *,
-        parent_id: str | None = "",
-        **values: Any,
-    ) -> Message:
-        """Add a message, which becomes the leaf.
-
-        `parent_id` is by default the current leaf, None for the first message; `values` are further columns.
-        """
+    def add(self, owner: str, conversation_id: str, role: Role, text: str, finish: Finish, **values: Any) -> Message:
+        """Add a message, which becomes the leaf; `values` are further columns, `parent_id` by default the last leaf."""
         with self.database.session() as session:
             conversation = session.scalars(select(ConversationRow).filter_by(owner=owner, id=conversation_id)).one()
-            position = session.scalar(
-                select(func.count()).select_from(MessageRow).filter_by(conversation_id=conversation_id)
-            )
+            values = {"parent_id": conversation.leaf_id, "error": None, **values}
+            count = select(func.count()).select_from(MessageRow).filter_by(conversation_id=conversation_id)
             row = MessageRow(
-                owner=owner,
-                conversation_id=conversation_id,
-                parent_id=conversation.leaf_id if parent_id == "" else parent_id,
-                position=position,
-                role=role,
-                text=text,
-                finish=finish,
-                error=None,
-                **values,
+                owner=owner, conversation_id=conversation_id, role=role, text=text, finish=finish, **values
             )
+            row.position = session.scalar(count) or 0
             session.add(row)
             session.flush()
             conversation.leaf_id, conversation.updated = row.id, now()
@@ -213,23 +194,17 @@ class Conversations:
 
     def save(self, owner: str, message: Message, record: Mapping[str, Any] | None = None) -> None:
         """Store a message in its row, with the record of what made it."""
-        values = columns(message) | ({"record": dict(record)} if record else {})
-        with self.database.session() as session:
-            session.execute(update(MessageRow).filter_by(owner=owner, id=message.id).values(**values))
+        values = _MESSAGE.dump_python(message, mode="json", exclude=_FIXED)
+        self._update(MessageRow, owner, message.id, **values, **({"record": dict(record)} if record else {}))
 
     def fail(self, owner: str, message_id: str, error: AppError) -> None:
         """Mark a message as failed; its text stays as it was stored last."""
         values = {"type": type(error).__name__, "message": error.message, "hint": error.hint}
-        with self.database.session() as session:
-            session.execute(
-                update(MessageRow).filter_by(owner=owner, id=message_id).values(finish=Finish.FAILED, error=values)
-            )
+        self._update(MessageRow, owner, message_id, finish=Finish.FAILED, error=values)
 
     def rate(self, owner: str, message_id: str, feedback: Feedback | None) -> None:
         """Save a user's feedback on an answer; None removes it."""
-        stored = asdict(feedback) if feedback else None
-        with self.database.session() as session:
-            session.execute(update(MessageRow).filter_by(owner=owner, id=message_id).values(feedback=stored))
+        self._update(MessageRow, owner, message_id, feedback=asdict(feedback) if feedback else None)
 
     def record(self, owner: str, message_id: str) -> dict[str, Any]:
         """What made an answer; empty if nothing was stored."""
@@ -238,22 +213,14 @@ class Conversations:
 
     def last_model(self, owner: str, backend: str) -> str | None:
         """The model of a backend that answered last, or None."""
-        query = (
-            select(MessageRow.model)
-            .filter_by(owner=owner, backend=backend, finish=Finish.COMPLETE)
-            .order_by(MessageRow.created.desc())
-            .limit(1)
-        )
+        query = select(MessageRow.model).filter_by(owner=owner, backend=backend, finish=Finish.COMPLETE)
         with self.database.session() as session:
-            return session.scalar(query)
+            return session.scalar(query.order_by(MessageRow.created.desc()).limit(1))
 
     def recover(self) -> int:
         """Mark answers that a killed process left running as failed, keeping their text; return how many."""
-        error = {
-            "type": "Interrupted",
-            "message": "Gestalt was stopped while it was writing this answer.",
-            "hint": "Answer again to get the whole answer.",
-        }
+        message, hint = "Gestalt was stopped while it was writing this answer.", "Answer again to get the whole answer."
+        error = {"type": "Interrupted", "message": message, "hint": hint}
         with self.database.session() as session:
             rows = session.scalars(select(MessageRow).filter_by(finish=Finish.RUNNING)).all()
             for row in rows:
@@ -271,8 +238,9 @@ def _tree(session: Session, owner: str, conversation_id: str) -> Tree:
 
 
 def _read(session: Session, ids: Sequence[str], tree: Tree) -> tuple[Message, ...]:
-    rows = {row.id: row for row in session.scalars(select(MessageRow).where(MessageRow.id.in_(ids)))}
-    return tuple(message_of(rows[id_], tree.versions(id_)) for id_ in ids)
+    rows = session.scalars(select(MessageRow).where(MessageRow.id.in_(ids)))
+    stored = {row.id: {name: getattr(row, name) for name in _COLUMNS} for row in rows}
+    return tuple(_MESSAGE.validate_python(stored[id_] | {"versions": tree.versions(id_)}) for id_ in ids)
 
 
 def _around(text: str, needle: str) -> str:

@@ -25,8 +25,7 @@ class Entailment:
     def __call__(self, pairs: Sequence[tuple[str, str]]) -> list[float]:
         """Return for each `(premise, conclusion)` how likely the conclusion follows, 0 to 1.
 
-        Raises:
-            ConfigurationError: the model cannot be loaded, or has no label “entailment”.
+        Raises ConfigurationError if the model cannot be loaded, or has no label “entailment”.
         """
         with self._lock:
             if self._model is None:

@@ -25,6 +25,7 @@ CELL, CELLS = 30, 6
 """Longest cell in characters and smallest table in cells, for tables that a PDF yields cell by cell."""
 NAME_ENDINGS = frozenset(("a", "an", "di", "e", "es", "ese", "i", "ian", "ic", "ish", "n", "s", "y"))
 """Endings by which stems of the same name may differ: Norman and Normandy."""
+_PRONOUNS = frozenset(("he", "her", "his", "it", "its", "she", "their", "they", "these", "this", "those"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +71,6 @@ class Evidence:
                 if stem:
                     self._positions.setdefault((span.number, stem), []).append(at)
 
-    # --- words ---
-
     def weight(self, stems: Iterable[str]) -> float:
         """Sum of inverse document frequencies, over spans; stems that no span has weigh most."""
         return sum(self._idf.get(stem, self._unknown) for stem in stems)
@@ -80,8 +79,6 @@ class Evidence:
         """Weighted share of `of` that is in `found`, 0 to 1; 1 if `of` is empty."""
         whole = self.weight(of)
         return self.weight(found & of) / whole if whole else 1.0
-
-    # --- numbers and names ---
 
     @cached_property
     def entities(self) -> list[tuple[int, int, Entity]]:
@@ -121,8 +118,6 @@ class Evidence:
         # Norman and Normandy, America and American, but not John and Johnson.
         similar = (sorted((stem, other), key=len) for other in self.known if len(other) >= 4 and other[:4] == stem[:4])
         return any(long.startswith(short) and long[len(short) :] in NAME_ENDINGS for short, long in similar)
-
-    # --- positions ---
 
     def positions(self, span: TextSpan, stems: Iterable[str]) -> list[int]:
         """Positions of any of `stems` in the span; in its passage if the span has none."""
@@ -187,23 +182,15 @@ def _spans(number: int, passage: Passage) -> Iterator[TextSpan]:
     for i, (start, end, header) in enumerate(rows):
         near = words[max(0, i - 1) : i + 2] if header is None else [words[header], words[i]]
         context = above.union(*(each.content for each in near))
-        antecedents = _antecedents(words[i], words[i - 1]) if i else []
+        # The names of the previous sentence, if this one begins with a pronoun.
+        refers = i > 0 and not _PRONOUNS.isdisjoint(words[i].forms[:1])
+        antecedents = [entity for entity in words[i - 1].entities if not entity.is_number] if refers else []
         stems = above.union(words[i].content, *(name.stems for name in antecedents))
         line = " ".join([part for name in antecedents for part in name.parts] + text[start:end].split())
         yield TextSpan(number, start, end, line, words[i], stems, context, first)
         first += len(words[i].sequence) + GAP
         if header is None and (text[end - 1] == ":" or (end - start <= HEADING and text[end - 1] not in ".!?;,")):
             above = title | words[i].content
-
-
-_PRONOUNS = frozenset(("he", "her", "his", "it", "its", "she", "their", "they", "these", "this", "those"))
-
-
-def _antecedents(words: Words, before: Words) -> list[Entity]:
-    """The names of the previous sentence, if a sentence begins with a pronoun."""
-    if words.forms and words.forms[0] in _PRONOUNS:
-        return [entity for entity in before.entities if not entity.is_number]
-    return []
 
 
 def _rows(text: str, places: Sequence[tuple[int, int]]) -> Iterator[tuple[int, int, int | None]]:

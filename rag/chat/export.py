@@ -6,7 +6,6 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from datetime import datetime
-from typing import Any
 
 from rag.schema import ConversationRecord, Finish, Message, Role
 
@@ -35,16 +34,6 @@ def _parts(message: Message) -> Iterator[str]:
 
 def as_json(conversation: ConversationRecord, messages: Sequence[Message]) -> str:
     """The shown branch with everything stored about its messages."""
-    whole: dict[str, Any] = {
-        "id": conversation.id,
-        "title": conversation.title,
-        "updated": conversation.updated,
-        "messages": [asdict(message) for message in messages],
-    }
-    return json.dumps(whole, ensure_ascii=False, indent=1, default=_plain)
-
-
-def _plain(value: object) -> str:
-    if isinstance(value, datetime):
-        return value.isoformat()
-    raise TypeError(type(value))
+    whole = {"id": conversation.id, "title": conversation.title, "updated": conversation.updated}
+    stored = whole | {"messages": [asdict(message) for message in messages]}
+    return json.dumps(stored, ensure_ascii=False, indent=1, default=datetime.isoformat)

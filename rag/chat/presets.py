@@ -25,9 +25,8 @@ class Presets:
         """All presets, by name."""
         query = select(PresetRow).filter_by(owner=owner)
         with self._database.session() as session:
-            found = [
-                Preset(row.name, AnswerOptions.read(row.options), row.is_default) for row in session.scalars(query)
-            ]
+            rows = session.scalars(query).all()
+        found = [Preset(row.name, AnswerOptions.read(row.options), row.is_default) for row in rows]
         return sorted(found, key=lambda preset: preset.name.casefold())
 
     def default(self, owner: str) -> Preset | None:
@@ -35,16 +34,11 @@ class Presets:
         return next((preset for preset in self.list(owner) if preset.is_default), None)
 
     def save(self, owner: str, name: str, options: AnswerOptions) -> None:
-        """Save options under a name, replacing those that it had.
-
-        Raises:
-            ConfigurationError: the name is empty or too long.
-        """
+        """Save options under a name, replacing its own. Raises ConfigurationError if it is empty or too long."""
         name = " ".join(name.split())
         if not 0 < len(name) <= LONGEST_NAME:
-            raise ConfigurationError(
-                f"The name of a preset has 1 to {LONGEST_NAME} characters.", "Type a name, or shorten it."
-            )
+            what = f"The name of a preset has 1 to {LONGEST_NAME} characters."
+            raise ConfigurationError(what, "Type a name, or shorten it.")
         values = {"options": options.model_dump(mode="json")}
         statement = insert(PresetRow).values(owner=owner, name=name, **values)
         with self._database.session() as session:

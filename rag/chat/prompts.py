@@ -35,25 +35,14 @@ FOR_OTHERS = (
 )
 
 
-def _from_documents(system: str) -> ChatPromptTemplate:
+def _template(system: str, human: str = "Passages:\n\n{passages}\n\nQuestion: {question}") -> ChatPromptTemplate:
     return ChatPromptTemplate.from_messages(
-        [
-            ("system", f"{system}{{instructions}}"),
-            MessagesPlaceholder("history"),
-            ("human", "Passages:\n\n{passages}\n\nQuestion: {question}"),
-        ]
+        [("system", f"{system}{{instructions}}"), MessagesPlaceholder("history"), ("human", human)]
     ).partial(instructions="")
 
 
-FROM_DOCUMENTS = _from_documents(FOR_OTHERS)
-FROM_DOCUMENTS_SMALL = _from_documents(FOR_SMALL)
-FROM_THE_MODEL = ChatPromptTemplate.from_messages(
-    [
-        ("system", "You are a helpful assistant. Say so where you do not know.{instructions}"),
-        MessagesPlaceholder("history"),
-        ("human", "{question}"),
-    ]
-).partial(instructions="")
+FROM_DOCUMENTS, FROM_DOCUMENTS_SMALL = _template(FOR_OTHERS), _template(FOR_SMALL)
+FROM_THE_MODEL = _template("You are a helpful assistant. Say so where you do not know.", "{question}")
 FOR_CONDENSING = (
     "Rewrite the last question so that a reader who does not know the conversation understands it: put names in the "
     "place of pronouns, add what it leaves out. Do not answer it. Write the question alone, in its own language."
@@ -69,10 +58,7 @@ MESSAGE_OVERHEAD = 8
 
 
 def choose(passages: Sequence[Passage], *, small: bool, instructions: str = "") -> ChatPromptTemplate:
-    """The prompt for an answer from `passages`, or without any from the model alone.
-
-    The user's own `instructions` come after ours, which keep the answer to the documents.
-    """
+    """The prompt for an answer from `passages`, or without any from the model; `instructions` come after ours."""
     prompt = FROM_THE_MODEL
     if passages:
         prompt = FROM_DOCUMENTS_SMALL if small else FROM_DOCUMENTS
@@ -94,18 +80,13 @@ def first_line(said: str) -> str:
 
 def not_found(searched: str, passages: Sequence[Passage]) -> str:
     """The answer if the documents hold none; `searched` names what was searched."""
-    if not passages:
-        return (
-            f"There is nothing to answer from: I searched {searched}. Add a document, or wait until it has been read."
-        )
-    return f"I could not find this in your documents. I searched {searched}; the nearest passages are listed below."
+    if passages:
+        return f"I could not find this in your documents. I searched {searched}; the nearest passages are listed below."
+    return f"There is nothing to answer from: I searched {searched}. Add a document, or wait until it has been read."
 
 
 def quote(number: int, passage: Passage, *, short: bool = False) -> str:
-    """A passage in the prompt: number, file, page and headings in one line, then its text in quotes.
-
-    `short` leaves out what was merged with the retrieved chunk.
-    """
+    """Number, file, page and headings in one line, then the text in quotes; `short` leaves out merged neighbours."""
     text = passage.found_text if short else passage.text
     # File names and headings may contain line breaks.
     place, heading = (" ".join(_harmless(text).split()) for text in (passage.place, passage.heading))
@@ -155,7 +136,6 @@ class Window:
     """How much of a prompt a model takes, and what counts its tokens."""
 
     count: Callable[[str], int]
-    """Tokens of a text."""
     exact: bool = False
     """`count` is not an estimate."""
     size: int | None = None
@@ -164,10 +144,6 @@ class Window:
     """Tokens of the longest prompt that the model answers well from; None if only the window limits it."""
     small: bool = False
     """The model gets lost in long prompts: short instructions, and passages without their neighbours."""
-
-    def reserve(self, answer: int) -> int:
-        """Tokens kept free for an answer of at most `answer` tokens; at most a quarter of the window."""
-        return min(answer, self.size // 4) if self.size else answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,15 +166,13 @@ def fit(
     window: Window,
     answer: int,
 ) -> Prompt:
-    """Fill `prompt` with as much as fits the window beside an answer of at most `answer` tokens.
+    """Fill `prompt` with as much as fits the window beside an answer of `answer` tokens, or of a quarter of the window.
 
     The oldest question and its answer go first, then the lowest passage; at least one passage stays. The best passage
-    stands last, next to the question: small models lose what stands farther away.
-
-    Raises:
-        ContextTooLong: the question with its best passage alone is too long.
+    stands last, next to the question: small models lose what stands farther away. Raises ContextTooLong if the question
+    with its best passage alone is too long.
     """
-    reserve = window.reserve(answer)
+    reserve = min(answer, window.size // 4) if window.size else answer
     at_most = window.size - reserve if window.size else 10**9
     at_best = min(window.prompt_limit or at_most, at_most)
     turns = [(HumanMessage if m.role is Role.USER else AIMessage)(m.text) for m in answered(history)]
@@ -239,9 +213,6 @@ def fit(
         for number, size in enumerate(quote_sizes, 1)
     ]
     shares += [Share(Part.QUESTION, question_size), Share(Part.ANSWER, reserve)]
-    messages = prompt.format_messages(
-        question=question,
-        passages="\n\n".join(reversed(quotes[:kept_quotes])),
-        history=turns[first_turn:],
-    )
+    shown = "\n\n".join(reversed(quotes[:kept_quotes]))
+    messages = prompt.format_messages(question=question, passages=shown, history=turns[first_turn:])
     return Prompt(messages, Ledger(tuple(shares), window.size, window.exact), used, tuple(notes))

@@ -15,10 +15,8 @@ SHORT = 12
 def differences(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     """`(name, value in one, value in the other)` of what differs; “-” for a missing value."""
     first, second = dict(_flat(one)), dict(_flat(other))
-    names = dict.fromkeys([*first, *second])
-    return [
-        (name, first.get(name, "-"), second.get(name, "-")) for name in names if first.get(name) != second.get(name)
-    ]
+    pairs = [(name, first.get(name, "-"), second.get(name, "-")) for name in {**first, **second}]
+    return [(name, mine, theirs) for name, mine, theirs in pairs if mine != theirs]
 
 
 def _flat(record: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
@@ -28,9 +26,7 @@ def _flat(record: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, st
         if isinstance(value, Mapping):
             yield from _flat(value, f"{prefix}{name}.")
         elif isinstance(value, list):
-            yield (
-                prefix + name,
-                ", ".join(str(each["passage"] if isinstance(each, Mapping) else each) for each in value),
-            )
+            texts = (str(each["passage"] if isinstance(each, Mapping) else each) for each in value)
+            yield prefix + name, ", ".join(texts)
         else:
             yield prefix + name, "" if value is None else str(value)[:SHORT] if name == "revision" else str(value)

@@ -11,8 +11,6 @@ from rag.index.sentences import sentences
 SHORTEST = 4
 """Words of the shortest clause that is judged separately."""
 
-# --- sentences ---
-
 _ENUMERATOR = re.compile(r"[^\w|]{0,3}(?:(\d{1,2})[.)])?[^\w|]{0,3}")
 _NEW_ITEM = re.compile(r"[#|*•–—\-+>]|\d{1,2}[.)]\s")
 
@@ -26,11 +24,8 @@ def statements(text: str) -> list[tuple[int, int]]:
     found: list[tuple[int, int]] = []
     item, lone = 0, False
     for start, end in sentences(text):
-        if (
-            found
-            and text[found[-1][1] : start].count("\n") <= 1
-            and (lone or _is_wrapped(text, found[-1], start, width))
-        ):
+        near = bool(found) and text[found[-1][1] : start].count("\n") <= 1
+        if near and (lone or _is_wrapped(text, found[-1], start, width)):
             found[-1], lone = (found[-1][0], end), False
             continue
         found.append((start, end))
@@ -122,8 +117,7 @@ _BOLD_LINE = re.compile(r"(\*\*|__).+\1:?")
 
 
 def is_non_claim(sentence: str) -> bool:
-    """Whether a sentence makes no claim: a question, a heading, a lead-in to a list, a courtesy, or “not in the
-    passages”."""
+    """Whether a sentence claims nothing: a question, heading, lead-in to a list, courtesy, or “not in the passages”."""
     text = sentence.strip()
     if text.endswith(("?", ":", "？", "：")) or text.startswith("#") or _BOLD_LINE.fullmatch(text):
         return True

@@ -1,9 +1,7 @@
-"""How likely the passages support a claim: a logistic regression over 17 features.
+"""How likely the passages support a claim: a logistic regression; `bench/support.py` fits and measures its weights.
 
 It detects swapped numbers, names and words, negations, and claims that no passage makes. It misses contradiction in
-other words, relations swapped within a sentence, conclusions and free paraphrase: of what people and large models wrote
-about the passages it finds 43 % (`docs/support.md`), so “not supported” means “not found”. A cross-encoder trained for
-entailment can replace it (`entailment.py`). `bench/support.py` fits and measures the weights.
+other words, swapped relations, conclusions and free paraphrase (`docs/support.md`): “not supported” means “not found”.
 """
 
 from __future__ import annotations
@@ -18,13 +16,11 @@ from rag.chat.claims import Entity, Words, analyse
 from rag.chat.evidence import Evidence, TextSpan
 
 CANDIDATES = 4
-"""Spans that a claim is compared with: the most similar by words and cosine."""
+"""Spans that a claim is compared with: those with the most similar words."""
 TERMS = 6
 """Numbers and names of a claim that are compared with their neighbours."""
 FRAGMENT = 3
 """Longest sentence, in words without stop words, that is read together with its question."""
-NEAR = 0.7
-"""Cosine from which a whole sentence is not far from a span."""
 
 _ITEM = re.compile(r"\s*(?:[#>*•–—+-]+\s+|\(?\d{1,2}[.)]\s+)+")
 _MARKUP = re.compile(r"[*_`]{1,3}(?=\w)|(?<=[\w.,!?])[*_`]{1,3}")

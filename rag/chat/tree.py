@@ -6,10 +6,9 @@ from collections.abc import Iterable
 
 
 class Tree:
-    """Which message follows which."""
+    """Which message follows which, from pairs of a message id and its parent id in the order they were added."""
 
     def __init__(self, places: Iterable[tuple[str, str | None]]) -> None:
-        """`places` are pairs of a message id and its parent id, in the order they were added."""
         self._parents = dict(places)
         self._after: dict[str | None, list[str]] = {}
         for id_, parent in self._parents.items():

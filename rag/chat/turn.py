@@ -1,13 +1,7 @@
 """One turn: a question in, events out (`rag.schema.Event`). Nothing is stored here.
 
-    Retrieved   the sources, before the model speaks, so that a model that is down still leaves the passages
-    Prompted    what was sent to the model
-    Delta ...   the answer as it streams, with Checked whenever another of its sentences was checked
-    Ended       complete, stopped or failed
-
-Cancelling the task that runs it, or closing the generator, ends the backend's work, even before the first token.
-What retrieves and what answers are LangChain retrievers and chat models that the caller hands in; callbacks see both as
-parts of one run.
+The sources come before the model speaks, so that a model that is down still leaves the passages. Cancelling the task
+that runs it, or closing the generator, ends the backend's work, even before the first token.
 """
 
 from __future__ import annotations
@@ -34,6 +28,7 @@ from errors import (
     ConfigurationError,
     ModelNotFound,
 )
+from rag import schema
 from rag.chat import prompts
 from rag.chat.answer import Answer, fold
 from rag.chat.citations import Checker
@@ -42,23 +37,7 @@ from rag.chat.question import AnswerProvider, Pipeline, Question
 from rag.db import new_id, now
 from rag.index.passages import retrieval_of
 from rag.index.sentences import sentences
-from rag.schema import (
-    Checked,
-    Counted,
-    Cut,
-    Delta,
-    Ended,
-    Event,
-    Finish,
-    Message,
-    Noted,
-    Passage,
-    Prompted,
-    Retrieved,
-    Retrying,
-    Role,
-    Usage,
-)
+from rag.schema import Event, Finish, Message, Passage, Role, Usage
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -92,12 +71,8 @@ async def run(
 ) -> AsyncGenerator[Event]:
     """Answer a question; whatever goes wrong, the last event says how it ended.
 
-    Args:
-        question: what is asked.
-        pipeline: what answers it.
-        history: the messages before it.
-        stopped: looked at for every piece of the answer: a cancelled task goes on if a library swallows the
-            cancellation, as `asyncio.wait_for` of Python 3.11 does when a piece is ready at that moment.
+    `stopped` is looked at for every piece of the answer: a cancelled task goes on if a library swallows the
+    cancellation, as `asyncio.wait_for` of Python 3.11 does when a piece is ready at that moment.
     """
     turn = _Run(question, pipeline, history, stopped)
     finish, error = Finish.COMPLETE, None
@@ -116,9 +91,10 @@ async def run(
         finish = Finish.FAILED
     for event in turn.counted():
         yield event
-    yield await undisturbed(asyncio.to_thread(turn.final_check))
+    checked = await undisturbed(asyncio.to_thread(turn.check, ended=True))
+    yield checked or schema.Checked("")
     await undisturbed(turn.trace_end(error))
-    yield Ended(finish, error, turn.elapsed())
+    yield schema.Ended(finish, error, turn.elapsed())
 
 
 async def undisturbed(work: Awaitable[T]) -> T:
@@ -141,7 +117,6 @@ class _Run:
         self.config: RunnableConfig = {}
         self._trace: AsyncCallbackManagerForChainRun | None = None
         self._checker: Checker | None = None
-        self._checks = 0
         self._sent: tuple[LeasedModel, Prompt] | None = None
         self._usage: UsageMetadata | None = None
         self._started = time.perf_counter()
@@ -157,12 +132,12 @@ class _Run:
         rewritten = await self._condense() if options.condense and asked else ""
         found = await self.pipeline.retriever(asked, rewritten).ainvoke(self.question.text, self.config)
         retrieval = retrieval_of(found)
-        yield Retrieved(retrieval, self.elapsed(), tuple(asked), rewritten)
+        yield schema.Retrieved(retrieval, self.elapsed(), tuple(asked), rewritten)
         if retrieval.abstained and options.strict:
             yield self._said(prompts.not_found(self.pipeline.searched, retrieval.passages))
             return
         if retrieval.abstained:
-            yield Noted("Your documents do not answer this: the answer comes from the model alone.")
+            yield schema.Noted("Your documents do not answer this: the answer comes from the model alone.")
             speech = self._speak(())
         else:
             if retrieval.passages:
@@ -182,11 +157,9 @@ class _Run:
                     return prompts.first_line((await model.chat.ainvoke(messages, self.config)).text)
         return ""
 
-    def _said(self, text: str) -> Delta:
+    def _said(self, text: str) -> schema.Delta:
         self.text += text
-        return Delta(text, self.elapsed())
-
-    # --- the model ---
+        return schema.Delta(text, self.elapsed())
 
     async def _speak(self, passages: Sequence[Passage]) -> AsyncGenerator[Event]:
         """The answer of the first provider that starts one."""
@@ -201,7 +174,8 @@ class _Run:
                 if other is None or self.text:
                     raise
                 self._sent = self._usage = None
-                yield Retrying(f"{provider.label} could not answer: {error.message} {other.label} answered instead.")
+                note = f"{provider.label} could not answer: {error.message} {other.label} answered instead."
+                yield schema.Retrying(note)
             else:
                 return
 
@@ -216,7 +190,7 @@ class _Run:
             self._sent = model, prompt
             sent = [{"role": message.type, "text": message.text} for message in prompt.messages]
             facts = {"prompt": sent, **model.facts}
-            yield Prompted(model.backend, model.model, prompt.ledger, prompt.notes, facts)
+            yield schema.Prompted(model.backend, model.model, prompt.ledger, prompt.notes, facts)
             stream = cast("AsyncGenerator[AIMessageChunk]", model.chat.astream(prompt.messages, self.config))
             async with aclosing(stream), aclosing(self._bounded(stream, limit)) as events:
                 async for event in events:
@@ -237,15 +211,16 @@ class _Run:
                 yield self._said(piece)
             match chunk.response_metadata.get("finish_reason"):
                 case "length":
-                    yield Noted("The answer reached its limit of tokens and was cut there.")
+                    yield schema.Noted("The answer reached its limit of tokens and was cut there.")
                 case "repetition":
                     self.text = without_loop(self.text)
-                    yield Cut(self.text, "The model began to repeat itself; the answer ends there.")
+                    yield schema.Cut(self.text, "The model began to repeat itself; the answer ends there.")
             if len(piece) < len(chunk.text):
-                yield Noted(f"The answer was longer than {limit:,} characters and was cut there.")
+                yield schema.Noted(f"The answer was longer than {limit:,} characters and was cut there.")
                 return
             if time.perf_counter() > deadline:
-                yield Noted(f"The model wrote for more than {self.pipeline.seconds:,.0f} seconds and was stopped.")
+                note = f"The model wrote for more than {self.pipeline.seconds:,.0f} seconds and was stopped."
+                yield schema.Noted(note)
                 return
 
     def counted(self) -> Iterator[Event]:
@@ -255,57 +230,44 @@ class _Run:
         model, prompt = self._sent
         if self._usage:
             usage = Usage(self._usage["input_tokens"], self._usage["output_tokens"])
-            yield Counted(usage)
+            yield schema.Counted(usage)
             if prompt.was_cut(usage.input_tokens):
-                yield Noted(
+                yield schema.Noted(
                     f"The server read {usage.input_tokens} tokens of about {prompt.input_tokens}: it cut the prompt. "
                     "Give it a larger context window, or ask for fewer passages."
                 )
         elif self.text:
             with suppress(AppError):  # the model may be gone
-                yield Counted(Usage(prompt.input_tokens, model.window.count(self.text), estimated=True))
-
-    # --- the check of its sentences, in threads while the model writes ---
+                yield schema.Counted(Usage(prompt.input_tokens, model.window.count(self.text), estimated=True))
 
     async def _checked(self, speech: AsyncGenerator[Event]) -> AsyncGenerator[Event]:
-        check: asyncio.Task[Checked | None] | None = None
-        sentence_ended = False
+        """`speech`, its sentences checked in threads while the model writes."""
+        check: asyncio.Task[schema.Checked | None] | None = None
+        sentence_ended, known = False, 0
         async with aclosing(speech):
             async for event in speech:
                 yield event
-                if not isinstance(event, Delta):
+                if not isinstance(event, schema.Delta):
                     continue
                 if check is not None and check.done():
-                    if checked := check.result():
+                    checked = check.result()
+                    if checked and len(checked.checks) > known:
+                        known = len(checked.checks)
                         yield checked
                     check = None
                 # Once the next sentence has begun: the last one of a text is never taken for complete.
                 if sentence_ended and check is None:
-                    check, sentence_ended = asyncio.create_task(asyncio.to_thread(self._check)), False
+                    check, sentence_ended = asyncio.create_task(asyncio.to_thread(self.check, ended=False)), False
                 sentence_ended |= not SENTENCE_ENDS.isdisjoint(event.text)
 
-    def _check(self) -> Checked | None:
-        """Check the sentences so far; None if there is nothing new."""
-        checked = self._guarded(lambda checker: checker.check(self.text, ended=False))
-        if checked is None or len(checked.checks) <= self._checks:
-            return None
-        self._checks = len(checked.checks)
-        return checked
-
-    def final_check(self) -> Checked:
-        """All sentences of the answer, checked."""
-        return self._guarded(lambda checker: checker.check(self.text)) or Checked("")
-
-    def _guarded(self, work: Callable[[Checker], Checked]) -> Checked | None:
-        """Whatever goes wrong with a check, the answer stays."""
+    def check(self, *, ended: bool) -> schema.Checked | None:
+        """The sentences so far, checked; None if there is nothing to check with, or that went wrong."""
         try:
-            return work(self._checker) if self._checker else None
+            return self._checker.check(self.text, ended=ended) if self._checker else None
         except Exception:
             log.exception("The answer could not be checked")
             self._checker = None
             return None
-
-    # --- tracing ---
 
     async def _trace_start(self) -> None:
         manager = AsyncCallbackManager.configure(inheritable_callbacks=list(self.pipeline.callbacks))

@@ -1,8 +1,7 @@
-"""The running turns: an answer belongs to the server, not to the page that asked.
+"""The running turns: an answer belongs to the server; the page that asked may go away and come back.
 
 All turns run on one event loop in its own thread; what they produce is stored on another one, so that a busy database
-never holds up an answer. A page (or the command line) follows a running turn, may go away and come back; when the turn
-is over, its message is in the database and the turn is gone from here.
+never holds up an answer. When a turn is over, its message is in the database and the turn is gone from here.
 """
 
 from __future__ import annotations
@@ -22,7 +21,6 @@ from errors import RequestRejected, StoreError
 from rag.chat.answer import Answer, fold
 from rag.chat.conversations import Conversations
 from rag.chat.question import Pipeline, Question
-from rag.chat.statements import strip_citations
 from rag.chat.turn import new_answer, run
 from rag.schema import Checked, Event, Finish, Finished, Message, Retrieval, Retrieved, Role
 
@@ -64,7 +62,7 @@ class Turn:
     @property
     def text(self) -> str:
         """The answer so far, without the model's own citation numbers."""
-        return strip_citations(self.answer.raw).text
+        return self.answer.stored.text
 
     @property
     def checked(self) -> Checked:
@@ -102,8 +100,7 @@ class Turns:
     def start(self, owner: str, question: Question, pipeline: Pipeline) -> tuple[Message, Turn]:
         """Store the question, start its answer, and return the answer's still empty message.
 
-        Raises:
-            RequestRejected: the question is empty, its conversation is gone, or is still being answered.
+        Raises RequestRejected if the question is empty, or its conversation is gone or still being answered.
         """
         conversations, conversation_id = self._conversations, question.conversation_id
         if conversation_id is not None and conversations.get(owner, conversation_id) is None:
@@ -115,9 +112,9 @@ class Turns:
             raise RequestRejected("The question is empty.", "Type a question about your documents.")
         with self._reserved(conversation_id):
             conversation_id = conversation_id or conversations.create(owner, question.title or question.text)
-            before = {"parent_id": replaced.parent_id} if replaced else {}
+            place = {"parent_id": replaced.parent_id} if replaced else {}
             asked = again or conversations.add(
-                owner, conversation_id, Role.USER, question.text, Finish.COMPLETE, **before
+                owner, conversation_id, Role.USER, question.text, Finish.COMPLETE, **place
             )
             history = conversations.up_to(owner, asked.parent_id)
             who = {"backend": question.options.backend, "model": question.options.model, "parent_id": asked.id}
@@ -136,9 +133,8 @@ class Turns:
         with self._lock:
             busy = self._starting | {turn.conversation_id for turn in self._turns.values()}
             if conversation_id in busy:
-                raise RequestRejected(
-                    "This conversation is still being answered.", "Wait for the answer, or stop it first."
-                )
+                why = "This conversation is still being answered."
+                raise RequestRejected(why, "Wait for the answer, or stop it first.")
             self._starting |= {conversation_id} if conversation_id else set()
         try:
             yield
@@ -164,10 +160,8 @@ class Turns:
         finally:
             self._ended.put(turn)
 
-    # --- on the persister's thread ---
-
     def _persist(self) -> None:
-        """Store turns when they end, and the running ones every now and then."""
+        """Store turns when they end, and the running ones every now and then; on the persister's thread."""
         due = time.monotonic()
         while True:
             with suppress(queue.Empty):
@@ -206,8 +200,6 @@ class Turns:
             with self._lock:
                 del self._turns[answer.message.id]
             turn.publish(end)
-
-    # --- for everyone ---
 
     def call(self, work: Coroutine[Any, Any, T]) -> Future[T]:
         """Run what asks a model outside of a turn: providers keep connections that belong to one loop."""

@@ -161,31 +161,6 @@ def test_questions_from_thumbs(page: AppTest, services: FakeServices) -> None:
     assert page.segmented_control(key="evaluate_view").value == "Questions"
 
 
-def test_questions_written_by_a_model(page: AppTest, services: FakeServices) -> None:
-    services.put(
-        "pier.md", b"The pier at Gannet Holm is 62 metres long and was repaired in April by Leo Marsh and others."
-    )
-    services.script.enqueue("Question: How long is it?\nAnswer: 62 metres")
-    page.run()
-    button(page, "Make your own set").click().run()
-    page.segmented_control(key="evaluate_source").set_value("By a model").run()
-    button(page, "Write questions").click().run()
-    assert not page.exception
-    settle(page, idle(services))
-    [made] = services.evaluations.sets.all(LOCAL_OWNER)
-    assert made.questions == (GoldQuestion("How long is it?", ("62 metres",), ("pier.md",)),)
-    assert "Check the questions before" in texts(page)
-
-
-def test_writing_that_cannot_start_leaves_no_empty_set(page: AppTest, services: FakeServices) -> None:
-    page.run()
-    button(page, "Make your own set").click().run()
-    page.segmented_control(key="evaluate_source").set_value("By a model").run()
-    button(page, "Write questions").click().run()
-    assert "There is no text to write questions about" in page.error[0].value
-    assert services.evaluations.sets.all(LOCAL_OWNER) == []
-
-
 def test_a_configuration_has_the_chosen_options(page: AppTest, services: FakeServices) -> None:
     services.put_pier()
     made = services.evaluations.sets.create(LOCAL_OWNER, "Mine", [PIER])

@@ -1,4 +1,4 @@
-"""Evaluations through the services: stored sets and runs, background jobs, thumbs, questions written by a model."""
+"""Evaluations through the services: stored sets and runs, background jobs, thumbs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from evaluation.evaluations import Job
 from evaluation.questions import GoldQuestion
 from evaluation.runs import Configuration
 from evaluation.thumbs import from_thumbs
-from evaluation.writing import parse, sample, write_questions
 from options import AnswerOptions, RetrievalOptions
 from rag.schema import LOCAL_OWNER, Feedback, Finished, Message
 from tests.conftest import FakeServices
@@ -208,97 +207,3 @@ def test_thumbs_become_questions(services: FakeServices) -> None:
 def test_thumb_up_for_abstaining_gives_an_out_of_scope_question(services: FakeServices) -> None:
     answered(services, OUT_OF_SCOPE.question, "", good=True)
     assert from_thumbs(services.database, LOCAL_OWNER) == (OUT_OF_SCOPE,)
-
-
-# --- questions by a model ----------------------------------------------------------------------------------------
-
-LONG = "The pier at Gannet Holm is 62 metres long and was repaired in April by Leo Marsh, who likes it very much."
-
-
-@pytest.mark.parametrize(
-    ("reply", "parsed"),
-    [
-        ("Question: How long?\nAnswer: 62 metres.", ("How long?", "62 metres")),
-        ("Sure!\n\n**Question:** How long?\n\n**Answer:** “62 metres”", ("How long?", "62 metres")),
-        ("question: How long?\nAnswer:\n£26", ("How long?", "£26")),
-        ("Question 1: How long?", ("How long?", "")),
-        ("Question:\nAnswer: 62", ("", "62")),
-        ("I cannot do that.", ("", "")),
-    ],
-)
-def test_replies_are_parsed(reply: str, parsed: tuple[str, str]) -> None:
-    assert parse(reply) == parsed
-
-
-def test_only_usable_questions_are_kept() -> None:
-    replies = [
-        "Question: How long is the pier?\nAnswer: 62 metres",
-        "Question: How old is it?\nAnswer: 100 years",
-        "No.",
-        "Question: ...\nAnswer: 62 metres",
-        "Question: Who repaired it?\nAnswer: Leo Marsh",
-    ]
-    written = write_questions([("pier.md", LONG)] * 5, lambda system, prompt: replies.pop(0))
-    assert written == [
-        GoldQuestion("How long is the pier?", ("62 metres",), ("pier.md",)),
-        GoldQuestion("Who repaired it?", ("Leo Marsh",), ("pier.md",)),
-    ]
-
-
-def test_passages_are_evenly_spaced(services: FakeServices) -> None:
-    for name in ("a.txt", "b.txt"):
-        lines = [
-            f"Paragraph {n} of {name} explains at some length what the number {n} may mean to all of us."
-            for n in range(30)
-        ]
-        services.put(name, "\n\n".join(lines).encode())
-    services.put("short.txt", b"Too short to ask about.")
-    collection = services.library.collection(LOCAL_OWNER)
-    everything = sample(services.database, LOCAL_OWNER, [collection.id], 1000)
-    assert {name for name, _ in everything} == {"a.txt", "b.txt"}
-    four = sample(services.database, LOCAL_OWNER, [collection.id], 4)
-    assert [name for name, _ in four] == ["a.txt", "a.txt", "b.txt", "b.txt"]
-    assert len({text for _, text in four}) == 4
-    assert sample(services.database, "somebody else", [collection.id], 4) == []
-
-
-def start_writing(services: FakeServices, *questions: GoldQuestion) -> Job:
-    services.put("pier.md", LONG.encode())
-    collection = services.library.collection(LOCAL_OWNER)
-    set_id = services.evaluations.sets.create(LOCAL_OWNER, "Written", questions).id
-    return services.evaluations.start_writing(LOCAL_OWNER, set_id, [collection.id], 5, "scripted", "owl")
-
-
-def test_questions_are_written_in_the_background(services: FakeServices) -> None:
-    services.script.enqueue("Question: How long is ", "it?\nAnswer: 62 metres")
-    job = wait(start_writing(services, OUT_OF_SCOPE))
-    assert (job.error, job.done, job.summary) == (None, 1, "1 question written.")
-    written = GoldQuestion("How long is it?", ("62 metres",), ("pier.md",))
-    assert services.evaluations.sets.get(LOCAL_OWNER, job.set_id).questions == (OUT_OF_SCOPE, written)
-    [prompt] = services.script.prompts
-    assert LONG in prompt[-1].text
-    with pytest.raises(ConfigurationError, match="no text"):
-        services.evaluations.start_writing(LOCAL_OWNER, job.set_id, [], 5, "scripted", "owl")
-
-
-def test_writing_reports_what_was_left_out(services: FakeServices) -> None:
-    services.script.enqueue("Question: How long IS it\nAnswer: 62 metres")
-    job = wait(start_writing(services, GoldQuestion("How long is it?")))
-    assert job.summary.startswith("0 questions written. 1 left out: asked already")
-    assert job.summary.endswith("A larger model may do better.")
-
-
-def test_cancelled_writing_adds_nothing(services: FakeServices) -> None:
-    services.script.enqueue(threading.Event())
-    job = start_writing(services)
-    until(lambda: services.script.prompts)
-    job.cancel()
-    wait(job)
-    assert (job.cancelled, job.error, job.summary) == (True, None, "")
-    until(lambda: services.script.closed)
-    assert services.evaluations.sets.get(LOCAL_OWNER, job.set_id).questions == ()
-
-
-def test_failed_writing_reports_why(services: FakeServices) -> None:
-    services.backend.enqueue_load(BackendUnavailable("It is down.", "Start it."))
-    assert str(wait(start_writing(services)).error) == "It is down. Start it."

@@ -128,6 +128,22 @@ def ask(conversations: Conversations) -> Ask:
     return make
 
 
+Ended = Callable[[Asked], Message]
+
+
+@pytest.fixture
+def ended(conversations: Conversations, turns: Turns) -> Ended:
+    """Ask, and return the message at the end, which is what is stored."""
+
+    def message_of(asked: Asked) -> Message:
+        *_, end = asked.start(turns)[1].follow()
+        assert isinstance(end, Finished)
+        assert conversations.message("ann", end.message.id) == end.message
+        return end.message
+
+    return message_of
+
+
 def stored(conversations: Conversations, asked: Asked) -> Message:
     assert asked.question.conversation_id
     messages = conversations.messages("ann", asked.question.conversation_id)
@@ -194,7 +210,7 @@ def test_finished_sentences_are_checked_while_the_next_ones_come(
 
 @pytest.mark.parametrize("works", [0, 1])
 def test_a_check_that_fails_never_harms_the_answer(
-    conversations: Conversations, turns: Turns, ask: Ask, works: int, caplog: pytest.LogCaptureFixture
+    ask: Ask, works: int, caplog: pytest.LogCaptureFixture, ended: Ended
 ) -> None:
     calls = []
 
@@ -205,29 +221,24 @@ def test_a_check_that_fails_never_harms_the_answer(
         return [1.0] * len(pairs)
 
     question = ask("The pier is 62 metres long [1]. ", "It is old.").by(entails=entails)
-    list(question.start(turns)[1].follow())
-    message = stored(conversations, question)
+    message = ended(question)
     assert (message.text, message.finish) == ("The pier is 62 metres long. It is old.", Finish.COMPLETE)
     assert (message.checks, message.citations, message.error) == ((), (), None)
     assert "The answer could not be checked" in caplog.text
 
 
-def test_an_answer_without_support_says_so(conversations: Conversations, turns: Turns, ask: Ask) -> None:
+def test_an_answer_without_support_says_so(ask: Ask, ended: Ended) -> None:
     for said, why in (("It is 900 metres long.", "No passage supports"), ("I do not know.", "says nothing")):
         question = ask(said)
-        list(question.start(turns)[1].follow())
-        message = stored(conversations, question)
+        message = ended(question)
         assert why in message.notes[0]
         assert [citation.answer_end for citation in message.citations] == [0]
 
 
-def test_an_out_of_scope_question_is_answered_without_the_model(
-    conversations: Conversations, turns: Turns, ask: Ask
-) -> None:
+def test_an_out_of_scope_question_is_answered_without_the_model(ask: Ask, ended: Ended) -> None:
     model = ScriptedChatModel()
     question = ask(found=OUT_OF_SCOPE, model=model)
-    list(question.start(turns)[1].follow())
-    message = stored(conversations, question)
+    message = ended(question)
     assert "could not find this" in message.text
     assert "1 document" in message.text
     assert (message.finish, message.abstained, message.citations) == (Finish.COMPLETE, True, ())
@@ -236,10 +247,9 @@ def test_an_out_of_scope_question_is_answered_without_the_model(
     assert model.prompts == []
 
 
-def test_an_open_answer_is_marked_as_the_models_own(conversations: Conversations, turns: Turns, ask: Ask) -> None:
+def test_an_open_answer_is_marked_as_the_models_own(ask: Ask, ended: Ended) -> None:
     question = ask("Paris.", found=OUT_OF_SCOPE).options(strict=False)
-    list(question.start(turns)[1].follow())
-    message = stored(conversations, question)
+    message = ended(question)
     assert message.text == "Paris."
     assert (message.citations, message.checks) == ((), ())
     assert "model alone" in message.notes[0]
@@ -249,12 +259,9 @@ def test_an_open_answer_is_marked_as_the_models_own(conversations: Conversations
     ("error", "kind"),
     [(BackendUnavailable("It is down.", "Start it."), "BackendUnavailable"), (ZeroDivisionError(), "AppError")],
 )
-def test_a_model_that_fails_in_mid_answer_leaves_what_came(
-    conversations: Conversations, turns: Turns, ask: Ask, error: Exception, kind: str
-) -> None:
+def test_a_model_that_fails_in_mid_answer_leaves_what_came(ask: Ask, error: Exception, kind: str, ended: Ended) -> None:
     question = ask("The pier is", error)
-    list(question.start(turns)[1].follow())
-    message = stored(conversations, question)
+    message = ended(question)
     assert (message.text, message.finish) == ("The pier is", Finish.FAILED)
     assert message.error
     assert message.error["type"] == kind
@@ -272,24 +279,18 @@ def test_a_model_that_cannot_be_had_still_leaves_the_sources(
     assert stored(conversations, question).passages == (PASSAGE,)
 
 
-def test_another_backend_answers_where_the_first_cannot_begin(
-    conversations: Conversations, turns: Turns, ask: Ask
-) -> None:
+def test_another_backend_answers_where_the_first_cannot_begin(ask: Ask, ended: Ended) -> None:
     question = ask(
         failure=BackendUnavailable("It is down.", "Start it."), other=ScriptedChatModel().enqueue("62 metres")
     )
-    list(question.start(turns)[1].follow())
-    message = stored(conversations, question)
+    message = ended(question)
     assert (message.text, message.finish, message.model) == ("62 metres", Finish.COMPLETE, "wren")
     assert message.notes[0] == "Scripted could not answer: It is down. Spare answered instead."
 
 
-def test_a_backend_that_fails_before_its_first_word_hands_over_too(
-    conversations: Conversations, turns: Turns, ask: Ask
-) -> None:
+def test_a_backend_that_fails_before_its_first_word_hands_over_too(ask: Ask, ended: Ended) -> None:
     question = ask(BackendBusy("It is busy.", "Wait."), other=ScriptedChatModel().enqueue("62 metres"))
-    list(question.start(turns)[1].follow())
-    message = stored(conversations, question)
+    message = ended(question)
     assert (message.text, message.model, len(message.notes)) == ("62 metres", "wren", 1)
 
 
@@ -297,22 +298,18 @@ def test_a_backend_that_fails_before_its_first_word_hands_over_too(
     "steps", [("It is ", BackendUnavailable("It broke.", "")), (AnswerBlocked("It was blocked.", ""),)]
 )
 def test_no_other_backend_goes_on_with_a_text_or_round_a_filter(
-    conversations: Conversations, turns: Turns, ask: Ask, steps: tuple[Step, ...]
+    ask: Ask, steps: tuple[Step, ...], ended: Ended
 ) -> None:
     other = ScriptedChatModel()
     question = ask(*steps, other=other)
-    list(question.start(turns)[1].follow())
-    message = stored(conversations, question)
+    message = ended(question)
     assert (message.finish, message.model, other.prompts) == (Finish.FAILED, "parrot", [])
     assert message.text == "".join(step for step in steps if isinstance(step, str)).strip()
 
 
-def test_tokens_are_estimated_where_the_backend_says_nothing(
-    conversations: Conversations, turns: Turns, ask: Ask
-) -> None:
+def test_tokens_are_estimated_where_the_backend_says_nothing(ask: Ask, ended: Ended) -> None:
     question = ask("Sixty two metres.", BackendUnavailable("It broke off.", "Ask again."))
-    list(question.start(turns)[1].follow())
-    usage = stored(conversations, question).usage
+    usage = ended(question).usage
     assert usage.estimated
     assert usage.output_tokens == 3
     assert usage.input_tokens > 20
@@ -321,12 +318,9 @@ def test_tokens_are_estimated_where_the_backend_says_nothing(
 @pytest.mark.parametrize(
     ("read", "exact", "cut"), [(1.0, True, False), (0.8, True, True), (0.6, False, False), (0.4, False, True)]
 )
-def test_a_prompt_that_the_server_cut_is_noted(
-    conversations: Conversations, turns: Turns, ask: Ask, read: float, exact: bool, cut: bool
-) -> None:
+def test_a_prompt_that_the_server_cut_is_noted(ask: Ask, read: float, exact: bool, cut: bool, ended: Ended) -> None:
     question = ask(model=ScriptedChatModel(reads=read).enqueue("62 metres"), exact=exact)
-    list(question.start(turns)[1].follow())
-    message = stored(conversations, question)
+    message = ended(question)
     assert any("cut the prompt" in note for note in message.notes) is cut
     assert not message.usage.estimated
 
@@ -339,28 +333,23 @@ def test_an_empty_answer_is_not_an_answer(conversations: Conversations, turns: T
     assert stored(conversations, question).finish is Finish.FAILED
 
 
-def test_retrieval_that_fails_is_told(conversations: Conversations, turns: Turns, ask: Ask) -> None:
+def test_retrieval_that_fails_is_told(ask: Ask, ended: Ended) -> None:
     question = ask(found=RuntimeError("bug"))
-    list(question.start(turns)[1].follow())
-    message = stored(conversations, question)
+    message = ended(question)
     assert message.finish is Finish.FAILED
     assert message.error
     assert "bug" not in str(message.error)
 
 
-def test_a_cut_answer_says_so(conversations: Conversations, turns: Turns, ask: Ask) -> None:
+def test_a_cut_answer_says_so(ask: Ask, ended: Ended) -> None:
     question = ask(model=ScriptedChatModel(finish_reason="length").enqueue("The pier"))
-    list(question.start(turns)[1].follow())
-    assert "limit of tokens" in stored(conversations, question).notes[0]
+    assert "limit of tokens" in ended(question).notes[0]
 
 
-def test_an_answer_that_goes_round_in_circles_ends_where_it_began_to(
-    conversations: Conversations, turns: Turns, ask: Ask
-) -> None:
+def test_an_answer_that_goes_round_in_circles_ends_where_it_began_to(ask: Ask, ended: Ended) -> None:
     model = ScriptedChatModel(finish_reason="repetition").enqueue("It is 62 metres. ", *["It is old. "] * 9)
     question = ask(model=model)
-    list(question.start(turns)[1].follow())
-    message = stored(conversations, question)
+    message = ended(question)
     assert message.text == "It is 62 metres. It is old."
     assert "repeat itself" in message.notes[0]
 
@@ -484,11 +473,10 @@ def test_one_stop_ends_an_answer_though_a_library_loses_the_cancellation(
     [("word ", 600.0, "longer than 200 characters"), ("x" * 10**6, 600.0, "longer"), ("w", 0.02, "0 seconds")],
 )
 def test_an_answer_is_cut_at_a_limit_of_characters_and_of_seconds(
-    conversations: Conversations, turns: Turns, ask: Ask, piece: str, seconds: float, said: str
+    ask: Ask, piece: str, seconds: float, said: str, ended: Ended
 ) -> None:
     question = ask(model=Endless(piece=piece)).options(generation={"max_new_tokens": 50}).by(seconds=seconds)
-    list(question.start(turns)[1].follow())
-    message = stored(conversations, question)
+    message = ended(question)
     assert message.finish is Finish.COMPLETE
     assert 0 < len(message.text) <= 200
     assert any(said in note for note in message.notes)
@@ -594,17 +582,11 @@ def test_closing_the_server_stops_and_stores_what_runs(conversations: Conversati
 # --- versions ---
 
 
-def finished(turns: Turns, question: Asked) -> Message:
-    *_, end = question.start(turns)[1].follow()
-    assert isinstance(end, Finished)
-    return end.message
-
-
-def test_an_answer_is_given_again_beside_the_first(conversations: Conversations, turns: Turns, ask: Ask) -> None:
+def test_an_answer_is_given_again_beside_the_first(conversations: Conversations, ask: Ask, ended: Ended) -> None:
     question = ask("It is 62 metres long.")
-    first = finished(turns, question)
+    first = ended(question)
     again = ask("It is old.").put(conversation_id=question.question.conversation_id, text="", instead_of=first.id)
-    second = finished(turns, again)
+    second = ended(again)
     assert second.parent_id == first.parent_id
     assert second.versions == (first.id, second.id)
     shown = conversations.messages("ann", first.conversation_id)
@@ -613,13 +595,13 @@ def test_an_answer_is_given_again_beside_the_first(conversations: Conversations,
 
 
 def test_a_question_that_was_put_otherwise_begins_a_branch(
-    conversations: Conversations, turns: Turns, ask: Ask
+    conversations: Conversations, ask: Ask, ended: Ended
 ) -> None:
     question = ask("It is 62 metres long.")
-    first = finished(turns, question)
+    first = ended(question)
     asked = first.parent_id
     here = question.question.conversation_id
-    finished(turns, ask("Yes.").put(conversation_id=here, text="Is that long?"))
+    ended(ask("Yes.").put(conversation_id=here, text="Is that long?"))
     seen: list[Sequence[str]] = []
 
     def retriever(history: Sequence[str], rewritten: str) -> BaseRetriever:
@@ -627,7 +609,7 @@ def test_a_question_that_was_put_otherwise_begins_a_branch(
         return Finds(found=FOUND)
 
     again = ask("Old.").put(conversation_id=here, text="How old is it?", instead_of=asked).by(retriever=retriever)
-    finished(turns, again)
+    ended(again)
     assert seen == [[]], "what followed the first wording is none of its history"
     shown = [m.text for m in conversations.messages("ann", first.conversation_id)]
     assert shown == ["How old is it?", "Old."]
@@ -636,19 +618,19 @@ def test_a_question_that_was_put_otherwise_begins_a_branch(
     assert len(conversations.messages("ann", first.conversation_id)) == 4
 
 
-def test_only_a_message_of_the_conversation_has_another_in_its_place(turns: Turns, ask: Ask) -> None:
-    first = finished(turns, ask("It is 62 metres long."))
+def test_only_a_message_of_the_conversation_has_another_in_its_place(turns: Turns, ask: Ask, ended: Ended) -> None:
+    first = ended(ask("It is 62 metres long."))
     with pytest.raises(RequestRejected, match="no longer in the conversation"):
         ask("It is old.").put(instead_of=first.id).start(turns)
     with pytest.raises(RequestRejected, match="no longer in the conversation"):
         ask("It is old.").put(instead_of="nothing").start(turns)
 
 
-def test_the_record_says_what_made_an_answer(conversations: Conversations, turns: Turns, ask: Ask) -> None:
+def test_the_record_says_what_made_an_answer(conversations: Conversations, ask: Ask, ended: Ended) -> None:
     question = (
         ask("It is 62 metres long.").options(instructions="Answer in rhymes.").by(record={"collections": ["Mine"]})
     )
-    message = finished(turns, question)
+    message = ended(question)
     record = conversations.record("ann", message.id)
     assert record["question"] == "How long is the pier?"
     assert record["model"] == "parrot"
@@ -662,17 +644,15 @@ def test_the_record_says_what_made_an_answer(conversations: Conversations, turns
     assert PASSAGE.text in asked["text"]
 
 
-def test_a_record_is_kept_of_answers_that_fail(conversations: Conversations, turns: Turns, ask: Ask) -> None:
-    message = finished(turns, ask("It is", BackendUnavailable("It went away.", "Start it.")))
+def test_a_record_is_kept_of_answers_that_fail(conversations: Conversations, ask: Ask, ended: Ended) -> None:
+    message = ended(ask("It is", BackendUnavailable("It went away.", "Start it.")))
     assert message.finish is Finish.FAILED
     assert conversations.record("ann", message.id)["prompt"]
-    unfound = finished(turns, ask(found=StoreError("No index.", "Build it.")))
+    unfound = ended(ask(found=StoreError("No index.", "Build it.")))
     assert conversations.record("ann", unfound.id)["question"] == "How long is the pier?"
 
 
-def test_everything_that_answers_in_a_conversation_is_stopped(
-    conversations: Conversations, turns: Turns, ask: Ask
-) -> None:
+def test_everything_that_answers_in_a_conversation_is_stopped(turns: Turns, ask: Ask) -> None:
     question = ask("It is ", Event())
     message, turn = question.start(turns)
     assert turns.running("ann", message.conversation_id)

@@ -135,8 +135,6 @@ def _ended(services: Services, job: Job) -> None:
         errors.show(f"{job.what} ended: {job.error.message}", job.error.hint)
     elif job.cancelled:
         st.info("Cancelled. Complete runs are kept.", icon=":material/cancel:")
-    elif job.summary:
-        st.info(f"{text.literal(job.summary)} Check the questions before you measure with them.")
     else:
         services.evaluations.dismiss(owner())
         return

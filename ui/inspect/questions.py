@@ -7,18 +7,15 @@ from collections.abc import Iterator, Sequence
 import pandas as pd
 import streamlit as st
 
-from errors import AppError
 from evaluation import files
 from evaluation.questions import GoldQuestion
 from evaluation.store import QuestionSet
 from evaluation.thumbs import from_thumbs
 from services import Services
 from ui.app import owner
-from ui.models import pickers
-from ui.sidebar import collections
 from ui.widgets import dialogs, errors, text
 
-HAND, FILE, THUMBS, MODEL = "By hand", "From a file", "From thumbs", "By a model"
+HAND, FILE, THUMBS = "By hand", "From a file", "From thumbs"
 NOTES = "evaluate_notes"
 MOST_NOTES = 8
 HEIGHT = 460
@@ -39,11 +36,9 @@ def more(services: Services, chosen: QuestionSet | None) -> None:
         st.markdown(f"They are added to **{text.literal(chosen.name)}**.")
     else:
         name = st.text_input("Name of the set", max_chars=80, placeholder="Contracts")
-    sources = [FILE, THUMBS, MODEL] if chosen else [HAND, FILE, THUMBS, MODEL]
+    sources = [FILE, THUMBS] if chosen else [HAND, FILE, THUMBS]
     source = st.segmented_control("Source", sources, default=sources[0], required=True, key="evaluate_source")
-    {HAND: _by_hand, FILE: _from_file, THUMBS: _from_thumbs, MODEL: _by_model}[source or sources[0]](
-        services, chosen, name
-    )
+    {HAND: _by_hand, FILE: _from_file, THUMBS: _from_thumbs}[source or sources[0]](services, chosen, name)
 
 
 def _by_hand(services: Services, chosen: QuestionSet | None, name: str) -> None:
@@ -76,28 +71,6 @@ def _from_thumbs(services: Services, chosen: QuestionSet | None, name: str) -> N
     st.markdown(f"{text.count(len(found), 'question')}, {good:,} of them ready to use.")
     if st.button("Add them", type="primary"):
         _add(services, chosen, name or "From thumbs", found)
-
-
-def _by_model(services: Services, chosen: QuestionSet | None, name: str) -> None:
-    st.caption(
-        "A model reads passages from all over the documents and writes a question for each. Check the questions before "
-        "you measure with them: they are easier than real ones, and some are nonsense. The smallest models write no "
-        "usable ones."
-    )
-    every = {each.id: each.name for each in collections.every(services)}
-    searched = st.multiselect("Collections", every, format_func=every.__getitem__, placeholder="All collections")
-    number = st.slider("Passages", 5, 100, 20, step=5)
-    backend = pickers.pick_backend(services, "evaluate_writer")
-    model = pickers.pick_model(services, backend, "evaluate_writer_model")
-    if st.button("Write questions", type="primary", disabled=not model) and model:
-        target = chosen or services.evaluations.sets.create(owner(), name or "From the documents")
-        try:
-            services.evaluations.start_writing(owner(), target.id, searched or list(every), number, backend.name, model)
-        except AppError:
-            if not chosen:
-                services.evaluations.sets.delete(owner(), target.id)
-            raise
-        _show(target.id)
 
 
 def _add(
