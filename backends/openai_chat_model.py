@@ -19,11 +19,7 @@ POLL_S = 0.05
 
 
 class OpenAIChatModel(ChatOpenAI):
-    """A ChatOpenAI that waits for its gate, if it has one.
-
-    Raises while streaming:
-        ContextTooLong: the server sent an empty stream.
-    """
+    """A ChatOpenAI that waits for its gate, if it has one. An empty stream raises ContextTooLong."""
 
     gate: Any = Field(default=None, exclude=True, repr=False)
     """A Lock shared by all chat models of a server; None if the server answers several requests at once."""

@@ -50,7 +50,6 @@ def make_config(variant: str, dtype: Any) -> Any:
 def avoid_packing(model: Any) -> None:
     """Disable bitsandbytes' CPU layout of 4-bit weights for matrices whose shape it does not support."""
     for module in model.modules():
-        if getattr(module, "support_avx512bf16_for_cpu", False) and (
-            module.in_features % 64 or module.out_features % 32
-        ):
+        packs = getattr(module, "support_avx512bf16_for_cpu", False)
+        if packs and (module.in_features % 64 or module.out_features % 32):
             module.support_avx512bf16_for_cpu = False

@@ -36,12 +36,10 @@ class Sampler:
                 self._random.seed()
             else:
                 self._random.manual_seed(self.options.seed)
-        size = min(self.options.top_k or scores.shape[-1], scores.shape[-1])
-        best, ids = (scores.float() / self.options.temperature).topk(size)
+        best, ids = (scores.float() / self.options.temperature).topk(min(self.options.top_k, scores.shape[-1]))
         probabilities = best.softmax(-1)
         # A token is kept while those before it have not reached top_p, so the first one always is.
         beyond = probabilities.cumsum(-1) - probabilities >= self.options.top_p
         noise = -torch.empty_like(best).exponential_(generator=self._random).log()
-        return torch.full_like(scores, NEVER).scatter(
-            -1, ids, (best + noise).masked_fill(beyond, NEVER).to(scores.dtype)
-        )
+        drawn = (best + noise).masked_fill(beyond, NEVER).to(scores.dtype)
+        return torch.full_like(scores, NEVER).scatter(-1, ids, drawn)
