@@ -72,6 +72,7 @@ TYPES: dict[type[Exception], _Row] = {
     langchain.ModelInvalidRequestError: _REFUSED,
     langchain.ModelNotFoundError: _MISSING,
     langchain.ModelRateLimitError: _BUSY,
+    langchain.ModelAPIError: _BROKEN,
     langchain.ModelConnectionError: _UNREACHABLE,
     langchain.ModelTimeoutError: _TOO_SLOW,
     langchain.ContextOverflowError: _TOO_LONG,
