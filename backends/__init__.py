@@ -23,9 +23,8 @@ BACKENDS: dict[str, str] = {
 def backend_class(name: str) -> type[Backend]:
     """Return the class of a backend. Raises ConfigurationError, which lists the existing ones."""
     if name not in BACKENDS:
-        raise ConfigurationError(
-            f"There is no backend {name!r}.", f"Choose one of {', '.join(BACKENDS)} (LLM_BACKEND_TYPE)."
-        )
+        hint = f"Choose one of {', '.join(BACKENDS)} (LLM_BACKEND_TYPE)."
+        raise ConfigurationError(f"There is no backend {name!r}.", hint)
     module, _, attribute = BACKENDS[name].partition(":")
     backend: type[Backend] = getattr(import_module(module), attribute)
     return backend

@@ -1,8 +1,7 @@
-"""The contract of a backend, which answers questions with a language model.
+"""The contract of a backend: a class, in a file of its own, that answers questions with a language model.
 
-A backend is one class in one file. It owns its settings (with its own environment prefix), lists its models and hands
-out a LangChain chat model. Exceptions from its methods and its chat model are translated in `backends/translate.py`.
-Does not import documents, conversations or Streamlit.
+It owns its settings (with its own environment prefix), lists its models and hands out a LangChain chat model.
+Exceptions of both are translated in `backends/translate.py`. Does not import documents, conversations or Streamlit.
 """
 
 from __future__ import annotations

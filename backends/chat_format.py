@@ -12,10 +12,7 @@ MIN_ANSWER_TOKENS = 32
 
 
 def encode(tokenizer: Any, messages: list[dict[str, str]]) -> Any:
-    """Return the prompt in the model's chat format: input_ids and attention_mask, (1, tokens) each.
-
-    Raises RequestRejected if the model's chat template does not accept these messages.
-    """
+    """Return input_ids and attention_mask, (1, tokens) each, in the model's chat format, else raise RequestRejected."""
     from jinja2 import TemplateError
 
     template = partial(tokenizer.apply_chat_template, add_generation_prompt=True, return_dict=True, return_tensors="pt")
@@ -36,10 +33,8 @@ def answer_room(length: int, window: int | None, requested: int) -> int:
         return requested
     minimum = min(requested, MIN_ANSWER_TOKENS)
     if window - length < minimum:
-        raise ContextTooLong(
-            f"The prompt has {length:,} tokens; a window of {window:,} holds {window - minimum:,} and an answer.",
-            "Use fewer or shorter passages, or a model with a larger window.",
-        )
+        message = f"The prompt has {length:,} tokens; a window of {window:,} holds {window - minimum:,} and an answer."
+        raise ContextTooLong(message, "Use fewer or shorter passages, or a model with a larger window.")
     return min(requested, window - length)
 
 

@@ -54,10 +54,7 @@ class Checks:
         self._lock = Lock()
 
     def latest(self, name: str, wait_s: float = 0.0) -> BackendCheck | None:
-        """Return the latest result of a backend, even an old one while a new check runs.
-
-        If there is none yet, waits for `wait_s` seconds, then returns None. Raises ConfigurationError.
-        """
+        """Return the latest result of a backend, even an old one; None if there is none after `wait_s` seconds."""
         backend = self._backend(name)
         with self._lock:
             result = self._results.get(name)

@@ -111,8 +111,6 @@ class GeminiBackend(ServerBackend):
 
     def _key(self) -> str:
         if not self.server.key:
-            raise ConfigurationError(
-                "GOOGLE_API_KEY is not set.",
-                "Set it in the environment, .env or .streamlit/secrets.toml, then restart Gestalt.",
-            )
+            hint = "Set it in the environment, .env or .streamlit/secrets.toml, then restart Gestalt."
+            raise ConfigurationError("GOOGLE_API_KEY is not set.", hint)
         return self.server.key

@@ -40,9 +40,8 @@ def _catch_bad_error_code() -> Iterator[None]:
         *_, (frame, _) = traceback.walk_tb(error.__traceback__)
         if not frame.f_code.co_name.startswith("raise_error"):
             raise
-        raise BackendUnavailable(
-            "The server failed in the middle.", "Ask again; its own log has the reason."
-        ) from error
+        hint = "Ask again; its own log has the reason."
+        raise BackendUnavailable("The server failed in the middle.", hint) from error
 
 
 def _normalise(chunk: ChatGenerationChunk) -> ChatGenerationChunk:

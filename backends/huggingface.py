@@ -1,7 +1,4 @@
-"""The local backend: a model in this process's memory, on one GPU or several, or on the CPU.
-
-torch and transformers are imported when a model is loaded.
-"""
+"""The local backend: a model in this process's memory, on one GPU or several, or on the CPU."""
 
 from __future__ import annotations
 
@@ -122,22 +119,20 @@ class HuggingFaceBackend(Backend):
         name, variant = quantization.split(model)
         dtype = choose_dtype(device) if self.local.dtype == "auto" else getattr(torch, self.local.dtype)
         try:
-            config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+            local = {"local_files_only": True, "trust_remote_code": False}
+            config = AutoConfig.from_pretrained(folder, **local)
             if variant and getattr(config, "quantization_config", None):
                 raise ConfigurationError(f"{name} is quantized already.", f"Choose it without @{variant}.")
-            tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+            tokenizer = AutoTokenizer.from_pretrained(folder, **local)
             if not tokenizer.chat_template:
-                raise BackendUnavailable(
-                    f"{model} has no chat template: it was not trained for conversation.",
-                    "Choose a model whose name ends in Instruct or Chat.",
-                )
+                message = f"{model} has no chat template: it was not trained for conversation."
+                raise BackendUnavailable(message, "Choose a model whose name ends in Instruct or Chat.")
             with load_progress.intercept_bars(lambda done: show(share * done)):
                 weights = AutoModelForCausalLM.from_pretrained(
                     folder,
-                    dtype=dtype,
-                    local_files_only=True,
-                    trust_remote_code=False,
+                    **local,
                     use_safetensors=True,
+                    dtype=dtype,
                     device_map=self.local.device_map or device,
                     quantization_config=quantization.make_config(variant, dtype) if variant else None,
                 )

@@ -18,7 +18,7 @@ from langchain_core.messages.ai import UsageMetadata
 from langchain_core.outputs import ChatGenerationChunk, ChatResult
 from pydantic import Field
 
-from backends.generation import Emit, End, Event, Generation, Runtime
+from backends.generation import Emit, End, Event, Generation
 from options import GenerationOptions
 
 
@@ -45,8 +45,7 @@ class LocalChatModel(BaseChatModel):
         options = self.options.replace(**kwargs)
         options = options.replace(stop=(*options.stop, *(stop or ())))
         generation = Generation(convert_to_openai_messages(messages, text_format="string"), options, emit)
-        runtime: Runtime = self.runtime
-        runtime.submit(generation)
+        self.runtime.submit(generation)
         return generation
 
     def _chunk(self, event: Event) -> ChatGenerationChunk:
@@ -94,16 +93,8 @@ class LocalChatModel(BaseChatModel):
         finally:
             generation.cancel()
 
-    def _generate(
-        self, messages: list[BaseMessage], stop: list[str] | None = None, run_manager: Any = None, **kwargs: Any
-    ) -> ChatResult:
-        return generate_from_stream(self._stream(messages, stop, **kwargs))
+    def _generate(self, *args: Any, **kwargs: Any) -> ChatResult:
+        return generate_from_stream(self._stream(*args, **kwargs))
 
-    async def _agenerate(
-        self, messages: list[BaseMessage], stop: list[str] | None = None, run_manager: Any = None, **kwargs: Any
-    ) -> ChatResult:
-        return await agenerate_from_stream(self._astream(messages, stop, **kwargs))
-
-    def get_num_tokens(self, text: str) -> int:
-        """Return the tokens of `text` in the model's own tokenizer."""
-        return int(self.runtime.count_tokens(text))
+    async def _agenerate(self, *args: Any, **kwargs: Any) -> ChatResult:
+        return await agenerate_from_stream(self._astream(*args, **kwargs))

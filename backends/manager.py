@@ -1,12 +1,8 @@
-"""Loads, leases and unloads models, with one state machine for all backends.
+"""Loads, leases and unloads models: unloaded -> loading (progress) -> ready | error, for all backends.
 
-    unloaded -> loading (progress) -> ready | error        per backend and model
-
-A load runs in its own thread, is shared by all who wait for it and can be cancelled. `use` loads the model if needed
-and holds a lease, so that it is not unloaded while it answers. Of the models that use this process's memory only one is
-resident: loading another blocks new leases on it, waits for the current ones, then unloads it. The holder of such a
-lease must not wait for another one.
-"""
+A load has its own thread, is shared by all who wait for it and can be cancelled. Of the models that use this process's
+memory one is resident: loading another blocks new leases on it, waits for the current ones, then unloads it. The holder
+of such a lease must not wait for another one."""
 
 from __future__ import annotations
 
@@ -21,7 +17,7 @@ from langchain_core.language_models import BaseChatModel
 
 from backends import BACKENDS, backend_class
 from backends.base import Backend, LoadCancelledError, Progress, Report, State, Status
-from backends.checks import BackendCheck, Checks, check_all
+from backends.checks import Checks
 from backends.loading import UNLOADED, Load, ModelEntry
 from errors import AuthenticationFailed, BackendBusy, BackendUnavailable, ConfigurationError, ModelNotFound
 from options import GenerationOptions
@@ -67,7 +63,7 @@ class ModelManager:
     def known(self, backend: str) -> dict[str, Status]:
         """Return the states of the models of a backend that were loaded, failed or unloaded in this process."""
         with self._changed:
-            entries = [entry for entry in self._entries.values() if entry.backend.name == backend]
+            entries = [entry for (name, _), entry in self._entries.items() if name == backend]
             return {entry.model: entry.status for entry in entries if entry.status != UNLOADED}
 
     def load(self, backend: str, model: str, *, pull: bool = False) -> Future[None]:
@@ -94,10 +90,7 @@ class ModelManager:
                 self._changed.notify_all()
 
     def unload(self, backend: str, model: str) -> None:
-        """Unload a model, if it is loaded, and wait until it is done.
-
-        Raises BackendBusy if it is loading or answering, and BackendError if its server did not unload it.
-        """
+        """Unload a model and wait until it is done. Raises BackendBusy if it is in use, BackendError if that failed."""
         entry = self._entry(backend, model)
         memory = self._memory if entry.backend.capabilities.loads_weights else Lock()
         # A load that holds this lock unloads the resident model itself.
@@ -121,10 +114,7 @@ class ModelManager:
 
     @asynccontextmanager
     async def use(self, backend: str, model: str, options: GenerationOptions) -> AsyncIterator[BaseChatModel]:
-        """Lease a chat model for the block, loading it first if needed. Can be cancelled while it waits.
-
-        Exceptions of the load and of the block are raised as AppError, except for bugs.
-        """
+        """Lease a chat model for the block, loading it if needed. Exceptions leave as AppError, except for bugs."""
         entry = self._entry(backend, model)
         with self._lease(entry) as load, self._translated(entry):
             if load:
@@ -136,10 +126,6 @@ class ModelManager:
                 options = options.replace(max_new_tokens=min(options.max_new_tokens, limit))
             # Imports the provider's package, which can take seconds.
             yield await asyncio.to_thread(entry.backend.chat_model, model, options)
-
-    def check_all(self, timeout: float = 3.0) -> list[BackendCheck]:
-        """Check all backends in parallel, each for at most `timeout` seconds."""
-        return check_all(self.backends(), timeout)
 
     def close(self) -> None:
         """Unload all models in this process, stopping their answers. For the end of the process."""

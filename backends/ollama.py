@@ -1,7 +1,6 @@
 """Ollama: a server that stores models and loads them into memory on demand.
 
-The window is always sent, because Ollama silently truncates longer prompts. The ollama package and langchain-ollama are
-imported when needed.
+The window is always sent, because Ollama silently truncates longer prompts.
 """
 
 from __future__ import annotations
@@ -166,13 +165,9 @@ class OllamaBackend(ServerBackend):
 def _info(model: ListResponse.Model, window: int | None, resident: Collection[str | None]) -> ModelInfo:
     name, details = model.model or "", model.details
     parts = (details.family, details.parameter_size, details.quantization_level) if details else ()
+    label, family = name.removesuffix(":latest"), " ".join(part for part in parts if part)
     return ModelInfo(
-        name,
-        name.removesuffix(":latest"),
-        context_window=window,
-        size_bytes=model.size,
-        family=" ".join(part for part in parts if part),
-        in_memory=name in resident,
+        name, label, context_window=window, size_bytes=model.size, family=family, in_memory=name in resident
     )
 
 

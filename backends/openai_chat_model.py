@@ -46,7 +46,5 @@ class OpenAIChatModel(ChatOpenAI):
 
 def _check_not_empty(chunk: ChatGenerationChunk | None) -> None:
     if chunk is None:
-        raise ContextTooLong(
-            "The server ended without an answer: the prompt may not fit its context window.",
-            "Use fewer or shorter passages, or start it with a larger window.",
-        )
+        message = "The server ended without an answer: the prompt may not fit its context window."
+        raise ContextTooLong(message, "Use fewer or shorter passages, or start it with a larger window.")

@@ -1,8 +1,7 @@
-"""Sampling for the local model, as a logits processor with its own random generator.
+"""Sampling for the local model with a random generator of its own: torch's global one is shared with other threads.
 
-`generate` samples from torch's global generator: a seed would affect the whole process, and draws of other threads
-would change the answer. Greedy decoding over scores with Gumbel noise picks every token with the same probability as
-sampling (the Gumbel-max trick, https://arxiv.org/abs/1611.01144), so the noise is drawn here.
+Greedy decoding over scores with Gumbel noise picks each token with the same probability as sampling (the Gumbel-max
+trick, https://arxiv.org/abs/1611.01144), so a logits processor adds the noise.
 """
 
 from __future__ import annotations

@@ -91,12 +91,9 @@ _TRANSPORT: dict[str, _Row] = {
     f"{library}.{name}": row
     for library in ("httpx", "httpx2")
     for name, row in {
-        "ConnectError": _UNREACHABLE,
-        "ConnectTimeout": _UNREACHABLE,
+        **dict.fromkeys(("ConnectError", "ConnectTimeout", "UnsupportedProtocol", "InvalidURL"), _UNREACHABLE),
         "TimeoutException": _TOO_SLOW,
         "TransportError": _DROPPED,
-        "UnsupportedProtocol": _UNREACHABLE,
-        "InvalidURL": _UNREACHABLE,
     }.items()
 }
 """Failed connections, by qualified name. The innermost exception of a chain is the most precise."""

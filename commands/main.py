@@ -8,17 +8,19 @@ from __future__ import annotations
 
 import json
 import logging
-import threading
+import time
 import warnings
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.live import Live
 from rich.markup import escape
 from rich.progress import track
+from rich.spinner import Spinner
 
 from commands import evaluate, files, library, terminal, upkeep
 from commands.terminal import AsJson, emit, err, fields, handle_errors, open_services, out, print_error
@@ -86,27 +88,20 @@ def ask(
         raise typer.Exit(0 if message.finish is Finish.COMPLETE else 1)
 
 
-@contextmanager
-def _waiting(services: Services, backend: str, model: str) -> Iterator[None]:
+def _waiting(services: Services, backend: str, model: str) -> Live:
     """Show on the terminal what the command waits for: a first question may load the model."""
-    done = threading.Event()
+    started, spinner = time.monotonic(), Spinner("dots", style="status.spinner")
 
-    def watch() -> None:
-        while not done.wait(0.3):
-            progress = services.manager.status(backend, model).progress
-            shown.update(escape(progress.text) if progress else "Thinking")
+    def draw() -> Spinner:
+        progress = services.manager.status(backend, model).progress
+        idle = "Searching" if time.monotonic() - started < 0.3 else "Thinking"
+        spinner.update(text=escape(progress.text) if progress else idle)
+        return spinner
 
-    with err.status("Searching") as shown:
-        thread = threading.Thread(target=watch, daemon=True)
-        thread.start()
-        try:
-            yield
-        finally:
-            done.set()
-            thread.join()
+    return Live(get_renderable=draw, console=err, refresh_per_second=12.5, transient=True)
 
 
-def _follow(events: Iterator[Event], quiet: bool, waiting: AbstractContextManager[None]) -> Message:
+def _follow(events: Iterator[Event], quiet: bool, waiting: AbstractContextManager[object]) -> Message:
     with ExitStack() as stack:
         stack.enter_context(waiting)
         for event in events:
@@ -171,9 +166,8 @@ def _read_questions(question: str | None, questions: Path | None) -> Iterator[di
         try:
             items = [json.loads(line) for line in questions.read_text(encoding="utf-8").splitlines() if line.strip()]
         except (OSError, ValueError) as error:
-            raise ConfigurationError(
-                f"{questions} cannot be read as JSON lines: {error}.", 'One {"id", "question"} a line is expected.'
-            ) from None
+            message = f"{questions} cannot be read as JSON lines: {error}."
+            raise ConfigurationError(message, 'One {"id", "question"} a line is expected.') from None
     for item in items:
         if not isinstance(item, dict) or not isinstance(item.get("question"), str) or not item["question"].strip():
             raise ConfigurationError("A question is empty or missing.", 'Each line needs a "question" with text.')
@@ -197,10 +191,11 @@ def _earlier_questions(history: Any) -> list[str]:
 @app.command()
 def backends(as_json: AsJson = False) -> None:
     """Check all backends, for three seconds at most; the library is not opened."""
+    from backends.checks import check_all
     from backends.manager import ModelManager
 
     with handle_errors(as_json):
-        checks = ModelManager(get_settings()).check_all(timeout=3.0)
+        checks = check_all(ModelManager(get_settings()).backends(), timeout=3.0)
     with terminal.listing(as_json, "backend", "state", "models", "what to do") as add:
         for backend, models, error, seconds, _ in checks:
             state, can = "error" if error else "ready", backend.capabilities

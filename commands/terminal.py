@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TimeRemainingColumn
 from rich.table import Column, Table
 
 from errors import AppError
@@ -110,15 +110,8 @@ def open_services(as_json: bool, failure: dict[str, Any] | None = None) -> Itera
 
 def progress_bars(quiet: bool) -> Progress:
     """Return progress bars that disappear at the end."""
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.percentage:>3.0f} %"),
-        TimeRemainingColumn(),
-        console=err,
-        disable=quiet or not err.is_terminal,
-        transient=True,
-    )
+    columns = "{task.description}", BarColumn(), "{task.percentage:>3.0f} %", TimeRemainingColumn()
+    return Progress(*columns, console=err, disable=quiet or not err.is_terminal, transient=True)
 
 
 @contextmanager
@@ -139,10 +132,7 @@ def single_bar(name: str, quiet: bool) -> Iterator[Callable[[float], None]]:
 
 
 def answer_options(services: Services, collections: list[str] | None, everywhere: bool, **given: Any) -> AnswerOptions:
-    """Return the settings' options with the collections to search, by name, and the given ones that are not None.
-
-    Raises ConfigurationError if there is no collection of that name.
-    """
+    """Return the settings' options with these collections, else raise ConfigurationError, and what else is not None."""
     find = partial(services.library.collection, LOCAL_OWNER)
     names = collections or [DEFAULT_COLLECTION]
     ids = None if everywhere else tuple(find(name, create=name == DEFAULT_COLLECTION).id for name in names)
