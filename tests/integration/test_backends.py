@@ -196,7 +196,9 @@ def test_a_key_is_checked_by_the_server_and_never_shown(
         monkeypatch.setenv(f"{case.prefix}_API_KEY", key)
         with open_services(embeddings) as services:
             message = finish(services, ask(SHED))
-            shown.append(repr((message, check_all(services.manager.backends(), 3.0), services.manager.known(case.backend))))
+            shown.append(
+                repr((message, check_all(services.manager.backends(), 3.0), services.manager.known(case.backend)))
+            )
         if key == WRONG_KEY and case.wrong_key:
             assert error(message)[0] == case.wrong_key
         else:
