@@ -39,19 +39,14 @@ def load_torch() -> Any:
 
 
 def choose_device(requested: str = "auto") -> str:
-    """Return `requested`, or for `auto` the best available device: cuda, mps, else cpu.
-
-    Raises:
-        ConfigurationError: `requested` is not available.
-    """
+    """Return `requested`, for `auto` the best of cuda, mps and cpu, else raise ConfigurationError."""
     torch = load_torch()
     available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if requested == "auto":
         return next(name for name in ("cuda", "mps", "cpu") if available[name])
     if not available.get(requested.split(":")[0], False):
-        raise ConfigurationError(
-            f"The device {requested} is not available on this machine.", "Set GESTALT_DEVICE to auto or cpu."
-        )
+        message = f"The device {requested} is not available on this machine."
+        raise ConfigurationError(message, "Set GESTALT_DEVICE to auto or cpu.")
     return requested
 
 
@@ -60,8 +55,6 @@ def choose_dtype(device: str) -> torch.dtype:
     torch = load_torch()
     if device.startswith("cuda"):
         native = torch.cuda.is_bf16_supported(including_emulation=False)
-    elif device == "cpu":
-        native = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
     else:
-        native = False
+        native = device == "cpu" and (torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
     return torch.bfloat16 if native else torch.float32

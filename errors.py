@@ -4,12 +4,7 @@ from __future__ import annotations
 
 
 class AppError(Exception):
-    """A problem that a person can understand and act on.
-
-    Args:
-        message: one sentence that says what happened. Never contains a key.
-        hint: one sentence that says what to do next.
-    """
+    """A problem that a person can act on: a sentence on what happened, without keys, and a hint on what to do next."""
 
     def __init__(self, message: str, hint: str = "") -> None:
         super().__init__(message)

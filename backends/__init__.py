@@ -1,7 +1,4 @@
-"""The table of backends: the one place where a backend is registered.
-
-A backend's class is imported when it is asked for, so importing this package is cheap.
-"""
+"""The table of backends: the one place where a backend is registered. Its class is imported when it is asked for."""
 
 from __future__ import annotations
 
@@ -24,15 +21,10 @@ BACKENDS: dict[str, str] = {
 
 
 def backend_class(name: str) -> type[Backend]:
-    """Return the class of a backend.
-
-    Raises:
-        ConfigurationError: no such backend; lists the existing ones.
-    """
+    """Return the class of a backend. Raises ConfigurationError, which lists the existing ones."""
     if name not in BACKENDS:
-        raise ConfigurationError(
-            f"There is no backend {name!r}.", f"Choose one of {', '.join(BACKENDS)} (LLM_BACKEND_TYPE)."
-        )
+        hint = f"Choose one of {', '.join(BACKENDS)} (LLM_BACKEND_TYPE)."
+        raise ConfigurationError(f"There is no backend {name!r}.", hint)
     module, _, attribute = BACKENDS[name].partition(":")
     backend: type[Backend] = getattr(import_module(module), attribute)
     return backend

@@ -1,8 +1,7 @@
-"""The contract of a backend, which answers questions with a language model.
+"""The contract of a backend: a class, in a file of its own, that answers questions with a language model.
 
-A backend is one class in one file. It owns its settings (with its own environment prefix), lists its models and hands
-out a LangChain chat model. Exceptions from its methods and its chat model are translated in `backends/translate.py`.
-Does not import documents, conversations or Streamlit.
+It owns its settings (with its own environment prefix), lists its models and hands out a LangChain chat model.
+Exceptions of both are translated in `backends/translate.py`. Does not import documents, conversations or Streamlit.
 """
 
 from __future__ import annotations
@@ -64,7 +63,6 @@ class ModelInfo:
     """A model in a backend's list."""
 
     name: str
-    """The name for `load` and `chat_model`."""
     label: str
     note: str = ""
     """One sentence to show before the model is chosen."""
@@ -99,13 +97,11 @@ class Loaded:
 
 @dataclass(frozen=True, slots=True)
 class Released:
-    """Memory freed by unloading, as measured on the device afterwards."""
+    """What a model used, and how much less memory is in use now, as measured on the device after unloading it."""
 
     device: str
     size_bytes: int
-    """What the model used."""
     freed_bytes: int
-    """How much less is in use now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,9 +137,7 @@ class Backend(ABC):
     """One source of answers. Register subclasses in `backends/__init__.py`."""
 
     name: ClassVar[str]
-    """Key in the table of backends."""
     label: ClassVar[str]
-    """Name shown to people."""
     capabilities: ClassVar[Capabilities]
     start_hint: ClassVar[str]
     """What to do when it is down: the command that starts it."""
@@ -153,27 +147,15 @@ class Backend(ABC):
 
     @abstractmethod
     def list_models(self) -> list[ModelInfo]:
-        """Return the models to choose from, the default first. Quick: never loads weights.
-
-        Raises:
-            BackendError: the backend cannot be reached.
-        """
+        """Return the models to choose from, the default first, without loading weights. Raises BackendError."""
 
     @abstractmethod
     def check(self) -> None:
-        """Return if the backend can be used, within ten seconds and without loading weights.
-
-        Raises:
-            BackendError, ConfigurationError: it cannot be used; the hint says what to do.
-        """
+        """Raise BackendError or ConfigurationError if it cannot be used, within 10 seconds, without loading weights."""
 
     @abstractmethod
     def load(self, model: str, report: Report) -> Loaded:
-        """Make `model` ready: load its weights, or check server, key and model.
-
-        Raises:
-            BackendError: it cannot be made ready.
-        """
+        """Make `model` ready: load its weights, or check server, key and model. Raises BackendError."""
 
     @property
     def location(self) -> str:
@@ -181,19 +163,11 @@ class Backend(ABC):
         return self.label
 
     def unload(self, model: str) -> Released | None:
-        """Free what `load` allocated; None if that cannot be measured.
-
-        Raises:
-            BackendError: the server did not unload it.
-        """
+        """Free what `load` allocated; None if that cannot be measured. Raises BackendError if the server did not."""
         return None
 
     def pull(self, model: str, report: Report) -> None:
-        """Download a missing model, if `capabilities.pulls`.
-
-        Raises:
-            BackendError: it cannot be downloaded.
-        """
+        """Download a missing model, if `capabilities.pulls`. Raises BackendError."""
         raise ModelNotFound(f"{self.label} cannot download models.", "Choose one that it lists.")
 
     @abstractmethod
@@ -201,8 +175,6 @@ class Backend(ABC):
         """Return a chat model for a model that is ready. Closing or cancelling its stream stops the backend's work."""
 
     def count_tokens(self, model: str, text: str) -> int:
-        """Return the tokens of `text`. By default an estimate that errs high: three and a half bytes per token.
-
-        Bytes rather than characters: scripts with three bytes per character use about one token for each.
-        """
+        """Return the tokens of `text`. By default an estimate that errs high: three and a half bytes per token."""
+        # Bytes rather than characters: scripts with three bytes per character use about one token for each.
         return (2 * len(text.encode()) + 6) // 7

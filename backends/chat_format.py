@@ -12,11 +12,7 @@ MIN_ANSWER_TOKENS = 32
 
 
 def encode(tokenizer: Any, messages: list[dict[str, str]]) -> Any:
-    """Return the prompt in the model's chat format: input_ids and attention_mask, (1, tokens) each.
-
-    Raises:
-        RequestRejected: the model's chat template does not accept these messages.
-    """
+    """Return input_ids and attention_mask, (1, tokens) each, in the model's chat format, else raise RequestRejected."""
     from jinja2 import TemplateError
 
     template = partial(tokenizer.apply_chat_template, add_generation_prompt=True, return_dict=True, return_tensors="pt")
@@ -27,25 +23,18 @@ def encode(tokenizer: Any, messages: list[dict[str, str]]) -> Any:
         first, *rest = messages
         if first["role"] == "system" and rest:
             return encode(tokenizer, [{**rest[0], "content": f"{first['content']}\n\n{rest[0]['content']}"}, *rest[1:]])
-        raise RequestRejected(
-            f"The model's chat template rejected the messages: {error}.", "Choose another model."
-        ) from error
+        message = f"The model's chat template rejected the messages: {error}."
+        raise RequestRejected(message, "Choose another model.") from error
 
 
 def answer_room(length: int, window: int | None, requested: int) -> int:
-    """Return the tokens that the answer may have, at most `requested`, after a prompt of `length` tokens.
-
-    Raises:
-        ContextTooLong: too little of the window is left.
-    """
+    """Return the tokens, at most `requested`, left for an answer to `length` tokens, else raise ContextTooLong."""
     if window is None:
         return requested
     minimum = min(requested, MIN_ANSWER_TOKENS)
     if window - length < minimum:
-        raise ContextTooLong(
-            f"The prompt has {length:,} tokens; a window of {window:,} holds {window - minimum:,} and an answer.",
-            "Use fewer or shorter passages, or a model with a larger window.",
-        )
+        message = f"The prompt has {length:,} tokens; a window of {window:,} holds {window - minimum:,} and an answer."
+        raise ContextTooLong(message, "Use fewer or shorter passages, or a model with a larger window.")
     return min(requested, window - length)
 
 

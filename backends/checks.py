@@ -19,6 +19,8 @@ from errors import AppError, BackendError, BackendUnavailable
 
 logger = logging.getLogger(__name__)
 
+MAX_ERROR_AGE_S = 5.0
+
 
 class BackendCheck(NamedTuple):
     """Result of checking a backend."""
@@ -40,43 +42,23 @@ def check_all(backends: Iterable[Backend], timeout: float) -> list[BackendCheck]
 
 
 class Checks:
-    """The latest check of each backend, renewed in the background when it is old.
+    """The latest check of each backend, renewed in the background when it is `max_age` seconds old (failed: 5).
 
-    Args:
-        backend: returns a backend by name.
-        timeout: seconds after which a check counts as failed; a late result is used once it arrives.
-        max_age: seconds for which a result is used.
-        max_error_age: the same for a failed check.
+    A check that takes longer than `timeout` seconds counts as failed; a late result is used once it arrives.
     """
 
-    def __init__(
-        self,
-        backend: Callable[[str], Backend],
-        *,
-        timeout: float = 3.0,
-        max_age: float = 30.0,
-        max_error_age: float = 5.0,
-    ) -> None:
-        self._backend, self._timeout = backend, timeout
-        self._max_age, self._max_error_age = max_age, max_error_age
+    def __init__(self, backend: Callable[[str], Backend], *, timeout: float = 3.0, max_age: float = 30.0) -> None:
+        self._backend, self._timeout, self._max_age = backend, timeout, max_age
         self._results: dict[str, BackendCheck] = {}
         self._running: dict[str, tuple[float, Future[BackendCheck]]] = {}
         self._lock = Lock()
 
     def latest(self, name: str, wait_s: float = 0.0) -> BackendCheck | None:
-        """Return the latest result of a backend, even an old one while a new check runs; None before the first.
-
-        Args:
-            name: of the backend.
-            wait_s: seconds to wait if there is no result yet.
-
-        Raises:
-            ConfigurationError: no such backend, or its settings are invalid.
-        """
+        """Return the latest result of a backend, even an old one; None if there is none after `wait_s` seconds."""
         backend = self._backend(name)
         with self._lock:
             result = self._results.get(name)
-            max_age = self._max_error_age if result and result.error else self._max_age
+            max_age = MAX_ERROR_AGE_S if result and result.error else self._max_age
             if result is None or time.monotonic() - result.at >= max_age:
                 self._check(backend)
             started, check = self._running.get(name, (0.0, None))

@@ -1,8 +1,7 @@
 """Attention for one new token on a CPU, half as fast again as in transformers.
 
-If a model shares key and value heads among query heads, transformers uses torch's `enable_gqa`, which takes 40 % of
-decoding time on a CPU. Here the query heads of a group become rows of its key head instead: the same sums, no copies.
-All other cases go to transformers' function.
+If query heads share key heads, transformers uses torch's `enable_gqa`, which takes 40 % of decoding time on a CPU. Here
+the query heads of a group become rows of its key head: the same sums without copies.
 """
 
 from __future__ import annotations

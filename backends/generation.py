@@ -37,8 +37,7 @@ class End:
     """The last event of a generation."""
 
     finish_reason: str
-    """stop: the model finished or generated a stop sequence; length: max_new_tokens or the window is used up;
-    repetition: the answer was stuck in a loop."""
+    """stop, length (max_new_tokens or the window is used up) or repetition (the answer was stuck in a loop)."""
     input_tokens: int
     output_tokens: int
 
@@ -63,11 +62,7 @@ class Runtime:
         self._thread.start()
 
     def submit(self, generation: Generation) -> None:
-        """Queue `generation`.
-
-        Raises:
-            BackendUnavailable: the model was unloaded.
-        """
+        """Queue `generation`. Raises BackendUnavailable if the model was unloaded."""
         if self.closing.is_set():
             raise BackendUnavailable(f"{self.name} was unloaded.", "Load it again.")
         self._queue.put(generation)
@@ -94,13 +89,7 @@ class Runtime:
 
 
 class Generation:
-    """One answer; submit it to a Runtime.
-
-    Args:
-        messages: of the form {"role": ..., "content": ...}.
-        options: how to generate.
-        emit: receives the events, in the runtime's thread.
-    """
+    """One answer; submit it to a Runtime, in whose thread `emit` receives the events."""
 
     def __init__(self, messages: list[dict[str, str]], options: GenerationOptions, emit: Emit) -> None:
         self.messages, self.options, self.emit = messages, options, emit
@@ -188,10 +177,7 @@ class _Listener:
 
 @contextmanager
 def _checked_layers(model: Any, check: Callable[[], None]) -> Iterator[None]:
-    """Enter inference mode and call `check` before every layer.
-
-    A forward pass over a long prompt takes seconds, and only an exception from inside it can stop it.
-    """
+    """Enter inference mode and call `check` before every layer: only an exception from inside stops a long prompt."""
     import torch
     from transformers.modeling_layers import GradientCheckpointingLayer
 

@@ -19,57 +19,36 @@ FILES = ["*.safetensors", "*.json", "*.jinja", "tokenizer.model", "merges.txt", 
 
 
 def model_folder(model: str, report: Report, token: str | None = None, timeout: float = 5) -> Path:
-    """Return the folder of a model, downloading it if it is neither a folder nor cached.
+    """Return the folder of a model (a path or a Hub id), downloading it if it is neither a folder nor cached.
 
-    Args:
-        model: path of a folder, or id of a Hub repository.
-        report: receives the progress.
-        token: of a Hub account; None lets huggingface_hub look for one.
-        timeout: seconds to wait for the Hub's first response.
-
-    Raises:
-        ModelNotFound: no such folder or repository, or it is not cached and the Hub cannot be reached.
-        AuthenticationFailed: the repository needs an account with access, or the token is wrong.
+    Raises ModelNotFound, also if the Hub does not answer within `timeout` seconds, and AuthenticationFailed.
     """
     if (folder := Path(model).expanduser()).is_dir():
         return folder
+    from huggingface_hub import errors as hub_errors
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import (
-        GatedRepoError,
-        HfHubHTTPError,
-        HFValidationError,
-        LocalEntryNotFoundError,
-        RepositoryNotFoundError,
-    )
 
     try:
         return Path(snapshot_download(model, allow_patterns=FILES, local_files_only=True))
-    except HFValidationError:
+    except hub_errors.HFValidationError:
         raise ModelNotFound(f"There is no model folder {model}.", "Give a folder or a Hugging Face id.") from None
-    except LocalEntryNotFoundError:
+    except hub_errors.LocalEntryNotFoundError:
         pass
     try:
         return _download(model, report, token, timeout)
-    except GatedRepoError:
-        raise AuthenticationFailed(
-            f"{model} asks for an account with access to it.",
-            "Accept its terms on the Hub and set HUGGING_FACE_HUB_TOKEN.",
-        ) from None
-    except RepositoryNotFoundError as error:
-        raise ModelNotFound(
-            f"The Hugging Face Hub has no model {model}.",
-            "Check its name; a private model needs HUGGING_FACE_HUB_TOKEN.",
-        ) from error
+    except hub_errors.GatedRepoError:
+        hint = "Accept its terms on the Hub and set HUGGING_FACE_HUB_TOKEN."
+        raise AuthenticationFailed(f"{model} asks for an account with access to it.", hint) from None
+    except hub_errors.RepositoryNotFoundError as error:
+        hint = "Check its name; a private model needs HUGGING_FACE_HUB_TOKEN."
+        raise ModelNotFound(f"The Hugging Face Hub has no model {model}.", hint) from error
     except Exception as error:
         # Connections fail with a dozen exceptions from four libraries.
-        if isinstance(error, HfHubHTTPError) and error.response.status_code in (401, 403):
-            raise AuthenticationFailed(
-                "The Hugging Face Hub refused the token.", "Correct HUGGING_FACE_HUB_TOKEN."
-            ) from error
-        raise ModelNotFound(
-            f"{model} is not on this machine, and the Hugging Face Hub cannot be reached.",
-            "Connect to the internet, or give the folder of a model.",
-        ) from error
+        if isinstance(error, hub_errors.HfHubHTTPError) and error.response.status_code in (401, 403):
+            hint = "Correct HUGGING_FACE_HUB_TOKEN."
+            raise AuthenticationFailed("The Hugging Face Hub refused the token.", hint) from error
+        message = f"{model} is not on this machine, and the Hugging Face Hub cannot be reached."
+        raise ModelNotFound(message, "Connect to the internet, or give the folder of a model.") from error
 
 
 def _download(model: str, report: Report, token: str | None, timeout: float) -> Path:

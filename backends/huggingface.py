@@ -1,7 +1,4 @@
-"""The local backend: a model in this process's memory, on one GPU or several, or on the CPU.
-
-torch and transformers are imported when a model is loaded.
-"""
+"""The local backend: a model in this process's memory, on one GPU or several, or on the CPU."""
 
 from __future__ import annotations
 
@@ -28,9 +25,7 @@ class LocalSettings(EnvironmentSettings):
 
     dtype: Annotated[Literal["auto", "bfloat16", "float16", "float32"], Field(validation_alias="LOCAL_DTYPE")] = "auto"
     """auto: bfloat16 if the device supports it natively, else float32."""
-    device_map: Annotated[Literal["", "auto", "balanced", "sequential"], Field(validation_alias="LOCAL_DEVICE_MAP")] = (
-        ""
-    )
+    device_map: Literal["", "auto", "balanced", "sequential"] = Field("", validation_alias="LOCAL_DEVICE_MAP")
     """How accelerate spreads a model over GPUs and CPU; empty for the whole model on GESTALT_DEVICE."""
     token: Annotated[SecretStr | None, Field(validation_alias="HUGGING_FACE_HUB_TOKEN")] = None
     hub_timeout: Annotated[float, Field(validation_alias="LOCAL_HUB_TIMEOUT", gt=0)] = 5
@@ -55,38 +50,24 @@ class HuggingFaceBackend(Backend):
     def list_models(self) -> list[ModelInfo]:
         """Return the embedded model, then the chat models in the Hugging Face cache."""
         note = "Small: it finds facts in passages, but does not cite them, and answers even if they hold no answer."
-        if embedded_model.find_gguf() is None and not embedded_model.is_complete(
-            embedded_model.folder(self.settings.data_dir)
-        ):
+        converted = embedded_model.folder(self.settings.data_dir)
+        if embedded_model.find_gguf() is None and not embedded_model.is_complete(converted):
             note = f"Not installed: {embedded_model.INSTALL}"
-        embedded = ModelInfo(
-            embedded_model.NAME,
-            "SmolLM2 135M, embedded",
-            note,
-            context_window=8192,
-            size_bytes=embedded_model.SIZE,
-            family="llama 135M",
-        )
-        return [embedded, *hub.cached_chat_models()]
+        name, label, window = embedded_model.NAME, "SmolLM2 135M, embedded", 8192
+        return [ModelInfo(name, label, note, window, embedded_model.SIZE, "llama 135M"), *hub.cached_chat_models()]
 
     def check(self) -> None:
         """Raise ConfigurationError unless torch and transformers are installed."""
         for package in ("torch", "transformers"):
             if importlib.util.find_spec(package) is None:
-                raise ConfigurationError(
-                    f"The package {package} is not installed.", "Run: pip install -r requirements.txt"
-                )
+                message = f"The package {package} is not installed."
+                raise ConfigurationError(message, "Run: pip install -r requirements.txt")
 
     def load(self, model: str, report: Report) -> Loaded:
         """Load the embedded model, a folder, or a Hub model, which is downloaded if it is not cached.
 
-        A load that fails or is cancelled leaves nothing in memory.
-
-        Raises:
-            ModelNotFound: no such folder, cached model or repository, or the Hub cannot be reached.
-            AuthenticationFailed: the model needs an account with access to it.
-            BackendUnavailable: its files cannot be used: they need their own code, or have no chat template.
-            ConfigurationError: the embedded model, the device or the variant is not available.
+        A load that fails or is cancelled leaves nothing in memory. Raises ModelNotFound, AuthenticationFailed,
+        BackendUnavailable (the files need their own code, or have no chat template) and ConfigurationError.
         """
         report(Progress("Starting torch"))
         load_torch()
@@ -138,22 +119,20 @@ class HuggingFaceBackend(Backend):
         name, variant = quantization.split(model)
         dtype = choose_dtype(device) if self.local.dtype == "auto" else getattr(torch, self.local.dtype)
         try:
-            config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+            local = {"local_files_only": True, "trust_remote_code": False}
+            config = AutoConfig.from_pretrained(folder, **local)
             if variant and getattr(config, "quantization_config", None):
                 raise ConfigurationError(f"{name} is quantized already.", f"Choose it without @{variant}.")
-            tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+            tokenizer = AutoTokenizer.from_pretrained(folder, **local)
             if not tokenizer.chat_template:
-                raise BackendUnavailable(
-                    f"{model} has no chat template: it was not trained for conversation.",
-                    "Choose a model whose name ends in Instruct or Chat.",
-                )
+                message = f"{model} has no chat template: it was not trained for conversation."
+                raise BackendUnavailable(message, "Choose a model whose name ends in Instruct or Chat.")
             with load_progress.intercept_bars(lambda done: show(share * done)):
                 weights = AutoModelForCausalLM.from_pretrained(
                     folder,
-                    dtype=dtype,
-                    local_files_only=True,
-                    trust_remote_code=False,
+                    **local,
                     use_safetensors=True,
+                    dtype=dtype,
                     device_map=self.local.device_map or device,
                     quantization_config=quantization.make_config(variant, dtype) if variant else None,
                 )
@@ -164,9 +143,8 @@ class HuggingFaceBackend(Backend):
             raise BackendUnavailable(f"{model} cannot be loaded: {reason}", "Choose another model.") from error
         weights.eval()
         if devices(weights) == ["cpu"]:
-            for parameter in load_progress.track(
-                list(weights.parameters()), lambda done: show(share + (1 - share) * done)
-            ):
+            parameters = list(weights.parameters())
+            for parameter in load_progress.track(parameters, lambda done: show(share + (1 - share) * done)):
                 # Copy it out of the mapped file. Otherwise the first answer waits for the disk, the model's memory
                 # cannot be measured, and a quantized model keeps the pages of its original weights.
                 if type(parameter) is torch.nn.Parameter:

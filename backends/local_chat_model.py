@@ -18,21 +18,16 @@ from langchain_core.messages.ai import UsageMetadata
 from langchain_core.outputs import ChatGenerationChunk, ChatResult
 from pydantic import Field
 
-from backends.generation import Emit, End, Event, Generation, Runtime
+from backends.generation import Emit, End, Event, Generation
 from options import GenerationOptions
 
 
 class LocalChatModel(BaseChatModel):
     """A chat model that answers with `runtime`.
 
-    Fields of GenerationOptions can be overridden for one call (`model.stream(messages, temperature=0.7)`); any other
-    name is a TypeError. The last chunk has `usage_metadata` and a `finish_reason` in its `response_metadata`: stop,
-    length or repetition.
-
-    Raises while streaming:
-        ContextTooLong: the prompt leaves too little room for an answer.
-        BackendUnavailable: the model was unloaded.
-        Exceptions of torch, such as out of memory, which `backends/translate.py` translates.
+    Fields of GenerationOptions can be overridden for one call: `model.stream(messages, temperature=0.7)`. The last
+    chunk has `usage_metadata` and, in its `response_metadata`, a `finish_reason`. Streaming raises ContextTooLong,
+    BackendUnavailable if the model was unloaded, and exceptions of torch, which `backends/translate.py` translates.
     """
 
     model_name: str
@@ -50,8 +45,7 @@ class LocalChatModel(BaseChatModel):
         options = self.options.replace(**kwargs)
         options = options.replace(stop=(*options.stop, *(stop or ())))
         generation = Generation(convert_to_openai_messages(messages, text_format="string"), options, emit)
-        runtime: Runtime = self.runtime
-        runtime.submit(generation)
+        self.runtime.submit(generation)
         return generation
 
     def _chunk(self, event: Event) -> ChatGenerationChunk:
@@ -59,14 +53,10 @@ class LocalChatModel(BaseChatModel):
             raise event
         if isinstance(event, str):
             return ChatGenerationChunk(message=AIMessageChunk(content=event))
-        usage = UsageMetadata(
-            input_tokens=event.input_tokens,
-            output_tokens=event.output_tokens,
-            total_tokens=event.input_tokens + event.output_tokens,
-        )
+        read, written = event.input_tokens, event.output_tokens
         last = AIMessageChunk(
             content="",
-            usage_metadata=usage,
+            usage_metadata=UsageMetadata(input_tokens=read, output_tokens=written, total_tokens=read + written),
             response_metadata={"finish_reason": event.finish_reason, "model_name": self.model_name},
             chunk_position="last",
         )
@@ -103,16 +93,8 @@ class LocalChatModel(BaseChatModel):
         finally:
             generation.cancel()
 
-    def _generate(
-        self, messages: list[BaseMessage], stop: list[str] | None = None, run_manager: Any = None, **kwargs: Any
-    ) -> ChatResult:
-        return generate_from_stream(self._stream(messages, stop, **kwargs))
+    def _generate(self, *args: Any, **kwargs: Any) -> ChatResult:
+        return generate_from_stream(self._stream(*args, **kwargs))
 
-    async def _agenerate(
-        self, messages: list[BaseMessage], stop: list[str] | None = None, run_manager: Any = None, **kwargs: Any
-    ) -> ChatResult:
-        return await agenerate_from_stream(self._astream(messages, stop, **kwargs))
-
-    def get_num_tokens(self, text: str) -> int:
-        """Return the tokens of `text` in the model's own tokenizer."""
-        return int(self.runtime.count_tokens(text))
+    async def _agenerate(self, *args: Any, **kwargs: Any) -> ChatResult:
+        return await agenerate_from_stream(self._astream(*args, **kwargs))

@@ -1,12 +1,8 @@
-"""Loads, leases and unloads models, with one state machine for all backends.
+"""Loads, leases and unloads models: unloaded -> loading (progress) -> ready | error, for all backends.
 
-    unloaded -> loading (progress) -> ready | error        per backend and model
-
-A load runs in its own thread, is shared by all who wait for it and can be cancelled. `use` loads the model if needed
-and holds a lease, so that it is not unloaded while it answers. Of the models that use this process's memory only one is
-resident: loading another blocks new leases on it, waits for the current ones, then unloads it. The holder of such a
-lease must not wait for another one.
-"""
+A load has its own thread, is shared by all who wait for it and can be cancelled. Of the models that use this process's
+memory one is resident: loading another blocks new leases on it, waits for the current ones, then unloads it. The holder
+of such a lease must not wait for another one."""
 
 from __future__ import annotations
 
@@ -14,13 +10,14 @@ import asyncio
 from collections.abc import AsyncIterator, Iterable, Iterator
 from concurrent.futures import Future
 from contextlib import asynccontextmanager, contextmanager
+from functools import partial
 from threading import Condition, Lock, Thread
 
 from langchain_core.language_models import BaseChatModel
 
 from backends import BACKENDS, backend_class
 from backends.base import Backend, LoadCancelledError, Progress, Report, State, Status
-from backends.checks import BackendCheck, Checks, check_all
+from backends.checks import Checks
 from backends.loading import UNLOADED, Load, ModelEntry
 from errors import AuthenticationFailed, BackendBusy, BackendUnavailable, ConfigurationError, ModelNotFound
 from options import GenerationOptions
@@ -31,12 +28,7 @@ NOT_READY_ERRORS = BackendUnavailable, AuthenticationFailed, ModelNotFound
 
 
 class ModelManager:
-    """The models in use. Thread-safe; `use` works in any event loop.
-
-    Args:
-        settings: the application's.
-        backends: default: all in the table, each created on first use.
-    """
+    """The models in use. Thread-safe; `use` works in any event loop. Backends of the table are created on first use."""
 
     def __init__(self, settings: Settings, backends: Iterable[Backend] | None = None) -> None:
         self._settings = settings
@@ -50,19 +42,11 @@ class ModelManager:
         self.checks = Checks(self.backend)
 
     def backends(self) -> list[Backend]:
-        """Return all backends, in the table's order.
-
-        Raises:
-            ConfigurationError: a backend's settings are invalid.
-        """
+        """Return all backends, in the table's order. Raises ConfigurationError if the settings of one are invalid."""
         return [self.backend(name) for name in self._names]
 
     def backend(self, name: str) -> Backend:
-        """Return a backend.
-
-        Raises:
-            ConfigurationError: no such backend (lists the existing ones), or its settings are invalid.
-        """
+        """Return a backend. Raises ConfigurationError if there is none of that name, or its settings are invalid."""
         with self._changed:
             if name not in self._names:
                 raise ConfigurationError(f"There is no backend {name!r}.", f"Choose one of {', '.join(self._names)}.")
@@ -79,22 +63,13 @@ class ModelManager:
     def known(self, backend: str) -> dict[str, Status]:
         """Return the states of the models of a backend that were loaded, failed or unloaded in this process."""
         with self._changed:
-            entries = [entry for entry in self._entries.values() if entry.backend.name == backend]
+            entries = [entry for (name, _), entry in self._entries.items() if name == backend]
             return {entry.model: entry.status for entry in entries if entry.status != UNLOADED}
 
     def load(self, backend: str, model: str, *, pull: bool = False) -> Future[None]:
-        """Start to load a model, unless it is loading or ready, and return at once.
+        """Start to load a model, unless it is loading or ready, and return at once; with `pull`, download it first.
 
-        Args:
-            backend: name of the backend.
-            model: name of the model.
-            pull: download it first.
-
-        Returns:
-            Done when the load is, with its translated exception if it failed; the status shows the same.
-
-        Raises:
-            ConfigurationError: no such backend.
+        The future is done when the load is, with its translated exception if it failed; the status shows the same.
         """
         entry = self._entry(backend, model)
         with self._changed:
@@ -115,12 +90,7 @@ class ModelManager:
                 self._changed.notify_all()
 
     def unload(self, backend: str, model: str) -> None:
-        """Unload a model, if it is loaded, and wait until it is done.
-
-        Raises:
-            BackendBusy: it is loading or answering.
-            BackendError: its server did not unload it.
-        """
+        """Unload a model and wait until it is done. Raises BackendBusy if it is in use, BackendError if that failed."""
         entry = self._entry(backend, model)
         memory = self._memory if entry.backend.capabilities.loads_weights else Lock()
         # A load that holds this lock unloads the resident model itself.
@@ -144,34 +114,18 @@ class ModelManager:
 
     @asynccontextmanager
     async def use(self, backend: str, model: str, options: GenerationOptions) -> AsyncIterator[BaseChatModel]:
-        """Lease a chat model for the block, loading it first if needed. Can be cancelled while it waits.
-
-        Exceptions that leave the block are translated, except for bugs.
-
-        Raises:
-            AppError: the model could not be loaded, or could not answer.
-        """
+        """Lease a chat model for the block, loading it if needed. Exceptions leave as AppError, except for bugs."""
         entry = self._entry(backend, model)
         with self._lease(entry) as load, self._translated(entry):
             if load:
                 await asyncio.wrap_future(load.done)
+            loaded = entry.status.loaded
+            if loaded and loaded.context_window:
+                # Servers reject a prompt that leaves no room for the answer.
+                limit = max(1, loaded.context_window // 4)
+                options = options.replace(max_new_tokens=min(options.max_new_tokens, limit))
             # Imports the provider's package, which can take seconds.
-            yield await asyncio.to_thread(entry.backend.chat_model, model, self._within_window(entry, options))
-
-    def _within_window(self, entry: ModelEntry, options: GenerationOptions) -> GenerationOptions:
-        """Limit the answer to a quarter of the window: servers reject a prompt that leaves no room for it."""
-        loaded = entry.status.loaded
-        if loaded is None or loaded.context_window is None:
-            return options
-        return options.replace(max_new_tokens=min(options.max_new_tokens, max(1, loaded.context_window // 4)))
-
-    def check_all(self, timeout: float = 3.0) -> list[BackendCheck]:
-        """Check all backends in parallel, each for at most `timeout` seconds.
-
-        Raises:
-            ConfigurationError: a backend's settings are invalid.
-        """
-        return check_all(self.backends(), timeout)
+            yield await asyncio.to_thread(entry.backend.chat_model, model, options)
 
     def close(self) -> None:
         """Unload all models in this process, stopping their answers. For the end of the process."""
@@ -217,12 +171,11 @@ class ModelManager:
 
     @contextmanager
     def _translated(self, entry: ModelEntry) -> Iterator[None]:
-        backend = entry.backend
         try:
             yield
         except Exception as error:
             translated = entry.translate(error)
-            if isinstance(translated, NOT_READY_ERRORS) and not backend.capabilities.loads_weights:
+            if isinstance(translated, NOT_READY_ERRORS) and not entry.backend.capabilities.loads_weights:
                 # The next use checks the server again.
                 with self._changed:
                     if entry.loading is None:
@@ -233,11 +186,12 @@ class ModelManager:
 
     def _load(self, entry: ModelEntry, load: Load) -> None:
         """Run in its own thread; always completes `load.done`."""
+        report = partial(self._report, entry, load)
         try:
             if entry.backend.capabilities.loads_weights:
-                self._load_weights(entry, load)
+                self._load_weights(entry, load, report)
             else:
-                self._load_one(entry, load)
+                self._load_one(entry, load, report)
         except BaseException as error:  # noqa: BLE001 - passed to the waiters
             failure, shown = entry.load_failure(error)
             with self._changed:
@@ -245,8 +199,7 @@ class ModelManager:
                     entry.status, entry.loading = Status(State.ERROR, error=shown), None
                     load.done.set_exception(failure)
 
-    def _load_weights(self, entry: ModelEntry, load: Load) -> None:
-        report = self._reporter(entry, load)
+    def _load_weights(self, entry: ModelEntry, load: Load, report: Report) -> None:
         if self._memory.locked():
             report(Progress("Waiting for another model to be loaded"))
         while not self._memory.acquire(timeout=0.1):
@@ -256,12 +209,11 @@ class ModelManager:
                 others = [other for other in self._entries.values() if other.resident]
             for other in others:
                 self._evict(other, report, load)
-            self._load_one(entry, load)
+            self._load_one(entry, load, report)
         finally:
             self._memory.release()
 
-    def _load_one(self, entry: ModelEntry, load: Load) -> None:
-        report = self._reporter(entry, load)
+    def _load_one(self, entry: ModelEntry, load: Load, report: Report) -> None:
         if load.pull:
             entry.backend.pull(entry.model, report)
         loaded = entry.backend.load(entry.model, report)
@@ -277,14 +229,11 @@ class ModelManager:
         if abandoned:
             entry.backend.unload(entry.model)
 
-    def _reporter(self, entry: ModelEntry, load: Load) -> Report:
-        def report(progress: Progress) -> None:
-            load.check()
-            with self._changed:
-                if entry.loading is load:
-                    entry.status = Status(State.LOADING, progress)
-
-        return report
+    def _report(self, entry: ModelEntry, load: Load, progress: Progress) -> None:
+        load.check()
+        with self._changed:
+            if entry.loading is load:
+                entry.status = Status(State.LOADING, progress)
 
     def _evict(self, other: ModelEntry, report: Report, load: Load) -> None:
         with self._changed:

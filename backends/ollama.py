@@ -1,7 +1,6 @@
 """Ollama: a server that stores models and loads them into memory on demand.
 
-The window is always sent, because Ollama silently truncates longer prompts. The ollama package and langchain-ollama are
-imported when needed.
+The window is always sent, because Ollama silently truncates longer prompts.
 """
 
 from __future__ import annotations
@@ -17,13 +16,7 @@ from langchain_core.language_models import BaseChatModel
 from pydantic import Field
 
 from backends.base import Capabilities, Loaded, ModelInfo, Progress, Released, Report
-from backends.server import (
-    LIST_TIMEOUT_S,
-    Address,
-    ServerBackend,
-    ServerSettings,
-    tls,
-)
+from backends.server import LIST_TIMEOUT_S, Address, ServerBackend, ServerSettings, tls
 from options import GenerationOptions
 from settings import Settings, prefixed
 
@@ -79,9 +72,8 @@ class OllamaBackend(ServerBackend):
             models = client.list().models
             for model in models:
                 if model.digest and model.digest not in self._context_lengths and time.monotonic() < deadline:
-                    self._context_lengths[model.digest] = _context_length(
-                        client.show(model.model or "").modelinfo or {}
-                    )
+                    shown = client.show(model.model or "").modelinfo or {}
+                    self._context_lengths[model.digest] = _context_length(shown)
         infos = [_info(model, self._context_lengths.get(model.digest or ""), resident) for model in models]
         return sorted(infos, key=lambda info: not info.in_memory)
 
@@ -103,9 +95,6 @@ class OllamaBackend(ServerBackend):
         options = {"num_ctx": window, "num_predict": 1}
         self._client(LOAD_TIMEOUT_S).generate(name, options=options, keep_alive=self.server.keep_alive)
         self._windows[model] = window
-        return self._loaded(name, window)
-
-    def _loaded(self, name: str, window: int) -> Loaded:
         running = next((each for each in self._client().ps().models if each.model == name), None)
         if running is None:
             return Loaded(context_window=window)
@@ -176,31 +165,27 @@ class OllamaBackend(ServerBackend):
 def _info(model: ListResponse.Model, window: int | None, resident: Collection[str | None]) -> ModelInfo:
     name, details = model.model or "", model.details
     parts = (details.family, details.parameter_size, details.quantization_level) if details else ()
+    label, family = name.removesuffix(":latest"), " ".join(part for part in parts if part)
     return ModelInfo(
-        name,
-        name.removesuffix(":latest"),
-        context_window=window,
-        size_bytes=model.size,
-        family=" ".join(part for part in parts if part),
-        in_memory=name in resident,
+        name, label, context_window=window, size_bytes=model.size, family=family, in_memory=name in resident
     )
 
 
 def largest_window(model_info: Mapping[str, Any], budget: int) -> int:
-    """Return the tokens of the largest window whose cache of keys and values fits into `budget` bytes.
+    """Return the tokens of the largest window whose cache fits into `budget` bytes: for `/api/show`, with GGUF's keys.
 
-    Args:
-        model_info: from Ollama's `/api/show`, with the keys of GGUF.
-        budget: bytes. Per token, the cache has a key and a value for each head and layer, two bytes per number.
-
-    Returns:
-        A multiple of 1024, at least 2048, unless the model's own window is smaller.
+    Per token, the cache has a key and a value for each head and layer, two bytes per number. The window is a multiple
+    of 1024 and at least 2048, unless the model's own is smaller.
     """
     own_window = _context_length(model_info)
     if own_window is None:
         return DEFAULT_WINDOW
     arch = model_info.get("general.architecture", "")
-    layers, heads, width, kv_heads, key, value = (model_info.get(f"{arch}.{name}") for name in _SHAPE)
+    layers, width = model_info.get(f"{arch}.block_count"), model_info.get(f"{arch}.embedding_length")
+    heads, kv_heads, key, value = (
+        model_info.get(f"{arch}.attention.{name}")
+        for name in "head_count head_count_kv key_length value_length".split()
+    )
     if not (layers and heads and width):
         return min(own_window, DEFAULT_WINDOW)
     # Some models list the heads of each layer.
@@ -208,16 +193,6 @@ def largest_window(model_info: Mapping[str, Any], budget: int) -> int:
     bytes_per_token = 2 * layers * kv_heads * ((key or width // heads) + (value or width // heads))
     affordable = budget // bytes_per_token // 1024 * 1024
     return int(min(own_window, max(affordable, MIN_WINDOW)))
-
-
-_SHAPE = (
-    "block_count",
-    "attention.head_count",
-    "embedding_length",
-    "attention.head_count_kv",
-    "attention.key_length",
-    "attention.value_length",
-)
 
 
 def _context_length(model_info: Mapping[str, Any]) -> int | None:

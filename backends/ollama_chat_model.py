@@ -26,9 +26,8 @@ class OllamaChatModel(ChatOllama):
 def _normalise(chunk: ChatGenerationChunk) -> ChatGenerationChunk:
     info = chunk.generation_info or {}
     if info.get("done_reason") == "error":
-        raise BackendUnavailable(
-            "The server failed in the middle of the answer.", "Ask again; its own log has the reason."
-        )
+        hint = "Ask again; its own log has the reason."
+        raise BackendUnavailable("The server failed in the middle of the answer.", hint)
     if reason := info.pop("done_reason", None):
         info["finish_reason"] = reason
     return chunk

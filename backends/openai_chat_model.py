@@ -19,11 +19,7 @@ POLL_S = 0.05
 
 
 class OpenAIChatModel(ChatOpenAI):
-    """A ChatOpenAI that waits for its gate, if it has one.
-
-    Raises while streaming:
-        ContextTooLong: the server sent an empty stream.
-    """
+    """A ChatOpenAI that waits for its gate, if it has one. An empty stream raises ContextTooLong."""
 
     gate: Any = Field(default=None, exclude=True, repr=False)
     """A Lock shared by all chat models of a server; None if the server answers several requests at once."""
@@ -50,7 +46,5 @@ class OpenAIChatModel(ChatOpenAI):
 
 def _check_not_empty(chunk: ChatGenerationChunk | None) -> None:
     if chunk is None:
-        raise ContextTooLong(
-            "The server ended without an answer: the prompt may not fit its context window.",
-            "Use fewer or shorter passages, or start it with a larger window.",
-        )
+        message = "The server ended without an answer: the prompt may not fit its context window."
+        raise ContextTooLong(message, "Use fewer or shorter passages, or start it with a larger window.")

@@ -1,5 +1,4 @@
-"""Common base of vLLM and InstructLab: a server that speaks OpenAI's protocol, including the fields that vLLM and
-llama.cpp add to it. langchain-openai is imported when a chat model is created."""
+"""Common base of vLLM and InstructLab: OpenAI's protocol, including the fields that vLLM and llama.cpp add to it."""
 
 from __future__ import annotations
 

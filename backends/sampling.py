@@ -1,8 +1,7 @@
-"""Sampling for the local model, as a logits processor with its own random generator.
+"""Sampling for the local model with a random generator of its own: torch's global one is shared with other threads.
 
-`generate` samples from torch's global generator: a seed would affect the whole process, and draws of other threads
-would change the answer. Greedy decoding over scores with Gumbel noise picks every token with the same probability as
-sampling (the Gumbel-max trick, https://arxiv.org/abs/1611.01144), so the noise is drawn here.
+Greedy decoding over scores with Gumbel noise picks each token with the same probability as sampling (the Gumbel-max
+trick, https://arxiv.org/abs/1611.01144), so a logits processor adds the noise.
 """
 
 from __future__ import annotations
@@ -36,12 +35,10 @@ class Sampler:
                 self._random.seed()
             else:
                 self._random.manual_seed(self.options.seed)
-        size = min(self.options.top_k or scores.shape[-1], scores.shape[-1])
-        best, ids = (scores.float() / self.options.temperature).topk(size)
+        best, ids = (scores.float() / self.options.temperature).topk(min(self.options.top_k, scores.shape[-1]))
         probabilities = best.softmax(-1)
         # A token is kept while those before it have not reached top_p, so the first one always is.
         beyond = probabilities.cumsum(-1) - probabilities >= self.options.top_p
         noise = -torch.empty_like(best).exponential_(generator=self._random).log()
-        return torch.full_like(scores, NEVER).scatter(
-            -1, ids, (best + noise).masked_fill(beyond, NEVER).to(scores.dtype)
-        )
+        drawn = (best + noise).masked_fill(beyond, NEVER).to(scores.dtype)
+        return torch.full_like(scores, NEVER).scatter(-1, ids, drawn)

@@ -1,12 +1,9 @@
-"""Common base of the backends that talk to a server: address, key, time-outs, and a check of all three.
-
-Independent of the protocol: subclasses list the models and create the chat model.
-"""
+"""Common base of the backends that talk to a server, with any protocol: address, key, time-outs and a check."""
 
 from __future__ import annotations
 
 import ssl
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from typing import Annotated, Any, ClassVar
@@ -61,17 +58,6 @@ class ServerSettings(EnvironmentSettings):
         return self.api_key.get_secret_value() if self.api_key else None
 
 
-class _KeyAuth(httpx.Auth):
-    """Sends a key, and does not show it if the client is printed."""
-
-    def __init__(self, key: SecretStr) -> None:
-        self._key = key
-
-    def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
-        request.headers["Authorization"] = f"Bearer {self._key.get_secret_value()}"
-        yield request
-
-
 class ServerBackend(Backend):
     """A backend whose models run on a server. Thread-safe."""
 
@@ -93,19 +79,18 @@ class ServerBackend(Backend):
         parts = urlsplit(self.server.base_url)
         return (unquote(parts.username), unquote(parts.password or "")) if parts.username else None
 
-    @property
-    def auth(self) -> httpx.Auth | None:
-        """The login, else the key, for httpx clients."""
-        if self.login:
-            return httpx.BasicAuth(*self.login)
-        return _KeyAuth(self.server.api_key) if self.server.api_key else None
-
     def http_options(self, timeout: float) -> dict[str, Any]:
-        """Return the arguments for a request or a client of httpx."""
+        """Return the arguments for a request or a client of httpx, with the login, else the key."""
+
+        def send_key(request: httpx.Request) -> httpx.Request:
+            request.headers["Authorization"] = f"Bearer {self.server.key}"
+            return request
+
         return {
             "timeout": httpx.Timeout(timeout, connect=CONNECT_TIMEOUT_S),
             "headers": CLOSE_CONNECTION,
-            "auth": self.auth,
+            # Neither shows its secret if the client is printed.
+            "auth": httpx.BasicAuth(*self.login) if self.login else send_key if self.server.key else None,
             "verify": tls(),
         }
 
@@ -120,9 +105,8 @@ class ServerBackend(Backend):
         try:
             yield
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise BackendUnavailable(
-                f"{self.location} answers, but not as expected.", "Correct its address."
-            ) from error
+            message = f"{self.location} answers, but not as expected."
+            raise BackendUnavailable(message, "Correct its address.") from error
 
     def check(self) -> None:
         """Return if the server lists its models."""
@@ -134,11 +118,7 @@ class ServerBackend(Backend):
         return Loaded(context_window=self.model_info(model).context_window)
 
     def model_info(self, model: str) -> ModelInfo:
-        """Return a model from the server's list.
-
-        Raises:
-            ModelNotFound: no such model; lists the existing ones.
-        """
+        """Return a model from the server's list. Raises ModelNotFound, which names some of the existing ones."""
         models = {info.name: info for info in self.list_models()}
         if model not in models:
             raise self.model_not_found(model, list(models))
@@ -148,6 +128,5 @@ class ServerBackend(Backend):
         """Return the error for a model that is not in `names`."""
         some = ", ".join(names[:5]) + (" …" if len(names) > 5 else "")
         hint = f"Choose one that it has: {some}." if some else "Add one to it."
-        return ModelNotFound(
-            f"{self.label} has no model “{model}”.", f"Pull it. {hint}" if self.capabilities.pulls else hint
-        )
+        pull = "Pull it. " if self.capabilities.pulls else ""
+        return ModelNotFound(f"{self.label} has no model “{model}”.", pull + hint)

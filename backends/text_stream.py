@@ -1,7 +1,4 @@
-"""Token ids -> text as it is generated: whole characters only, and no part of a stop sequence.
-
-A character may take several tokens, and a stop sequence may span tokens, so both delay text until it is certain.
-"""
+"""Token ids -> text as it is generated: delayed until characters are whole and no stop sequence can have begun."""
 
 from __future__ import annotations
 
@@ -14,13 +11,7 @@ REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 
 
 class TextStream:
-    """The text of one answer.
-
-    Args:
-        decode: ids -> text, without special tokens.
-        stop: the answer ends before the first of these.
-        end_ids: tokens with which the model ends an answer.
-    """
+    """The text of one answer, which ends before the first of `stop` or at a token of `end_ids`."""
 
     def __init__(self, decode: Callable[[list[int]], str], stop: tuple[str, ...], end_ids: Set[int]) -> None:
         self._decode = decode

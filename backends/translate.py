@@ -91,12 +91,9 @@ _TRANSPORT: dict[str, _Row] = {
     f"{library}.{name}": row
     for library in ("httpx", "httpx2")
     for name, row in {
-        "ConnectError": _UNREACHABLE,
-        "ConnectTimeout": _UNREACHABLE,
+        **dict.fromkeys(("ConnectError", "ConnectTimeout", "UnsupportedProtocol", "InvalidURL"), _UNREACHABLE),
         "TimeoutException": _TOO_SLOW,
         "TransportError": _DROPPED,
-        "UnsupportedProtocol": _UNREACHABLE,
-        "InvalidURL": _UNREACHABLE,
     }.items()
 }
 """Failed connections, by qualified name. The innermost exception of a chain is the most precise."""
@@ -116,17 +113,9 @@ NAMES: dict[str, _Row] = {
 """Like TYPES, but by qualified name, for libraries that take seconds to import."""
 
 STATUS: dict[int, _Row] = {
-    400: _REFUSED,
-    401: _KEY,
-    403: _KEY,
-    404: _MISSING,
-    405: _ELSEWHERE,
-    408: _TOO_SLOW,
-    413: _TOO_LONG,
-    429: _BUSY,
-    503: _BUSY,
-    504: _TOO_SLOW,
-}
+    400: _REFUSED, 401: _KEY, 403: _KEY, 404: _MISSING, 405: _ELSEWHERE, 408: _TOO_SLOW, 413: _TOO_LONG,
+    429: _BUSY, 503: _BUSY, 504: _TOO_SLOW,
+}  # fmt: skip
 
 WORDS: tuple[tuple[str, set[int], _Row], ...] = (
     (
@@ -145,14 +134,9 @@ WORDS: tuple[tuple[str, set[int], _Row], ...] = (
 def translate(
     error: Exception, who: str = "The model's server", start: str = "Start it, or correct its address."
 ) -> AppError | None:
-    """Return `error` as an AppError, unchanged if it is one; None if it is a bug.
+    """Return `error` as an AppError about the server `who`, unchanged if it is one; None if it is a bug.
 
     Raise the result `from error`, so that the log has the cause.
-
-    Args:
-        error: the exception.
-        who: the server, as the subject of a sentence.
-        start: how to start it.
     """
     if isinstance(error, AppError):
         return error
@@ -168,10 +152,14 @@ def translate(
 def _row_of(error: Exception) -> _Row | None:
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
         return _DISK
+    # transformers did not find weights or a tokenizer in a folder.
+    if type(error) is OSError and error.errno is None:
+        return _NO_FILES
+    # LangChain received an empty stream.
+    if type(error) is ValueError and str(error) == "No generation chunks were returned":
+        return _EMPTY
     row = _by_class(error, TYPES, NAMES)
-    if row is None:
-        return _by_text(error)
-    if row in _FINAL:
+    if row is None or row in _FINAL:
         return row
     chain = list(_chain(error))
     for each in chain:
@@ -180,17 +168,6 @@ def _row_of(error: Exception) -> _Row | None:
             by_words = (row for words, statuses, row in WORDS if status in statuses and re.search(words, text))
             return next(by_words, STATUS.get(status, _BROKEN if status >= 500 else _REFUSED))
     return next((found for each in reversed(chain) if (found := _by_class(each, {}, _TRANSPORT))), row)
-
-
-def _by_text(error: Exception) -> _Row | None:
-    """Return the row of an exception whose class is too general."""
-    # transformers did not find weights or a tokenizer in a folder.
-    if type(error) is OSError and error.errno is None:
-        return _NO_FILES
-    # LangChain received an empty stream.
-    if type(error) is ValueError and str(error) == "No generation chunks were returned":
-        return _EMPTY
-    return None
 
 
 def _by_class(error: BaseException, types: Mapping[type[Exception], _Row], names: Mapping[str, _Row]) -> _Row | None:

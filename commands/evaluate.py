@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from pydantic import TypeAdapter
 from rich.table import Column, Table
 
-from commands.terminal import AsJson, emit, err, open_services, out, progress_bar, progress_bars, searched
+from commands import terminal
+from commands.terminal import AsJson, emit, err, open_services, out
 from errors import ConfigurationError
 from evaluation.figures import MEASURES, figures
 from evaluation.files import ReadSet, read
-from evaluation.metrics import Figures
 from evaluation.runs import Configuration
 from rag.schema import LOCAL_OWNER
 from services import Services
@@ -25,10 +25,8 @@ app = typer.Typer()
 @app.command()
 def evaluate(
     file: Annotated[Path, typer.Argument(help="Questions: CSV, or JSON lines; see docs/evaluating.md.")],
-    collection: Annotated[
-        list[str] | None, typer.Option(help="A collection to search; may be given several times.")
-    ] = None,
-    everywhere: Annotated[bool, typer.Option("--all", help="Search all collections.")] = False,
+    collection: terminal.Collections = None,
+    everywhere: terminal.Everywhere = False,
     k: Annotated[int | None, typer.Option(min=1, max=50, help="Passages that the model gets.")] = None,
     retrieval: Annotated[
         list[str] | None,
@@ -36,8 +34,8 @@ def evaluate(
     ] = None,
     answers: Annotated[bool, typer.Option("--answers", help="Generate answers, and measure them too.")] = False,
     strict: Annotated[bool | None, typer.Option("--strict/--no-strict", help="Answer from the documents only.")] = None,
-    backend: Annotated[str | None, typer.Option(help="The backend.")] = None,
-    model: Annotated[str | None, typer.Option(help="Model name or path.")] = None,
+    backend: terminal.BackendName = None,
+    model: terminal.ModelName = None,
     save: Annotated[str | None, typer.Option(help="Save questions and figures under this name.")] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -46,12 +44,10 @@ def evaluate(
         brought = _read(file)
         for problem in brought.problems if not as_json else ():
             err.print(str(problem), style="yellow", markup=False)
-        usual = services.settings.answer.replace(collection_ids=searched(services, collection, everywhere))
-        given: dict[str, Any] = {"k": k, "strict": strict, "backend": backend, "model": model}
-        wanted = usual.replace(
-            retrieval=usual.retrieval.replace(**_steps(retrieval or [])),
-            **{name: value for name, value in given.items() if value is not None},
-        )
+        steps = services.settings.answer.retrieval.replace(**_steps(retrieval or []))
+        chosen = {"k": k, "strict": strict, "backend": backend, "model": model, "retrieval": steps}
+        usual = terminal.answer_options(services, collection, everywhere)
+        wanted = terminal.answer_options(services, collection, everywhere, **chosen)
         if answers and not wanted.model:
             wanted = wanted.replace(model=services.models.default(LOCAL_OWNER, wanted.backend))
         names = {each.id: each.name for each in services.library.collections(LOCAL_OWNER)}
@@ -80,17 +76,16 @@ def _measure(
     services: Services, brought: ReadSet, configuration: Configuration, save: str | None, as_json: bool
 ) -> None:
     evaluations, asked = services.evaluations, [question for question in brought.questions if question.use]
-    with progress_bars(quiet=as_json) as progress, progress_bar(progress, "Asking") as advance:
-        results = evaluations.measure(
-            LOCAL_OWNER, asked, configuration, lambda done: advance(done / max(1, len(asked)))
-        )
+    with terminal.single_bar("Asking", quiet=as_json) as advance:
+        step = 1 / max(1, len(asked))
+        results = evaluations.measure(LOCAL_OWNER, asked, configuration, lambda done: advance(done * step))
     run = None
     if save:
         kept = evaluations.sets.put(LOCAL_OWNER, save, brought.questions)
         run = evaluations.runs.add(LOCAL_OWNER, kept.id, configuration, results)
     measured = run.figures if run else figures(results, configuration.options.k)
     if as_json:
-        value: dict[str, Any] = {
+        emit({
             "questions": len(results),
             "out_of_scope": sum(result.out_of_scope for result in results),
             "left_out": [asdict(problem) for problem in brought.problems],
@@ -98,19 +93,14 @@ def _measure(
             "figures": {name: asdict(figure) for name, figure in measured.items()},
             "results": [asdict(result) for result in results],
             "saved": run.id if run else None,
-        }
-        emit(value)
+        })  # fmt: skip
         return
-    out.print(_table(measured))
+    table = Table("figure", "value (95 % interval)", Column("questions", justify="right"), box=None)
+    for name, figure in measured.items():
+        table.add_row(MEASURES[name].label, MEASURES[name].shown(figure), str(figure.n))
+    out.print(table)
     names = {each.id: each.name for each in services.library.collections(LOCAL_OWNER)}
     choices = configuration.choices(names).items()
     out.print(", ".join(f"{name}: {value}" for name, value in choices), style="dim", markup=False)
     if run:
         out.print(f"Kept in “{save}” as “{configuration.name}”: the Evaluate page shows it.", markup=False)
-
-
-def _table(measured: Figures) -> Table:
-    table = Table("figure", "value (95 % interval)", Column("questions", justify="right"), box=None)
-    for name, figure in measured.items():
-        table.add_row(MEASURES[name].label, MEASURES[name].shown(figure), str(figure.n))
-    return table

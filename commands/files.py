@@ -12,7 +12,7 @@ import typer
 from rich.markup import escape
 from rich.progress import Progress
 
-from commands.terminal import AsJson, emit, open_services, out, progress_bar, progress_bars
+from commands.terminal import AsJson, emit, fields, open_services, out, print_result, progress_bar, progress_bars
 from errors import AppError, ConfigurationError
 from rag.documents.ingest import needs_password
 from rag.documents.library import DEFAULT_COLLECTION, Submitted
@@ -82,17 +82,11 @@ class _Result:
         return self.document.warnings if self.document else ()
 
     def as_dict(self) -> dict[str, Any]:
-        document = self.document
-        return {
-            "file": self.name,
-            "status": self.status,
-            "outcome": self.outcome,
-            "pages": document.pages if document else 0,
-            "chunks": document.chunks if document else 0,
-            "seconds": document.seconds if document else 0.0,
-            "reason": self.reason,
-            "warnings": list(self.warnings),
-        }
+        counts = {"pages": 0, "chunks": 0, "seconds": 0.0}
+        if self.document:
+            counts = fields(self.document, *counts)
+        known = {"file": self.name, **fields(self, "status", "outcome", "reason")}
+        return {**known, **counts, "warnings": list(self.warnings)}
 
     def detail(self, replaced: bool) -> str:
         if self.reason or self.document is None:
@@ -180,8 +174,7 @@ def sync(
         if not folder.is_dir():
             raise ConfigurationError(f"There is no folder {folder}.", "Check the path.")
         name = collection or folder.resolve().name
-        known = [found for found in services.library.collections(LOCAL_OWNER) if found.name == name]
-        target = known[0].id if known else ""
+        target = next((found.id for found in services.library.collections(LOCAL_OWNER) if found.name == name), "")
         if not dry_run:
             services.ingest.recover()
             target = services.library.collection(LOCAL_OWNER, name, create=True).id
@@ -197,11 +190,9 @@ def sync(
         if not dry_run:
             services.search.calibrate()
         summary = {action.value: number for action, number in counts.items()}
-        if as_json:
-            emit({"collection": name, "dry_run": dry_run, **summary})
-        else:
-            changes = ", ".join(f"{number} {action}" for action, number in summary.items() if number)
-            out.print(f"“{name}”: {changes or 'nothing to do'}{' (dry run)' if dry_run else ''}.", markup=False)
+        changes = ", ".join(f"{number} {action}" for action, number in summary.items() if number) or "nothing to do"
+        sentence = f"“{name}”: {changes}{' (dry run)' if dry_run else ''}."
+        print_result({"collection": name, "dry_run": dry_run, **summary}, sentence, as_json)
     raise typer.Exit(1 if counts[Action.FAILED] else 0)
 
 

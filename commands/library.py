@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-from rich.markup import escape
-from rich.table import Column, Table
+from rich.table import Column
 
-from commands.terminal import AsJson, emit, open_services, out, progress_bar, progress_bars
+from commands.terminal import AsJson, fields, listing, open_services, print_result, single_bar
 from errors import ConfigurationError
 from rag.documents.library import DEFAULT_COLLECTION, Submitted
 from rag.schema import LOCAL_OWNER, CollectionRecord, DocumentRecord, DocumentState
@@ -20,13 +19,6 @@ app.add_typer(collections, name="collections")
 
 AnyCollection = Annotated[str | None, typer.Option("--collection", help="Only in this collection.")]
 Document = Annotated[str, typer.Argument(help="Its id, its name, or the end of its path.")]
-
-
-def _print_result(value: dict[str, Any], sentence: str, as_json: bool) -> None:
-    if as_json:
-        emit(value)
-    else:
-        out.print(sentence, markup=False)
 
 
 # --- collections ---
@@ -42,19 +34,14 @@ def show_collections(context: typer.Context, as_json: AsJson = False) -> None:
 @collections.command("list")
 def list_collections(as_json: AsJson = False) -> None:
     """Show all collections."""
-    table = Table("collection", "documents", "indexed by", box=None)
-    with open_services(as_json) as services:
+    with open_services(as_json) as services, listing(as_json, "collection", "documents", "indexed by") as add:
         for found in services.library.collections(LOCAL_OWNER):
             counts = services.library.counts(LOCAL_OWNER, found.id)
             active = services.indexes.active(LOCAL_OWNER, found.id)
             model = active.embedding_model if active else ""
-            if as_json:
-                emit({"id": found.id, "name": found.name, "documents": counts, "embedding_model": model})
-            else:
-                states = ", ".join(f"{number} {state}" for state, number in counts.items())
-                table.add_row(escape(found.name), states or "empty", escape(model))
-    if not as_json:
-        out.print(table)
+            states = ", ".join(f"{number} {state}" for state, number in counts.items())
+            value = {"id": found.id, "name": found.name, "documents": counts, "embedding_model": model}
+            add(value, found.name, states or "empty", model)
 
 
 @collections.command()
@@ -62,7 +49,7 @@ def create(name: str, as_json: AsJson = False) -> None:
     """Create a collection, unless there is one of that name."""
     with open_services(as_json) as services:
         found = services.library.collection(LOCAL_OWNER, name, create=True)
-        _print_result({"id": found.id, "name": found.name}, f"“{found.name}” exists.", as_json)
+        print_result({"id": found.id, "name": found.name}, f"“{found.name}” exists.", as_json)
 
 
 @collections.command()
@@ -71,14 +58,12 @@ def rename(old: str, new: str, as_json: AsJson = False) -> None:
     with open_services(as_json) as services:
         found = services.library.collection(LOCAL_OWNER, old)
         services.library.rename(LOCAL_OWNER, found.id, new)
-        _print_result({"id": found.id, "name": new}, f"“{old}” is now called “{new}”.", as_json)
+        print_result({"id": found.id, "name": new}, f"“{old}” is now called “{new}”.", as_json)
 
 
 @collections.command("delete")
 def delete_collection(
-    name: str,
-    sure: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
-    as_json: AsJson = False,
+    name: str, sure: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False, as_json: AsJson = False
 ) -> None:
     """Delete a collection and all of its documents."""
     with open_services(as_json) as services:
@@ -87,7 +72,7 @@ def delete_collection(
         if not sure and number:
             typer.confirm(f"Delete “{found.name}” with {number} documents?", abort=True, err=True)
         services.ingest.delete_collection(LOCAL_OWNER, found.id)
-        _print_result({"id": found.id, "name": found.name, "documents": number}, f"“{found.name}” is deleted.", as_json)
+        print_result({"id": found.id, "name": found.name, "documents": number}, f"“{found.name}” is deleted.", as_json)
 
 
 # --- documents ---
@@ -125,30 +110,21 @@ def documents(
 ) -> None:
     """Show the documents of one collection or of all, by name."""
     # Never truncate the id, which other commands need.
-    name, id_ = Column("document", overflow="fold"), Column("id", min_width=32)
-    table = Table(name, "collection", "state", "pages", "chunks", id_, box=None)
-    with open_services(as_json) as services:
+    columns = Column("document", overflow="fold"), "collection", "state", "pages", "chunks", Column("id", min_width=32)
+    keys = "id name path version state pages chunks size sha256 reason".split()
+    with open_services(as_json) as services, listing(as_json, *columns) as add:
         for record in _selected(services, collection):
             found = services.library.documents(LOCAL_OWNER, record.id)
             for document in sorted(found, key=lambda d: (d.name.lower(), d.version)):
                 if state not in (None, document.state):
                     continue
-                if as_json:
-                    emit(
-                        {"id": document.id, "collection": record.name, "name": document.name, "path": document.path,
-                         "version": document.version, "state": document.state, "pages": document.pages,
-                         "chunks": document.chunks, "size": document.size, "sha256": document.sha256,
-                         "reason": document.reason, "warnings": list(document.warnings),
-                         "created": document.created.isoformat()}
-                    )  # fmt: skip
-                    continue
+                value = {**fields(document, *keys), "collection": record.name, "warnings": list(document.warnings)}
                 numbers = (str(document.pages), str(document.chunks))
-                table.add_row(escape(document.title), escape(record.name), document.state, *numbers, document.id)
-                for sentence in (document.reason, *document.warnings):
-                    if sentence:
-                        table.add_row(f"[yellow]  {escape(sentence)}[/]")
-    if not as_json:
-        out.print(table)
+                notes = filter(None, (document.reason, *document.warnings))
+                add(
+                    value | {"created": document.created.isoformat()},
+                    document.title, record.name, document.state, *numbers, document.id, notes=notes,
+                )  # fmt: skip
 
 
 @app.command()
@@ -157,7 +133,7 @@ def delete(document: Document, collection: AnyCollection = None, as_json: AsJson
     with open_services(as_json) as services:
         found = _document(services, document, collection)
         services.ingest.delete(LOCAL_OWNER, found.id)
-        _print_result({"id": found.id, "name": found.name}, f"“{found.title}” is deleted.", as_json)
+        print_result({"id": found.id, "name": found.name}, f"“{found.title}” is deleted.", as_json)
 
 
 @app.command()
@@ -168,7 +144,7 @@ def move(
     as_json: AsJson = False,
 ) -> None:
     """Move a document to another collection. If it cannot be read there, it stays where it is, with exit 1."""
-    with open_services(as_json) as services, progress_bars(quiet=as_json) as progress:
+    with open_services(as_json) as services:
         found = _document(services, document, collection)
         to = services.library.collection(LOCAL_OWNER, target, create=True)
         outcome = services.ingest.move(LOCAL_OWNER, found.id, to)
@@ -176,11 +152,11 @@ def move(
         if outcome is not Submitted.DUPLICATE:
             for waiting in services.library.documents(LOCAL_OWNER, to.id):
                 if waiting.sha256 == found.sha256:
-                    with progress_bar(progress, found.name) as advance:
+                    with single_bar(found.name, quiet=as_json) as advance:
                         done = services.ingest.process(LOCAL_OWNER, waiting.id, advance)
                     failed = None if done is None or done.state is DocumentState.READY else done.reason
         sentence = f"“{found.title}” is in “{to.name}” now." if failed is None else failed
-        _print_result({"name": found.name, "collection": to.name, "reason": failed or ""}, sentence, as_json)
+        print_result({"name": found.name, "collection": to.name, "reason": failed or ""}, sentence, as_json)
     raise typer.Exit(0 if failed is None else 1)
 
 
@@ -217,7 +193,7 @@ def _build(services: Services, collection: CollectionRecord, model: str, as_json
     if target is None:
         raise ConfigurationError(f"“{collection.name}” is empty.", "Add a document to it first.")
     chunks = sum(document.chunks for document in services.library.documents(LOCAL_OWNER, collection.id))
-    with progress_bars(quiet=as_json) as progress, progress_bar(progress, model) as advance:
+    with single_bar(model, quiet=as_json) as advance:
         while services.indexing.rebuild_step():
             advance(services.store.count(collection.id, target.fingerprint) / max(1, chunks))
     active = services.indexes.active(LOCAL_OWNER, collection.id)
@@ -227,15 +203,9 @@ def _build(services: Services, collection: CollectionRecord, model: str, as_json
 
 
 def _show_indexes(services: Services, collection: CollectionRecord, as_json: bool) -> None:
-    table = Table("index", "embedding model", "vectors", "", box=None)
-    for known, vectors in services.documents.indexes_of(LOCAL_OWNER, collection.id):
-        if as_json:
-            emit(
-                {"collection": collection.name, "fingerprint": known.fingerprint, "model": known.embedding_model,
-                 "active": known.active, "wanted": known.wanted, "vectors": vectors}
-            )  # fmt: skip
-        else:
+    with listing(as_json, "index", "embedding model", "vectors", "") as add:
+        for known, vectors in services.documents.indexes_of(LOCAL_OWNER, collection.id):
+            facts = fields(known, "fingerprint", "active", "wanted")
+            value = {"collection": collection.name, "model": known.embedding_model, "vectors": vectors, **facts}
             state = "in use" if known.active else "being built" if known.wanted else ""
-            table.add_row(escape(known.fingerprint), escape(known.embedding_model), f"{vectors:,}", state)
-    if not as_json:
-        out.print(table)
+            add(value, known.fingerprint, known.embedding_model, f"{vectors:,}", state)

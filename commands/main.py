@@ -8,21 +8,22 @@ from __future__ import annotations
 
 import json
 import logging
-import threading
+import time
 import warnings
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.live import Live
 from rich.markup import escape
 from rich.progress import track
-from rich.table import Table
+from rich.spinner import Spinner
 
-from commands import evaluate, files, library, upkeep
-from commands.terminal import AsJson, as_dict, emit, err, handle_errors, open_services, out, print_error, searched
+from commands import evaluate, files, library, terminal, upkeep
+from commands.terminal import AsJson, emit, err, fields, handle_errors, open_services, out, print_error
 from errors import AppError, ConfigurationError
 from rag.chat.question import Question
 from rag.schema import LOCAL_OWNER, Citation, Delta, Event, Finish, Finished, Message, Passage
@@ -36,30 +37,16 @@ app.add_typer(files.app)
 app.add_typer(library.app)
 app.add_typer(upkeep.app)
 
-Collections = Annotated[
-    list[str] | None, typer.Option("--collection", help="A collection to search; may be given several times.")
-]
-Everywhere = Annotated[bool, typer.Option("--all", help="Search all collections.")]
-
-
-def _citation(citation: Citation) -> dict[str, Any]:
-    keys = ("n", "document", "page", "quote", "start", "end")
-    return {key: getattr(citation, key) for key in keys}
-
 
 def _answer(message: Message) -> dict[str, Any]:
     return {
         "answer": message.text,
         "finish": message.finish.value,
-        "citations": [_citation(citation) for citation in message.citations],
-        "passages": [
-            {"document": p.document, "page": p.page, "text": p.text, "score": p.score} for p in message.passages
-        ],
+        "citations": [fields(each, "n", "document", "page", "quote", "start", "end") for each in message.citations],
+        "passages": [fields(each, "document", "page", "text", "score") for each in message.passages],
         "usage": asdict(message.usage),
         "timings": asdict(message.timings),
-        "backend": message.backend,
-        "model": message.model,
-        "abstained": message.abstained,
+        **fields(message, "backend", "model", "abstained"),
         "refused": message.abstained,  # the same, for scripts that know this name
         "notes": list(message.notes),
         "error": message.error,
@@ -69,10 +56,10 @@ def _answer(message: Message) -> dict[str, Any]:
 @app.command()
 def ask(
     question: str,
-    collection: Collections = None,
-    everywhere: Everywhere = False,
-    backend: Annotated[str | None, typer.Option(help="The backend.")] = None,
-    model: Annotated[str | None, typer.Option(help="Model name or path.")] = None,
+    collection: terminal.Collections = None,
+    everywhere: terminal.Everywhere = False,
+    backend: terminal.BackendName = None,
+    model: terminal.ModelName = None,
     fallback: Annotated[str | None, typer.Option(help="The backend that answers if the first cannot.")] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -84,10 +71,8 @@ def ask(
         "backend": backend, "model": model,
     }  # fmt: skip
     with open_services(as_json, blank) as services:
-        chosen = {"backend": backend, "model": model, "fallback": fallback}
-        options = services.settings.answer.replace(
-            collection_ids=searched(services, collection, everywhere),
-            **{name: value for name, value in chosen.items() if value is not None},
+        options = terminal.answer_options(
+            services, collection, everywhere, backend=backend, model=model, fallback=fallback
         )
         started, turn = services.asking.ask(LOCAL_OWNER, Question(question, options))
         waiting = nullcontext() if as_json else _waiting(services, started.backend, started.model)
@@ -103,27 +88,20 @@ def ask(
         raise typer.Exit(0 if message.finish is Finish.COMPLETE else 1)
 
 
-@contextmanager
-def _waiting(services: Services, backend: str, model: str) -> Iterator[None]:
+def _waiting(services: Services, backend: str, model: str) -> Live:
     """Show on the terminal what the command waits for: a first question may load the model."""
-    done = threading.Event()
+    started, spinner = time.monotonic(), Spinner("dots", style="status.spinner")
 
-    def watch() -> None:
-        while not done.wait(0.3):
-            progress = services.manager.status(backend, model).progress
-            shown.update(escape(progress.text) if progress else "Thinking")
+    def draw() -> Spinner:
+        progress = services.manager.status(backend, model).progress
+        idle = "Searching" if time.monotonic() - started < 0.3 else "Thinking"
+        spinner.update(text=escape(progress.text) if progress else idle)
+        return spinner
 
-    with err.status("Searching") as shown:
-        thread = threading.Thread(target=watch, daemon=True)
-        thread.start()
-        try:
-            yield
-        finally:
-            done.set()
-            thread.join()
+    return Live(get_renderable=draw, console=err, refresh_per_second=12.5, transient=True)
 
 
-def _follow(events: Iterator[Event], quiet: bool, waiting: AbstractContextManager[None]) -> Message:
+def _follow(events: Iterator[Event], quiet: bool, waiting: AbstractContextManager[object]) -> Message:
     with ExitStack() as stack:
         stack.enter_context(waiting)
         for event in events:
@@ -155,26 +133,22 @@ def retrieve(
     question: Annotated[str | None, typer.Argument()] = None,
     questions: Annotated[Path | None, typer.Option(help='JSON lines {"id", "question", "history": []}.')] = None,
     k: Annotated[int | None, typer.Option(min=1, max=50, help="Passages a question.")] = None,
-    collection: Collections = None,
-    everywhere: Everywhere = False,
+    collection: terminal.Collections = None,
+    everywhere: terminal.Everywhere = False,
     as_json: AsJson = False,
 ) -> None:
     """Show the passages for a question, or for every question of a file, without asking a model."""
     with open_services(as_json) as services:
         items = list(_read_questions(question, questions))
-        ids = searched(services, collection, everywhere)
-        options = services.settings.answer.replace(collection_ids=ids)
-        options = options.replace(k=k) if k else options
+        options = terminal.answer_options(services, collection, everywhere, k=k)
         quiet = as_json or len(items) == 1
         for item in track(items, "Searching", console=err, disable=quiet, transient=True):
             found = services.searching.retrieve(LOCAL_OWNER, item["question"], options, history=item["history"])
             if as_json:
                 keys = ("document", "page", "text", "score", "start", "end")
-                passages = [{key: getattr(p, key) for key in keys} for p in found.passages]
-                emit(
-                    {"id": item.get("id"), "question": item["question"], "passages": passages,
-                     "abstained": found.abstained, "refused": found.abstained, "seconds": found.seconds}
-                )  # fmt: skip
+                passages = [fields(passage, *keys) for passage in found.passages]
+                what = {"id": item.get("id"), "question": item["question"], "passages": passages}
+                emit({**what, "refused": found.abstained, **fields(found, "abstained", "seconds")})
                 continue
             out.print(f"{item['question']}", style="bold", markup=False)
             if found.abstained:
@@ -187,16 +161,13 @@ def retrieve(
 def _read_questions(question: str | None, questions: Path | None) -> Iterator[dict[str, Any]]:
     if (question is None) == (questions is None):
         raise ConfigurationError("Give one question, or a file with --questions.", "See: python cli.py retrieve --help")
-    if question is not None:
-        items: list[Any] = [{"id": None, "question": question}]
-    else:
-        assert questions is not None
+    items: list[Any] = [{"id": None, "question": question}]
+    if questions is not None:
         try:
             items = [json.loads(line) for line in questions.read_text(encoding="utf-8").splitlines() if line.strip()]
         except (OSError, ValueError) as error:
-            raise ConfigurationError(
-                f"{questions} cannot be read as JSON lines: {error}.", 'One {"id", "question"} a line is expected.'
-            ) from None
+            message = f"{questions} cannot be read as JSON lines: {error}."
+            raise ConfigurationError(message, 'One {"id", "question"} a line is expected.') from None
     for item in items:
         if not isinstance(item, dict) or not isinstance(item.get("question"), str) or not item["question"].strip():
             raise ConfigurationError("A question is empty or missing.", 'Each line needs a "question" with text.')
@@ -207,41 +178,34 @@ def _earlier_questions(history: Any) -> list[str]:
     """The earlier questions, from a list of questions or of chat messages."""
     asked = []
     for entry in history if isinstance(history, list) else [history] if history else []:
-        if isinstance(entry, dict) and entry.get("role") in ("user", "human"):
-            entry = entry.get("content")
-        elif isinstance(entry, dict):
-            continue
-        if not isinstance(entry, str):
-            raise ConfigurationError(
-                "The history of a question cannot be read.", 'It is a list of questions or of {"role", "content"}.'
-            )
-        asked.append(entry)
+        if not isinstance(entry, dict):
+            asked.append(entry)
+        elif entry.get("role") in ("user", "human"):
+            asked.append(entry.get("content"))
+    if not all(isinstance(question, str) for question in asked):
+        form = 'It is a list of questions or of {"role", "content"}.'
+        raise ConfigurationError("The history of a question cannot be read.", form)
     return asked
 
 
 @app.command()
 def backends(as_json: AsJson = False) -> None:
     """Check all backends, for three seconds at most; the library is not opened."""
+    from backends.checks import check_all
     from backends.manager import ModelManager
 
     with handle_errors(as_json):
-        checks = ModelManager(get_settings()).check_all(timeout=3.0)
-    table = Table("backend", "state", "models", "what to do", box=None)
-    for check in checks:
-        state = "error" if check.error else "ready"
-        if as_json:
-            can = check.backend.capabilities
-            emit(
-                {"name": check.backend.name, "label": check.backend.label, "place": check.backend.location,
-                 "state": state, "models": [model.name for model in check.models],
-                 "capabilities": {**asdict(can), "options": sorted(can.options)}, "seconds": round(check.seconds, 3),
-                 "error": as_dict(check.error) if check.error else None}
-            )  # fmt: skip
-        else:
-            names = ", ".join(model.label for model in check.models)
-            table.add_row(check.backend.label, state, escape(names), escape(str(check.error or "")))
-    if not as_json:
-        out.print(table)
+        checks = check_all(ModelManager(get_settings()).backends(), timeout=3.0)
+    with terminal.listing(as_json, "backend", "state", "models", "what to do") as add:
+        for backend, models, error, seconds, _ in checks:
+            state, can = "error" if error else "ready", backend.capabilities
+            value = {
+                **fields(backend, "name", "label"), "place": backend.location, "state": state,
+                "models": [model.name for model in models],
+                "capabilities": {**asdict(can), "options": sorted(can.options)}, "seconds": round(seconds, 3),
+                "error": terminal.as_dict(error) if error else None,
+            }  # fmt: skip
+            add(value, backend.label, state, ", ".join(model.label for model in models), str(error or ""))
 
 
 def main() -> None:
@@ -258,7 +222,3 @@ def main() -> None:
         log.debug("A bug", exc_info=True)
         print_error(AppError("Something went wrong inside Gestalt.", "GESTALT_LOG_LEVEL=DEBUG shows where."))
         raise SystemExit(1) from None
-
-
-if __name__ == "__main__":
-    main()

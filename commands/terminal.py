@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from typing import Annotated, Any
@@ -12,9 +12,11 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TimeRemainingColumn
+from rich.table import Column, Table
 
 from errors import AppError
+from options import AnswerOptions
 from rag.documents.library import DEFAULT_COLLECTION
 from rag.schema import LOCAL_OWNER
 from services import Services
@@ -25,6 +27,12 @@ out = Console(highlight=False, soft_wrap=not sys.stdout.isatty())
 err = Console(stderr=True, highlight=False, soft_wrap=not sys.stderr.isatty())
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON lines.")]
+BackendName = Annotated[str | None, typer.Option(help="The backend.")]
+Collections = Annotated[
+    list[str] | None, typer.Option("--collection", help="A collection to search; may be given several times.")
+]
+Everywhere = Annotated[bool, typer.Option("--all", help="Search all collections.")]
+ModelName = Annotated[str | None, typer.Option(help="Model name or path.")]
 
 
 def emit(value: dict[str, Any]) -> None:
@@ -33,9 +41,40 @@ def emit(value: dict[str, Any]) -> None:
     sys.stdout.flush()
 
 
+def print_result(value: dict[str, Any], sentence: str, as_json: bool) -> None:
+    """Print a JSON line, or a sentence for people."""
+    if as_json:
+        emit(value)
+    else:
+        out.print(sentence, markup=False)
+
+
+@contextmanager
+def listing(as_json: bool, *columns: Column | str) -> Iterator[Callable[..., None]]:
+    """Yield a function that prints a JSON line, or adds a row, with notes below it, to a table printed at the end."""
+    table = Table(*columns, box=None)
+
+    def add(value: dict[str, Any], *cells: str, notes: Iterable[str] = ()) -> None:
+        if as_json:
+            emit(value)
+            return
+        table.add_row(*(escape(cell) for cell in cells))
+        for note in notes:
+            table.add_row(f"[yellow]  {escape(note)}[/]")
+
+    yield add
+    if not as_json:
+        out.print(table)
+
+
+def fields(record: object, *names: str) -> dict[str, Any]:
+    """Return the fields of a record for JSON output."""
+    return {name: getattr(record, name) for name in names}
+
+
 def as_dict(error: AppError) -> dict[str, str]:
     """Return an error for JSON output."""
-    return {"type": type(error).__name__, "message": error.message, "hint": error.hint}
+    return {"type": type(error).__name__, **fields(error, "message", "hint")}
 
 
 def print_error(error: AppError) -> None:
@@ -71,15 +110,8 @@ def open_services(as_json: bool, failure: dict[str, Any] | None = None) -> Itera
 
 def progress_bars(quiet: bool) -> Progress:
     """Return progress bars that disappear at the end."""
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.percentage:>3.0f} %"),
-        TimeRemainingColumn(),
-        console=err,
-        disable=quiet or not err.is_terminal,
-        transient=True,
-    )
+    columns = "{task.description}", BarColumn(), "{task.percentage:>3.0f} %", TimeRemainingColumn()
+    return Progress(*columns, console=err, disable=quiet or not err.is_terminal, transient=True)
 
 
 @contextmanager
@@ -92,13 +124,17 @@ def progress_bar(progress: Progress, name: str) -> Iterator[Callable[[float], No
         progress.remove_task(task)
 
 
-def searched(services: Services, collections: list[str] | None, everywhere: bool) -> tuple[str, ...] | None:
-    """Ids of the collections to search; None for all.
+@contextmanager
+def single_bar(name: str, quiet: bool) -> Iterator[Callable[[float], None]]:
+    """Like `progress_bar`, for a command with only one."""
+    with progress_bars(quiet) as progress, progress_bar(progress, name) as advance:
+        yield advance
 
-    Raises:
-        ConfigurationError: there is no collection of that name.
-    """
-    if everywhere:
-        return None
+
+def answer_options(services: Services, collections: list[str] | None, everywhere: bool, **given: Any) -> AnswerOptions:
+    """Return the settings' options with these collections, else raise ConfigurationError, and what else is not None."""
     find = partial(services.library.collection, LOCAL_OWNER)
-    return tuple(find(name, create=name == DEFAULT_COLLECTION).id for name in collections or [DEFAULT_COLLECTION])
+    names = collections or [DEFAULT_COLLECTION]
+    ids = None if everywhere else tuple(find(name, create=name == DEFAULT_COLLECTION).id for name in names)
+    chosen = {name: value for name, value in given.items() if value is not None}
+    return services.settings.answer.replace(collection_ids=ids, **chosen)

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 import services as root
-from commands.terminal import AsJson, emit, handle_errors, open_services, out, progress_bar, progress_bars
+from commands.terminal import AsJson, emit, handle_errors, open_services, out, print_result, single_bar
 from rag.backup import Manifest
 from services import Services
 from settings import get_settings
@@ -57,11 +57,7 @@ def backup(file: Annotated[Path, typer.Argument(help="The ZIP file to write.")],
 
     Settings and keys (.env) are not included, nor are converted models, which are converted again when needed.
     """
-    with (
-        open_services(as_json) as services,
-        progress_bars(quiet=as_json) as progress,
-        progress_bar(progress, "Backing up") as advance,
-    ):
+    with open_services(as_json) as services, single_bar("Backing up", quiet=as_json) as advance:
         _print_manifest(services.backup(file, advance), f"{file} is written", as_json)
 
 
@@ -75,11 +71,7 @@ def restore(
 
     Checks the library afterwards; exit 1 if something is wrong.
     """
-    with (
-        handle_errors(as_json),
-        progress_bars(quiet=as_json) as progress,
-        progress_bar(progress, "Restoring") as advance,
-    ):
+    with handle_errors(as_json), single_bar("Restoring", quiet=as_json) as advance:
         manifest = root.restore(get_settings(), file, advance, force=force)
     with open_services(as_json) as services:
         _print_manifest(manifest, "Restored", as_json)
@@ -91,16 +83,8 @@ def restore(
 
 
 def _print_manifest(manifest: Manifest, what: str, as_json: bool) -> None:
-    counts = manifest.counts
-    vectors = sum(counts.vectors.values())
-    if as_json:
-        emit(
-            {"documents": counts.documents, "chunks": counts.chunks, "vectors": vectors, "size": manifest.size,
-             "files": len(manifest.members)}
-        )  # fmt: skip
-    else:
-        out.print(
-            f"{what}: {counts.documents:,} documents, {counts.chunks:,} chunks, {vectors:,} vectors, "
-            f"{manifest.size / 1e6:,.1f} MB unpacked.",
-            markup=False,
-        )
+    vectors = sum(manifest.counts.vectors.values())
+    counts = {"documents": manifest.counts.documents, "chunks": manifest.counts.chunks, "vectors": vectors}
+    listed = ", ".join(f"{number:,} {name}" for name, number in counts.items())
+    sentence = f"{what}: {listed}, {manifest.size / 1e6:,.1f} MB unpacked."
+    print_result({**counts, "size": manifest.size, "files": len(manifest.members)}, sentence, as_json)

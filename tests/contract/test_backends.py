@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Generator, Iterator
 from contextlib import AbstractContextManager, aclosing, closing, contextmanager
+from functools import reduce
+from operator import add
 from typing import Any, ClassVar, cast
 
 import pytest
@@ -26,10 +28,7 @@ QUESTION = [HumanMessage("Count from one to ten in words.")]
 
 
 def join(chunks: list[AIMessageChunk]) -> AIMessageChunk:
-    total = chunks[0]
-    for chunk in chunks[1:]:
-        total += chunk
-    return total
+    return reduce(add, chunks)
 
 
 class BackendContract:

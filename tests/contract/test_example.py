@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from backends.base import State
+from backends.checks import check_all
 from backends.manager import ModelManager
 from errors import ConfigurationError, UnreadableDocument
 from options import GenerationOptions
@@ -69,7 +70,7 @@ def test_the_backend_answers_through_the_manager(folder: Path) -> None:
 
     assert asyncio.run(ask()) == "Pieces of eight!"
     assert manager.status("echo", model.name).state is State.READY
-    [checked] = manager.check_all()
+    [checked] = check_all(manager.backends(), 3.0)
     assert [info.name for info in checked.models] == ["parrot"]
 
 

@@ -25,6 +25,7 @@ import pytest
 from langchain_core.messages import HumanMessage
 
 from backends.base import Backend, State
+from backends.checks import check_all
 from errors import ContextTooLong
 from options import GenerationOptions
 from rag.chat.question import Question
@@ -195,7 +196,9 @@ def test_a_key_is_checked_by_the_server_and_never_shown(
         monkeypatch.setenv(f"{case.prefix}_API_KEY", key)
         with open_services(embeddings) as services:
             message = finish(services, ask(SHED))
-            shown.append(repr((message, services.manager.check_all(), services.manager.known(case.backend))))
+            shown.append(
+                repr((message, check_all(services.manager.backends(), 3.0), services.manager.known(case.backend)))
+            )
         if key == WRONG_KEY and case.wrong_key:
             assert error(message)[0] == case.wrong_key
         else:

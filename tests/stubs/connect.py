@@ -30,17 +30,9 @@ MODELS = {"ollama": "tiny", "vllm": "tiny", "instructlab": GGUF, "gemini": "gemi
 
 
 def connect(name: str, server: WireStub | str, **options: object) -> ServerBackend:
-    """Return a backend connected to `server`, with the server's key if it has one.
-
-    Args:
-        name: of the backend.
-        server: a stub, or an address.
-        options: other settings, by field name; None omits one.
-    """
-    if isinstance(server, WireStub):
-        options = {"base_url": server.url, "api_key": server.key, **options}
-    else:
-        options = {"base_url": server, **options}
+    """Return a backend connected to a stub, with its key, or to an address; None omits one of the other settings."""
+    known = {"base_url": server.url, "api_key": server.key} if isinstance(server, WireStub) else {"base_url": server}
+    options = known | options
     backend = cast("type[ServerBackend]", backend_class(name))
     settings_class = backend.settings_class
     with pytest.MonkeyPatch.context() as patch:

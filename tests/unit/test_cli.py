@@ -82,15 +82,9 @@ def test_ask_prints_one_object(run: Run, folder: Path) -> None:
     run("ingest", str(folder))
     code, [answer] = run("ask", QUESTION)
     assert code == 0
-    assert set(answer) >= {
-        "answer", "finish", "citations", "passages", "usage", "timings", "backend", "model", "error",
-    }  # fmt: skip
-    assert (answer["finish"], answer["backend"], answer["model"], answer["error"]) == (
-        "complete",
-        "scripted",
-        "parrot",
-        None,
-    )
+    assert set(answer) >= set("answer finish citations passages usage timings backend model error".split())
+    expected = {"finish": "complete", "backend": "scripted", "model": "parrot", "error": None}
+    assert answer.items() >= expected.items()
     assert set(answer["citations"][0]) == {"n", "document", "page", "quote", "start", "end"}
     assert answer["citations"][0]["document"] == "pier.md"
     assert set(answer["passages"][0]) == {"document", "page", "text", "score"}
@@ -121,14 +115,13 @@ def test_retrieve_takes_a_question_or_a_file(run: Run, folder: Path, tmp_path: P
     assert set(passage) == {"document", "page", "text", "score", "start", "end"}
     assert passage["document"] == "pier.md"
     questions = tmp_path / "questions.jsonl"
-    questions.write_text(
-        json.dumps({"id": 7, "question": "And who repaired it?", "history": [QUESTION]})
-        + "\n\n"
-        + json.dumps({"id": "out_of_scope", "question": "zebra xylophone"})
-    )
-    with questions.open("a") as file:
-        turns = [{"role": "user", "content": QUESTION}, {"role": "assistant", "content": "62 metres."}]
-        file.write("\n" + json.dumps({"id": "messages", "question": "And who repaired it?", "history": turns}))
+    turns = [{"role": "user", "content": QUESTION}, {"role": "assistant", "content": "62 metres."}]
+    items = [
+        {"id": 7, "question": "And who repaired it?", "history": [QUESTION]},
+        {"id": "out_of_scope", "question": "zebra xylophone"},
+        {"id": "messages", "question": "And who repaired it?", "history": turns},
+    ]
+    questions.write_text("\n\n".join(map(json.dumps, items)))
     code, lines = run("retrieve", "--questions", str(questions))
     assert [line["id"] for line in lines] == [7, "out_of_scope", "messages"]
     assert lines[2]["passages"] == lines[0]["passages"]

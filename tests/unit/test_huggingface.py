@@ -43,13 +43,16 @@ def gguf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return file
 
 
-def test_a_folder_is_loaded_and_unloaded(backend: HuggingFaceBackend, tmp_path: Path) -> None:
+def test_a_folder_is_loaded_with_rising_progress_and_unloaded(backend: HuggingFaceBackend, tmp_path: Path) -> None:
     folder = str(save(tmp_path / "tiny"))
-    reports: list[str] = []
-    loaded = backend.load(folder, lambda progress: reports.append(progress.text))
+    reports: list[Progress] = []
+    loaded = backend.load(folder, reports.append)
     assert (loaded.context_window, loaded.device, loaded.quantization) == (512, "cpu", None)
     assert loaded.size_bytes
-    assert reports
+    fractions = [progress.fraction for progress in reports if progress.fraction is not None]
+    assert fractions == sorted(fractions)
+    assert len(set(fractions)) > 30
+    assert (fractions[0], round(fractions[-1])) == (0, 1)
     chat_model = backend.chat_model(folder, GenerationOptions(max_new_tokens=2))
     assert len(chat_model.invoke("Hi").content) == 2
     assert backend.unload(folder)
@@ -115,17 +118,6 @@ def test_a_cancelled_load_leaves_nothing_in_memory(backend: HuggingFaceBackend, 
         backend.chat_model(folder, GenerationOptions())
 
 
-def test_load_progress_rises(backend: HuggingFaceBackend, tmp_path: Path) -> None:
-    folder = str(save(tmp_path / "tiny"))
-    reports: list[Progress] = []
-    backend.load(folder, reports.append)
-    backend.unload(folder)
-    fractions = [progress.fraction for progress in reports if progress.fraction is not None]
-    assert fractions == sorted(fractions)
-    assert len(set(fractions)) > 30
-    assert (fractions[0], round(fractions[-1])) == (0, 1)
-
-
 @pytest.mark.parametrize("variant", quantization.VARIANTS)
 def test_a_variant_is_quantized_while_loading(backend: HuggingFaceBackend, tmp_path: Path, variant: str) -> None:
     pytest.importorskip("bitsandbytes")
@@ -180,10 +172,8 @@ def test_damaged_files_and_custom_code_are_rejected(backend: HuggingFaceBackend,
     (folder / "model.safetensors").unlink()
     with pytest.raises(BackendUnavailable, match="cannot be loaded"):
         backend.load(str(folder), ignore)
-    config = {
-        "model_type": "their_own",
-        "auto_map": {"AutoConfig": "code.Config", "AutoModelForCausalLM": "code.Model"},
-    }
+    theirs = {"AutoConfig": "code.Config", "AutoModelForCausalLM": "code.Model"}
+    config = {"model_type": "their_own", "auto_map": theirs}
     (folder / "config.json").write_text(json.dumps(config))
     with pytest.raises(BackendUnavailable, match="cannot be loaded"):
         backend.load(str(folder), ignore)

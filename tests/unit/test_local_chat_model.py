@@ -3,6 +3,8 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Iterator
+from functools import reduce
+from operator import add
 from typing import Any
 
 import pytest
@@ -38,10 +40,7 @@ def reference(model: LocalChatModel, tokens: int = 24, question: str = QUESTION)
 
 
 def join(chunks: list[AIMessageChunk]) -> AIMessageChunk:
-    total = chunks[0]
-    for chunk in chunks[1:]:
-        total += chunk
-    return total
+    return reduce(add, chunks)
 
 
 class LayerCounter:
@@ -158,14 +157,11 @@ def test_an_error_in_the_thread_reaches_the_consumer_and_the_next_call_works(tin
     def fail(*_: object) -> None:
         raise MemoryError("no room")
 
-    async def ainvoke() -> None:
-        await tiny.ainvoke(QUESTION)
-
     hook = tiny.runtime.model.model.layers[2].register_forward_hook(fail)
     with pytest.raises(MemoryError):
         list(tiny.stream(QUESTION))
     with pytest.raises(MemoryError):
-        asyncio.run(ainvoke())
+        asyncio.run(tiny.ainvoke(QUESTION))
     hook.remove()
     assert tiny.invoke(QUESTION).content == reference(tiny)
 
@@ -250,9 +246,8 @@ def test_without_a_system_role_the_system_message_precedes_the_first_question() 
 
 def test_messages_keep_their_roles(tiny: LocalChatModel) -> None:
     alike = tiny.invoke([SystemMessage("Be brief."), HumanMessage("Why?")])
-    prompt = encode(
-        tiny.runtime.tokenizer, [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Why?"}]
-    )
+    messages = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Why?"}]
+    prompt = encode(tiny.runtime.tokenizer, messages)
     assert alike.usage_metadata["input_tokens"] == prompt["input_ids"].shape[1]  # type: ignore[index]
 
 
@@ -285,13 +280,8 @@ def test_packed_attention_equals_that_of_transformers() -> None:
     tokenizer = make_tokenizer()
     model = make_model(tokenizer)
     prompt = tokenizer("some words to read", return_tensors="pt")
-    options = {
-        "max_new_tokens": 12,
-        "do_sample": False,
-        "pad_token_id": 0,
-        "output_logits": True,
-        "return_dict_in_generate": True,
-    }
+    options = {"max_new_tokens": 12, "do_sample": False, "pad_token_id": 0}
+    options |= {"output_logits": True, "return_dict_in_generate": True}
     plain = model.generate(**prompt, **options)
     model.set_attn_implementation(cpu_attention.register())
     packed = model.generate(**prompt, **options)

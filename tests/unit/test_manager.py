@@ -9,7 +9,7 @@ import pytest
 
 from backends import BACKENDS
 from backends.base import State
-from backends.checks import Checks
+from backends.checks import Checks, check_all
 from backends.manager import ModelManager
 from errors import BackendBusy, BackendError, BackendUnavailable, ConfigurationError
 from options import GenerationOptions
@@ -238,7 +238,7 @@ def test_check_all_runs_in_parallel_and_never_raises(caplog: pytest.LogCaptureFi
         ScriptedBackend(name="hangs", check=(gate,)),
         ScriptedBackend(name="hangs too", check=(gate,)),
     ]
-    found = make_manager(*backends).check_all(timeout=0.2)
+    found = check_all(backends, timeout=0.2)
     gate.set()
     assert [check.backend.name for check in found] == [backend.name for backend in backends]
     assert [info.name for info in found[0].models] == ["a", "b"]

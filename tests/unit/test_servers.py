@@ -188,9 +188,8 @@ def test_a_key_is_never_shown(name: str, stub: WireStub, caplog: pytest.LogCaptu
         try:
             shown.append(act())
         except Exception as error:  # noqa: BLE001 - searched for the key
-            shown.extend(
-                [str(translate(error, backend.location, backend.start_hint)), *traceback.format_exception(error)]
-            )
+            told = translate(error, backend.location, backend.start_hint)
+            shown.extend([str(told), *traceback.format_exception(error)])
 
     async def answer() -> list[Any]:
         return [chunk async for chunk in backend.chat_model(model, OPTIONS).astream(QUESTION)]
@@ -222,13 +221,8 @@ def test_a_key_is_never_shown(name: str, stub: WireStub, caplog: pytest.LogCaptu
 
 def model_info(values: Mapping[str, object] = {}, arch: str = "llama") -> dict[str, object]:
     """Return a model's `model_info`; None omits a value."""
-    shape = {
-        "context_length": 131_072,
-        "block_count": 16,
-        "attention.head_count": 32,
-        "attention.head_count_kv": 8,
-        "embedding_length": 2048,
-    }
+    shape = {"context_length": 131_072, "block_count": 16, "embedding_length": 2048}
+    shape |= {"attention.head_count": 32, "attention.head_count_kv": 8}
     known = {f"{arch}.{name}": value for name, value in {**shape, **values}.items() if value is not None}
     return {"general.architecture": arch, **known}
 
@@ -245,11 +239,7 @@ PER_TOKEN = 2 * 16 * 8 * (64 + 64)
         (model_info(), 0, MIN_WINDOW),
         (model_info({"context_length": 512}), 2**40, 512),
         (model_info({"context_length": 512}), 0, 512),
-        (
-            model_info({"attention.key_length": 128, "attention.value_length": 192}, "gemma3"),
-            20_000 * PER_TOKEN,
-            7 * 1024,
-        ),
+        (model_info({"attention.key_length": 128, "attention.value_length": 192}, "gemma3"), 20_000 * PER_TOKEN, 7168),
         (model_info({"attention.head_count_kv": None}), 40_000 * PER_TOKEN, 9 * 1024),
         (model_info({"attention.head_count_kv": [0, 8, 0, 4]}, "lfm2"), 10_000 * PER_TOKEN, 9 * 1024),
         (model_info({"attention.head_count": [32, 16], "attention.head_count_kv": None}), 40_000 * PER_TOKEN, 9 * 1024),

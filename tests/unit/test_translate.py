@@ -89,27 +89,19 @@ def test_exceptions_become_app_errors_with_a_hint(error: Exception, kind: type[A
     assert "hunter2" not in str(translated)
 
 
-STATUSES = {
-    400: RequestRejected,
-    401: AuthenticationFailed,
-    403: AuthenticationFailed,
-    404: ModelNotFound,
-    405: BackendUnavailable,
-    408: BackendUnavailable,
-    413: ContextTooLong,
-    418: RequestRejected,
-    422: RequestRejected,
-    429: BackendBusy,
-    500: BackendUnavailable,
-    502: BackendUnavailable,
-    503: BackendBusy,
-    504: BackendUnavailable,
-}
-
-
-@pytest.mark.parametrize(("status", "kind"), STATUSES.items())
-def test_http_statuses_are_mapped(status: int, kind: type[AppError]) -> None:
-    assert type(translate(http_error(status, "the model"))) is kind
+@pytest.mark.parametrize(
+    ("kind", "statuses"),
+    [
+        (RequestRejected, (400, 418, 422)),
+        (AuthenticationFailed, (401, 403)),
+        (ModelNotFound, (404,)),
+        (BackendUnavailable, (405, 408, 500, 502, 504)),
+        (ContextTooLong, (413,)),
+        (BackendBusy, (429, 503)),
+    ],
+)
+def test_http_statuses_are_mapped(kind: type[AppError], statuses: tuple[int, ...]) -> None:
+    assert [type(translate(http_error(status, "the model"))) for status in statuses] == [kind] * len(statuses)
 
 
 @pytest.mark.parametrize(
@@ -142,20 +134,13 @@ def test_a_servers_words_override_its_status(status: int, words: str, kind: type
     ],
 )
 def test_the_hint_says_how_long_to_wait(asked: str, hint: str) -> None:
-    translated = translate(http_error(429, retry_after=asked))
-    assert translated
-    assert translated.hint == hint
+    assert str(translate(http_error(429, retry_after=asked))).endswith(f". {hint}")
 
 
 def test_the_message_names_the_server_and_the_hint_how_to_start_it() -> None:
-    translated = translate(
-        httpx.ConnectError("no", request=REQUEST), "vLLM at http://gpu", "Start it with: vllm serve."
-    )
-    assert translated
-    assert (translated.message, translated.hint) == (
-        "vLLM at http://gpu cannot be reached.",
-        "Start it with: vllm serve.",
-    )
+    error = httpx.ConnectError("no", request=REQUEST)
+    translated = translate(error, "vLLM at http://gpu", "Start it with: vllm serve.")
+    assert str(translated) == "vLLM at http://gpu cannot be reached. Start it with: vllm serve."
 
 
 @pytest.mark.parametrize("handling", [True, False])
@@ -165,9 +150,7 @@ def test_the_cause_of_a_failed_connection_is_used(handling: bool) -> None:
         httpx.ReadTimeout("no", request=REQUEST): "did not answer in time",
         httpx.RemoteProtocolError("no", request=REQUEST): "broke off",
     }.items():
-        translated = translate(raised_from(langchain.ModelConnectionError("no"), cause, handling=handling))
-        assert translated
-        assert message in translated.message
+        assert message in str(translate(raised_from(langchain.ModelConnectionError("no"), cause, handling=handling)))
 
 
 def test_an_empty_stream_is_not_a_bug() -> None:
