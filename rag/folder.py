@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -11,35 +10,18 @@ from filelock import FileLock, Timeout
 from errors import ConfigurationError, LibraryLocked
 
 
-@dataclass(frozen=True, slots=True)
 class DataFolder:
-    """An open data folder, locked by this process until `close`."""
+    """An open data folder, locked by this process until `close`: the SQLite file, Chroma's folder and the originals."""
 
-    path: Path
-    lock: FileLock
-
-    @property
-    def database(self) -> Path:
-        """The SQLite file."""
-        return self.path / "gestalt.db"
-
-    @property
-    def chroma(self) -> Path:
-        """Chroma's folder."""
-        return self.path / "chroma"
-
-    @property
-    def uploads(self) -> Path:
-        """The originals' folder."""
-        return self.path / "uploads"
+    def __init__(self, path: Path, lock: FileLock) -> None:
+        self.path, self.lock = path, lock
+        self.database, self.chroma, self.uploads = path / "gestalt.db", path / "chroma", path / "uploads"
 
     @classmethod
     def open(cls, path: Path) -> DataFolder:
         """Create the folder if it is missing, and lock it, because Chroma returns wrong results to a second process.
 
-        Raises:
-            ConfigurationError: the folder is not writable.
-            LibraryLocked: another process has it open.
+        Raises ConfigurationError if it is not writable, LibraryLocked if another process has it open.
         """
         try:
             (path / "uploads").mkdir(parents=True, exist_ok=True)

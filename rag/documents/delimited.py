@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 from typing import Literal
@@ -15,11 +15,9 @@ from rag.documents.tables import table_lines
 from rag.documents.text import encoding_of
 
 _SAMPLE = 2**20
-_DELIMITERS = "\t;|,"
-"""In order of precedence: a comma may be part of the numbers between semicolons."""
+_DELIMITERS = "\t;|,"  # in order of precedence: a comma may be part of the numbers between semicolons
 _EVEN = 0.9
-MAX_FIELD = 2**20
-"""Characters of one cell; more means an unclosed quotation mark."""
+MAX_FIELD = 2**20  # characters of one cell; more means an unclosed quotation mark
 
 
 def read_csv(source: InputFile) -> Pages:
@@ -41,14 +39,13 @@ def read_csv(source: InputFile) -> Pages:
         file.read(skipped)
         # An unclosed quotation mark makes the rest of the file one field.
         csv.field_size_limit(MAX_FIELD)
-        yield from to_parts(table_lines(csv.reader(_lines(file), delimiter=delimiter, quoting=quoting)), expected)
+        lines = (line.replace("\0", "") for line in file)  # csv rejects zero bytes
+        yield from to_parts(table_lines(csv.reader(lines, delimiter=delimiter, quoting=quoting)), expected)
 
 
 def dialect(text: str) -> tuple[str, Literal[0, 3]]:
-    """Return the delimiter that splits most lines into equally many cells, and the csv quoting mode.
-
-    csv.Sniffer accepts any letter as a delimiter, and takes minutes on some files.
-    """
+    """Return the delimiter that splits most lines into equally many cells, and the csv quoting mode."""
+    # csv.Sniffer accepts any letter as a delimiter, and takes minutes on some files.
 
     def evenness(delimiter: str) -> tuple[float, int]:
         try:
@@ -69,11 +66,6 @@ def _rows(text: str, delimiter: str) -> Iterator[list[str]]:
         yield from csv.reader(io.StringIO(text), delimiter=delimiter)
     except csv.Error:
         return
-
-
-def _lines(file: Iterable[str]) -> Iterator[str]:
-    """Drop zero bytes, which csv rejects."""
-    return (line.replace("\0", "") for line in file)
 
 
 def _sample(path: Path) -> bytes:

@@ -24,15 +24,10 @@ from rag.schema import Chunk, CollectionRecord, DocumentRecord
 
 log = logging.getLogger(__name__)
 
-BATCH = 64
-"""Chunks embedded and stored at once; at most this many are lost in a kill."""
-READING_SHARE = 0.2
-"""Of the progress; embedding is the rest."""
-
-OnProgress = Callable[[float], None]
-"""Takes the progress, 0 to 1. May raise `Interrupted`."""
-Read = Callable[..., LoadedDocument]
-"""Has the parameters of `loaders.load`."""
+BATCH = 64  # chunks embedded and stored at once; at most this many are lost in a kill
+READING_SHARE = 0.2  # of the progress; embedding is the rest
+OnProgress = Callable[[float], None]  # takes the progress, 0 to 1; may raise `Interrupted`
+Read = Callable[..., LoadedDocument]  # has the parameters of `loaders.load`
 
 
 class Interrupted(Exception):
@@ -47,8 +42,7 @@ class ParsedDocument:
     document: DocumentRecord
     chunks: list[Chunk]
     embeddings: EmbeddingModel
-    known: dict[str, Sequence[float]]
-    """Vectors by text, from the document that it replaces."""
+    known: dict[str, Sequence[float]]  # vectors by text, from the document that it replaces
     on_progress: OnProgress
 
 
@@ -68,8 +62,7 @@ class Indexing:
         chunk_tokens: int,
         chunk_overlap: int,
     ) -> None:
-        """`open_index(collection_id, fingerprint)` returns an index, `models(name)` an embedding model; `model` is the
-        name of the one for new collections."""
+        """`open_index` takes a collection id and a fingerprint; `model` is the name of the one for new collections."""
         self.lock = threading.Lock()
         self.library, self.originals, self.indexes = library, originals, indexes
         self._open_index, self.models, self._read = open_index, models, read
@@ -78,11 +71,7 @@ class Indexing:
         self._done: dict[tuple[str, str], int] = {}
 
     def claim_model(self, owner: str, collection_id: str) -> EmbeddingModel:
-        """The embedding model of a collection; an empty collection gets the current one for good.
-
-        Raises:
-            EmbeddingMismatch, ConfigurationError: like `EmbeddingModels.of`.
-        """
+        """Return the model of a collection, an empty one gets the current for good; raises as `EmbeddingModels.of`."""
         embeddings = self.models.of(owner, collection_id)
         if not self.indexes.active(owner, collection_id):
             self.indexes.add(owner, collection_id, embeddings.fingerprint, self._model, self._identity(embeddings))
@@ -98,18 +87,12 @@ class Indexing:
         on_progress: OnProgress,
         password: str | None,
     ) -> ParsedDocument:
-        """Read a document, store its pages and split them for `embeddings`.
+        """Read a document, store its pages and split them. Raises Interrupted, DocumentError, StoreError."""
 
-        Raises:
-            Interrupted: by `on_progress`.
-            DocumentError, StoreError: it cannot be read or stored.
-        """
-        loaded = self._read(
-            self.originals.path(document.sha256),
-            document.name,
-            password=password,
-            report=lambda done, total: on_progress(READING_SHARE * done / max(1, total)),
-        )
+        def report(done: int, total: int) -> None:
+            on_progress(READING_SHARE * done / max(1, total))
+
+        loaded = self._read(self.originals.path(document.sha256), document.name, password=password, report=report)
         limit = min(self._tokens, embeddings.max_tokens)
         chunks = split(loaded.pages, embeddings.spans, limit, min(self._overlap, limit // 2))
         if not chunks:
@@ -117,21 +100,17 @@ class Indexing:
                 f"No text was found in “{document.name}”.", "Check that it opens, and that its text can be selected."
             )
         with self.lock:
-            if document.chunks:
-                # Left by an interrupted attempt.
-                self._remove_from_all(owner, document)
-            warnings = list(loaded.warnings)
-            self.library.set_pages(owner, document.id, loaded.pages, chunks=len(chunks), warnings=warnings)
+            self.remove(owner, document)  # what an interrupted attempt has left
+            values = {"chunks": len(chunks), "warnings": list(loaded.warnings)}
+            self.library.set_pages(owner, document.id, loaded.pages, **values)
         known = self._known_vectors(owner, document, embeddings)
         return ParsedDocument(owner, document, chunks, embeddings, known, on_progress)
 
     def write(self, documents: Sequence[ParsedDocument]) -> Iterator[ParsedDocument]:
         """Embed and write the chunks of documents of one collection together; yield each completed document.
 
-        Skips those that were cancelled or deleted, or whose `on_progress` raises `Interrupted`.
-
-        Raises:
-            StoreError, ConfigurationError: they cannot be embedded or stored.
+        Skips those that were cancelled or deleted, or whose `on_progress` raises `Interrupted`. Raises StoreError,
+        ConfigurationError.
         """
         owner, collection_id = documents[0].owner, documents[0].document.collection_id
         embeddings = documents[0].embeddings
@@ -193,11 +172,7 @@ class Indexing:
 
     def remove(self, owner: str, document: DocumentRecord) -> None:
         """Remove a document from all indices of its collection; hold the lock. Idempotent."""
-        if document.chunks:
-            self._remove_from_all(owner, document)
-
-    def _remove_from_all(self, owner: str, document: DocumentRecord) -> None:
-        for index in self.indexes.all(owner, document.collection_id):
+        for index in self.indexes.all(owner, document.collection_id) if document.chunks else ():
             self._open_index(index.collection_id, index.fingerprint).delete(owner, document.id, document.chunks)
 
     def drop(self, owner: str, collection_id: str) -> None:
@@ -209,12 +184,9 @@ class Indexing:
     # --- rebuilding with another embedding model ---
 
     def rebuild(self, owner: str, collection_id: str, model: str) -> IndexRecord | None:
-        """Schedule indexing a collection with another embedding model, and return the future index. Idempotent.
+        """Schedule indexing a collection with another model; return the future index, None if nothing is indexed yet.
 
-        Returns None if nothing is indexed yet.
-
-        Raises:
-            ConfigurationError: the model is not available, or is the active one.
+        Idempotent. Raises ConfigurationError if the model is not available, or is the active one.
         """
         active = self.indexes.active(owner, collection_id)
         if active is None:

@@ -14,13 +14,9 @@ from enum import IntEnum
 
 from rag.schema import Chunk, Page
 
-Spans = Callable[[str], list[tuple[int, int]]]
-"""Returns the character span (start, end) of each token of a text, without special tokens."""
-
-VERSION = 2
-"""Increase when the same text is split differently."""
-MAX_CHARS = 4000
-"""WordPiece makes one token of any word over 100 characters, so tokens alone do not limit a chunk."""
+Spans = Callable[[str], list[tuple[int, int]]]  # start and end of each token of a text, without special tokens
+VERSION = 2  # increase when the same text is split differently
+MAX_CHARS = 4000  # WordPiece makes one token of any word over 100 characters, so tokens alone do not limit a chunk
 
 _SPACE = re.compile(r"\s*")
 # Where a chunk may end: white space, or the end of a sentence in scripts without spaces.
@@ -51,9 +47,6 @@ def split(pages: Iterable[Page], spans: Spans, max_tokens: int, overlap: int) ->
     `chunk.text == page.text[chunk.start:chunk.end]` starts and ends with a visible character and repeats up to
     `overlap` tokens of the previous chunk; together the chunks contain every visible character. `chunk.heading` is the
     path of Markdown headings above. Only a single character may have more than `max_tokens` tokens.
-
-    Raises:
-        ValueError: `max_tokens` is below 1 or `overlap` below 0.
     """
     if max_tokens < 1 or overlap < 0:
         raise ValueError(f"max_tokens={max_tokens} and overlap={overlap} are invalid")
@@ -86,7 +79,11 @@ def _chunk_spans(text: str, spans: Spans, max_tokens: int, overlap: int) -> Iter
     start = done = _skip_space(text, 0)
     while done < last:
         tokens, size = _window(text, start, last, spans, max_tokens, size)
-        limit = _limit(tokens, start, min(start + size, last), last, max_tokens)
+        limit, fit = min(start + size, last), max_tokens
+        if len(tokens) > max_tokens:
+            if limit == last:  # leave no scrap at the end of the page
+                fit = max(1, min(max_tokens, len(tokens) - max_tokens // 4))
+            limit = start + tokens[fit][0]
         end, rank = _end(text, start, done, limit, last, spans, max_tokens)
         if end <= done:  # the overlap left no room for anything new
             start = _skip_space(text, done)
@@ -110,14 +107,6 @@ def _window(
         if len(tokens) > max_tokens * 3 // 2 or size >= min(MAX_CHARS, last - start):
             return tokens, size
         size = min(size * 2, MAX_CHARS)
-
-
-def _limit(tokens: list[tuple[int, int]], start: int, window_end: int, last: int, max_tokens: int) -> int:
-    """Return the furthest end of a chunk, nearer if only a scrap would remain at the end of the page."""
-    fit = max_tokens
-    if len(tokens) > max_tokens and window_end == last:
-        fit = max(1, min(max_tokens, len(tokens) - max_tokens // 4))
-    return start + tokens[fit][0] if len(tokens) > fit else window_end
 
 
 def _end(
@@ -177,6 +166,4 @@ def _overlap_start(text: str, earliest: int, end: int, following: int) -> int:
 
 
 def _skip_space(text: str, position: int) -> int:
-    found = _SPACE.match(text, position)
-    assert found is not None  # matches the empty string
-    return found.end()
+    return next(_SPACE.finditer(text, position)).end()  # it matches the empty string

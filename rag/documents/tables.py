@@ -9,12 +9,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import date, datetime, time
-from itertools import chain
+from itertools import chain, repeat
 
-SHORT = 600
-"""Characters of a table that probably fits in one chunk."""
-_HEAD_ROWS = 30
-"""The header is one of these rows."""
+SHORT = 600  # characters of a table that probably fits in one chunk
+_HEAD_ROWS = 30  # the header is one of these
 _VALUE = re.compile(
     r"[^\w(]*\(?[-+−]?[\d.,:/\s'-]*\d[\d.,:/\s'-]*[^\w]*(?:[KMB]|[A-Z]{3})?|TRUE|FALSE|n/?a", re.IGNORECASE
 )
@@ -24,7 +22,8 @@ Row = Sequence[str]
 
 def table_lines(rows: Iterable[Row]) -> Iterator[str]:
     """Yield a line per row, without empty rows and columns; only the beginning of the table is held in memory."""
-    filled: Iterator[Row] = (cells for cells in (tuple(map(_cell, row)) for row in rows) if any(cells))
+    tidy = (tuple(" ".join(cell.split()) for cell in row) for row in rows)
+    filled: Iterator[Row] = (cells for cells in tidy if any(cells))
     head: list[Row] = []
     size = 0
     for row in filled:
@@ -65,16 +64,11 @@ def _long(head: Sequence[Row], rest: Iterable[Row]) -> Iterator[str]:
     for row in head[:at]:
         yield " | ".join(filter(None, row))
     names = head[at]
+    labels = [f"{name.rstrip(':')}: " if name.rstrip(":") else "" for name in names]
     yield " | ".join(filter(None, names))
     for row in chain(head[at + 1 :], rest):
-        if row == names:  # a repeated header, as at the top of each page
-            continue
-        yield " | ".join(_named(names, column, cell) for column, cell in enumerate(row) if cell)
-
-
-def _named(names: Row, column: int, cell: str) -> str:
-    name = names[column].rstrip(":") if column < len(names) else ""
-    return f"{name}: {cell}" if name else cell
+        if row != names:  # a repeated header, as at the top of each page
+            yield " | ".join(label + cell for label, cell in zip(chain(labels, repeat("")), row, strict=False) if cell)
 
 
 def _header(head: Sequence[Row]) -> int | None:
@@ -84,15 +78,7 @@ def _header(head: Sequence[Row]) -> int | None:
     for at, row in enumerate(head[:-1]):
         cells = [cell for cell in row if cell]
         if len(cells) >= max(2, 0.6 * usual):
-            words = sum(not _is_value(cell) for cell in cells)
+            words = sum(len(cell) > 40 or not _VALUE.fullmatch(cell) for cell in cells)
             # Rows below the first wide one are data. A column name may be a year.
             return at if words >= max(1, 0.5 * len(cells)) and len(set(cells)) > 0.5 * len(cells) else None
     return None
-
-
-def _is_value(cell: str) -> bool:
-    return len(cell) <= 40 and _VALUE.fullmatch(cell) is not None
-
-
-def _cell(text: str) -> str:
-    return " ".join(text.split())
