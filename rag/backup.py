@@ -1,7 +1,6 @@
 """Back up a data folder to one file, and restore it; names and sizes in a file are not trusted.
 
-A backup is a ZIP with the database, the vectors and the originals, and a `manifest.json` with the size and sha256 of
-every member. The caller holds the data folder's lock, and nothing else in the process uses it meanwhile.
+The caller holds the data folder's lock, and nothing else in the process uses it meanwhile.
 """
 
 from __future__ import annotations
@@ -129,10 +128,7 @@ def _copy(source: IO[bytes], sink: IO[bytes], done: int, total: int, report: Rep
 
 
 def restore(folder: DataFolder, file: Path, report: Report, *, force: bool = False) -> Manifest:
-    """Restore a data folder, with `force` over its contents, after the whole backup was verified.
-
-    Raises ConfigurationError if the folder is not empty or the file is missing, StoreError.
-    """
+    """Restore a verified backup; `force` replaces a library. Raises ConfigurationError, StoreError."""
     finish_restore(folder)
     used = folder.database.exists() or folder.chroma.exists() or any(folder.uploads.iterdir())
     if used and not force:
@@ -152,8 +148,7 @@ def restore(folder: DataFolder, file: Path, report: Report, *, force: bool = Fal
                 )
             _unpack(archive, manifest, staging, report)
         Database(staging / "gestalt.db").close()  # checks that it opens, and migrates it
-        # From here on, whoever opens the folder next finishes the restore.
-        staging.rename(folder.path / RESTORED)
+        staging.rename(folder.path / RESTORED)  # from here on, whoever opens the folder next finishes the restore
         finish_restore(folder)
     except CommandError:
         raise StoreError("The backup was made by a newer Gestalt.", "Update Gestalt first.") from None

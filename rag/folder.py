@@ -11,7 +11,7 @@ from errors import ConfigurationError, LibraryLocked
 
 
 class DataFolder:
-    """An open data folder, locked by this process until `close`: the SQLite file, Chroma's folder and the originals."""
+    """An open data folder, locked by this process until `close`."""
 
     def __init__(self, path: Path, lock: FileLock) -> None:
         self.path, self.lock = path, lock
@@ -19,15 +19,13 @@ class DataFolder:
 
     @classmethod
     def open(cls, path: Path) -> DataFolder:
-        """Create the folder if it is missing, and lock it, because Chroma returns wrong results to a second process.
-
-        Raises ConfigurationError if it is not writable, LibraryLocked if another process has it open.
-        """
+        """Create the folder if it is missing, and lock it. Raises ConfigurationError, LibraryLocked."""
         try:
             (path / "uploads").mkdir(parents=True, exist_ok=True)
             probe = path / f".write-test-{os.getpid()}"
             probe.touch()
             probe.unlink()
+            # Chroma returns wrong results to a second process.
             lock = FileLock(path / "gestalt.lock", timeout=0, thread_local=False)
             lock.acquire()
         except Timeout:

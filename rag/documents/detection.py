@@ -29,11 +29,7 @@ TEXT_KINDS = (TEXT, HTML, EMAIL, NOTEBOOK)
 KINDS = {*TEXT_KINDS, BINARY, ZIP, PDF, DOCX, XLSX, PPTX, EPUB, ODF, ENCRYPTED, XLS, MSG, RTF, IMAGE}
 
 _SIGNATURES = (
-    (b"\x89PNG\r\n\x1a\n", IMAGE),
-    (b"\xff\xd8\xff", IMAGE),
-    (b"GIF8", IMAGE),
-    (b"II*\0", IMAGE),
-    (b"MM\0*", IMAGE),
+    *((start, IMAGE) for start in (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"GIF8", b"II*\0", b"MM\0*")),
     (b"\x1f\x8b", "a gzip archive"),
     (b"7z\xbc\xaf\x27\x1c", "a 7-Zip archive"),
     (b"Rar!", "a RAR archive"),

@@ -59,8 +59,7 @@ def _rows(table: Any) -> Iterator[Row]:
     above: list[str] = []
     for row in table.iter("{*}tr"):
         cells: list[str] = []
-        # Not `iter`, as a cell may contain a table.
-        for cell in row.iterchildren("{*}tc", "{*}sdt"):
+        for cell in row.iterchildren("{*}tc", "{*}sdt"):  # not `iter`, as a cell may contain a table
             text = " ".join("".join(_inline(cell)).split())
             span, merged = cell.find("{*}tcPr/{*}gridSpan"), cell.find("{*}tcPr/{*}vMerge")
             if merged is not None and attribute(merged, "val") != "restart" and len(cells) < len(above):

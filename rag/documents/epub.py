@@ -24,10 +24,12 @@ def read_epub(source: InputFile) -> Pages:
         found = list(book.iter("{*}item"))
         items = {attribute(item, "id"): (_resolve(package, attribute(item, "href")), item) for item in found}
         spine = [items[key][0] for entry in book.iter("{*}itemref") if (key := attribute(entry, "idref")) in items]
-        if set(spine) & _encrypted(archive):
-            raise UnreadableDocument(
-                f"{source.name} is protected against copying (DRM).", "Upload a copy without this protection."
-            )
+        if "META-INF/encryption.xml" in archive.namelist():
+            references = _xml(archive, "META-INF/encryption.xml").iter("{*}CipherReference")
+            if set(spine) & {unquote(attribute(reference, "URI")) for reference in references}:  # not only fonts
+                raise UnreadableDocument(
+                    f"{source.name} is protected against copying (DRM).", "Upload a copy without this protection."
+                )
         titles = _titles(archive, items.values())
         missing = 0
         for path in spine:
@@ -49,14 +51,6 @@ def _xml(archive: zipfile.ZipFile, path: str) -> Any:
 def _resolve(base: str, link: str) -> str:
     """Return the path in the archive of a link's target."""
     return posixpath.normpath(posixpath.join(posixpath.dirname(base), unquote(link.partition("#")[0])))
-
-
-def _encrypted(archive: zipfile.ZipFile) -> set[str]:
-    """Return the paths of encrypted members, which may be only fonts."""
-    if "META-INF/encryption.xml" not in archive.namelist():
-        return set()
-    references = _xml(archive, "META-INF/encryption.xml").iter("{*}CipherReference")
-    return {unquote(attribute(reference, "URI")) for reference in references}
 
 
 def _titles(archive: zipfile.ZipFile, items: Iterable[tuple[str, Any]]) -> dict[str, str]:

@@ -1,7 +1,6 @@
 """Parse, split and embed documents into the indices of their collection, and remove them again.
 
-Also rebuilds a collection's index with another embedding model: from the stored chunks, in batches, resumed after a
-kill, while the active index keeps answering.
+Also rebuilds an index with another embedding model: from the stored chunks, while the active index keeps answering.
 """
 
 from __future__ import annotations
@@ -27,6 +26,7 @@ log = logging.getLogger(__name__)
 BATCH = 64  # chunks embedded and stored at once; at most this many are lost in a kill
 READING_SHARE = 0.2  # of the progress; embedding is the rest
 OnProgress = Callable[[float], None]  # takes the progress, 0 to 1; may raise `Interrupted`
+Vectors = dict[str, Sequence[float]]  # by text
 Read = Callable[..., LoadedDocument]  # has the parameters of `loaders.load`
 
 
@@ -42,7 +42,7 @@ class ParsedDocument:
     document: DocumentRecord
     chunks: list[Chunk]
     embeddings: EmbeddingModel
-    known: dict[str, Sequence[float]]  # vectors by text, from the document that it replaces
+    known: Vectors  # from the document that it replaces
     on_progress: OnProgress
 
 
@@ -67,8 +67,7 @@ class Indexing:
         self.library, self.originals, self.indexes = library, originals, indexes
         self._open_index, self.models, self._read = open_index, models, read
         self._model, self._tokens, self._overlap = model, chunk_tokens, chunk_overlap
-        # The last chunk row checked, by index being built; not stored.
-        self._done: dict[tuple[str, str], int] = {}
+        self._done: dict[tuple[str, str], int] = {}  # the last chunk row checked, by index being built; not stored
 
     def claim_model(self, owner: str, collection_id: str) -> EmbeddingModel:
         """Return the model of a collection, an empty one gets the current for good; raises as `EmbeddingModels.of`."""
@@ -76,8 +75,6 @@ class Indexing:
         if not self.indexes.active(owner, collection_id):
             self.indexes.add(owner, collection_id, embeddings.fingerprint, self._model, self._identity(embeddings))
         return embeddings
-
-    # --- adding ---
 
     def parse(
         self,
@@ -109,12 +106,10 @@ class Indexing:
     def write(self, documents: Sequence[ParsedDocument]) -> Iterator[ParsedDocument]:
         """Embed and write the chunks of documents of one collection together; yield each completed document.
 
-        Skips those that were cancelled or deleted, or whose `on_progress` raises `Interrupted`. Raises StoreError,
-        ConfigurationError.
+        Skips those that were cancelled, deleted or interrupted. Raises StoreError, ConfigurationError.
         """
-        owner, collection_id = documents[0].owner, documents[0].document.collection_id
-        embeddings = documents[0].embeddings
-        index = self._open_index(collection_id, embeddings.fingerprint)
+        like = documents[0]
+        index = self._open_index(like.document.collection_id, like.embeddings.fingerprint)
         known = {text: vector for each in documents for text, vector in each.known.items()}
         active = {each.document.id: each for each in documents}
         waiting = [(each.document.id, chunk) for each in documents for chunk in each.chunks]
@@ -130,7 +125,7 @@ class Indexing:
                 except Interrupted:
                     del active[id_]
                     batch = [each for each in batch if each[0] != id_]
-            written = self._add(index, embeddings, owner, batch, known)
+            written = self._add(index, like, batch, known)
             for id_ in {id_: None for id_, _ in batch}:
                 if id_ not in written:
                     del active[id_]
@@ -141,9 +136,7 @@ class Indexing:
         splitter = {"version": VERSION, "tokens": self._tokens, "overlap": self._overlap}
         return {**embeddings.identity, "splitter": splitter}
 
-    def _known_vectors(
-        self, owner: str, document: DocumentRecord, embeddings: EmbeddingModel
-    ) -> dict[str, Sequence[float]]:
+    def _known_vectors(self, owner: str, document: DocumentRecord, embeddings: EmbeddingModel) -> Vectors:
         """Return the vectors by text of the replaced document, to embed only what has changed."""
         older = self.library.document(owner, document.replaces) if document.replaces else None
         active = self.indexes.active(owner, older.collection_id) if older else None
@@ -152,23 +145,16 @@ class Indexing:
         return self._open_index(older.collection_id, active.fingerprint).vectors(owner, older.id)
 
     def _add(
-        self,
-        index: CollectionIndex,
-        embeddings: EmbeddingModel,
-        owner: str,
-        chunks: Sequence[tuple[str, Chunk]],
-        known: dict[str, Sequence[float]],
+        self, index: CollectionIndex, like: ParsedDocument, chunks: Sequence[tuple[str, Chunk]], known: Vectors
     ) -> dict[str, int]:
         """Embed and write chunks, except of cancelled documents; return the last position of each document."""
         new = [chunk.text for _, chunk in chunks if chunk.text not in known]
-        made = known | dict(zip(new, embeddings.embed_documents(new), strict=True)) if new else known
+        made = known | dict(zip(new, like.embeddings.embed_documents(new), strict=True)) if new else known
         with self.lock:
-            wanted = self.library.being_indexed(owner, {id_ for id_, _ in chunks})
+            wanted = self.library.being_indexed(like.owner, {id_ for id_, _ in chunks})
             kept = [(id_, chunk) for id_, chunk in chunks if id_ in wanted]
-            index.add(owner, kept, [made[chunk.text] for _, chunk in kept])
+            index.add(like.owner, kept, [made[chunk.text] for _, chunk in kept])
         return {id_: chunk.position for id_, chunk in kept}
-
-    # --- removing ---
 
     def remove(self, owner: str, document: DocumentRecord) -> None:
         """Remove a document from all indices of its collection; hold the lock. Idempotent."""
@@ -184,10 +170,7 @@ class Indexing:
     # --- rebuilding with another embedding model ---
 
     def rebuild(self, owner: str, collection_id: str, model: str) -> IndexRecord | None:
-        """Schedule indexing a collection with another model; return the future index, None if nothing is indexed yet.
-
-        Idempotent. Raises ConfigurationError if the model is not available, or is the active one.
-        """
+        """Schedule an index by another model and return it, None without an active one. Raises ConfigurationError."""
         active = self.indexes.active(owner, collection_id)
         if active is None:
             return None

@@ -1,8 +1,7 @@
-"""The ingest queue and its worker, and the deletion of documents.
+"""The ingest queue, the `pending` rows of the library, and its one worker, and the deletion of documents.
 
-The queue is the `pending` rows of the library, so it survives restarts; one worker thread takes from it. Every step is
-idempotent: a document that a kill interrupts is processed again from its start. A replaced document stays searchable
-until its replacement is ready.
+Every step is idempotent: a document that a kill interrupts is processed again from its start. A replaced document
+stays searchable until its replacement is ready.
 """
 
 from __future__ import annotations
@@ -47,16 +46,13 @@ class Ingest:
         max_bytes: int,
         when_idle: Callable[[Callable[[], bool]], bool] = lambda _: True,
     ) -> None:
-        """The worker calls `when_idle(interrupted)` once the queue is empty, and again later if it returns False; it
-        should return as soon as `interrupted()` is true."""
+        """Once the queue is empty, `when_idle(interrupted)` is called until it returns True; it may be interrupted."""
         self.library, self.originals, self.indexing = library, originals, indexing
         self._max_bytes, self._when_idle = max_bytes, when_idle
         self._lock = indexing.lock  # held while rows and indices change together
         self._wake, self._closing = threading.Event(), threading.Event()
         self._worker: threading.Thread | None = None
         self._passwords: dict[str, str] = {}  # by document id; never stored
-
-    # --- adding ---
 
     def submit(
         self,
@@ -131,8 +127,6 @@ class Ingest:
                 values: dict[str, Any] = {"reason": "It was cancelled. Try again to read it.", "reason_type": CANCELLED}
                 self.library.update(owner, document_id, state=DocumentState.FAILED, **values)
 
-    # --- the worker ---
-
     def start(self) -> None:
         """Recover from a kill and start the worker thread."""
         self.recover()
@@ -179,8 +173,7 @@ class Ingest:
                 if changed:
                     changed = not self._when_idle(lambda: self._closing.is_set() or self._wake.is_set())
             except Exception:
-                # A full disk, say; the worker tries again later.
-                log.exception("The ingest queue could not be processed")
+                log.exception("The ingest queue could not be processed")  # a full disk, say; tried again later
             self._wake.wait(timeout=FIRST_WAIT_S)
 
     def process_next(self) -> int:
@@ -292,8 +285,6 @@ class Ingest:
             done = self.library.update(owner, document.id, only=DocumentState.INDEXING, state=state, **values)
         if done and state is DocumentState.READY:
             self._delete_replaced(owner, document)
-
-    # --- removing ---
 
     def _delete_replaced(self, owner: str, document: DocumentRecord) -> None:
         if document.replaces:

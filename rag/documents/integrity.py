@@ -1,7 +1,6 @@
 """Check that database, vectors, full text and originals agree, and repair what does not.
 
 Requires exclusive use of the data folder and a stopped worker, so that unfinished work is that of a killed process.
-Holds the ids of one index at a time in memory, never its texts.
 """
 
 from __future__ import annotations
@@ -23,6 +22,10 @@ from rag.schema import DocumentRecord, DocumentState
 
 BATCH = 10_000  # rows fetched at once
 MAX_NAMES = 3  # documents named by a finding
+_CHUNKS: dict[str, tuple[str, InstrumentedAttribute[Any]]] = {
+    "words": ("no-words", ChunkRow.id),
+    "meaning": ("no-vector", ChunkRow.chunk_id),
+}
 _INTACT = (DocumentState.READY, DocumentState.PENDING)
 Documents = dict[str, DocumentRecord]  # those of a collection, by id
 
@@ -80,7 +83,7 @@ class Integrity:
     def _check_words(self, collection: CollectionRow, documents: Documents) -> Iterator[Finding]:
         with self._database.session() as session:
             found = self._lexical.ids(session, collection.id)
-        yield from self._compare(collection, documents, found, ChunkRow.id, "no-words", "words")
+        yield from self._compare(collection, documents, found, "words")
 
         def remove() -> None:
             with self._database.session() as session:
@@ -98,21 +101,14 @@ class Integrity:
         for fingerprint, active in fingerprints.items():
             found = self._store.all_ids(collection.id, fingerprint)
             required = documents if active else {}  # other indexes are old or not complete yet
-            yield from self._compare(collection, required, found, ChunkRow.chunk_id, "no-vector", "meaning")
+            yield from self._compare(collection, required, found, "meaning")
             orphans = [id_ for id_ in found if id_.partition(":")[0] not in unfinished]
             remove = partial(self._store.delete, collection.id, fingerprint, orphans)
             yield from _orphans("orphaned-vectors", orphans, "vector", "chunk", remove, collection.name)
 
-    def _compare(
-        self,
-        collection: CollectionRow,
-        documents: Documents,
-        ids: set[Any],
-        key: InstrumentedAttribute[Any],
-        kind: str,
-        by: str,
-    ) -> Iterator[Finding]:
+    def _compare(self, collection: CollectionRow, documents: Documents, ids: set[Any], by: str) -> Iterator[Finding]:
         """Remove the chunks in the database from `ids`, and yield a finding if some of `documents` are not there."""
+        kind, key = _CHUNKS[by]
         missing = Counter[str]()
         query = select(key, ChunkRow.document_id).filter_by(collection_id=collection.id)
         with self._database.session() as session:

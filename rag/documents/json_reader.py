@@ -1,7 +1,4 @@
-"""Read JSON and JSON Lines as one line per value, with its path, so that any chunk can be understood on its own.
-
-Also reads Jupyter notebooks, a page per cell, with its text output.
-"""
+"""Read JSON and JSON Lines, a line per value with its path, and Jupyter notebooks, a page per cell."""
 
 from __future__ import annotations
 
@@ -103,9 +100,6 @@ def _is_object(line: str) -> bool:
         return isinstance(parse_json(line), dict | list)
     except (ValueError, RecursionError):
         return False
-
-
-# --- Jupyter notebooks -----------------------------------------------------------------------------------------------
 
 
 def read_notebook(source: InputFile) -> Pages:

@@ -1,7 +1,4 @@
-"""The database rows of collections, documents and pages.
-
-A document goes pending -> indexing -> ready | failed. `ingest.py` keeps the indices in sync with these rows.
-"""
+"""The rows of collections, documents and pages. A document goes pending -> indexing -> ready | failed."""
 
 from __future__ import annotations
 
@@ -50,8 +47,6 @@ class Library:
         with self.database.session() as session:
             return session.execute(statement).rowcount  # type: ignore[attr-defined, no-any-return] # a cursor's result
 
-    # --- collections ---
-
     def collections(self, owner: str) -> list[CollectionRecord]:
         """Return the collections of `owner` by name, without those of conversations' attachments."""
         query = select(CollectionRow).filter_by(owner=owner, deleting=False, conversation_id=None)
@@ -73,8 +68,7 @@ class Library:
 
     def attached(self, owner: str, conversation_id: str, *, create: bool = False) -> CollectionRecord | None:
         """Return the collection of the files attached to a conversation; `create` makes a missing one."""
-        # The name is not shown, but has to be unique.
-        name = f"Files of chat {conversation_id}" if create else ""
+        name = f"Files of chat {conversation_id}" if create else ""  # not shown, but has to be unique
         return self._find_or_add({"owner": owner, "conversation_id": conversation_id}, name)
 
     def _find_or_add(self, key: dict[str, str], new_name: str) -> CollectionRecord | None:
@@ -113,8 +107,6 @@ class Library:
     def remove_collection(self, owner: str, collection_id: str) -> None:
         """Delete the row of a collection whose documents and indices are deleted."""
         self._execute(delete(CollectionRow).filter_by(owner=owner, id=collection_id))
-
-    # --- documents ---
 
     def enqueue(
         self, owner: str, collection_id: str, path: str, sha256: str, size: int, *, replaces: str | None = None
@@ -189,9 +181,8 @@ class Library:
 
     def document(self, owner: str, document_id: str) -> DocumentRecord | None:
         """Return a document, None if it does not exist."""
-        with self.database.session() as session:
-            row = session.scalar(select(DocumentRow).filter_by(owner=owner, id=document_id))
-            return _document(row) if row else None
+        query = select(DocumentRow).filter_by(owner=owner, id=document_id)
+        return next(iter(self._documents(query)), None)
 
     def update(self, owner: str, document_id: str, *, only: DocumentState | None = None, **values: Any) -> bool:
         """Set columns of a document's row, if given `only` in that state; return whether it was updated."""
@@ -236,8 +227,6 @@ class Library:
         """Whether any document of any owner has this content."""
         with self.database.session() as session:
             return session.scalar(select(DocumentRow.id).filter_by(sha256=sha256).limit(1)) is not None
-
-    # --- pages ---
 
     def set_pages(self, owner: str, document_id: str, pages: Sequence[Page], **values: Any) -> None:
         """Replace a document's pages, and set columns of its row."""

@@ -1,7 +1,4 @@
-"""The table of file formats, and `load`, which turns a file into pages and library exceptions into our errors.
-
-The content decides what a file is; its name only tells one kind of text from another.
-"""
+"""The formats, and `load`; the content decides what a file is, its name only tells one kind of text from another."""
 
 from __future__ import annotations
 
@@ -14,7 +11,6 @@ from pathlib import Path
 
 from errors import DocumentError, DocumentTooLarge, EmptyDocument, UnreadableDocument, UnsupportedDocument
 from rag.documents import detection
-from rag.documents.delimited import read_csv
 from rag.documents.docx_reader import read_docx
 from rag.documents.epub import read_epub
 from rag.documents.input_file import InputFile, Pages, read_encrypted
@@ -25,6 +21,7 @@ from rag.documents.opendocument import read_odf
 from rag.documents.pdf import read_pdf
 from rag.documents.pptx_reader import read_pptx
 from rag.documents.sheets import read_xls, read_xlsx
+from rag.documents.tables import read_csv
 from rag.documents.text import clean
 from rag.documents.text_files import read_html, read_rtf, read_text
 from rag.schema import Page

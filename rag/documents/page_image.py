@@ -1,7 +1,6 @@
 """Draw a page of a PDF with spans of its text highlighted, in a parser process only: a PDF is hostile input.
 
-A span is given by offsets into the cleaned text that some reader extracted. It is searched in PDFium's own text by
-letters and digits alone, in pieces if the two readers order the text differently.
+A span of a reader's text is searched in PDFium's by letters and digits alone, in pieces if the order differs.
 """
 
 from __future__ import annotations
@@ -48,13 +47,9 @@ class PageImage:
 
 
 def draw_page(path: Path, name: str, index: int, text: str, spans: Sequence[Span]) -> PageImage:
-    """Draw the page at `index` (from 0) of a PDF; `spans` are offsets into `text`, as `loaders.load` returned it.
-
-    Raises UnsupportedDocument, PasswordRequired, UnreadableDocument.
-    """
+    """Draw the page at `index` (from 0) with `spans` of its loaded `text` highlighted. Raises DocumentError."""
     import pypdfium2
 
-    broken = UnreadableDocument(f"A page of {name} could not be drawn.", "Open it in a PDF viewer and save a new copy.")
     try:
         if detect_kind(path, name) != PDF:
             raise UnsupportedDocument(f"{name} is not a PDF.", "Only pages of PDF files are drawn.")  # noqa: TRY301
@@ -64,16 +59,15 @@ def draw_page(path: Path, name: str, index: int, text: str, spans: Sequence[Span
                 return _draw(page, text, spans)
     except (DocumentError, MemoryError):
         raise
-    except pypdfium2.PdfiumError as error:
-        logger.info("PDFium cannot draw a page", exc_info=True)
-        if error.err_code == pypdfium2.raw.FPDF_ERR_PASSWORD:
+    except Exception as error:
+        logger.info("a page could not be drawn", exc_info=True)
+        if isinstance(error, pypdfium2.PdfiumError) and error.err_code == pypdfium2.raw.FPDF_ERR_PASSWORD:
             raise PasswordRequired(
                 f"{name} is protected with a password.", "Passwords are not kept: open it in a PDF viewer."
             ) from error
-        raise broken from error
-    except Exception as error:
-        logger.info("a page could not be drawn", exc_info=True)
-        raise broken from error
+        raise UnreadableDocument(
+            f"A page of {name} could not be drawn.", "Open it in a PDF viewer and save a new copy."
+        ) from error
 
 
 def _draw(page: Any, text: str, spans: Sequence[Span]) -> PageImage:
@@ -98,9 +92,6 @@ def _draw(page: Any, text: str, spans: Sequence[Span]) -> PageImage:
     file = io.BytesIO()
     picture.save(file, "JPEG", quality=88, subsampling=0)
     return PageImage(file.getvalue(), is_marked)
-
-
-# --- finding spans in PDFium's text ------------------------------------------------------------------------------
 
 
 def _letters(characters: Iterable[str]) -> Letters:
@@ -162,9 +153,6 @@ def _longest(wanted: str, at: int, text: str) -> int:
     return low
 
 
-# --- highlighting ------------------------------------------------------------------------------------------------
-
-
 def _with_punctuation(characters: Sequence[str], first: int, last: int) -> Iterator[int]:
     """Return the visible characters from `first` to `last` and adjacent punctuation."""
     while first and unicodedata.category(characters[first - 1])[0] in "PS":
@@ -178,13 +166,9 @@ def _lines(boxes: Sequence[Box]) -> list[Box]:
     """Join the boxes of characters that follow each other in a line."""
     steps = [(abs(b[0] - a[0]), abs(b[1] - a[1])) for a, b in pairwise(boxes)]
     if sum(right for right, _ in steps) < sum(down for _, down in steps):  # rotated text
-        return [_transposed(line) for line in _in_rows([_transposed(box) for box in boxes])]
+        turned = [(top, left, bottom, right) for left, top, right, bottom in boxes]
+        return [(left, top, right, bottom) for top, left, bottom, right in _in_rows(turned)]
     return _in_rows(boxes)
-
-
-def _transposed(box: Box) -> Box:
-    left, top, right, bottom = box
-    return top, left, bottom, right
 
 
 def _in_rows(boxes: Sequence[Box]) -> list[Box]:

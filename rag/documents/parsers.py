@@ -63,10 +63,9 @@ class Parsers:
     def read(
         self, path: Path, name: str, *, password: str | None = None, report: Report | None = None
     ) -> LoadedDocument:
-        """Run `loaders.load` in a worker.
+        """Run `loaders.load` in a worker; `report` is called regularly, even without progress, and may raise.
 
-        `report` is called regularly, even without progress; an exception that it raises stops the reading at once.
-        Raises DocumentError, as for a crash or too much time or memory, RuntimeError if the pool is closed.
+        Raises DocumentError, also for a crash or too much time or memory, RuntimeError if the pool is closed.
         """
         pages, warnings = self._ask(report, path, name, password)
         return LoadedDocument([Page(*values) for values in pages], tuple(warnings))

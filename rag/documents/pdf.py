@@ -175,9 +175,6 @@ def _empty_error(name: str, stats: _PageStats) -> UnreadableDocument | EmptyDocu
     return EmptyDocument(f"{name} holds no text.", "Upload a document with text in it.")
 
 
-# --- cleaning up text --------------------------------------------------------------------------------------------
-
-
 def tidy(text: str) -> str:
     """Normalise spaces and ligatures; return '' for unreadable text."""
     if not text.isascii():

@@ -11,7 +11,7 @@ import re
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -100,25 +100,18 @@ class Pdfium:
             for attempt in (None, password):
                 try:
                     self._document: Any = pypdfium2.PdfDocument(file, password=attempt)
+                    break
                 except pypdfium2.PdfiumError as error:
                     if error.err_code != pypdfium2.raw.FPDF_ERR_PASSWORD:
                         raise
-                else:
-                    self.total = self._verified(len(self._document))
-                    return
-        raise PasswordProtected
-
-    def _verified(self, claimed: int) -> int:
-        """Return the claimed number of pages, 0 if none of the first ten can be opened."""
-        import pypdfium2
-
-        for index in range(min(claimed, 10)):
-            try:
-                self._document[index].close()
-            except pypdfium2.PdfiumError:
-                continue
-            return claimed
-        return 0
+            else:
+                raise PasswordProtected
+            self.total = 0
+            for index in range(min(len(self._document), 10)):
+                with suppress(pypdfium2.PdfiumError):
+                    self._document[index].close()
+                    self.total = len(self._document)  # as the file claims, if one of the first pages can be opened
+                    break
 
     def text(self, index: int) -> str:
         """Return the text of a page, counted from 0."""

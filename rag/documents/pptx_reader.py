@@ -19,10 +19,12 @@ def read_pptx(source: InputFile) -> Pages:
     from pptx import Presentation
 
     open_zip(source).close()
-    slides = list(_slides(Presentation(str(source.path))))
-    for number, slide in enumerate(slides, 1):
+    presentation = Presentation(str(source.path))
+    slides = list(presentation.slides._sldIdLst)
+    for number, entry in enumerate(slides, 1):
         label = f"Slide {number}"
         try:
+            slide = presentation.part.related_slide(entry.rId)
             text = re.sub(r"\n{3,}", "\n\n", "\n".join(_slide(slide)))
             label += " (hidden)" if slide.element.get("show") in {"0", "false"} else ""
         except MemoryError:
@@ -32,15 +34,6 @@ def read_pptx(source: InputFile) -> Pages:
             source.warn(f"Slide {number} could not be read.")
             text = ""
         yield Page(text.strip("\n"), number, label), len(slides)
-
-
-def _slides(presentation: Any) -> Iterator[Any]:
-    """Yield each slide, None for a missing one."""
-    for slide in presentation.slides._sldIdLst:
-        try:
-            yield presentation.part.related_slide(slide.rId)
-        except (KeyError, AttributeError):
-            yield None
 
 
 def _slide(slide: Any) -> Iterator[str]:

@@ -1,7 +1,6 @@
 """Split pages into chunks that fit the embedding model, at headings, paragraphs and sentences where possible.
 
-Works on windows of the text, so that memory is constant and time linear even for very long words, and counts the tokens
-of each finished chunk again, because a cut inside a word can change them.
+Works on windows of the text, so that memory is constant and time linear even for very long words.
 """
 
 from __future__ import annotations
@@ -91,9 +90,8 @@ def _chunk_spans(text: str, spans: Spans, max_tokens: int, overlap: int) -> Iter
         yield start, end
         size = 2 * (end - start)
         done = _skip_space(text, end)
-        # No overlap before a heading, which starts a new topic.
         inside = bisect_left(tokens, (end - start,))
-        keep = 0 if rank is _Boundary.HEADING else min(overlap, inside - 1)
+        keep = 0 if rank is _Boundary.HEADING else min(overlap, inside - 1)  # a heading starts a new topic
         start = _overlap_start(text, start + tokens[inside - keep][0], end, done) if keep > 0 else done
 
 
@@ -112,7 +110,7 @@ def _window(
 def _end(
     text: str, start: int, done: int, limit: int, last: int, spans: Spans, max_tokens: int
 ) -> tuple[int, _Boundary]:
-    """Return the end of the chunk, whose tokens are counted again, and its boundary."""
+    """Return the end of the chunk and its boundary; a cut inside a word can change its tokens, so they are counted."""
     while True:
         end, rank = (last, _Boundary.PARAGRAPH) if limit >= last else _best_pause(text, start, done, limit)
         count = len(spans(text[start:end]))

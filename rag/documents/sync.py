@@ -45,10 +45,7 @@ class Step:
 
 
 def walk(folder: Path) -> Iterator[tuple[str, Path]]:
-    """Yield `(path relative to the folder, file)` in order, without hidden files and links to folders.
-
-    Raises ConfigurationError if a folder in it cannot be listed.
-    """
+    """Yield each `(relative path, file)` in order, not hidden ones or links to folders. Raises ConfigurationError."""
 
     def fail(error: OSError) -> None:
         message = f"The folder {error.filename} cannot be listed: {error.strerror}."
@@ -71,10 +68,7 @@ class Sync:
         self._prefix = f"{self._folder.as_posix().strip('/')}/"
 
     def plan(self) -> list[Step]:
-        """Return the steps to take, in order, without changing anything.
-
-        Raises ConfigurationError if the folder cannot be listed, or is empty although documents came from it.
-        """
+        """Return the steps to take, in order, without changing anything. Raises ConfigurationError."""
         documents = self._documents()
         own = {d.sha256: d for d in documents if d.path.startswith(self._prefix)}
         others = {d.sha256 for d in documents} - own.keys()
@@ -142,10 +136,9 @@ class Sync:
         path = self._prefix + step.path
         try:
             found, _ = self._ingest.submit(self._owner, self._collection_id, path, file, replace=True)
-        except AppError as error:
-            return replace(step, action=Action.FAILED, reason=str(error))
-        except OSError as error:
-            return replace(step, action=Action.FAILED, reason=_unreadable(error))
+        except (AppError, OSError) as error:
+            reason = _unreadable(error) if isinstance(error, OSError) else str(error)
+            return replace(step, action=Action.FAILED, reason=reason)
         document = self._ingest.process(self._owner, found.id, report) or found
         if document.state is DocumentState.READY:
             for older in self._ingest.library.same_path(self._owner, self._collection_id, path):
