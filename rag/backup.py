@@ -128,7 +128,7 @@ def _copy(source: IO[bytes], sink: IO[bytes], done: int, total: int, report: Rep
 
 
 def restore(folder: DataFolder, file: Path, report: Report, *, force: bool = False) -> Manifest:
-    """Restore a verified backup; `force` replaces a library. Raises ConfigurationError, StoreError."""
+    """Restore a backup after verifying it; `force` replaces a library. Raises ConfigurationError, StoreError."""
     finish_restore(folder)
     used = folder.database.exists() or folder.chroma.exists() or any(folder.uploads.iterdir())
     if used and not force:

@@ -70,7 +70,7 @@ class Indexing:
         self._done: dict[tuple[str, str], int] = {}  # the last chunk row checked, by index being built; not stored
 
     def claim_model(self, owner: str, collection_id: str) -> EmbeddingModel:
-        """Return the model of a collection, an empty one gets the current for good; raises as `EmbeddingModels.of`."""
+        """Return a collection's model, which an empty one keeps from now on; raises as `EmbeddingModels.of`."""
         embeddings = self.models.of(owner, collection_id)
         if not self.indexes.active(owner, collection_id):
             self.indexes.add(owner, collection_id, embeddings.fingerprint, self._model, self._identity(embeddings))

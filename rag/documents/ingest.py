@@ -46,7 +46,7 @@ class Ingest:
         max_bytes: int,
         when_idle: Callable[[Callable[[], bool]], bool] = lambda _: True,
     ) -> None:
-        """Once the queue is empty, `when_idle(interrupted)` is called until it returns True; it may be interrupted."""
+        """With an empty queue, `when_idle(interrupted)` runs until it returns True; it ends early if interrupted()."""
         self.library, self.originals, self.indexing = library, originals, indexing
         self._max_bytes, self._when_idle = max_bytes, when_idle
         self._lock = indexing.lock  # held while rows and indices change together
@@ -96,7 +96,7 @@ class Ingest:
             return document, outcome
 
     def move(self, owner: str, document_id: str, target: CollectionRecord) -> Submitted | None:
-        """Add a document to another collection, and delete it from its own when it is ready there or a duplicate."""
+        """Add a document to another collection; its own loses it when it is ready there, a duplicate at once."""
         document = self.library.document(owner, document_id)
         if document is None or document.collection_id == target.id:
             return None

@@ -111,7 +111,7 @@ class Library:
     def enqueue(
         self, owner: str, collection_id: str, path: str, sha256: str, size: int, *, replaces: str | None = None
     ) -> tuple[DocumentRecord, Submitted]:
-        """Add a pending row, or reset that of a failed document; `replaces` is the id of the one to delete then."""
+        """Add a pending row, or reset a failed document's; `replaces` is the id of what to delete when it is ready."""
         name = path.rsplit("/", 1)[-1]
         with self.database.session() as session:
             session.scalars(select(CollectionRow.id).filter_by(owner=owner, id=collection_id)).one()
