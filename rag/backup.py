@@ -1,8 +1,6 @@
-"""Back up a data folder to one file, and restore it.
+"""Back up a data folder to one file, and restore it; names and sizes in a file are not trusted.
 
-A backup is a ZIP with the database, the vectors and the originals, and a `manifest.json` with the size and sha256 of
-every member. Converted models are not included. Names and sizes in a file are not trusted. The caller holds the data
-folder's lock, and nothing else in the process uses it meanwhile.
+The caller holds the data folder's lock, and nothing else in the process uses it meanwhile.
 """
 
 from __future__ import annotations
@@ -19,6 +17,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import IO
 
 from alembic.util import CommandError
 from pydantic import BaseModel, NonNegativeInt, ValidationError
@@ -36,17 +35,15 @@ MAX_MANIFEST = 256_000_000  # bytes, for a million originals
 BLOCK = 1 << 20
 _NAME = re.compile(r"gestalt\.db|uploads/[0-9a-f]{64}|chroma(?:/[A-Za-z0-9_-][A-Za-z0-9_.-]*)+")
 
-Report = Callable[[float], None]
-"""Takes the progress, 0 to 1."""
+Report = Callable[[float], None]  # takes the progress, 0 to 1
 
 
 class Counts(BaseModel):
-    """Totals, to compare with those of the restored folder."""
+    """Totals, to compare with those of the restored folder; vectors by "collection id/fingerprint"."""
 
     documents: int
     chunks: int
     vectors: dict[str, int]
-    """Number by "collection id/fingerprint"."""
 
 
 class Member(BaseModel):
@@ -80,24 +77,23 @@ def count(database: Database, store: VectorStore) -> Counts:
 
 
 def write(folder: DataFolder, database: Database, store: VectorStore, file: Path, report: Report) -> Manifest:
-    """Write a backup atomically and verify it.
-
-    Raises:
-        ConfigurationError: the file exists already.
-        StoreError: something cannot be read or written.
-    """
+    """Write a backup atomically and verify it. Raises ConfigurationError if the file exists already, StoreError."""
     if file.exists():
         raise ConfigurationError(f"The file {file} exists already.", "Choose another name, or remove it.")
     counts = count(database, store)
-    # An open Chroma may write at any time; it is reopened on demand.
-    store.close()
+    store.close()  # open, Chroma may write at any time; it is reopened on demand
     try:
         with tempfile.TemporaryDirectory(dir=file.parent, prefix=".backup-") as temporary:
             copy, partial = Path(temporary) / "gestalt.db", Path(temporary) / "backup.zip"
             # The file alone would lack what is still in the write-ahead log.
             with closing(sqlite3.connect(folder.database)) as source, closing(sqlite3.connect(copy)) as target:
                 source.backup(target)
-            manifest = _pack(partial, {"gestalt.db": copy, **_files(folder)}, counts, lambda done: report(done * 0.7))
+            files = {"gestalt.db": copy}
+            for path in sorted([*folder.chroma.rglob("*"), *folder.uploads.rglob("*")]):
+                # Other names are partial uploads.
+                if _NAME.fullmatch(name := path.relative_to(folder.path).as_posix()) and path.is_file():
+                    files[name] = path
+            manifest = _pack(partial, files, counts, lambda done: report(done * 0.7))
             with _open_archive(partial) as archive:
                 _unpack(archive, manifest, None, lambda done: report(0.7 + done * 0.3))
             with partial.open("rb") as written:
@@ -108,39 +104,31 @@ def write(folder: DataFolder, database: Database, store: VectorStore, file: Path
     return manifest
 
 
-def _files(folder: DataFolder) -> dict[str, Path]:
-    found = {p.relative_to(folder.path).as_posix(): p for f in (folder.chroma, folder.uploads) for p in f.rglob("*")}
-    # Other names are partial uploads.
-    return {name: path for name, path in sorted(found.items()) if _NAME.fullmatch(name) and path.is_file()}
-
-
 def _pack(target: Path, files: dict[str, Path], counts: Counts, report: Report) -> Manifest:
     total, done = sum(path.stat().st_size for path in files.values()), 0
     manifest = Manifest(format=FORMAT, counts=counts, members={})
     with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
         for name, path in files.items():
-            digest, size = hashlib.sha256(), 0
-            with path.open("rb") as source, archive.open(name, "w", force_zip64=True) as member:
-                while block := source.read(BLOCK):
-                    digest.update(block)
-                    member.write(block)
-                    size += len(block)
-                    done += len(block)
-                    report(min(1.0, done / max(1, total)))
-            manifest.members[name] = Member(size=size, sha256=digest.hexdigest())
+            with path.open("rb") as source, archive.open(name, "w", force_zip64=True) as sink:
+                manifest.members[name] = _copy(source, sink, done, total, report)
+            done += manifest.members[name].size
         archive.writestr(MANIFEST, manifest.model_dump_json(indent=1))
     return manifest
 
 
+def _copy(source: IO[bytes], sink: IO[bytes], done: int, total: int, report: Report) -> Member:
+    """Copy a file, after `done` of `total` bytes, and return its size and sha256."""
+    digest, size = hashlib.sha256(), 0
+    while block := source.read(BLOCK):
+        digest.update(block)
+        sink.write(block)
+        size += len(block)
+        report(min(1.0, (done + size) / max(1, total)))
+    return Member(size=size, sha256=digest.hexdigest())
+
+
 def restore(folder: DataFolder, file: Path, report: Report, *, force: bool = False) -> Manifest:
-    """Restore a data folder; nothing is changed before the whole backup was verified.
-
-    With `force`, the contents of the folder are lost.
-
-    Raises:
-        ConfigurationError: the folder is not empty, and `force` was not given.
-        StoreError: the file is damaged, not a backup, too large for the disk, or from a newer Gestalt.
-    """
+    """Restore a backup after verifying it; `force` replaces a library. Raises ConfigurationError, StoreError."""
     finish_restore(folder)
     used = folder.database.exists() or folder.chroma.exists() or any(folder.uploads.iterdir())
     if used and not force:
@@ -160,8 +148,7 @@ def restore(folder: DataFolder, file: Path, report: Report, *, force: bool = Fal
                 )
             _unpack(archive, manifest, staging, report)
         Database(staging / "gestalt.db").close()  # checks that it opens, and migrates it
-        # From here on, whoever opens the folder next finishes the restore.
-        staging.rename(folder.path / RESTORED)
+        staging.rename(folder.path / RESTORED)  # from here on, whoever opens the folder next finishes the restore
         finish_restore(folder)
     except CommandError:
         raise StoreError("The backup was made by a newer Gestalt.", "Update Gestalt first.") from None
@@ -228,20 +215,15 @@ def _manifest(archive: zipfile.ZipFile, file: Path) -> Manifest:
 
 def _unpack(archive: zipfile.ZipFile, manifest: Manifest, target: Path | None, report: Report) -> None:
     """Read all members and verify their checksums; write them to `target` if given."""
-    done = 0
+    done, total = 0, manifest.size
     if target:
         for name in ("chroma", "uploads"):
             (target / name).mkdir(parents=True)
     for name, member in manifest.members.items():
-        digest = hashlib.sha256()
         path = target / name if target else Path(os.devnull)
         path.parent.mkdir(parents=True, exist_ok=True)
         with archive.open(name) as source, path.open("wb") as sink:
             # zipfile reads no more than the declared size, which equals that in the manifest.
-            while block := source.read(BLOCK):
-                digest.update(block)
-                sink.write(block)
-                done += len(block)
-                report(done / max(1, manifest.size))
-        if digest.hexdigest() != member.sha256:
-            raise zipfile.BadZipFile(name)
+            if _copy(source, sink, done, total, report).sha256 != member.sha256:
+                raise zipfile.BadZipFile(name)
+        done += member.size

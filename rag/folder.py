@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -11,41 +10,22 @@ from filelock import FileLock, Timeout
 from errors import ConfigurationError, LibraryLocked
 
 
-@dataclass(frozen=True, slots=True)
 class DataFolder:
     """An open data folder, locked by this process until `close`."""
 
-    path: Path
-    lock: FileLock
-
-    @property
-    def database(self) -> Path:
-        """The SQLite file."""
-        return self.path / "gestalt.db"
-
-    @property
-    def chroma(self) -> Path:
-        """Chroma's folder."""
-        return self.path / "chroma"
-
-    @property
-    def uploads(self) -> Path:
-        """The originals' folder."""
-        return self.path / "uploads"
+    def __init__(self, path: Path, lock: FileLock) -> None:
+        self.path, self.lock = path, lock
+        self.database, self.chroma, self.uploads = path / "gestalt.db", path / "chroma", path / "uploads"
 
     @classmethod
     def open(cls, path: Path) -> DataFolder:
-        """Create the folder if it is missing, and lock it, because Chroma returns wrong results to a second process.
-
-        Raises:
-            ConfigurationError: the folder is not writable.
-            LibraryLocked: another process has it open.
-        """
+        """Create the folder if it is missing, and lock it. Raises ConfigurationError, LibraryLocked."""
         try:
             (path / "uploads").mkdir(parents=True, exist_ok=True)
             probe = path / f".write-test-{os.getpid()}"
             probe.touch()
             probe.unlink()
+            # Chroma returns wrong results to a second process.
             lock = FileLock(path / "gestalt.lock", timeout=0, thread_local=False)
             lock.acquire()
         except Timeout:

@@ -12,9 +12,11 @@ from rag.documents.library import Library
 from rag.documents.loaders import load
 from rag.documents.originals import Originals
 from rag.index.collection import CollectionIndex
+from rag.index.embedding_models import EmbeddingModels
 from rag.index.indexes import Indexes
 from rag.index.lexical import LexicalIndex
 from rag.index.store import VectorStore
+from settings import Settings
 from tests.fake_embeddings import WordEmbeddings
 
 ANN = "ann"
@@ -29,12 +31,14 @@ class IngestEnvironment:
         lexical = LexicalIndex(self.database)
         self.library = Library(self.database)
         self.embeddings = WordEmbeddings()
+        models = {"embedded": self.embeddings, "other": WordEmbeddings(fingerprint="other", max_tokens=20)}
+        indexes = Indexes(self.database)
         self.indexing = Indexing(
             self.library,
             Originals(self.uploads),
-            Indexes(self.database),
+            indexes,
             partial(CollectionIndex, self.database, self.store, lexical),
-            {"embedded": self.embeddings, "other": WordEmbeddings(fingerprint="other", max_tokens=20)}.__getitem__,
+            EmbeddingModels(Settings(), indexes, lambda settings: models[settings.embedding_model]),
             load,
             model="embedded",
             chunk_tokens=chunk_tokens,

@@ -1,7 +1,4 @@
-"""Detect what a file is from its first bytes and, for an archive, from its members.
-
-A kind is a phrase for messages, as in "report.doc seems to be a Word 97 document".
-"""
+"""Detect what a file is: a phrase for messages, as in "report.doc seems to be a Word 97 document"."""
 
 from __future__ import annotations
 
@@ -32,11 +29,7 @@ TEXT_KINDS = (TEXT, HTML, EMAIL, NOTEBOOK)
 KINDS = {*TEXT_KINDS, BINARY, ZIP, PDF, DOCX, XLSX, PPTX, EPUB, ODF, ENCRYPTED, XLS, MSG, RTF, IMAGE}
 
 _SIGNATURES = (
-    (b"\x89PNG\r\n\x1a\n", IMAGE),
-    (b"\xff\xd8\xff", IMAGE),
-    (b"GIF8", IMAGE),
-    (b"II*\0", IMAGE),
-    (b"MM\0*", IMAGE),
+    *((start, IMAGE) for start in (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"GIF8", b"II*\0", b"MM\0*")),
     (b"\x1f\x8b", "a gzip archive"),
     (b"7z\xbc\xaf\x27\x1c", "a 7-Zip archive"),
     (b"Rar!", "a RAR archive"),
@@ -97,14 +90,10 @@ def detect_kind(path: Path, name: str) -> str | None:
         return next((kind for signature, kind in _SIGNATURES if head.startswith(signature)), BINARY)
     if head.startswith(b"{\\rtf"):
         return RTF
-    return _text_kind(decode(head) or "", decode(tail) or "")
-
-
-def _text_kind(text: str, end: str) -> str:
+    text = decode(head) or ""
     if _HTML.match(text):
         return HTML
-    # "nbformat" comes at the end of a notebook.
-    if _NOTEBOOK.match(text + end):
+    if _NOTEBOOK.match(text + (decode(tail) or "")):  # "nbformat" comes at its end
         return NOTEBOOK
     return EMAIL if _EMAIL.match(text.replace("\r\n", "\n")) else TEXT
 

@@ -1,7 +1,4 @@
-"""Read Word documents (DOCX): paragraphs, headings and tables in document order.
-
-Walks the XML, because python-docx's `paragraph.text` omits inserted text, content controls and text boxes.
-"""
+"""Read Word documents (DOCX) from their XML: python-docx's `text` omits insertions, controls and text boxes."""
 
 from __future__ import annotations
 
@@ -49,7 +46,8 @@ def _blocks(parent: Any, levels: dict[str, int]) -> Iterator[str]:
         kind = tag(child)
         if kind == "p":
             text = "".join(_inline(child)).strip()
-            level = levels.get(_style(child), 0)
+            style = child.find("{*}pPr/{*}pStyle")
+            level = 0 if style is None else levels.get(attribute(style, "val"), 0)
             yield from ("", f"{'#' * level} {text}") if level and text else (text,)
         elif kind == "tbl":
             yield from ("", *table_lines(_rows(child)), "")
@@ -61,8 +59,7 @@ def _rows(table: Any) -> Iterator[Row]:
     above: list[str] = []
     for row in table.iter("{*}tr"):
         cells: list[str] = []
-        # Not `iter`, as a cell may contain a table.
-        for cell in row.iterchildren("{*}tc", "{*}sdt"):
+        for cell in row.iterchildren("{*}tc", "{*}sdt"):  # not `iter`, as a cell may contain a table
             text = " ".join("".join(_inline(cell)).split())
             span, merged = cell.find("{*}tcPr/{*}gridSpan"), cell.find("{*}tcPr/{*}vMerge")
             if merged is not None and attribute(merged, "val") != "restart" and len(cells) < len(above):
@@ -87,8 +84,3 @@ def _inline(element: Any) -> Iterator[str]:
             yield "\n"
         elif kind not in _LEFT_OUT and kind != "tbl":
             yield from _inline(child)
-
-
-def _style(paragraph: Any) -> str:
-    style = paragraph.find("{*}pPr/{*}pStyle")
-    return "" if style is None else attribute(style, "val")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import posixpath
 import re
 import zipfile
+from collections.abc import Iterable
 from typing import Any
 from urllib.parse import unquote
 
@@ -20,15 +21,16 @@ def read_epub(source: InputFile) -> Pages:
         root = next(e for e in _xml(archive, "META-INF/container.xml").iter("{*}rootfile"))
         package = attribute(root, "full-path")
         book = _xml(archive, package)
-        items = {
-            attribute(item, "id"): (_resolve(package, attribute(item, "href")), item) for item in book.iter("{*}item")
-        }
+        found = list(book.iter("{*}item"))
+        items = {attribute(item, "id"): (_resolve(package, attribute(item, "href")), item) for item in found}
         spine = [items[key][0] for entry in book.iter("{*}itemref") if (key := attribute(entry, "idref")) in items]
-        if set(spine) & _encrypted(archive):
-            raise UnreadableDocument(
-                f"{source.name} is protected against copying (DRM).", "Upload a copy without this protection."
-            )
-        titles = _titles(archive, [(path, item) for path, item in items.values()])
+        if "META-INF/encryption.xml" in archive.namelist():
+            references = _xml(archive, "META-INF/encryption.xml").iter("{*}CipherReference")
+            if set(spine) & {unquote(attribute(reference, "URI")) for reference in references}:  # not only fonts
+                raise UnreadableDocument(
+                    f"{source.name} is protected against copying (DRM).", "Upload a copy without this protection."
+                )
+        titles = _titles(archive, items.values())
         missing = 0
         for path in spine:
             text = html_text(archive.read(path)) if path in archive.namelist() else None
@@ -51,15 +53,7 @@ def _resolve(base: str, link: str) -> str:
     return posixpath.normpath(posixpath.join(posixpath.dirname(base), unquote(link.partition("#")[0])))
 
 
-def _encrypted(archive: zipfile.ZipFile) -> set[str]:
-    """Return the paths of encrypted members, which may be only fonts."""
-    if "META-INF/encryption.xml" not in archive.namelist():
-        return set()
-    references = _xml(archive, "META-INF/encryption.xml").iter("{*}CipherReference")
-    return {unquote(attribute(reference, "URI")) for reference in references}
-
-
-def _titles(archive: zipfile.ZipFile, items: list[tuple[str, Any]]) -> dict[str, str]:
+def _titles(archive: zipfile.ZipFile, items: Iterable[tuple[str, Any]]) -> dict[str, str]:
     """Return titles by path, from the table of contents of EPUB 2 or 3."""
     titles: dict[str, str] = {}
     for path, item in items:

@@ -1,7 +1,6 @@
 """Parse, split and embed documents into the indices of their collection, and remove them again.
 
-Also rebuilds a collection's index with another embedding model: from the stored chunks, in batches, resumed after a
-kill, while the active index keeps answering.
+Also rebuilds an index with another embedding model: from the stored chunks, while the active index keeps answering.
 """
 
 from __future__ import annotations
@@ -24,15 +23,11 @@ from rag.schema import Chunk, CollectionRecord, DocumentRecord
 
 log = logging.getLogger(__name__)
 
-BATCH = 64
-"""Chunks embedded and stored at once; at most this many are lost in a kill."""
-READING_SHARE = 0.2
-"""Of the progress; embedding is the rest."""
-
-OnProgress = Callable[[float], None]
-"""Takes the progress, 0 to 1. May raise `Interrupted`."""
-Read = Callable[..., LoadedDocument]
-"""Has the parameters of `loaders.load`."""
+BATCH = 64  # chunks embedded and stored at once; at most this many are lost in a kill
+READING_SHARE = 0.2  # of the progress; embedding is the rest
+OnProgress = Callable[[float], None]  # takes the progress, 0 to 1; may raise `Interrupted`
+Vectors = dict[str, Sequence[float]]  # by text
+Read = Callable[..., LoadedDocument]  # has the parameters of `loaders.load`
 
 
 class Interrupted(Exception):
@@ -47,8 +42,7 @@ class ParsedDocument:
     document: DocumentRecord
     chunks: list[Chunk]
     embeddings: EmbeddingModel
-    known: dict[str, Sequence[float]]
-    """Vectors by text, from the document that it replaces."""
+    known: Vectors  # from the document that it replaces
     on_progress: OnProgress
 
 
@@ -68,27 +62,19 @@ class Indexing:
         chunk_tokens: int,
         chunk_overlap: int,
     ) -> None:
-        """`open_index(collection_id, fingerprint)` returns an index, `models(name)` an embedding model; `model` is the
-        name of the one for new collections."""
+        """`open_index` takes a collection id and a fingerprint; `model` is the name of the one for new collections."""
         self.lock = threading.Lock()
         self.library, self.originals, self.indexes = library, originals, indexes
         self._open_index, self.models, self._read = open_index, models, read
         self._model, self._tokens, self._overlap = model, chunk_tokens, chunk_overlap
-        # The last chunk row checked, by index being built; not stored.
-        self._done: dict[tuple[str, str], int] = {}
+        self._done: dict[tuple[str, str], int] = {}  # the last chunk row checked, by index being built; not stored
 
     def claim_model(self, owner: str, collection_id: str) -> EmbeddingModel:
-        """The embedding model of a collection; an empty collection gets the current one for good.
-
-        Raises:
-            EmbeddingMismatch, ConfigurationError: like `EmbeddingModels.of`.
-        """
+        """Return a collection's model, which an empty one keeps from now on; raises as `EmbeddingModels.of`."""
         embeddings = self.models.of(owner, collection_id)
         if not self.indexes.active(owner, collection_id):
             self.indexes.add(owner, collection_id, embeddings.fingerprint, self._model, self._identity(embeddings))
         return embeddings
-
-    # --- adding ---
 
     def parse(
         self,
@@ -98,18 +84,12 @@ class Indexing:
         on_progress: OnProgress,
         password: str | None,
     ) -> ParsedDocument:
-        """Read a document, store its pages and split them for `embeddings`.
+        """Read a document, store its pages and split them. Raises Interrupted, DocumentError, StoreError."""
 
-        Raises:
-            Interrupted: by `on_progress`.
-            DocumentError, StoreError: it cannot be read or stored.
-        """
-        loaded = self._read(
-            self.originals.path(document.sha256),
-            document.name,
-            password=password,
-            report=lambda done, total: on_progress(READING_SHARE * done / max(1, total)),
-        )
+        def report(done: int, total: int) -> None:
+            on_progress(READING_SHARE * done / max(1, total))
+
+        loaded = self._read(self.originals.path(document.sha256), document.name, password=password, report=report)
         limit = min(self._tokens, embeddings.max_tokens)
         chunks = split(loaded.pages, embeddings.spans, limit, min(self._overlap, limit // 2))
         if not chunks:
@@ -117,25 +97,19 @@ class Indexing:
                 f"No text was found in “{document.name}”.", "Check that it opens, and that its text can be selected."
             )
         with self.lock:
-            if document.chunks:
-                # Left by an interrupted attempt.
-                self._remove_from_all(owner, document)
-            warnings = list(loaded.warnings)
-            self.library.set_pages(owner, document.id, loaded.pages, chunks=len(chunks), warnings=warnings)
+            self.remove(owner, document)  # what an interrupted attempt has left
+            values = {"chunks": len(chunks), "warnings": list(loaded.warnings)}
+            self.library.set_pages(owner, document.id, loaded.pages, **values)
         known = self._known_vectors(owner, document, embeddings)
         return ParsedDocument(owner, document, chunks, embeddings, known, on_progress)
 
     def write(self, documents: Sequence[ParsedDocument]) -> Iterator[ParsedDocument]:
         """Embed and write the chunks of documents of one collection together; yield each completed document.
 
-        Skips those that were cancelled or deleted, or whose `on_progress` raises `Interrupted`.
-
-        Raises:
-            StoreError, ConfigurationError: they cannot be embedded or stored.
+        Skips those that were cancelled, deleted or interrupted. Raises StoreError, ConfigurationError.
         """
-        owner, collection_id = documents[0].owner, documents[0].document.collection_id
-        embeddings = documents[0].embeddings
-        index = self._open_index(collection_id, embeddings.fingerprint)
+        like = documents[0]
+        index = self._open_index(like.document.collection_id, like.embeddings.fingerprint)
         known = {text: vector for each in documents for text, vector in each.known.items()}
         active = {each.document.id: each for each in documents}
         waiting = [(each.document.id, chunk) for each in documents for chunk in each.chunks]
@@ -151,7 +125,7 @@ class Indexing:
                 except Interrupted:
                     del active[id_]
                     batch = [each for each in batch if each[0] != id_]
-            written = self._add(index, embeddings, owner, batch, known)
+            written = self._add(index, like, batch, known)
             for id_ in {id_: None for id_, _ in batch}:
                 if id_ not in written:
                     del active[id_]
@@ -162,9 +136,7 @@ class Indexing:
         splitter = {"version": VERSION, "tokens": self._tokens, "overlap": self._overlap}
         return {**embeddings.identity, "splitter": splitter}
 
-    def _known_vectors(
-        self, owner: str, document: DocumentRecord, embeddings: EmbeddingModel
-    ) -> dict[str, Sequence[float]]:
+    def _known_vectors(self, owner: str, document: DocumentRecord, embeddings: EmbeddingModel) -> Vectors:
         """Return the vectors by text of the replaced document, to embed only what has changed."""
         older = self.library.document(owner, document.replaces) if document.replaces else None
         active = self.indexes.active(owner, older.collection_id) if older else None
@@ -173,31 +145,20 @@ class Indexing:
         return self._open_index(older.collection_id, active.fingerprint).vectors(owner, older.id)
 
     def _add(
-        self,
-        index: CollectionIndex,
-        embeddings: EmbeddingModel,
-        owner: str,
-        chunks: Sequence[tuple[str, Chunk]],
-        known: dict[str, Sequence[float]],
+        self, index: CollectionIndex, like: ParsedDocument, chunks: Sequence[tuple[str, Chunk]], known: Vectors
     ) -> dict[str, int]:
         """Embed and write chunks, except of cancelled documents; return the last position of each document."""
         new = [chunk.text for _, chunk in chunks if chunk.text not in known]
-        made = known | dict(zip(new, embeddings.embed_documents(new), strict=True)) if new else known
+        made = known | dict(zip(new, like.embeddings.embed_documents(new), strict=True)) if new else known
         with self.lock:
-            wanted = self.library.being_indexed(owner, {id_ for id_, _ in chunks})
+            wanted = self.library.being_indexed(like.owner, {id_ for id_, _ in chunks})
             kept = [(id_, chunk) for id_, chunk in chunks if id_ in wanted]
-            index.add(owner, kept, [made[chunk.text] for _, chunk in kept])
+            index.add(like.owner, kept, [made[chunk.text] for _, chunk in kept])
         return {id_: chunk.position for id_, chunk in kept}
-
-    # --- removing ---
 
     def remove(self, owner: str, document: DocumentRecord) -> None:
         """Remove a document from all indices of its collection; hold the lock. Idempotent."""
-        if document.chunks:
-            self._remove_from_all(owner, document)
-
-    def _remove_from_all(self, owner: str, document: DocumentRecord) -> None:
-        for index in self.indexes.all(owner, document.collection_id):
+        for index in self.indexes.all(owner, document.collection_id) if document.chunks else ():
             self._open_index(index.collection_id, index.fingerprint).delete(owner, document.id, document.chunks)
 
     def drop(self, owner: str, collection_id: str) -> None:
@@ -209,13 +170,7 @@ class Indexing:
     # --- rebuilding with another embedding model ---
 
     def rebuild(self, owner: str, collection_id: str, model: str) -> IndexRecord | None:
-        """Schedule indexing a collection with another embedding model, and return the future index. Idempotent.
-
-        Returns None if nothing is indexed yet.
-
-        Raises:
-            ConfigurationError: the model is not available, or is the active one.
-        """
+        """Schedule an index by another model and return it, None without an active one. Raises ConfigurationError."""
         active = self.indexes.active(owner, collection_id)
         if active is None:
             return None

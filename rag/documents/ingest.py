@@ -1,8 +1,7 @@
-"""The ingest queue and its worker, and the deletion of documents.
+"""The ingest queue, the `pending` rows of the library, and its one worker, and the deletion of documents.
 
-The queue is the `pending` rows of the library, so it survives restarts; one worker thread takes from it. Every step is
-idempotent: a document that a kill interrupts is processed again from its start. A replaced document stays searchable
-until its replacement is ready.
+Every step is idempotent: a document that a kill interrupts is processed again from its start. A replaced document
+stays searchable until its replacement is ready.
 """
 
 from __future__ import annotations
@@ -13,9 +12,9 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import timedelta
-from functools import partial
 from itertools import takewhile
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from errors import AppError, DocumentTooLarge, EmptyDocument, PasswordRequired, StoreError
 from rag.db import new_id, now
@@ -27,14 +26,10 @@ from rag.schema import CollectionRecord, DocumentRecord, DocumentState
 
 log = logging.getLogger(__name__)
 
-ATTEMPTS = 5
-"""For a document with a temporary failure, such as a full disk or a locked database."""
-FIRST_WAIT_S = 10.0
-"""Before the second attempt; doubled before each further one."""
-POLL_S = 0.2
-"""Between checks whether a document was cancelled, and updates of its progress."""
-BATCH_DOCUMENTS = 32
-"""Small documents embedded together."""
+ATTEMPTS = 5  # at a document with a temporary failure, such as a full disk or a locked database
+FIRST_WAIT_S = 10.0  # before the second attempt; doubled before each further one
+POLL_S = 0.2  # between checks whether a document was cancelled, and updates of its progress
+BATCH_DOCUMENTS = 32  # small ones embedded together
 SMALL_BYTES = 50_000
 CANCELLED = "Cancelled"
 
@@ -51,22 +46,13 @@ class Ingest:
         max_bytes: int,
         when_idle: Callable[[Callable[[], bool]], bool] = lambda _: True,
     ) -> None:
-        """The worker calls `when_idle(interrupted)` once the queue is empty, and again later if it returns False; it
-        should return as soon as `interrupted()` is true."""
-        self.library = library
-        self.originals = originals
-        self.indexing = indexing
-        self._max_bytes = max_bytes
-        self._when_idle = when_idle
-        # Held while rows and indices change together.
-        self._lock = indexing.lock
-        self._wake = threading.Event()
-        self._closing = threading.Event()
+        """With an empty queue, `when_idle(interrupted)` runs until it returns True; it ends early if interrupted()."""
+        self.library, self.originals, self.indexing = library, originals, indexing
+        self._max_bytes, self._when_idle = max_bytes, when_idle
+        self._lock = indexing.lock  # held while rows and indices change together
+        self._wake, self._closing = threading.Event(), threading.Event()
         self._worker: threading.Thread | None = None
-        # By document id. Never stored.
-        self._passwords: dict[str, str] = {}
-
-    # --- adding ---
+        self._passwords: dict[str, str] = {}  # by document id; never stored
 
     def submit(
         self,
@@ -78,20 +64,14 @@ class Ingest:
         replace: bool = False,
         password: str | None = None,
     ) -> tuple[DocumentRecord, Submitted]:
-        """Store a file, given by its path or content, and add it to the queue.
+        """Store a file, given by its path or content, under a relative `path`, and add it to the queue.
 
-        Args:
-            path: relative to the folder that was added; its last part is the document's name.
-            replace: delete the newest document under the same path when this one is ready.
-            password: opens the file; kept in memory until it was read.
-
-        Raises:
-            DocumentTooLarge: it exceeds the limit.
-            EmptyDocument: it has no bytes.
-            StoreError: it could not be stored.
+        With `replace`, the newest document under this path is deleted when the new one is ready. `password` is kept in
+        memory until the file was read. Raises DocumentTooLarge, EmptyDocument, StoreError.
         """
         size = len(source) if isinstance(source, bytes) else source.stat().st_size
-        path = _relative(path)
+        parts = [part for part in PurePosixPath(path.replace("\\", "/")).parts if part not in ("/", "..")]
+        path = "/".join(parts) or "document"
         name = PurePosixPath(path).name
         if size > self._max_bytes:
             raise DocumentTooLarge(
@@ -116,16 +96,12 @@ class Ingest:
             return document, outcome
 
     def move(self, owner: str, document_id: str, target: CollectionRecord) -> Submitted | None:
-        """Add a document to another collection, and delete it from its own when it is ready there.
-
-        Returns None if it no longer exists, `DUPLICATE` if the target already has it: then it is deleted at once.
-        """
+        """Add a document to another collection; its own loses it when it is ready there, a duplicate at once."""
         document = self.library.document(owner, document_id)
         if document is None or document.collection_id == target.id:
             return None
-        _, outcome = self.library.enqueue(
-            owner, target.id, document.path, document.sha256, document.size, replaces=document.id
-        )
+        file = document.path, document.sha256, document.size
+        _, outcome = self.library.enqueue(owner, target.id, *file, replaces=document.id)
         if outcome is Submitted.DUPLICATE:
             self.delete(owner, document_id)
         self.wake()
@@ -139,9 +115,8 @@ class Ingest:
                 return
             if password is not None:
                 self._passwords[document_id] = password
-            self.library.update(
-                owner, document_id, state=DocumentState.PENDING, reason="", reason_type="", progress=0.0, attempts=0
-            )
+            values: dict[str, Any] = {"reason": "", "reason_type": "", "progress": 0.0, "attempts": 0}
+            self.library.update(owner, document_id, state=DocumentState.PENDING, **values)
         self.wake()
 
     def cancel(self, owner: str, document_id: str) -> None:
@@ -149,12 +124,8 @@ class Ingest:
         with self._lock:
             document = self.library.document(owner, document_id)
             if document and document.state.is_open:
-                reason = "It was cancelled. Try again to read it."
-                self.library.update(
-                    owner, document_id, state=DocumentState.FAILED, reason=reason, reason_type=CANCELLED
-                )
-
-    # --- the worker ---
+                values: dict[str, Any] = {"reason": "It was cancelled. Try again to read it.", "reason_type": CANCELLED}
+                self.library.update(owner, document_id, state=DocumentState.FAILED, **values)
 
     def start(self) -> None:
         """Recover from a kill and start the worker thread."""
@@ -197,42 +168,33 @@ class Ingest:
             self._wake.clear()
             try:
                 self._requeue()
-                changed |= self._drain_queue()
+                while not self._closing.is_set() and (self.process_next() or self.indexing.rebuild_step()):
+                    changed = True
                 if changed:
-                    changed = not self._when_idle(self._has_work)
+                    changed = not self._when_idle(lambda: self._closing.is_set() or self._wake.is_set())
             except Exception:
-                # A full disk, say; the worker tries again later.
-                log.exception("The ingest queue could not be processed")
+                log.exception("The ingest queue could not be processed")  # a full disk, say; tried again later
             self._wake.wait(timeout=FIRST_WAIT_S)
-
-    def _has_work(self) -> bool:
-        return self._closing.is_set() or self._wake.is_set()
-
-    def _drain_queue(self) -> bool:
-        """Process the queue; return whether anything was in it."""
-        worked = False
-        while not self._closing.is_set():
-            if not self.process_next() and not self.indexing.rebuild_step():
-                break
-            worked = True
-        return worked
 
     def process_next(self) -> int:
         """Process the next document of the queue, or several small ones together, and return their number."""
         due = self.library.due(BATCH_DOCUMENTS)
         if not due:
             return 0
-        documents = [document for _, document in takewhile(partial(_batches_with, due[0]), due)]
-        self._process(due[0][0], documents)
+        owner, first = due[0]
+
+        def is_batched(other: tuple[str, DocumentRecord]) -> bool:
+            together = (owner, first.collection_id) == (other[0], other[1].collection_id)
+            return other == due[0] or (together and max(first.size, other[1].size) <= SMALL_BYTES)
+
+        documents = [document for _, document in takewhile(is_batched, due)]
+        self._process(owner, documents)
         return len(documents)
 
     def process(
         self, owner: str, document_id: str, report: Callable[[float], None] | None = None
     ) -> DocumentRecord | None:
-        """Process one document and return its new record, None if it was deleted; `report` takes the progress, 0 to 1.
-
-        Does not raise for an unreadable document: the reason is in its record.
-        """
+        """Process one document and return its record, with the reason if it failed, None if it was deleted."""
         document = self.library.document(owner, document_id)
         if document is None or not document.state.is_open:
             return document
@@ -300,27 +262,22 @@ class Ingest:
     def _recording_failure(self, owner: str, document: DocumentRecord) -> Iterator[None]:
         """Record an error in the document's row instead of raising it."""
         started = time.perf_counter()
+        state, values = DocumentState.FAILED, dict[str, object]()
         try:
             with suppress(Interrupted):
                 yield
             return  # noqa: TRY300 - no error
         except AppError as error:
-            state, values = self._failure(document, error)
+            values |= {"reason": str(error), "reason_type": type(error).__name__}
+            if type(error) is StoreError and document.attempts + 1 < ATTEMPTS:  # temporary: wait longer each time
+                next_try = now() + timedelta(seconds=FIRST_WAIT_S * 2**document.attempts)
+                state = DocumentState.PENDING
+                values |= {"attempts": document.attempts + 1, "next_try": next_try, "progress": 0.0}
         except Exception:
             reference = new_id()[:8]
             log.exception("Ingest of %s failed, reference %s", document.id, reference)
-            reason = f"Something went wrong inside Gestalt; the log has it under {reference}."
-            state, values = DocumentState.FAILED, {"reason": reason}
+            values["reason"] = f"Something went wrong inside Gestalt; the log has it under {reference}."
         self._end(owner, document, state, seconds=round(time.perf_counter() - started, 3), **values)
-
-    def _failure(self, document: DocumentRecord, error: AppError) -> tuple[DocumentState, dict[str, object]]:
-        """Return the state and columns of a document after `error`; temporary ones are retried with growing delays."""
-        values: dict[str, object] = {"reason": str(error), "reason_type": type(error).__name__}
-        attempts = document.attempts + 1
-        if type(error) is not StoreError or attempts >= ATTEMPTS:
-            return DocumentState.FAILED, values
-        wait = timedelta(seconds=FIRST_WAIT_S * 2 ** (attempts - 1))
-        return DocumentState.PENDING, values | {"attempts": attempts, "next_try": now() + wait, "progress": 0.0}
 
     def _end(self, owner: str, document: DocumentRecord, state: DocumentState, **values: object) -> None:
         self._passwords.pop(document.id, None)
@@ -329,19 +286,13 @@ class Ingest:
         if done and state is DocumentState.READY:
             self._delete_replaced(owner, document)
 
-    # --- removing ---
-
     def _delete_replaced(self, owner: str, document: DocumentRecord) -> None:
         if document.replaces:
             self.delete(owner, document.replaces)
             self.library.update(owner, document.id, replaces=None)
 
     def delete(self, owner: str, document_id: str) -> None:
-        """Remove a document: mark it, then delete its index entries, rows and original. Idempotent.
-
-        Raises:
-            StoreError: an index could not be written; the next start tries again.
-        """
+        """Remove a document. Idempotent; after a StoreError the next start tries again, as it is marked."""
         with self._lock:
             document = self.library.document(owner, document_id)
             if document is None:
@@ -353,31 +304,13 @@ class Ingest:
                 self.originals.remove(document.sha256)
 
     def delete_collection(self, owner: str, collection_id: str) -> None:
-        """Remove a collection: mark it, then delete its documents and indices. Idempotent.
-
-        Raises:
-            StoreError: an index could not be written; the next start tries again.
-        """
+        """Remove a collection. Idempotent; after a StoreError the next start tries again, as it is marked."""
         self.library.mark_collection_deleting(owner, collection_id)
         for document in self.library.documents(owner, collection_id):
             self.delete(owner, document.id)
         with self._lock:
             self.indexing.drop(owner, collection_id)
             self.library.remove_collection(owner, collection_id)
-
-
-def _batches_with(first: tuple[str, DocumentRecord], other: tuple[str, DocumentRecord]) -> bool:
-    """Whether two `(owner, document)` are embedded together: small ones of one collection."""
-    if first == other:
-        return True
-    same_collection = (first[0], first[1].collection_id) == (other[0], other[1].collection_id)
-    return same_collection and max(first[1].size, other[1].size) <= SMALL_BYTES
-
-
-def _relative(path: str) -> str:
-    """Return a relative POSIX path without `..`, never empty."""
-    parts = [part for part in PurePosixPath(path.replace("\\", "/")).parts if part not in ("/", "..")]
-    return "/".join(parts) or "document"
 
 
 def needs_password(document: DocumentRecord) -> bool:

@@ -1,11 +1,13 @@
-"""What a reader is given, and safe ways to open ZIP archives and XML."""
+"""What a reader is given, and safe ways to open ZIP archives, XML and encrypted Office documents."""
 
 from __future__ import annotations
 
+import io
 import tempfile
 import zipfile
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,33 +17,25 @@ from rag.schema import Page
 if TYPE_CHECKING:
     from lxml.etree import XMLParser
 
-Pages = Iterator[tuple[Page, int]]
-"""Each page, not yet cleaned, and the total."""
-
+Pages = Iterator[tuple[Page, int]]  # each page, not yet cleaned, and the total
 MAX_UNPACKED = 512 * 2**20
-MAX_XML = 128 * 2**20
-"""Bytes of all XML in an archive; parsed, it takes about ten times as much memory."""
-MAX_RATIO = 200
-"""Unpacked to packed size; text reaches 20, zip bombs several hundred."""
+MAX_XML = 128 * 2**20  # bytes of all XML in an archive; parsed, it takes about ten times as much memory
+MAX_RATIO = 200  # unpacked to packed size; text reaches 20, zip bombs several hundred
 MAX_MEMBERS = 50_000
-MAX_DEPTH = 3
-"""Of files inside files, such as attachments of attached messages."""
-PART = 50_000
-"""Characters per part of a long file without pages."""
+MAX_DEPTH = 3  # of files inside files, such as attachments of attached messages
+_EXCELS_OWN = "VelvetSweatshop"  # Excel's password for workbooks that are only protected against changes
+PART = 50_000  # characters per part of a long file without pages
 
 
 @dataclass(frozen=True, slots=True)
 class InputFile:
-    """A file to read."""
+    """A file to read; its owner calls it `name`, `read` is for files found inside it."""
 
     path: Path
     name: str
-    """As its owner calls it."""
     read: Callable[[InputFile], Pages]
-    """Reads a file of any format; for files found inside this one."""
     password: str | None = None
-    warnings: list[str] = field(default_factory=list)
-    """Sentences for the owner about a file that was read; readers add theirs."""
+    warnings: list[str] = field(default_factory=list)  # sentences for the owner; readers add theirs
     depth: int = 0
 
     def warn(self, sentence: str) -> None:
@@ -83,22 +77,10 @@ def to_parts(lines: Iterable[str], expected: int = 1) -> Pages:
 
 
 def open_zip(source: InputFile) -> zipfile.ZipFile:
-    """Open an archive after checking its declared sizes; zipfile unpacks no more than declared.
-
-    Raises:
-        DocumentTooLarge: a limit is exceeded.
-        UnreadableDocument: its members are encrypted.
-    """
-    archive = zipfile.ZipFile(source.path)
-    try:
-        _check_zip(source.name, archive.infolist())
-    except BaseException:
-        archive.close()
-        raise
-    return archive
-
-
-def _check_zip(name: str, members: list[zipfile.ZipInfo]) -> None:
+    """Open an archive after checking its declared sizes: zipfile unpacks no more. Raises DocumentError."""
+    name = source.name
+    with zipfile.ZipFile(source.path) as archive:
+        members = archive.infolist()
     size = sum(member.file_size for member in members)
     xml = sum(m.file_size for m in members if m.filename.lower().endswith((".xml", ".rels", ".html", ".xhtml")))
     packed = max(1, sum(member.compress_size for member in members))
@@ -113,6 +95,7 @@ def _check_zip(name: str, members: list[zipfile.ZipInfo]) -> None:
         raise UnreadableDocument(
             f"{name} is protected with a password.", "Open it and save a copy without the password."
         )
+    return zipfile.ZipFile(source.path)
 
 
 def xml_parser() -> XMLParser[Any]:
@@ -130,3 +113,42 @@ def tag(element: Any) -> str:
 def attribute(element: Any, name: str) -> str:
     """Return an attribute of an XML element in any namespace, '' if it is missing."""
     return next((str(value) for key, value in element.attrib.items() if key.rpartition("}")[2] == name), "")
+
+
+def read_encrypted(source: InputFile) -> Pages:
+    """Read the decrypted document, or raise PasswordRequired."""
+    yield from source.read_nested(decrypt(source))
+
+
+def decrypt(source: InputFile) -> bytes:
+    """Return the document without its encryption, or raise PasswordRequired."""
+    import msoffcrypto
+    from msoffcrypto.exceptions import DecryptionError, InvalidKeyError
+
+    _pad_short_keys()
+    for password in filter(None, (_EXCELS_OWN, source.password)):
+        decrypted = io.BytesIO()
+        with source.path.open("rb") as file:
+            document = msoffcrypto.OfficeFile(file)
+            try:
+                document.load_key(password=password)
+                document.decrypt(decrypted)
+            except (InvalidKeyError, DecryptionError):
+                continue
+        # Old ciphers cannot tell a wrong key: the result is noise.
+        if decrypted.getvalue().startswith((b"PK", b"\xd0\xcf\x11\xe0")):
+            return decrypted.getvalue()
+    raise source.password_error()
+
+
+@cache
+def _pad_short_keys() -> None:
+    """Pad hashes shorter than the key with 0x36 (MS-OFFCRYPTO 2.3.4.11), which msoffcrypto 6.1 does not."""
+    from msoffcrypto.method.ecma376_agile import ECMA376Agile
+
+    derive = ECMA376Agile._derive_encryption_key
+
+    def padded(h: bytes, block_key: bytes, algorithm: str, bits: int) -> bytes:
+        return bytes(derive(h, block_key, algorithm, bits)).ljust(bits // 8, b"\x36")
+
+    ECMA376Agile._derive_encryption_key = staticmethod(padded)

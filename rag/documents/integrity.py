@@ -1,7 +1,6 @@
 """Check that database, vectors, full text and originals agree, and repair what does not.
 
 Requires exclusive use of the data folder and a stopped worker, so that unfinished work is that of a killed process.
-Holds the ids of one index at a time in memory, never its texts.
 """
 
 from __future__ import annotations
@@ -23,24 +22,23 @@ from rag.schema import DocumentRecord, DocumentState
 
 BATCH = 10_000  # rows fetched at once
 MAX_NAMES = 3  # documents named by a finding
+_CHUNKS: dict[str, tuple[str, InstrumentedAttribute[Any]]] = {
+    "words": ("no-words", ChunkRow.id),
+    "meaning": ("no-vector", ChunkRow.chunk_id),
+}
 _INTACT = (DocumentState.READY, DocumentState.PENDING)
-Documents = dict[str, DocumentRecord]
-"""The documents of a collection by id."""
+Documents = dict[str, DocumentRecord]  # those of a collection, by id
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """An inconsistency."""
+    """An inconsistency: its kind for scripts, a sentence, and the name of the collection if it is about one."""
 
     kind: str
-    """For scripts."""
     count: int
     text: str
-    """A sentence."""
-    repair: Callable[[], str]
-    """Returns a sentence on what was done. Idempotent. May raise StoreError."""
+    repair: Callable[[], str]  # returns a sentence on what was done; idempotent; may raise StoreError
     collection: str = ""
-    """Its name, if the finding is about one."""
     documents: tuple[DocumentRecord, ...] = ()
 
 
@@ -82,13 +80,10 @@ class Integrity:
             sentence = f"{_number(marked, 'collection')} left half deleted."
             yield Finding("half-deleted", len(marked), sentence, repair)
 
-    # --- the rows of a collection against its full text and vectors ---
-
     def _check_words(self, collection: CollectionRow, documents: Documents) -> Iterator[Finding]:
         with self._database.session() as session:
             found = self._lexical.ids(session, collection.id)
-        missing = self._remove_known(collection.id, ChunkRow.id, found)
-        yield from self._missing(collection, documents, missing, "no-words", "cannot be found by their words")
+        yield from self._compare(collection, documents, found, "words")
 
         def remove() -> None:
             with self._database.session() as session:
@@ -105,33 +100,28 @@ class Integrity:
             fingerprints[""] = True  # no active index: all vectors are missing
         for fingerprint, active in fingerprints.items():
             found = self._store.all_ids(collection.id, fingerprint)
-            missing = self._remove_known(collection.id, ChunkRow.chunk_id, found)
-            if active:  # others are old or not complete yet
-                what = "cannot be found by their meaning"
-                yield from self._missing(collection, documents, missing, "no-vector", what)
+            required = documents if active else {}  # other indexes are old or not complete yet
+            yield from self._compare(collection, required, found, "meaning")
             orphans = [id_ for id_ in found if id_.partition(":")[0] not in unfinished]
             remove = partial(self._store.delete, collection.id, fingerprint, orphans)
             yield from _orphans("orphaned-vectors", orphans, "vector", "chunk", remove, collection.name)
 
-    def _remove_known(self, collection_id: str, key: InstrumentedAttribute[Any], ids: set[Any]) -> Counter[str]:
-        """Remove the chunks in the database from `ids`; return by document how many of them were not in it."""
+    def _compare(self, collection: CollectionRow, documents: Documents, ids: set[Any], by: str) -> Iterator[Finding]:
+        """Remove the chunks in the database from `ids`, and yield a finding if some of `documents` are not there."""
+        kind, key = _CHUNKS[by]
         missing = Counter[str]()
-        query = select(key, ChunkRow.document_id).filter_by(collection_id=collection_id)
+        query = select(key, ChunkRow.document_id).filter_by(collection_id=collection.id)
         with self._database.session() as session:
             for id_, document_id in session.execute(query.execution_options(yield_per=BATCH)):
                 if id_ in ids:
                     ids.remove(id_)
                 else:
                     missing[document_id] += 1
-        return missing
-
-    def _missing(
-        self, collection: CollectionRow, documents: Documents, missing: Counter[str], kind: str, what: str
-    ) -> Iterator[Finding]:
         # Unfinished documents are processed again anyway.
         found = [documents[id_] for id_ in missing if id_ in documents and documents[id_].state is DocumentState.READY]
         chunks = sum(missing[document.id] for document in found)
-        yield from self._reread(collection, kind, found, f"of which {chunks:,} of the chunks {what}")
+        what = f"of which {chunks:,} of the chunks cannot be found by their {by}"
+        yield from self._reread(collection, kind, found, what)
 
     def _check_counts(self, collection: CollectionRow, documents: Documents) -> Iterator[Finding]:
         counts = []
@@ -144,8 +134,6 @@ class Integrity:
         ready = [document for document in documents.values() if document.state is DocumentState.READY]
         wrong = [d for d in ready if (d.chunks, d.pages) != (chunks.get(d.id, 0), pages.get(d.id, 0))]
         yield from self._reread(collection, "wrong-numbers", wrong, "with more or fewer pages or chunks than recorded")
-
-    # --- orphans ---
 
     def _orphaned_originals(self) -> Iterator[Finding]:
         with self._database.session() as session:
@@ -174,8 +162,6 @@ class Integrity:
         yield from _orphans("orphaned-vector-table", names, "vector table", "collection", drop_vectors)
         yield from _orphans("orphaned-word-table", tables, "full-text table", "collection", drop_words)
 
-    # --- documents to process again ---
-
     def _reread(
         self, collection: CollectionRow, kind: str, documents: Sequence[DocumentRecord], what: str
     ) -> Iterator[Finding]:
@@ -203,9 +189,8 @@ class Integrity:
                 last = session.scalar(select(func.max(ChunkRow.position)).filter_by(document_id=current.id))
             written = max(current.chunks, 0 if last is None else last + 1)
             self._indexing.remove(owner, replace(current, chunks=written))
-            self._library.update(
-                owner, current.id, state=DocumentState.PENDING, progress=0.0, attempts=0, next_try=None
-            )
+            values: dict[str, Any] = {"progress": 0.0, "attempts": 0, "next_try": None}
+            self._library.update(owner, current.id, state=DocumentState.PENDING, **values)
             return DocumentState.PENDING
 
     def _has_original(self, document: DocumentRecord) -> bool:

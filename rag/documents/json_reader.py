@@ -1,17 +1,20 @@
-"""Read JSON and JSON Lines as one line per value, with its path, so that any chunk can be understood on its own."""
+"""Read JSON and JSON Lines, a line per value with its path, and Jupyter notebooks, a page per cell."""
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from typing import Any
 
 from errors import DocumentTooLarge, UnreadableDocument
 from rag.documents.input_file import PART, InputFile, Pages, to_parts
 from rag.documents.text import decode
+from rag.schema import Page
 
-MAX_JSON = 64 * 2**20
-"""Bytes of one JSON value; parsed, it takes about ten times as much memory. JSON Lines has no limit."""
+MAX_JSON = 64 * 2**20  # bytes of one value; parsed, it takes about ten times as much memory
+MAX_OUTPUT = 20_000  # characters of a cell's output; training logs are cut off
+_TERMINAL = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 
 
 def read_json(source: InputFile) -> Pages:
@@ -53,8 +56,8 @@ def read_json_lines(source: InputFile) -> Pages:
 
     yield from to_parts(lines(), source.path.stat().st_size // PART)
     if bad:
-        lines_were = "line is not valid JSON and was" if bad == 1 else "lines are not valid JSON and were"
-        source.warn(f"{bad} {lines_were} read as text.")
+        were = "line is not valid JSON and was" if bad == 1 else "lines are not valid JSON and were"
+        source.warn(f"{bad} {were} read as text.")
 
 
 def json_text(source: InputFile) -> str:
@@ -97,3 +100,44 @@ def _is_object(line: str) -> bool:
         return isinstance(parse_json(line), dict | list)
     except (ValueError, RecursionError):
         return False
+
+
+def read_notebook(source: InputFile) -> Pages:
+    """Read each cell as "Cell 1", "Cell 2", ...: Markdown as it is, code in fences, then outputs."""
+    try:
+        notebook = json.loads(json_text(source), strict=False)
+        language = str(notebook.get("metadata", {}).get("language_info", {}).get("name") or "python")
+        # Before version 4 cells were inside worksheets.
+        cells = notebook.get("cells") or [c for sheet in notebook.get("worksheets", ()) for c in sheet["cells"]]
+    except (ValueError, RecursionError, AttributeError, KeyError, TypeError) as error:
+        raise UnreadableDocument(
+            f"{source.name} is not a notebook that can be read.", "Open it in Jupyter and save it again."
+        ) from error
+    for number, cell in enumerate(cells, 1):
+        yield Page("\n".join(_cell_lines(cell, language)).strip("\n"), label=f"Cell {number}"), len(cells)
+
+
+def _cell_lines(cell: dict[str, Any], language: str) -> Iterator[str]:
+    text = _text(cell.get("source", cell.get("input")))
+    kind = cell.get("cell_type")
+    if kind == "heading":
+        yield f"{'#' * int(cell.get('level', 1))} {text}"
+    elif kind == "code" and text:
+        yield f"```{language}\n{text}\n```"
+    else:
+        yield text
+    for output in cell.get("outputs", ()):
+        if shown := _cell_output(output):
+            yield "\n" + (shown if len(shown) <= MAX_OUTPUT else shown[:MAX_OUTPUT] + "\n…")
+
+
+def _cell_output(output: dict[str, Any]) -> str:
+    if "ename" in output:
+        return f"{output['ename']}: {output.get('evalue', '')}"
+    data = output.get("data", output)
+    text = output.get("text") or data.get("text/markdown") or data.get("text/plain")
+    return _TERMINAL.sub("", _text(text)).rstrip()
+
+
+def _text(value: object) -> str:
+    return "".join(map(str, value)) if isinstance(value, list) else str(value or "")

@@ -15,7 +15,7 @@ from rag.schema import Page
 
 
 def from_langchain(loader: str | Callable[..., Any], **options: Any) -> Callable[[InputFile], Pages]:
-    """Return a reader that runs `loader`, a subclass of `BaseLoader` or its "module:Class", with the path of the file.
+    """Return a reader that runs `loader`, a subclass of `BaseLoader` or its "module:Class", on the path of the file.
 
     Each LangChain `Document` becomes a page; its number is `metadata["page"]`, which counts from 0, plus 1.
     """

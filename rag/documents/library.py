@@ -1,7 +1,4 @@
-"""The database rows of collections, documents and pages.
-
-A document goes pending -> indexing -> ready | failed. `ingest.py` keeps the indices in sync with these rows.
-"""
+"""The rows of collections, documents and pages. A document goes pending -> indexing -> ready | failed."""
 
 from __future__ import annotations
 
@@ -10,7 +7,7 @@ from dataclasses import asdict, fields
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, delete, func, or_, select, update
+from sqlalchemy import ColumnElement, Delete, Select, Update, delete, func, or_, select, update
 from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.exc import IntegrityError
 
@@ -26,10 +23,8 @@ class Submitted(StrEnum):
     """The result of adding a file to a collection."""
 
     NEW = "new"
-    DUPLICATE = "duplicate"
-    """The collection already has this content."""
-    VERSION = "version"
-    """New content under a known path."""
+    DUPLICATE = "duplicate"  # the collection already has this content
+    VERSION = "version"  # new content under a known path
 
 
 def _document(row: DocumentRow) -> DocumentRecord:
@@ -47,7 +42,10 @@ class Library:
     def __init__(self, database: Database) -> None:
         self.database = database
 
-    # --- collections ---
+    def _execute(self, statement: Update | Delete) -> int:
+        """Return the number of rows that it changed."""
+        with self.database.session() as session:
+            return session.execute(statement).rowcount  # type: ignore[attr-defined, no-any-return] # a cursor's result
 
     def collections(self, owner: str) -> list[CollectionRecord]:
         """Return the collections of `owner` by name, without those of conversations' attachments."""
@@ -57,35 +55,30 @@ class Library:
             return [_collection(row) for row in session.scalars(query)]
 
     def collection(self, owner: str, name: str = DEFAULT_COLLECTION, *, create: bool = False) -> CollectionRecord:
-        """Return a collection by name; `create` makes a missing one.
-
-        Raises:
-            ConfigurationError: it does not exist, or the name is invalid.
-        """
+        """Return a collection by name; `create` makes a missing one. Raises ConfigurationError."""
         name = " ".join(name.split())
-        with self.database.session() as session:
-            query = select(CollectionRow).filter_by(owner=owner, name=name, deleting=False)
-            row = session.scalar(query)
-            if row is None and create:
-                _require_name(name)
-                # Safe if two requests do this at once.
-                session.execute(insert(CollectionRow).values(owner=owner, name=name).on_conflict_do_nothing())
-                row = session.scalar(query)
-            if row is None:
-                raise ConfigurationError(
-                    f"There is no collection called “{name}”.", "Add a document to it first, or correct the name."
-                )
-            return _collection(row)
+        if create:
+            _require_name(name)
+        found = self._find_or_add({"owner": owner, "name": name}, name if create else "")
+        if found is None:
+            raise ConfigurationError(
+                f"There is no collection called “{name}”.", "Add a document to it first, or correct the name."
+            )
+        return found
 
     def attached(self, owner: str, conversation_id: str, *, create: bool = False) -> CollectionRecord | None:
         """Return the collection of the files attached to a conversation; `create` makes a missing one."""
+        name = f"Files of chat {conversation_id}" if create else ""  # not shown, but has to be unique
+        return self._find_or_add({"owner": owner, "conversation_id": conversation_id}, name)
+
+    def _find_or_add(self, key: dict[str, str], new_name: str) -> CollectionRecord | None:
+        """Return the collection with these columns; a name makes a missing one."""
+        query = select(CollectionRow).filter_by(**key, deleting=False)
         with self.database.session() as session:
-            query = select(CollectionRow).filter_by(owner=owner, conversation_id=conversation_id, deleting=False)
             row = session.scalar(query)
-            if row is None and create:
-                # The name is not shown, but has to be unique.
-                new = insert(CollectionRow).values(owner=owner, conversation_id=conversation_id)
-                session.execute(new.values(name=f"Files of chat {conversation_id}").on_conflict_do_nothing())
+            if row is None and new_name:
+                # Safe if two requests do this at once.
+                session.execute(insert(CollectionRow).values(**key | {"name": new_name}).on_conflict_do_nothing())
                 row = session.scalar(query)
             return _collection(row) if row else None
 
@@ -94,8 +87,7 @@ class Library:
         name = " ".join(name.split())
         _require_name(name)
         try:
-            with self.database.session() as session:
-                session.execute(update(CollectionRow).filter_by(owner=owner, id=collection_id).values(name=name))
+            self._execute(update(CollectionRow).filter_by(owner=owner, id=collection_id).values(name=name))
         except IntegrityError:
             raise ConfigurationError(
                 f"There is a collection called “{name}” already.", "Choose another name."
@@ -103,31 +95,23 @@ class Library:
 
     def mark_collection_deleting(self, owner: str, collection_id: str) -> None:
         """Hide a collection that is to be deleted, and free its name."""
-        with self.database.session() as session:
-            session.execute(
-                update(CollectionRow).filter_by(owner=owner, id=collection_id).values(deleting=True, name=collection_id)
-            )
+        mine = update(CollectionRow).filter_by(owner=owner, id=collection_id)
+        self._execute(mine.values(deleting=True, name=collection_id))
 
     def collections_being_deleted(self) -> list[tuple[str, CollectionRecord]]:
         """Return `(owner, collection)` of the collections marked for deletion."""
         with self.database.session() as session:
-            rows = session.scalars(select(CollectionRow).filter_by(deleting=True)).all()
+            rows = session.scalars(select(CollectionRow).filter_by(deleting=True))
             return [(row.owner, _collection(row)) for row in rows]
 
     def remove_collection(self, owner: str, collection_id: str) -> None:
         """Delete the row of a collection whose documents and indices are deleted."""
-        with self.database.session() as session:
-            session.execute(delete(CollectionRow).filter_by(owner=owner, id=collection_id))
-
-    # --- documents ---
+        self._execute(delete(CollectionRow).filter_by(owner=owner, id=collection_id))
 
     def enqueue(
         self, owner: str, collection_id: str, path: str, sha256: str, size: int, *, replaces: str | None = None
     ) -> tuple[DocumentRecord, Submitted]:
-        """Add a pending row, or reset that of a failed document; see `Ingest.submit`.
-
-        `replaces` is the id of the document to delete when this one is ready.
-        """
+        """Add a pending row, or reset a failed document's; `replaces` is the id of what to delete when it is ready."""
         name = path.rsplit("/", 1)[-1]
         with self.database.session() as session:
             session.scalars(select(CollectionRow.id).filter_by(owner=owner, id=collection_id)).one()
@@ -148,13 +132,9 @@ class Library:
 
     def same_path(self, owner: str, collection_id: str, path: str) -> list[DocumentRecord]:
         """Return the documents added under a path, newest version first."""
-        query = (
-            select(DocumentRow)
-            .filter_by(owner=owner, collection_id=collection_id, path=path)
-            .where(DocumentRow.state != DocumentState.DELETING)
-            .order_by(DocumentRow.version.desc(), DocumentRow.created.desc())
-        )
-        return self._documents(query)
+        query = select(DocumentRow).filter_by(owner=owner, collection_id=collection_id, path=path)
+        query = query.where(DocumentRow.state != DocumentState.DELETING)
+        return self._documents(query.order_by(DocumentRow.version.desc(), DocumentRow.created.desc()))
 
     def documents(self, owner: str, collection_id: str) -> list[DocumentRecord]:
         """Return the documents of a collection, newest first."""
@@ -177,14 +157,9 @@ class Library:
         first: int = 0,
         limit: int = 50,
     ) -> tuple[list[DocumentRecord], int]:
-        """Return a page of a collection's documents, and the total number of matches.
+        """Return `limit` documents of a collection from the `first` match, and the total number of matches.
 
-        Args:
-            text: part of the path, in any case.
-            states: any if empty.
-            order: created, name, state, pages, chunks or size.
-            first: offset of the page.
-            limit: size of the page.
+        `text` is part of the path in any case, `order` a column (created, name, state, pages, chunks or size).
         """
         matches: list[ColumnElement[bool]] = [DocumentRow.owner == owner, DocumentRow.collection_id == collection_id]
         if text.strip():
@@ -206,16 +181,13 @@ class Library:
 
     def document(self, owner: str, document_id: str) -> DocumentRecord | None:
         """Return a document, None if it does not exist."""
-        with self.database.session() as session:
-            row = session.scalar(select(DocumentRow).filter_by(owner=owner, id=document_id))
-            return _document(row) if row else None
+        query = select(DocumentRow).filter_by(owner=owner, id=document_id)
+        return next(iter(self._documents(query)), None)
 
     def update(self, owner: str, document_id: str, *, only: DocumentState | None = None, **values: Any) -> bool:
         """Set columns of a document's row, if given `only` in that state; return whether it was updated."""
         query = _UPDATE.filter_by(owner=owner, id=document_id)
-        with self.database.session() as session:
-            done = session.execute((query.filter_by(state=only) if only else query).values(**values))
-            return bool(done.rowcount)  # type: ignore[attr-defined] # an UPDATE has a cursor's result
+        return self._execute((query.filter_by(state=only) if only else query).values(**values)) > 0
 
     def count(self, owner: str, collection_id: str, state: DocumentState) -> int:
         """Return the number of documents of a collection in `state`."""
@@ -256,8 +228,6 @@ class Library:
         with self.database.session() as session:
             return session.scalar(select(DocumentRow.id).filter_by(sha256=sha256).limit(1)) is not None
 
-    # --- pages ---
-
     def set_pages(self, owner: str, document_id: str, pages: Sequence[Page], **values: Any) -> None:
         """Replace a document's pages, and set columns of its row."""
         with self.database.session() as session:
@@ -285,10 +255,8 @@ class Library:
         of_page = {"document_id": document_id, "page": page.number, "label": page.label}
         query = select(ChunkRow).filter_by(owner=owner, **of_page).order_by(ChunkRow.position)
         with self.database.session() as session:
-            return [
-                Chunk(row.position, row.text, row.start, row.end, row.page, row.heading, row.label)
-                for row in session.scalars(query)
-            ]
+            rows = session.scalars(query)
+            return [Chunk(r.position, r.text, r.start, r.end, r.page, r.heading, r.label) for r in rows]
 
     def remove(self, owner: str, document_id: str) -> None:
         """Delete the rows of a document that is no longer in any index."""

@@ -1,8 +1,4 @@
-"""The table of file formats, and `load`, which turns a file into pages and library exceptions into our errors.
-
-The content decides what a file is; its name only tells one kind of text from another. To add a format, add a row to
-`FORMATS` and a reader.
-"""
+"""The formats, and `load`; the content decides what a file is, its name only tells one kind of text from another."""
 
 from __future__ import annotations
 
@@ -15,30 +11,25 @@ from pathlib import Path
 
 from errors import DocumentError, DocumentTooLarge, EmptyDocument, UnreadableDocument, UnsupportedDocument
 from rag.documents import detection
-from rag.documents.delimited import read_csv
 from rag.documents.docx_reader import read_docx
-from rag.documents.encrypted import read_encrypted
 from rag.documents.epub import read_epub
-from rag.documents.input_file import InputFile, Pages
-from rag.documents.json_reader import read_json, read_json_lines
+from rag.documents.input_file import InputFile, Pages, read_encrypted
+from rag.documents.json_reader import read_json, read_json_lines, read_notebook
 from rag.documents.mail import read_eml, read_msg
-from rag.documents.notebook import read_notebook
 from rag.documents.ocr import read_image
 from rag.documents.opendocument import read_odf
 from rag.documents.pdf import read_pdf
 from rag.documents.pptx_reader import read_pptx
 from rag.documents.sheets import read_xls, read_xlsx
+from rag.documents.tables import read_csv
 from rag.documents.text import clean
 from rag.documents.text_files import read_html, read_rtf, read_text
 from rag.schema import Page
 
 logger = logging.getLogger(__name__)
 
-Report = Callable[[int, int], None]
-"""Takes the number of pages read and the total."""
-
-MAX_CHARACTERS = 50_000_000
-"""Of text in one document: sixteen times War and Peace."""
+Report = Callable[[int, int], None]  # takes the number of pages read and the total
+MAX_CHARACTERS = 50_000_000  # of text in one document: sixteen times War and Peace
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,13 +42,11 @@ class LoadedDocument:
 
 @dataclass(frozen=True, slots=True)
 class Format:
-    """A row of the table."""
+    """A row of the table; if `detect_kind` never returns its `kind`, the extension alone decides."""
 
     kind: str
-    """As `detect_kind` returns it. If that never returns it, the extension alone decides."""
     extensions: Collection[str]
-    read: Callable[[InputFile], Pages]
-    """Yields each page, not yet cleaned, and the total. May raise anything."""
+    read: Callable[[InputFile], Pages]  # may raise anything
 
 
 _SOURCE_CODE = (
@@ -105,20 +94,13 @@ def supported_extensions() -> tuple[str, ...]:
 def load(path: Path, name: str, report: Report | None = None, *, password: str | None = None) -> LoadedDocument:
     """Read a file that its owner calls `name`; pages are cleaned (see `text.clean`), empty ones kept.
 
-    No two pages share both number and label. An exception raised by `report` passes through and ends the reading.
-
-    Raises:
-        UnsupportedDocument: no reader for this type.
-        UnreadableDocument: broken, or not what its name claims.
-        PasswordRequired: encrypted, and `password` is missing or wrong.
-        EmptyDocument: no text inside, or a scan and Tesseract is not installed.
-        DocumentTooLarge: a limit is exceeded.
+    No two pages share both number and label. Raises DocumentError, and whatever `report` raises to end the reading.
     """
     source = InputFile(path, name, _read, password)
     pages: list[Page] = []
     seen: dict[tuple[int | None, str], int] = {}
     size = 0
-    with warnings.catch_warnings(), closing(_guarded(source)) as reading:  # closed early, it releases the file at once
+    with warnings.catch_warnings(), closing(_guarded(source)) as reading:  # closed early, it releases the file
         warnings.simplefilter("ignore")
         for page, total in reading:
             text, label = clean(page.text), " ".join(clean(page.label).split())

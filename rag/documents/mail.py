@@ -19,6 +19,7 @@ logger = logging.getLogger(__name__)
 
 MAX_ATTACHMENTS = 100
 _HEADERS = ("From", "To", "Cc", "Date")
+# Attachments that are part of the layout: a logo, a signature.
 _DECORATION = ("image/", "application/pkcs7-signature", "application/pgp-signature", "text/calendar")
 
 
@@ -59,39 +60,33 @@ def _pages(
     lines = [f"# {subject}"] if subject else []
     lines += [f"{name}: {value}" for name, value in headers.items() if value]
     yield Page("\n".join([*lines, "", body.strip()]) if body.strip() or subject else "", label=""), len(files) + 1
-    unread = [name or "one without a name" for name, kind, _ in files[MAX_ATTACHMENTS:] if not _is_decoration(kind)]
+    left_out = [(name, kind) for name, kind, _ in files[MAX_ATTACHMENTS:]]
+    unread = [name or "one without a name" for name, kind in left_out if not kind.startswith(_DECORATION)]
     for name, kind, data in files[:MAX_ATTACHMENTS]:
         pages = _attachment(source, name, data)
-        if pages is None and not _is_decoration(kind):
+        if not pages and not kind.startswith(_DECORATION):
             unread.append(name or "one without a name")
-        for page, label in pages or ():
-            yield Page(page.text, label=label), len(files) + 1
+        for page in pages:
+            place = page.label or (f"page {page.number}" if page.number else "")
+            yield Page(page.text, label=", ".join(filter(None, (name, place)))), len(files) + 1
     if unread:
         count = "1 attachment was" if len(unread) == 1 else f"{len(unread)} attachments were"
         more = f" and {len(unread) - 10} more" if len(unread) > 10 else ""
         source.warn(f"{count} not read: {', '.join(unread[:10])}{more}.")
 
 
-def _attachment(source: InputFile, name: str, data: bytes | None) -> list[tuple[Page, str]] | None:
-    """Return the pages of an attachment with their labels, None if it cannot be read."""
+def _attachment(source: InputFile, name: str, data: bytes | None) -> list[Page]:
+    """Return the pages of an attachment, none if it cannot be read or has no text."""
     if not data or source.depth >= MAX_DEPTH:
-        return None
+        return []
     try:
         pages = [page for page, _ in source.read_nested(data, name or "attachment")]
     except MemoryError:
         raise
     except Exception as error:  # noqa: BLE001 - readers raise anything; the message itself was read
         logger.info("an attachment was not read: %s", error)
-        return None
-    if not any(page.text.strip() for page in pages):
-        return None
-    places = (page.label or (f"page {page.number}" if page.number else "") for page in pages)
-    return [(page, ", ".join(filter(None, (name, place)))) for page, place in zip(pages, places, strict=True)]
-
-
-def _is_decoration(kind: str) -> bool:
-    """Whether an attachment is part of the layout: a logo, a signature."""
-    return kind.startswith(_DECORATION)
+        return []
+    return pages if any(page.text.strip() for page in pages) else []
 
 
 def _header(message: EmailMessage, name: str) -> str:
@@ -109,20 +104,16 @@ def _parts(message: EmailMessage) -> tuple[str, list[EmailMessage]]:
     waiting: list[Any] = [message]
     while waiting:
         part = waiting.pop()
-        kind = part.get_content_type()
+        kind, charset = part.get_content_type(), str(part.get_content_charset() or "")
         if part.is_multipart() and kind != "message/rfc822":
             waiting += reversed(part.get_payload())
         elif part.is_attachment() or _file_name(part) or not kind.startswith("text/"):
             files.append(part)
         elif kind == "text/html":
-            web.append(html_text(_bytes(part) or b"", _charset(part)) or "")
+            web.append(html_text(_bytes(part) or b"", charset) or "")
         elif kind not in _DECORATION:
-            plain.append(decode(_bytes(part) or b"", _charset(part)) or "")
+            plain.append(decode(_bytes(part) or b"", charset) or "")
     return next((text for text in ("\n\n".join(plain), "\n\n".join(web)) if text.strip()), ""), files
-
-
-def _charset(part: EmailMessage) -> str:
-    return str(part.get_content_charset() or "")
 
 
 def _file_name(part: EmailMessage) -> str:

@@ -20,15 +20,11 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-MAX_PIXELS = 100_000_000
-"""Of one image; A3 at 600 dpi has 70 million."""
+MAX_PIXELS = 100_000_000  # of one image; A3 at 600 dpi has 70 million
 MAX_FRAMES = 5_000
 PAGE_SECONDS = 60
-_MAX_LANGUAGES = 4
-"""English and the first three others that are installed; each makes it slower."""
-_MIN_WORD_CONFIDENCE = 30
-_MIN_PAGE_CONFIDENCE = 45
-"""Of 100; below, the words are noise."""
+_MAX_LANGUAGES = 4  # English and the first others that are installed; each makes it slower
+_MIN_WORD_CONFIDENCE, _MIN_PAGE_CONFIDENCE = 30, 45  # of 100; below, the words are noise
 INSTALL = "Install Tesseract to read it (on Debian and Ubuntu: apt-get install tesseract-ocr)."
 
 
@@ -46,16 +42,10 @@ def recognise(picture: Image) -> str:
     file = io.BytesIO()
     grey.save(file, "PNG", compress_level=1)
     command = ["tesseract", "-", "-", "-l", _languages(), "--psm", "3", "tsv"]
+    # Single-threaded, because pages of other documents are read in parallel.
+    env, data = {**os.environ, "OMP_THREAD_LIMIT": "1"}, file.getvalue()
     try:
-        # Single-threaded, because pages of other documents are read in parallel.
-        done = subprocess.run(  # noqa: S603 - a fixed command
-            command,
-            input=file.getvalue(),
-            capture_output=True,
-            timeout=PAGE_SECONDS,
-            check=True,
-            env={**os.environ, "OMP_THREAD_LIMIT": "1"},
-        )
+        done = subprocess.run(command, input=data, capture_output=True, timeout=PAGE_SECONDS, check=True, env=env)  # noqa: S603
     except (subprocess.SubprocessError, OSError) as error:
         logger.info("Tesseract could not read a picture: %r", error)
         return ""
@@ -63,18 +53,12 @@ def recognise(picture: Image) -> str:
 
 
 def read_image(source: InputFile) -> Pages:
-    """Read an image: each frame of a TIFF, the first of an animation.
-
-    Raises:
-        EmptyDocument: Tesseract is not installed.
-        DocumentTooLarge: it has more than `MAX_PIXELS`.
-    """
+    """Read an image: each frame of a TIFF, the first of an animation. Raises DocumentError."""
     from PIL import Image, ImageOps, UnidentifiedImageError
 
     if not available():
         raise EmptyDocument(f"{source.name} is an image, and reading it takes text recognition.", INSTALL)
-    # Pillow's own limit only warns; `MAX_PIXELS` is checked below.
-    Image.MAX_IMAGE_PIXELS = None
+    Image.MAX_IMAGE_PIXELS = None  # this limit of Pillow only warns; ours is checked below
     try:
         picture = Image.open(source.path, formats=["PNG", "JPEG", "TIFF", "WEBP", "GIF"])
     except UnidentifiedImageError as error:
@@ -83,10 +67,10 @@ def read_image(source: InputFile) -> Pages:
         frames = min(MAX_FRAMES, getattr(picture, "n_frames", 1)) if picture.format == "TIFF" else 1
         for frame in range(frames):
             picture.seek(frame)
-            if picture.width * picture.height > MAX_PIXELS:
+            pixels, most = picture.width * picture.height, MAX_PIXELS // 10**6
+            if pixels > MAX_PIXELS:
                 raise DocumentTooLarge(
-                    f"{source.name} has {picture.width * picture.height // 10**6} million pixels, "
-                    f"more than {MAX_PIXELS // 10**6} million.",
+                    f"{source.name} has {pixels // 10**6} million pixels, more than {most} million.",
                     "Make the image smaller.",
                 )
             text = recognise(ImageOps.exif_transpose(picture))
@@ -116,14 +100,10 @@ def _text_from_tsv(table: str) -> str:
         confidence.append(float(row.get("conf") or 0))
         if confidence[-1] >= _MIN_WORD_CONFIDENCE:
             lines.setdefault((row["block_num"], row["par_num"], row["line_num"]), []).append(text)
-    out: list[str] = []
-    paragraph: tuple[str, ...] | None = None
+    paragraphs: dict[tuple[str, ...], list[str]] = {}
     for place, words in lines.items():
-        if paragraph is not None and place[:2] != paragraph:
-            out.append("")
-        out.append(" ".join(words))
-        paragraph = place[:2]
-    text = "\n".join(out)
+        paragraphs.setdefault(place[:2], []).append(" ".join(words))
+    text = "\n\n".join(map("\n".join, paragraphs.values()))
     # Pictures without text give a few characters, those in another script a page of guesses.
     is_text = sum(map(str.isalnum, text)) >= 3 and sum(confidence) >= _MIN_PAGE_CONFIDENCE * len(confidence)
     return text if is_text else ""

@@ -13,8 +13,7 @@ from rag.documents.sheets import pages_of
 from rag.documents.tables import Row, table_lines
 from rag.schema import Page
 
-MAX_REPEATED = 1000
-"""Sheets are filled up with "this cell a million times"."""
+MAX_REPEATED = 1000  # sheets are filled up with "this cell a million times"
 _LEFT_OUT = {"tracked-changes", "annotation", "annotation-end", "forms", "table-of-content-source", "event-listeners"}
 
 
@@ -31,10 +30,8 @@ def read_odf(source: InputFile) -> Pages:
         body = etree.fromstring(archive.read("content.xml"), xml_parser()).find("{*}body")
     content = next(iter(body))
     if tag(content) == "spreadsheet":
-        tables = [
-            (attribute(table, "name"), False, partial(_rows, table)) for table in content.iterchildren("{*}table")
-        ]
-        yield from pages_of(source, tables)
+        tables = content.iterchildren("{*}table")
+        yield from pages_of(source, [(attribute(table, "name"), False, partial(_rows, table)) for table in tables])
     elif tag(content) == "presentation":
         slides = list(content.iterchildren("{*}page"))
         for number, slide in enumerate(slides, 1):
@@ -51,8 +48,7 @@ def _blocks(parent: Any) -> Iterator[str]:
     for child in parent:
         kind = tag(child)
         if kind == "h":
-            level = attribute(child, "outline-level")
-            yield from ("", f"{'#' * min(6, int(level) if level.isdecimal() else 1)} {_inline(child).strip()}")
+            yield from ("", f"{'#' * _count(child, 'outline-level', 6)} {_inline(child).strip()}")
         elif kind == "p":
             yield _inline(child)
         elif kind == "table":
@@ -68,8 +64,7 @@ def _inline(element: Any) -> str:
     for child in element:
         kind = tag(child)
         if kind == "s":
-            count = attribute(child, "c")
-            out.append(" " * min(100, int(count) if count.isdecimal() else 1))
+            out.append(" " * _count(child, "c", 100))
         elif kind in {"tab", "line-break"}:
             out.append("\t" if kind == "tab" else "\n")
         elif kind == "note":
@@ -86,13 +81,13 @@ def _rows(table: Any) -> Iterator[Row]:
     for row in table.iter("{*}table-row"):
         cells: list[str] = []
         for cell in row.iterchildren("{*}table-cell", "{*}covered-table-cell"):
-            repeated = attribute(cell, "number-columns-repeated")
-            cells += [_cell(cell)] * min(MAX_REPEATED, int(repeated) if repeated.isdecimal() else 1)
-        repeated = attribute(row, "number-rows-repeated")
-        for _ in range(min(MAX_REPEATED, int(repeated) if repeated.isdecimal() else 1) if any(cells) else 0):
-            yield cells
+            # The shown date depends on a locale, the stored one is ISO.
+            text = attribute(cell, "date-value") or " ".join(_text(cell).split())
+            cells += [text] * _count(cell, "number-columns-repeated", MAX_REPEATED)
+        if any(cells):
+            yield from [cells] * _count(row, "number-rows-repeated", MAX_REPEATED)
 
 
-def _cell(cell: Any) -> str:
-    # The shown date depends on a locale, the stored one is ISO.
-    return attribute(cell, "date-value") or " ".join(_text(cell).split())
+def _count(element: Any, name: str, most: int) -> int:
+    value = attribute(element, name)
+    return min(most, int(value) if value.isdecimal() else 1)

@@ -34,8 +34,7 @@ class Originals:
             else:
                 shutil.copyfile(source, partial)
             with partial.open("rb") as written:
-                # Before a row refers to it, in case of a power cut.
-                os.fsync(written.fileno())
+                os.fsync(written.fileno())  # before a row refers to it, in case of a power cut
             partial.replace(target)
         finally:
             partial.unlink(missing_ok=True)

@@ -1,9 +1,6 @@
-"""Draw a page of a PDF with spans of its text highlighted.
+"""Draw a page of a PDF with spans of its text highlighted, in a parser process only: a PDF is hostile input.
 
-Runs in a parser process only (see `parsers`): a PDF is hostile input.
-
-A span is given by offsets into the cleaned text that some reader extracted. It is searched in PDFium's own text by
-letters and digits alone, in pieces if the two readers order the text differently.
+A span of a reader's text is searched in PDFium's by letters and digits alone, in pieces if the order differs.
 """
 
 from __future__ import annotations
@@ -29,21 +26,16 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 MAX_WIDTH = 1200
-MAX_PIXELS = 4_000_000
-"""A4 has two million."""
-MAX_SCALE = 300 / 72
-"""Pixels per point."""
-MAX_CHARACTERS = 200_000
-"""Of a page's text that are searched."""
-MIN_PIECE = 12
-"""Letters and digits; shorter pieces would match anywhere."""
-MIN_FOUND_SHARE = 0.6
-"""Of a span that must be found to highlight it."""
-FILL, EDGE = (255, 228, 120), (214, 138, 0)
-"""Yellow, and an outline that shows on dark pages too."""
+MAX_PIXELS = 4_000_000  # A4 has two million
+MAX_SCALE = 300 / 72  # pixels per point
+MAX_CHARACTERS = 200_000  # of a page's text that are searched
+MIN_PIECE = 12  # letters and digits; shorter pieces would match anywhere
+MIN_FOUND_SHARE = 0.6  # of a span that must be found to highlight it
+FILL, EDGE = (255, 228, 120), (214, 138, 0)  # yellow, and an outline that shows on dark pages too
 
 Span = tuple[int, int]
 Box = tuple[int, int, int, int]
+Letters = tuple[str, list[int]]  # the letters and digits of a text, and their indexes in it
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,16 +47,9 @@ class PageImage:
 
 
 def draw_page(path: Path, name: str, index: int, text: str, spans: Sequence[Span]) -> PageImage:
-    """Draw the page at `index` (from 0) of a PDF; `spans` are offsets into `text`, as `loaders.load` returned it.
-
-    Raises:
-        UnsupportedDocument: not a PDF.
-        PasswordRequired: encrypted.
-        UnreadableDocument: the page cannot be drawn.
-    """
+    """Draw the page at `index` (from 0) with `spans` of its loaded `text` highlighted. Raises DocumentError."""
     import pypdfium2
 
-    broken = UnreadableDocument(f"A page of {name} could not be drawn.", "Open it in a PDF viewer and save a new copy.")
     try:
         if detect_kind(path, name) != PDF:
             raise UnsupportedDocument(f"{name} is not a PDF.", "Only pages of PDF files are drawn.")  # noqa: TRY301
@@ -74,16 +59,15 @@ def draw_page(path: Path, name: str, index: int, text: str, spans: Sequence[Span
                 return _draw(page, text, spans)
     except (DocumentError, MemoryError):
         raise
-    except pypdfium2.PdfiumError as error:
-        logger.info("PDFium cannot draw a page", exc_info=True)
-        if error.err_code == pypdfium2.raw.FPDF_ERR_PASSWORD:
+    except Exception as error:
+        logger.info("a page could not be drawn", exc_info=True)
+        if isinstance(error, pypdfium2.PdfiumError) and error.err_code == pypdfium2.raw.FPDF_ERR_PASSWORD:
             raise PasswordRequired(
                 f"{name} is protected with a password.", "Passwords are not kept: open it in a PDF viewer."
             ) from error
-        raise broken from error
-    except Exception as error:
-        logger.info("a page could not be drawn", exc_info=True)
-        raise broken from error
+        raise UnreadableDocument(
+            f"A page of {name} could not be drawn.", "Open it in a PDF viewer and save a new copy."
+        ) from error
 
 
 def _draw(page: Any, text: str, spans: Sequence[Span]) -> PageImage:
@@ -94,7 +78,7 @@ def _draw(page: Any, text: str, spans: Sequence[Span]) -> PageImage:
     is_marked = bool(spans)
     with closing(page.get_textpage()) as layer:
         characters = _characters(layer)
-        on_page = _Letters.of(characters)
+        on_page = _letters(characters)
         place = bitmap.get_posconv(page).to_bitmap
         for span in spans:
             boxes = []
@@ -102,50 +86,42 @@ def _draw(page: Any, text: str, spans: Sequence[Span]) -> PageImage:
                 for number in _with_punctuation(characters, first, last):
                     left, bottom, right, top = layer.get_charbox(number, loose=True)
                     if left < right and bottom < top:  # PDFium inserts characters without extent
-                        boxes.append(_box(place(left, bottom), place(right, top)))
+                        (x1, y1), (x2, y2) = place(left, bottom), place(right, top)
+                        boxes.append((min(x1, x2), min(y1, y2), max(x1, x2), max(y1, y2)))
             is_marked &= _mark(picture, _lines(boxes))
     file = io.BytesIO()
     picture.save(file, "JPEG", quality=88, subsampling=0)
     return PageImage(file.getvalue(), is_marked)
 
 
-# --- finding spans in PDFium's text ------------------------------------------------------------------------------
+def _letters(characters: Iterable[str]) -> Letters:
+    letters, origins = [], []
+    for origin, character in enumerate(characters):
+        for letter in unicodedata.normalize("NFKD", character).casefold():  # decompose accents and ligatures
+            if letter.isalnum():
+                letters.append(letter)
+                origins.append(origin)
+    return "".join(letters), origins
 
 
-@dataclass(frozen=True, slots=True)
-class _Letters:
-    """The letters and digits of a text, and their indexes in it."""
-
-    text: str
-    origins: list[int]
-
-    @classmethod
-    def of(cls, characters: Iterable[str]) -> _Letters:
-        letters, origins = [], []
-        for origin, character in enumerate(characters):
-            # Decompose accents and ligatures.
-            for letter in unicodedata.normalize("NFKD", character).casefold():
-                if letter.isalnum():
-                    letters.append(letter)
-                    origins.append(origin)
-        return cls("".join(letters), origins)
-
-
-def _find(text: str, span: Span, page: _Letters) -> list[Span]:
+def _find(text: str, span: Span, on_page: Letters) -> list[Span]:
     """Return the first and last character of each piece of `text[span]` on the page, none if too little is found."""
-    whole = _Letters.of(text)
-    start, end = (bisect(whole.origins, offset - 1) for offset in span)
-    wanted = whole.text[start:end]
+    page, page_origins = on_page
+    whole, origins = _letters(text)
+    start, end = (bisect(origins, offset - 1) for offset in span)
+    wanted = whole[start:end]
     # Of a repeated phrase, the occurrence about as far down the page is meant.
-    expected = start * len(page.text) // max(1, len(whole.text))
+    expected = start * len(page) // max(1, len(whole))
     pieces: list[Span] = []
     at = found = 0
     while at < len(wanted):
-        length = _longest(wanted, at, page.text)
+        length = _longest(wanted, at, page)
         if length < min(MIN_PIECE, len(wanted)):
             at, expected = at + 1, expected + 1
             continue
-        place = _nearest(page.text, wanted[at : at + length], expected)
+        piece = wanted[at : at + length]
+        before, after = page.rfind(piece, 0, expected + length), page.find(piece, expected)
+        place = after if before < 0 or 0 <= after - expected < expected - before else before  # the nearest
         # Join pieces separated by a few characters that only one reader found.
         if pieces and 0 <= place - pieces[-1][1] < MIN_PIECE:
             pieces[-1] = (pieces[-1][0], place + length)
@@ -154,7 +130,7 @@ def _find(text: str, span: Span, page: _Letters) -> list[Span]:
         at, found, expected = at + length, found + length, place + length
     if not wanted or found < MIN_FOUND_SHARE * len(wanted):
         return []
-    return [(page.origins[first], page.origins[last - 1]) for first, last in pieces]
+    return [(page_origins[first], page_origins[last - 1]) for first, last in pieces]
 
 
 def _characters(layer: Any) -> list[str]:
@@ -177,44 +153,22 @@ def _longest(wanted: str, at: int, text: str) -> int:
     return low
 
 
-def _nearest(text: str, piece: str, expected: int) -> int:
-    """Return the position of `piece` in `text` nearest to `expected`."""
-    before, after = text.rfind(piece, 0, expected + len(piece)), text.find(piece, expected)
-    return min((place for place in (before, after) if place >= 0), key=lambda place: abs(place - expected))
-
-
-# --- highlighting ------------------------------------------------------------------------------------------------
-
-
 def _with_punctuation(characters: Sequence[str], first: int, last: int) -> Iterator[int]:
     """Return the visible characters from `first` to `last` and adjacent punctuation."""
-    while first and _is_punctuation(characters[first - 1]):
+    while first and unicodedata.category(characters[first - 1])[0] in "PS":
         first -= 1
-    while last + 1 < len(characters) and _is_punctuation(characters[last + 1]):
+    while last + 1 < len(characters) and unicodedata.category(characters[last + 1])[0] in "PS":
         last += 1
     return (number for number in range(first, last + 1) if not characters[number].isspace())
-
-
-def _is_punctuation(character: str) -> bool:
-    return unicodedata.category(character)[0] in "PS"
-
-
-def _box(one: tuple[int, int], other: tuple[int, int]) -> Box:
-    (x1, y1), (x2, y2) = one, other
-    return min(x1, x2), min(y1, y2), max(x1, x2), max(y1, y2)
 
 
 def _lines(boxes: Sequence[Box]) -> list[Box]:
     """Join the boxes of characters that follow each other in a line."""
     steps = [(abs(b[0] - a[0]), abs(b[1] - a[1])) for a, b in pairwise(boxes)]
     if sum(right for right, _ in steps) < sum(down for _, down in steps):  # rotated text
-        return [_transposed(line) for line in _in_rows([_transposed(box) for box in boxes])]
+        turned = [(top, left, bottom, right) for left, top, right, bottom in boxes]
+        return [(left, top, right, bottom) for top, left, bottom, right in _in_rows(turned)]
     return _in_rows(boxes)
-
-
-def _transposed(box: Box) -> Box:
-    left, top, right, bottom = box
-    return top, left, bottom, right
 
 
 def _in_rows(boxes: Sequence[Box]) -> list[Box]:

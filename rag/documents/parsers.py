@@ -1,8 +1,7 @@
 """A pool of processes that read documents under limits, so that a bomb or a crash costs only that file.
 
 A worker reads requests from stdin and writes answers to stdout, each a line of JSON, never pickle, because a hostile
-file may have taken control of it: progress, pages or a drawn page, then warnings or the error. It exits at the end of
-stdin, and so never outlives the server.
+file may have taken control of it: progress, pages or a drawn page, then warnings or the error. It exits with stdin.
 """
 
 from __future__ import annotations
@@ -56,22 +55,17 @@ class Parsers:
         """`seconds` may pass without progress; `command` is run with the arguments of `main`."""
         self._seconds = seconds
         self._command = [*command, str(memory_mb * 2**20), str(int(TOTAL_FACTOR * seconds))]
-        self._workers = workers
+        self._workers, self._closed = workers, False
         self._idle: queue.Queue[_Worker | None] = queue.LifoQueue()  # running ones first
         for _ in range(workers):
             self._idle.put(None)
-        self._closed = False
 
     def read(
         self, path: Path, name: str, *, password: str | None = None, report: Report | None = None
     ) -> LoadedDocument:
-        """Run `loaders.load` in a worker.
+        """Run `loaders.load` in a worker; `report` is called regularly, even without progress, and may raise.
 
-        `report` is called regularly, even without progress; an exception that it raises stops the reading at once.
-
-        Raises:
-            DocumentError: as `loaders.load`; UnreadableDocument also for a crash, or too much time or memory.
-            RuntimeError: the pool is closed.
+        Raises DocumentError, also for a crash or too much time or memory, RuntimeError if the pool is closed.
         """
         pages, warnings = self._ask(report, path, name, password)
         return LoadedDocument([Page(*values) for values in pages], tuple(warnings))

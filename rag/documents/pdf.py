@@ -1,7 +1,4 @@
-"""Read PDF page by page with two readers that fail on different files, and with text recognition.
-
-The text of a page comes from the first reader that finds readable text on it.
-"""
+"""Read PDF page by page by the first of two readers that finds readable text, or by text recognition."""
 
 from __future__ import annotations
 
@@ -24,10 +21,7 @@ logger = logging.getLogger(__name__)
 
 MAX_PAGES = 50_000
 READERS: tuple[Callable[[Path, str | None], Reader], ...] = (Pypdf, Pdfium)
-_SCAN_SHARE = 0.5
-_SHORT_TEXT = 40
-"""Characters: a page that is mostly one picture and has less text is a stamped scan."""
-
+_SCAN_SHARE, _SHORT_TEXT = 0.5, 40  # a page that is mostly one picture, with fewer characters, is a stamped scan
 _LIGATURES = str.maketrans({"ﬀ": "ff", "ﬁ": "fi", "ﬂ": "fl", "ﬃ": "ffi", "ﬄ": "ffl", "ﬅ": "st", "ﬆ": "st"})
 _BROKEN_WORD = re.compile(r"(?<![^\W\d_])([^\W\d_]+)[-\u2010\xad]\n([^\W\d_]+)")
 
@@ -35,14 +29,7 @@ T = TypeVar("T")
 
 
 def read_pdf(source: InputFile) -> Pages:
-    """Yield each page, numbered from 1, and the total. A page without text has the text ''.
-
-    Raises:
-        PasswordRequired: `source.password` is missing or wrong.
-        UnreadableDocument: neither reader can read it.
-        EmptyDocument: no page has text.
-        DocumentTooLarge: it has more than `MAX_PAGES` pages.
-    """
+    """Yield each page, numbered from 1, with the text '' if it has none, and the total. Raises DocumentError."""
     readers = _open(source)
     try:
         # pypdf counts the pages, PDFium trusts the file.
@@ -58,7 +45,8 @@ def read_pdf(source: InputFile) -> Pages:
             yield Page(rejoin(text, words), index + 1, _label(readers, index)), total
         if stats.empty == total:
             raise _empty_error(source.name, stats)
-        _warn(source, stats, _attachments(readers))
+        pypdf = next((reader for reader in readers if isinstance(reader, Pypdf)), None)
+        _warn(source, stats, (pypdf and _attempt(pypdf.attachments)) or [])
     finally:
         for reader in readers:
             reader.close()
@@ -101,8 +89,7 @@ class _PageStats:
     failed: list[int] = field(default_factory=list)
     empty: int = 0
     recognised: int = 0
-    scans: int = 0
-    """Pages that show text which could not be recognised."""
+    scans: int = 0  # pages that show text which could not be recognised
 
 
 def _read_page(readers: list[Reader], index: int, stats: _PageStats) -> str:
@@ -114,7 +101,10 @@ def _read_page(readers: list[Reader], index: int, stats: _PageStats) -> str:
     if len(text) < _SHORT_TEXT:
         share = _ask_pdfium(readers, lambda pdfium: pdfium.picture_share(index)) or 0.0
         is_scan = share > (_SCAN_SHARE if text else 0.0)
-        seen = _ocr_page(readers, index) if is_scan or not text else ""
+        picture = None
+        if ocr.available() and (is_scan or not text):
+            picture = _ask_pdfium(readers, lambda pdfium: pdfium.draw(index, ocr.MAX_PIXELS))
+        seen = ocr.recognise(picture) if picture else ""
         stats.recognised += len(seen) > len(text)
         stats.scans += is_scan and not seen
         text = max(text, seen, key=len)
@@ -123,7 +113,7 @@ def _read_page(readers: list[Reader], index: int, stats: _PageStats) -> str:
 
 
 def _page_text(readers: list[Reader], index: int) -> str | None:
-    """Return the text of a page, '' if it has none, None if no reader could read it. Removes a slow reader."""
+    """Return the text of a page, '' if it has none, None if no reader could read it; remove a slow reader."""
     text = None
     for reader in list(readers):
         try:
@@ -143,13 +133,6 @@ def _ask_pdfium(readers: list[Reader], question: Callable[[Pdfium], T]) -> T | N
     return None if pdfium is None else _attempt(lambda: question(pdfium))
 
 
-def _ocr_page(readers: list[Reader], index: int) -> str:
-    if not ocr.available():
-        return ""
-    picture = _ask_pdfium(readers, lambda pdfium: pdfium.draw(index, ocr.MAX_PIXELS))
-    return "" if picture is None else ocr.recognise(picture)
-
-
 def _label(readers: list[Reader], index: int) -> str:
     """Return a viewer's name for the page, '' if that is its number."""
     for reader in reversed(readers):
@@ -157,11 +140,6 @@ def _label(readers: list[Reader], index: int) -> str:
             label = label.strip()[:50]
             return "" if label in ("", str(index + 1)) else f"page {label}"
     return ""
-
-
-def _attachments(readers: list[Reader]) -> list[str]:
-    pypdf = next((reader for reader in readers if isinstance(reader, Pypdf)), None)
-    return (pypdf and _attempt(pypdf.attachments)) or []
 
 
 def _warn(source: InputFile, stats: _PageStats, attachments: list[str]) -> None:
@@ -197,38 +175,27 @@ def _empty_error(name: str, stats: _PageStats) -> UnreadableDocument | EmptyDocu
     return EmptyDocument(f"{name} holds no text.", "Upload a document with text in it.")
 
 
-# --- cleaning up text --------------------------------------------------------------------------------------------
-
-
 def tidy(text: str) -> str:
     """Normalise spaces and ligatures; return '' for unreadable text."""
-    if _is_garbled(text):
-        return ""
+    if not text.isascii():
+        visible = [char for char in text if not char.isspace()]
+        categories = {"Cc", "Cn", "Co", "Cs", "Mn"}
+        strange = sum(char == "\ufffd" or unicodedata.category(char) in categories for char in visible)
+        if strange > 0.4 * len(visible):  # glyph numbers, as of a font without a character map
+            return ""
     text = re.sub(r"[^\S\n]+", " ", text.replace("\r\n", "\n").translate(_LIGATURES))
     return re.sub(r"\n{3,}", "\n\n", re.sub(r" ?\n ?", "\n", text)).strip()
 
 
-def _is_garbled(text: str) -> bool:
-    """Whether these are glyph numbers, as of a font without a character map."""
-    if text.isascii():
-        return False
-    visible = [char for char in text if not char.isspace()]
-    strange = sum(char == "\ufffd" or unicodedata.category(char) in {"Cc", "Cn", "Co", "Cs", "Mn"} for char in visible)
-    return strange > 0.4 * len(visible)
-
-
 def rejoin(text: str, words: set[str]) -> str:
-    """Join words hyphenated at a line's end, and add the page's words to `words`, those of the document so far.
-
-    "exam-/ple" becomes "example", but "well-/known" keeps its hyphen if "well" and "known" are among the words and
-    "wellknown" is not.
-    """
+    """Join words hyphenated at a line's end, and add the page's words to `words`, those of the document so far."""
     words.update(re.findall(r"[^\W\d_]+", _BROKEN_WORD.sub(" ", text).lower()))
 
     def joined(found: re.Match[str]) -> str:
         first, second = found[1], found[2]
         if not second[0].islower():
             return f"{first}-{second}"
+        # "exam-/ple" becomes "example", but "well-/known" keeps its hyphen.
         whole = (first + second).lower()
         hyphenated = whole not in words and first.lower() in words and second.lower() in words
         return f"{first}-{second}" if hyphenated else first + second

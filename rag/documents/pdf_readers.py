@@ -1,7 +1,6 @@
-"""The two PDF readers behind one interface.
+"""The two PDF readers behind one interface; they raise whatever their libraries raise.
 
-pypdf keeps the order of right-to-left and composed scripts; PDFium (pypdfium2) is faster, opens more broken files and
-draws pages. They raise whatever their libraries raise.
+pypdf keeps the order of right-to-left scripts; PDFium is faster, opens more broken files and draws pages.
 """
 
 from __future__ import annotations
@@ -12,19 +11,17 @@ import re
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, suppress
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-PAGE_SECONDS = 3.0
+PAGE_SECONDS = 3.0  # time limits of pypdf; PDFium reads the rest
 DOCUMENT_SECONDS = 60.0
-"""Time limits of pypdf; PDFium reads the rest."""
-_DRAWN_PIXELS = 16_000_000
-"""Of a drawn page; A4 at 300 dpi has nine million."""
+_DRAWN_PIXELS = 16_000_000  # A4 at 300 dpi has nine million
 _MAX_REPAIRED = 64 * 2**20
 _PAGE_OBJECT = re.compile(
     rb"\b(\d{1,7}) (\d{1,5}) obj\b(?:(?!endobj|stream).){0,5000}?/Contents\s*(?:\[|\d+ \d+ R)"
@@ -33,21 +30,6 @@ _PAGE_OBJECT = re.compile(
 )
 
 _PDFIUM = threading.Lock()  # PDFium is not thread-safe
-
-
-class Reader(Protocol):
-    """An open PDF."""
-
-    total: int
-
-    def text(self, index: int) -> str:
-        """Return the text of a page, counted from 0."""
-
-    def label(self, index: int) -> str:
-        """Return the page number that a viewer shows."""
-
-    def close(self) -> None:
-        """Release the file."""
 
 
 class PasswordProtected(Exception):
@@ -60,8 +42,7 @@ class Pypdf:
     def __init__(self, path: Path, password: str | None = None) -> None:
         import pypdf
 
-        # It warns about every oddity.
-        logging.getLogger("pypdf").setLevel(logging.CRITICAL)
+        logging.getLogger("pypdf").setLevel(logging.CRITICAL)  # it warns about every oddity
         self._document = pypdf.PdfReader(path)
         # The empty password opens files that only forbid changes.
         if self._document.is_encrypted and not any(map(self._document.decrypt, ("", password or ""))):
@@ -119,34 +100,23 @@ class Pdfium:
             for attempt in (None, password):
                 try:
                     self._document: Any = pypdfium2.PdfDocument(file, password=attempt)
+                    break
                 except pypdfium2.PdfiumError as error:
                     if error.err_code != pypdfium2.raw.FPDF_ERR_PASSWORD:
                         raise
-                else:
-                    self.total = self._verified(len(self._document))
-                    return
-        raise PasswordProtected
-
-    def _verified(self, claimed: int) -> int:
-        """Return the claimed number of pages, 0 if none of the first ten can be opened."""
-        import pypdfium2
-
-        for index in range(min(claimed, 10)):
-            try:
-                self._document[index].close()
-            except pypdfium2.PdfiumError:
-                continue
-            return claimed
-        return 0
+            else:
+                raise PasswordProtected
+            self.total = 0
+            for index in range(min(len(self._document), 10)):
+                with suppress(pypdfium2.PdfiumError):
+                    self._document[index].close()
+                    self.total = len(self._document)  # as the file claims, if one of the first pages can be opened
+                    break
 
     def text(self, index: int) -> str:
         """Return the text of a page, counted from 0."""
-        with self._page(index) as page:
-            content = page.get_textpage()
-            try:
-                text: str = content.get_text_range()
-            finally:
-                content.close()
+        with self._page(index) as page, closing(page.get_textpage()) as content:
+            text: str = content.get_text_range()
         # PDFium marks hyphenation at a line's end with these characters.
         return re.sub(r"[\ufffe\x02](?:\r?\n)?", "-\n", text)
 
@@ -186,19 +156,16 @@ class Pdfium:
 
     @contextmanager
     def _page(self, index: int) -> Iterator[Any]:
-        with _PDFIUM:
-            page = self._document[index]
-            try:
-                yield page
-            finally:
-                page.close()
+        with _PDFIUM, closing(self._document[index]) as page:
+            yield page
+
+
+Reader = Pypdf | Pdfium
 
 
 def repaired(path: Path) -> bytes | None:
-    """Return a broken PDF with a new catalog of the pages found in it, None if there are none.
-
-    PDFium can rebuild the table of objects, but not the path from the trailer to the pages.
-    """
+    """Return a broken PDF with a new catalog of the pages found in it, None if there are none."""
+    # PDFium can rebuild the table of objects, but not the path from the trailer to the pages.
     data = path.read_bytes() if path.stat().st_size < _MAX_REPAIRED else b""
     kids = [b"%s %s R" % found for found in dict.fromkeys(_PAGE_OBJECT.findall(data))]
     if not kids or b"/Encrypt" in data:

@@ -19,10 +19,12 @@ def read_pptx(source: InputFile) -> Pages:
     from pptx import Presentation
 
     open_zip(source).close()
-    slides = list(_slides(Presentation(str(source.path))))
-    for number, slide in enumerate(slides, 1):
+    presentation = Presentation(str(source.path))
+    slides = list(presentation.slides._sldIdLst)
+    for number, entry in enumerate(slides, 1):
         label = f"Slide {number}"
         try:
+            slide = presentation.part.related_slide(entry.rId)
             text = re.sub(r"\n{3,}", "\n\n", "\n".join(_slide(slide)))
             label += " (hidden)" if slide.element.get("show") in {"0", "false"} else ""
         except MemoryError:
@@ -32,15 +34,6 @@ def read_pptx(source: InputFile) -> Pages:
             source.warn(f"Slide {number} could not be read.")
             text = ""
         yield Page(text.strip("\n"), number, label), len(slides)
-
-
-def _slides(presentation: Any) -> Iterator[Any]:
-    """Yield each slide, None for a missing one."""
-    for slide in presentation.slides._sldIdLst:
-        try:
-            yield presentation.part.related_slide(slide.rId)
-        except (KeyError, AttributeError):
-            yield None
 
 
 def _slide(slide: Any) -> Iterator[str]:
@@ -59,7 +52,7 @@ def _shapes(slide: Any, parent: Any, title: Any) -> Iterator[str]:
         if element is title:
             continue
         if kind == "txBody":
-            yield from filter(None, (_paragraph(paragraph) for paragraph in element.iterchildren("{*}p")))
+            yield from filter(None, map(_paragraph, element.iterchildren("{*}p")))
         elif kind == "tbl":
             rows = (
                 [" ".join(map(_paragraph, cell.iter("{*}p"))) for cell in row.iterchildren("{*}tc")]
@@ -78,18 +71,15 @@ def _diagram(slide: Any, element: Any) -> Iterator[str]:
     """Yield the text of SmartArt, which is in a separate part."""
     from lxml import etree
 
-    data = next((value for key, value in element.attrib.items() if key.endswith("}dm")), "")
-    if data in slide.part.rels and not slide.part.rels[data].is_external:
-        tree = etree.fromstring(slide.part.related_part(data).blob, xml_parser())
-        yield from filter(None, (_paragraph(paragraph) for paragraph in tree.iter("{*}p")))
+    if part := _related(slide, element, "}dm"):
+        yield from filter(None, map(_paragraph, etree.fromstring(part.blob, xml_parser()).iter("{*}p")))
 
 
 def _chart(slide: Any, element: Any) -> Iterator[str]:
     """Yield a chart's title and its data as a table."""
-    chart_id = next((value for key, value in element.attrib.items() if key.endswith("}id")), "")
-    if chart_id not in slide.part.rels or slide.part.rels[chart_id].is_external:
+    if not (part := _related(slide, element, "}id")):
         return
-    chart = slide.part.related_part(chart_id).chart
+    chart = part.chart
     if chart.has_title and chart.chart_title.has_text_frame:
         yield f"\n{chart.chart_title.text_frame.text}"
     for plot in chart.plots:
@@ -98,6 +88,12 @@ def _chart(slide: Any, element: Any) -> Iterator[str]:
         values = zip(*(map(cell_text, one.values) for one in series), strict=False)
         rows = ([str(category), *row] for category, row in zip(plot.categories, values, strict=False))
         yield from table_lines([names, *rows])
+
+
+def _related(slide: Any, element: Any, key: str) -> Any:
+    """Return the part that an element refers to, None if it is missing or outside of the file."""
+    id_ = next((value for name, value in element.attrib.items() if name.endswith(key)), "")
+    return slide.part.related_part(id_) if id_ in slide.part.rels and not slide.part.rels[id_].is_external else None
 
 
 def _paragraph(paragraph: Any) -> str:

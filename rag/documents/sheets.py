@@ -1,7 +1,4 @@
-"""Read workbooks row by row, a page per sheet, including hidden ones: XLSX by openpyxl, XLS by xlrd.
-
-A sheet's declared size is not trusted.
-"""
+"""Read workbooks row by row, a page per sheet, including hidden ones; a sheet's declared size is not trusted."""
 
 from __future__ import annotations
 
@@ -14,20 +11,17 @@ from functools import partial
 from typing import Any
 
 from errors import DocumentTooLarge
-from rag.documents.encrypted import decrypt
-from rag.documents.input_file import InputFile, Pages, open_zip
+from rag.documents.input_file import InputFile, Pages, decrypt, open_zip
 from rag.documents.tables import Row, cell_text, table_lines
 from rag.schema import Page
 
 logger = logging.getLogger(__name__)
 
-MAX_CELLS = 30_000_000
-"""Cells read in one workbook, including empty ones before a filled one."""
+MAX_CELLS = 30_000_000  # of one workbook, including empty ones before a filled one
 MAX_MERGED = 100_000
 _MERGED = re.compile(rb'<(?:\w+:)?mergeCell\s[^>]*?ref="([A-Z]{1,3})(\d{1,7}):[A-Z]{1,3}(\d{1,7})"')
 
-Table = tuple[str, bool, Callable[[], Iterable[Row]]]
-"""A sheet's name, whether it is hidden, and a function that reads its rows."""
+Table = tuple[str, bool, Callable[[], Iterable[Row]]]  # name, whether it is hidden, what reads its rows
 
 
 def read_xlsx(source: InputFile) -> Pages:
@@ -40,9 +34,8 @@ def read_xlsx(source: InputFile) -> Pages:
         source.path.open("rb") as file,
         closing(openpyxl.load_workbook(file, read_only=True, data_only=True, keep_links=False)) as book,
     ):
-        yield from pages_of(
-            source, [(sheet.title, sheet.sheet_state != "visible", partial(_rows, sheet)) for sheet in book.worksheets]
-        )
+        tables = [(sheet.title, sheet.sheet_state != "visible", partial(_rows, sheet)) for sheet in book.worksheets]
+        yield from pages_of(source, tables)
 
 
 def read_xls(source: InputFile) -> Pages:
@@ -56,9 +49,8 @@ def read_xls(source: InputFile) -> Pages:
         if "encrypted" not in str(error):
             raise
         book = xlrd.open_workbook(file_contents=decrypt(source), logfile=quiet)
-    yield from pages_of(
-        source, [(sheet.name, bool(sheet.visibility), partial(_old_rows, book, sheet)) for sheet in book.sheets()]
-    )
+    tables = [(sheet.name, bool(sheet.visibility), partial(_old_rows, book, sheet)) for sheet in book.sheets()]
+    yield from pages_of(source, tables)
 
 
 def pages_of(source: InputFile, tables: Sequence[Table]) -> Pages:

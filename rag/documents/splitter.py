@@ -1,7 +1,6 @@
 """Split pages into chunks that fit the embedding model, at headings, paragraphs and sentences where possible.
 
-Works on windows of the text, so that memory is constant and time linear even for very long words, and counts the tokens
-of each finished chunk again, because a cut inside a word can change them.
+Works on windows of the text, so that memory is constant and time linear even for very long words.
 """
 
 from __future__ import annotations
@@ -14,13 +13,9 @@ from enum import IntEnum
 
 from rag.schema import Chunk, Page
 
-Spans = Callable[[str], list[tuple[int, int]]]
-"""Returns the character span (start, end) of each token of a text, without special tokens."""
-
-VERSION = 2
-"""Increase when the same text is split differently."""
-MAX_CHARS = 4000
-"""WordPiece makes one token of any word over 100 characters, so tokens alone do not limit a chunk."""
+Spans = Callable[[str], list[tuple[int, int]]]  # start and end of each token of a text, without special tokens
+VERSION = 2  # increase when the same text is split differently
+MAX_CHARS = 4000  # WordPiece makes one token of any word over 100 characters, so tokens alone do not limit a chunk
 
 _SPACE = re.compile(r"\s*")
 # Where a chunk may end: white space, or the end of a sentence in scripts without spaces.
@@ -51,9 +46,6 @@ def split(pages: Iterable[Page], spans: Spans, max_tokens: int, overlap: int) ->
     `chunk.text == page.text[chunk.start:chunk.end]` starts and ends with a visible character and repeats up to
     `overlap` tokens of the previous chunk; together the chunks contain every visible character. `chunk.heading` is the
     path of Markdown headings above. Only a single character may have more than `max_tokens` tokens.
-
-    Raises:
-        ValueError: `max_tokens` is below 1 or `overlap` below 0.
     """
     if max_tokens < 1 or overlap < 0:
         raise ValueError(f"max_tokens={max_tokens} and overlap={overlap} are invalid")
@@ -86,7 +78,11 @@ def _chunk_spans(text: str, spans: Spans, max_tokens: int, overlap: int) -> Iter
     start = done = _skip_space(text, 0)
     while done < last:
         tokens, size = _window(text, start, last, spans, max_tokens, size)
-        limit = _limit(tokens, start, min(start + size, last), last, max_tokens)
+        limit, fit = min(start + size, last), max_tokens
+        if len(tokens) > max_tokens:
+            if limit == last:  # leave no scrap at the end of the page
+                fit = max(1, min(max_tokens, len(tokens) - max_tokens // 4))
+            limit = start + tokens[fit][0]
         end, rank = _end(text, start, done, limit, last, spans, max_tokens)
         if end <= done:  # the overlap left no room for anything new
             start = _skip_space(text, done)
@@ -94,9 +90,8 @@ def _chunk_spans(text: str, spans: Spans, max_tokens: int, overlap: int) -> Iter
         yield start, end
         size = 2 * (end - start)
         done = _skip_space(text, end)
-        # No overlap before a heading, which starts a new topic.
         inside = bisect_left(tokens, (end - start,))
-        keep = 0 if rank is _Boundary.HEADING else min(overlap, inside - 1)
+        keep = 0 if rank is _Boundary.HEADING else min(overlap, inside - 1)  # a heading starts a new topic
         start = _overlap_start(text, start + tokens[inside - keep][0], end, done) if keep > 0 else done
 
 
@@ -112,18 +107,10 @@ def _window(
         size = min(size * 2, MAX_CHARS)
 
 
-def _limit(tokens: list[tuple[int, int]], start: int, window_end: int, last: int, max_tokens: int) -> int:
-    """Return the furthest end of a chunk, nearer if only a scrap would remain at the end of the page."""
-    fit = max_tokens
-    if len(tokens) > max_tokens and window_end == last:
-        fit = max(1, min(max_tokens, len(tokens) - max_tokens // 4))
-    return start + tokens[fit][0] if len(tokens) > fit else window_end
-
-
 def _end(
     text: str, start: int, done: int, limit: int, last: int, spans: Spans, max_tokens: int
 ) -> tuple[int, _Boundary]:
-    """Return the end of the chunk, whose tokens are counted again, and its boundary."""
+    """Return the end of the chunk and its boundary; a cut inside a word can change its tokens, so they are counted."""
     while True:
         end, rank = (last, _Boundary.PARAGRAPH) if limit >= last else _best_pause(text, start, done, limit)
         count = len(spans(text[start:end]))
@@ -177,6 +164,4 @@ def _overlap_start(text: str, earliest: int, end: int, following: int) -> int:
 
 
 def _skip_space(text: str, position: int) -> int:
-    found = _SPACE.match(text, position)
-    assert found is not None  # matches the empty string
-    return found.end()
+    return next(_SPACE.finditer(text, position)).end()  # it matches the empty string

@@ -1,7 +1,6 @@
-"""Sync a collection with a folder: add new files, replace changed ones, delete removed ones.
+"""Sync a collection with a folder: add new files, replace changed ones (by sha256), delete removed ones.
 
-A document of a folder has the folder's path as prefix of its own; uploads and documents of other folders are never
-touched. Contents are compared by sha256.
+A document of a folder has the folder's path as prefix of its own; other documents are never touched.
 """
 
 from __future__ import annotations
@@ -25,14 +24,11 @@ class Action(StrEnum):
 
     ADDED = "added"
     CHANGED = "changed"
-    RENAMED = "renamed"
-    """Its content is known under another path."""
+    RENAMED = "renamed"  # its content is known under another path
     REMOVED = "removed"
     UNCHANGED = "unchanged"
-    DUPLICATE = "duplicate"
-    """The collection has this content from elsewhere, or the folder has it twice."""
-    SKIPPED = "skipped"
-    """It is empty, or of an unsupported type."""
+    DUPLICATE = "duplicate"  # the collection has this content from elsewhere, or the folder has it twice
+    SKIPPED = "skipped"  # it is empty, or of an unsupported type
     FAILED = "failed"
 
 
@@ -41,8 +37,7 @@ class Step:
     """A file of the folder, or a document whose file was removed."""
 
     action: Action
-    path: str
-    """Relative to the folder."""
+    path: str  # relative to the folder
     file: Path | None = None
     sha256: str = ""
     document: DocumentRecord | None = None
@@ -50,17 +45,11 @@ class Step:
 
 
 def walk(folder: Path) -> Iterator[tuple[str, Path]]:
-    """Yield `(path relative to the folder, file)` in order, without hidden files and links to folders.
-
-    Raises:
-        ConfigurationError: a folder in it cannot be listed.
-    """
+    """Yield each `(relative path, file)` in order, not hidden ones or links to folders. Raises ConfigurationError."""
 
     def fail(error: OSError) -> None:
-        raise ConfigurationError(
-            f"The folder {error.filename} cannot be listed: {error.strerror}.",
-            "Check that it exists and can be read.",
-        )
+        message = f"The folder {error.filename} cannot be listed: {error.strerror}."
+        raise ConfigurationError(message, "Check that it exists and can be read.")
 
     for root, folders, names in os.walk(folder, onerror=fail):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
@@ -79,11 +68,7 @@ class Sync:
         self._prefix = f"{self._folder.as_posix().strip('/')}/"
 
     def plan(self) -> list[Step]:
-        """Return the steps to take, in order, without changing anything.
-
-        Raises:
-            ConfigurationError: the folder cannot be listed, or is empty although documents came from it.
-        """
+        """Return the steps to take, in order, without changing anything. Raises ConfigurationError."""
         documents = self._documents()
         own = {d.sha256: d for d in documents if d.path.startswith(self._prefix)}
         others = {d.sha256 for d in documents} - own.keys()
@@ -141,8 +126,7 @@ class Sync:
         if step.action is Action.REMOVED and step.document:
             self._ingest.delete(self._owner, step.document.id)
         elif step.action is Action.RENAMED and step.document:
-            name = step.path.rpartition("/")[2]
-            path = self._prefix + step.path
+            path, name = self._prefix + step.path, step.path.rpartition("/")[2]
             self._ingest.library.update(self._owner, step.document.id, path=path, name=name, version=1)
         elif step.action in (Action.ADDED, Action.CHANGED) and step.file:
             return self._read(step, step.file, report)
@@ -152,10 +136,9 @@ class Sync:
         path = self._prefix + step.path
         try:
             found, _ = self._ingest.submit(self._owner, self._collection_id, path, file, replace=True)
-        except AppError as error:
-            return replace(step, action=Action.FAILED, reason=str(error))
-        except OSError as error:
-            return replace(step, action=Action.FAILED, reason=_unreadable(error))
+        except (AppError, OSError) as error:
+            reason = _unreadable(error) if isinstance(error, OSError) else str(error)
+            return replace(step, action=Action.FAILED, reason=reason)
         document = self._ingest.process(self._owner, found.id, report) or found
         if document.state is DocumentState.READY:
             for older in self._ingest.library.same_path(self._owner, self._collection_id, path):
@@ -177,8 +160,7 @@ def _inspect(path: str, file: Path) -> Step:
         kind = detect_kind(file, file.name)
         if kind is None:
             return Step(Action.SKIPPED, path, reason="It is empty.")
-        supported = kind in {row.kind for row in FORMATS} or file.suffix.lower() in supported_extensions()
-        if not supported:
+        if kind not in {row.kind for row in FORMATS} and file.suffix.lower() not in supported_extensions():
             return Step(Action.SKIPPED, path, reason=f"It seems to be {kind}, which is not supported.")
         return Step(Action.UNCHANGED, path, file, digest(file))
     except OSError as error:

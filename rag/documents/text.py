@@ -18,16 +18,14 @@ _BYTE_ORDER_MARKS = (  # UTF-32 before UTF-16, whose mark is a prefix
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
-_SEVEN_BITS = ("iso-2022", "iso2022", "hz", "utf-7")
-"""Encodings that look like ASCII; only used if declared."""
+_SEVEN_BITS = ("iso-2022", "iso2022", "hz", "utf-7")  # they look like ASCII; only used if declared
 # The common ones. Without them charset-normalizer takes short French texts for Mac Central European.
 _CANDIDATES = [
     *("cp1250", "cp1251", "cp1252", "cp1253", "cp1254", "cp1255", "cp1256", "cp1257", "cp1258", "cp874"),
     *("iso8859_2", "iso8859_4", "iso8859_5", "iso8859_7", "koi8_r", "koi8_u"),
     *("cp932", "euc_jis_2004", "gb18030", "big5", "cp949"),
 ]
-_WESTERN_BONUS = 0.03
-"""cp1252 wins a tie with cp1250 and cp1257."""
+_WESTERN_BONUS = 0.03  # cp1252 wins a tie with cp1250 and cp1257
 _SAMPLE = 100_000
 _PRINTABLE = bytes({*range(0x20, 0x100), *b"\t\n\r\f\x1b"} - {0x7F})
 
@@ -63,10 +61,7 @@ def decode(data: bytes, declared: str = "") -> str | None:
 
 
 def encoding_of(data: bytes, declared: str = "") -> str | None:
-    """Return the encoding of a text, None for binary data.
-
-    Tried in order: a byte order mark, UTF-8, `declared` (as in a web page), a guess.
-    """
+    """Return the encoding of a text by its byte order mark, as UTF-8, as `declared` or guessed; None if binary."""
     for mark, encoding in _BYTE_ORDER_MARKS:
         if data.startswith(mark):
             return encoding
@@ -142,7 +137,7 @@ def _guess(data: bytes) -> str | None:
 
 _REMOVED = {"script", "style", "noscript", "template", "nav", "svg", "canvas", "iframe", "object", "audio", "video"}
 _PARAGRAPHS = {"p", "table", "ul", "ol", "dl", "blockquote", "section", "article", "header", "footer", "main", "aside"}
-_PARAGRAPHS |= {"form", "fieldset", "figure", "details", "title", "body"}
+_PARAGRAPHS |= {"form", "fieldset", "figure", "details", "title", "body", "pre"}
 _LINES = {"div", "li", "tr", "dt", "dd", "caption", "figcaption", "option", "summary", "address", "button", "label"}
 _LINES |= {"hr", "legend", "textarea", "center", "td", "th"}
 _HEADINGS = {"h1", "h2", "h3", "h4", "h5", "h6"}
@@ -152,11 +147,7 @@ _GAP = re.compile(r"[ \n\x1d\x1e]*[\n\x1d\x1e][ \n\x1d\x1e]*")
 
 
 def html_text(data: bytes, declared: str = "") -> str | None:
-    """Return the visible text of a web page, None for binary data.
-
-    Block elements are separate lines, headings Markdown, table cells joined by ` | `. Scripts, styles, templates and
-    navigation are omitted.
-    """
+    """Return the visible text of a web page with Markdown headings, cells joined by ` | `; None for binary data."""
     from bs4 import BeautifulSoup
 
     markup = decode(data, declared or declared_encoding(data))
@@ -164,9 +155,8 @@ def html_text(data: bytes, declared: str = "") -> str | None:
         return None
     # With a tag in front, Beautiful Soup does not warn that it might be a file name or XML.
     text = _render(BeautifulSoup(f"<body>{clean(markup)}", "lxml"))
-    text = _GAP.sub(
-        lambda gap: "\n\n" if _PARAGRAPH in gap[0] or gap[0].count("\n") > 1 else "\n", re.sub(r"  +", " ", text)
-    )
+    text = re.sub(r"  +", " ", text)
+    text = _GAP.sub(lambda gap: "\n\n" if _PARAGRAPH in gap[0] or gap[0].count("\n") > 1 else "\n", text)
     return text.strip("\n ").replace(_KEPT_SPACE, " ")
 
 
@@ -206,7 +196,7 @@ def _separators(tag: Tag) -> tuple[str | None, str]:
         return None, ""
     if name in _HEADINGS:
         return f"{_PARAGRAPH}{'#' * int(name[1])} ", _LINE
-    if name in _PARAGRAPHS or name == "pre":
+    if name in _PARAGRAPHS:
         return _PARAGRAPH, _PARAGRAPH
     if name == "br":
         return "\n", ""

@@ -189,7 +189,7 @@ def test_a_damaged_backup_changes_nothing(file: Path, tmp_path: Path, harm: Call
     rejected(tmp_path, file)
 
 
-def rejected(tmp_path: Path, file: Path, match: str = "is damaged, or no backup of Gestalt") -> None:
+def rejected(tmp_path: Path, file: Path, match: str = "is damaged, or not a backup of Gestalt") -> None:
     data = tmp_path / "second"
     second = FakeServices(data)
     second.put_pier()

@@ -37,15 +37,13 @@ def pier(services: FakeServices) -> DocumentRecord:
     return services.put("pier.md", PIER)
 
 
-def test_no_findings_in_a_consistent_library(services: FakeServices, pier: DocumentRecord) -> None:
+def test_no_findings_in_a_consistent_library(services: FakeServices) -> None:
+    assert kinds(services) == []
+    services.put("pier.md", PIER)
     services.put("broken.pdf", b"%PDF-1.4 broken")
     services.library.collection(LOCAL_OWNER, "empty", create=True)
     other = services.library.collection(LOCAL_OWNER, "other", create=True)
     services.ingest.submit(LOCAL_OWNER, other.id, "pier.md", PIER)
-    assert kinds(services) == []
-
-
-def test_no_findings_in_an_empty_library(services: FakeServices) -> None:
     assert kinds(services) == []
 
 

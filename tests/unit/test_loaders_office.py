@@ -20,7 +20,7 @@ from pptx.util import Inches
 
 from errors import DocumentTooLarge, PasswordRequired, UnreadableDocument, UnsupportedDocument
 from rag.documents import sheets
-from rag.documents.encrypted import _pad_short_keys
+from rag.documents.input_file import _pad_short_keys
 from rag.documents.loaders import LoadedDocument, load
 from rag.documents.tables import SHORT, cell_text, table_lines
 

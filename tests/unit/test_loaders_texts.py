@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from errors import DocumentTooLarge, UnreadableDocument
-from rag.documents import delimited, input_file, json_reader, loaders
+from rag.documents import input_file, json_reader, loaders, tables
 from rag.documents.loaders import LoadedDocument, load
 from rag.schema import Page
 
@@ -58,7 +58,7 @@ def test_long_csv_in_parts_names_its_columns(tmp_path: Path) -> None:
 
 
 def test_csv_with_an_unclosed_quotation_mark(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(delimited, "MAX_FIELD", 1000)
+    monkeypatch.setattr(tables, "MAX_FIELD", 1000)
     table = 'a,b\n"1,2\n' + "".join(f"{n},{n}\n" for n in range(2000))
     assert read(tmp_path, table, "a.csv").pages[-1].text.endswith("1999")
 
@@ -84,18 +84,11 @@ def test_json_numbers_are_kept(tmp_path: Path) -> None:
     assert text_of(tmp_path, f'{{"price": 1.10, "big": {number}}}', "a.json") == f"price: 1.10\nbig: {number}"
 
 
-@pytest.mark.parametrize(
-    ("content", "warning"),
-    [
-        ("[" * 100_000 + "1", "nested too deeply"),
-        ("{not json", "not valid JSON"),
-        ("// a comment\n{}", "not valid JSON"),
-    ],
-)
-def test_invalid_json_is_text(tmp_path: Path, content: str, warning: str) -> None:
+@pytest.mark.parametrize("content", ["[" * 100_000 + "1", "{not json", "// a comment\n{}"])
+def test_invalid_json_is_text(tmp_path: Path, content: str) -> None:
     reading = read(tmp_path, content, "a.json")
     assert "".join(page.text for page in reading.pages) == content
-    assert warning in reading.warnings[0]
+    assert ("nested too deeply" if "[[" in content else "not valid JSON") in reading.warnings[0]
 
 
 def test_json_lines(tmp_path: Path) -> None:

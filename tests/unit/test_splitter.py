@@ -38,27 +38,23 @@ def contrary(text: str) -> list[tuple[int, int]]:
     return [(at, min(at + step, len(text))) for at in range(0, len(text), step)]
 
 
+UNITS = [
+    "word",
+    "Another sentence ends.",
+    "\n",
+    "\n\n",
+    "# Title\n",
+    " ",
+    "   ",
+    "a" * 150,
+    "中文字。",
+    "x" * 5000,
+    "Mr. ",
+]
 TEXTS = st.one_of(
     st.text(max_size=400),
     st.text(alphabet="ab .!?\n#\t，。中文1-\u0300\u200bß", max_size=800),
-    st.lists(
-        st.sampled_from(
-            [
-                "word",
-                "Another sentence ends.",
-                "\n",
-                "\n\n",
-                "# Title\n",
-                " ",
-                "   ",
-                "a" * 150,
-                "中文字。",
-                "x" * 5000,
-                "Mr. ",
-            ]
-        ),
-        max_size=60,
-    ).map(" ".join),
+    st.lists(st.sampled_from(UNITS), max_size=60).map(" ".join),
 )
 
 
