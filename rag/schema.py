@@ -10,10 +10,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from errors import AppError
-from options import AnswerOptions
+
+if TYPE_CHECKING:
+    # Parser processes read this module too, and need no pydantic.
+    from options import AnswerOptions
 
 LOCAL_OWNER = "local"  # the owner of everything, since there is no login
 

@@ -100,7 +100,7 @@ def test_a_saved_run_belongs_to_a_question_set(
 @pytest.mark.parametrize(
     ("arguments", "printed"),
     [
-        (("--retrieval", "lexical=no", "--retrieval", "dense=no"), "neither lexical nor dense"),
+        (("--retrieval", "lexical=no", "--retrieval", "dense=no"), "Neither lexical nor dense"),
         (("--retrieval", "distinct=true"), "no such option"),
         (("--retrieval", "dense"), "has no value"),
         (("--collection", "Nowhere"), "Nowhere"),
