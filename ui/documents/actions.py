@@ -13,7 +13,7 @@ from ui.app import owner
 from ui.documents import table
 from ui.sidebar import collections
 from ui.widgets import dialogs, errors, text
-from ui.widgets.buttons import button
+from ui.widgets.errors import button
 
 NAMED = 8
 """Documents listed by name in the dialog before a deletion."""

@@ -9,7 +9,7 @@ from rag.schema import CollectionRecord
 from services import Services
 from ui.app import owner
 from ui.widgets import errors, text
-from ui.widgets.buttons import button
+from ui.widgets.errors import button
 
 POLL_S = 2.0
 

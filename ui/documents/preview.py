@@ -12,7 +12,7 @@ from services import Services
 from ui.app import owner
 from ui.documents import table
 from ui.widgets import errors, text
-from ui.widgets.buttons import button
+from ui.widgets.errors import button
 
 PART = 20_000
 """Characters shown at once: a text file is one page, however long."""

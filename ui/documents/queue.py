@@ -11,7 +11,7 @@ from services.documents import Queue
 from ui.app import owner
 from ui.documents.table import Counts
 from ui.widgets import dialogs, errors, text
-from ui.widgets.buttons import button
+from ui.widgets.errors import button
 
 POLL_S = 1.0
 NAMED = 3

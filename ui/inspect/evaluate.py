@@ -12,9 +12,8 @@ from services import Services
 from ui.app import owner
 from ui.inspect import configurations, history, questions, results
 from ui.widgets import dialogs, errors, text
-from ui.widgets.buttons import button
+from ui.widgets.errors import button, live
 
-POLL_S = 0.5
 CHOSEN = "evaluate_set"
 VIEWS = {"Measure": ":material/speed:", "Questions": ":material/quiz:", "Over time": ":material/timeline:"}
 
@@ -65,7 +64,6 @@ def _make_sample_set(services: Services) -> None:
 
 
 def _choose(services: Services, found: list[QuestionSet]) -> QuestionSet:
-    """Draw the picker and its menu."""
     sets = {each.id: each for each in found}
     state = st.session_state
     if state.get(CHOSEN) not in sets:
@@ -92,7 +90,6 @@ def _choose(services: Services, found: list[QuestionSet]) -> QuestionSet:
 
 
 def _described(chosen: QuestionSet) -> str:
-    """The questions of a set in one line."""
     used = chosen.used
     out_of_scope = sum(question.out_of_scope for question in used)
     left = len(chosen.questions) - len(used)
@@ -100,22 +97,16 @@ def _described(chosen: QuestionSet) -> str:
     return ", ".join(parts + [f"{left:,} not in use"] * bool(left))
 
 
-# --- the job in the background ------------------------------------------------------------------------------
-
-
 def _job(services: Services) -> None:
     """Draw the running job, live, or the outcome of the last one."""
     job = services.evaluations.job(owner())
-    if job and job.running:
-        _follow(services, job)
-    elif job:
+    if job is None:
+        return
+    if not job.running:
         _ended(services, job)
+        return
 
-
-def _follow(services: Services, job: Job) -> None:
-    @st.fragment(run_every=POLL_S)
-    @errors.with_error_boundary
-    def live() -> None:
+    def follow() -> None:
         if not job.running and not dialogs.is_open():
             st.rerun()
         with st.container(border=True):
@@ -123,7 +114,7 @@ def _follow(services: Services, job: Job) -> None:
             st.progress(min(1.0, job.done / max(1, job.total)), text.literal(done))
             st.button("Cancel", key="cancel_job", icon=":material/close:", disabled=job.cancelled, on_click=job.cancel)
 
-    live()
+    live(0.5, follow)
 
 
 def _ended(services: Services, job: Job) -> None:
@@ -141,9 +132,6 @@ def _ended(services: Services, job: Job) -> None:
         services.evaluations.dismiss(owner())
         return
     st.button("Dismiss", key="dismiss_job", type="tertiary", on_click=services.evaluations.dismiss, args=(owner(),))
-
-
-# --- the menu ----------------------------------------------------------------------------------------------------
 
 
 def _new(services: Services, chosen: QuestionSet) -> None:

@@ -14,7 +14,7 @@ from ui.app import owner
 from ui.inspect import steps, threshold
 from ui.sidebar import choices, collections
 from ui.widgets import text
-from ui.widgets.buttons import button
+from ui.widgets.errors import button
 
 SHOWN = 10
 SHORT = 400

@@ -75,15 +75,12 @@ def _search_in() -> None:
     st.session_state[SEARCHED] = st.session_state["search_in"]
 
 
-# --- on the Documents page ---
-
-
 def choose(services: Services) -> CollectionRecord:
     """Draw the picker and its menu; the address names the chosen collection."""
     found = every(services)
     names = {one.id: one.name for one in found}
-    if (asked := st.query_params.get("collection")) in names:
-        _show(str(asked))
+    if (asked := st.query_params.get("collection", "")) in names:
+        _show(asked)
     chosen = current(services)
     st.query_params["collection"] = chosen.id
     st.session_state[CHOSEN] = st.session_state["collection_picker"] = chosen.id

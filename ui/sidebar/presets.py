@@ -9,7 +9,7 @@ from services import Services
 from ui.app import owner
 from ui.sidebar import choices
 from ui.widgets import errors, text
-from ui.widgets.buttons import button
+from ui.widgets.errors import button
 
 
 def draw(services: Services) -> None:
