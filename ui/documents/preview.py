@@ -14,8 +14,7 @@ from ui.documents import table
 from ui.widgets import errors, text
 from ui.widgets.errors import button
 
-PART = 20_000
-"""Characters shown at once: a text file is one page, however long."""
+PART = 20_000  # characters shown at once: a text file is one page, however long
 
 
 def draw(services: Services, document_id: str) -> None:
@@ -48,14 +47,8 @@ def download(services: Services, document: DocumentRecord) -> None:
     """Draw a button to download the original file, if it is stored."""
     original = services.indexing.originals.path(document.sha256)
     if original.exists():
-        st.download_button(
-            "Download the original",
-            original.read_bytes,
-            document.name,
-            "application/octet-stream",
-            icon=":material/download:",
-            on_click="ignore",
-        )
+        label, kind, icon = "Download the original", "application/octet-stream", ":material/download:"
+        st.download_button(label, original.read_bytes, document.name, kind, icon=icon, on_click="ignore")
 
 
 def _position(document: DocumentRecord) -> int:

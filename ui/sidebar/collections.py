@@ -100,8 +100,6 @@ def choose(services: Services) -> CollectionRecord:
 
 def _pick() -> None:
     _show(st.session_state["collection_picker"])
-    # `choose` would follow the old address.
-    st.query_params["collection"] = st.session_state["collection_picker"]
 
 
 def _show(collection_id: str) -> None:
@@ -109,12 +107,11 @@ def _show(collection_id: str) -> None:
     if state.get(SEARCHED) == [state.get(CHOSEN)]:
         # Someone who works with one collection at a time wants to ask that one.
         state[SEARCHED] = [collection_id]
-    state[CHOSEN] = collection_id
+    state[CHOSEN] = st.query_params["collection"] = collection_id
 
 
 def _go_to(collection_id: str) -> None:
     _show(collection_id)
-    st.query_params["collection"] = collection_id
     dialogs.close()
     st.rerun()
 

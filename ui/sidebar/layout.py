@@ -1,4 +1,4 @@
-"""The sidebar: conversations, collections, model and settings."""
+"""The sidebar: conversations, collections, model, settings, and presets, which are named settings."""
 
 from __future__ import annotations
 
@@ -8,9 +8,13 @@ from functools import partial
 import streamlit as st
 
 from backends.base import Backend
+from rag.chat.presets import LONGEST_NAME
 from services import Services
+from ui.app import owner
 from ui.models import pickers
-from ui.sidebar import choices, collections, conversations, presets
+from ui.sidebar import choices, collections, conversations
+from ui.widgets import errors, text
+from ui.widgets.errors import button
 
 
 def draw(services: Services, *, chatting: bool) -> None:
@@ -24,7 +28,7 @@ def draw(services: Services, *, chatting: bool) -> None:
         if model := pickers.pick_model(services, backend, "model"):
             pickers.draw_state(services, backend, model)
         with st.expander("Settings", icon=":material/tune:"):
-            presets.draw(services)
+            _presets(services)
             _settings(services, backend)
 
 
@@ -71,3 +75,49 @@ def _slider(
 ) -> None:
     low, high = choices.bounds(services, key)
     st.slider(label, low, high, step=step, key=key, disabled=key in cannot, help=cannot.get(key) or purpose or None)
+
+
+def _presets(services: Services) -> None:
+    found = {preset.name: preset for preset in services.presets.list(owner())}
+    state = st.session_state
+    if state.get("preset") not in found:
+        state["preset"] = None
+    if found:
+        st.selectbox(
+            "Preset",
+            list(found),
+            index=None,
+            key="preset",
+            placeholder="None",
+            format_func=lambda name: text.short(name, 30) + (" (new chats)" if found[name].is_default else ""),
+            on_change=errors.with_error_boundary(_apply_preset),
+            args=(services,),
+            help="A saved model, collections, instructions and settings.",
+        )
+    with st.popover("Save as preset", icon=":material/bookmark_add:", width="stretch", key="preset_box"):
+        st.text_input("Name", key="preset_name", max_chars=LONGEST_NAME, placeholder="Strict, in French")
+        default = st.checkbox("Use for new chats", key="preset_default")
+        st.caption("Saves the current model, collections and settings.")
+        button("Save", _save_preset, services, default, key="preset_save", type="primary")
+    if chosen := found.get(state["preset"] or ""):
+        label, default_name = ("Not for new chats", None) if chosen.is_default else ("For new chats", chosen.name)
+        make_default, delete = services.presets.make_default, services.presets.delete
+        with st.container(horizontal=True):
+            button(label, make_default, owner(), default_name, icon="star", key="preset_make_default", type="tertiary")
+            names = [chosen.name]
+            button("Delete preset", delete, owner(), names, icon="delete", key="preset_delete", type="tertiary")
+
+
+def _apply_preset(services: Services) -> None:
+    name = st.session_state["preset"]
+    if preset := next((preset for preset in services.presets.list(owner()) if preset.name == name), None):
+        choices.apply(services, preset.options, preset.name)
+
+
+def _save_preset(services: Services, default: bool) -> None:
+    state = st.session_state
+    name = " ".join(state["preset_name"].split())
+    services.presets.save(owner(), name, choices.current())
+    if default:
+        services.presets.make_default(owner(), name)
+    state["preset"], state["preset_name"], state["preset_default"] = name, "", False
