@@ -20,8 +20,8 @@ PART = 20_000  # characters shown at once: a text file is one page, however long
 def draw(services: Services, document_id: str) -> None:
     """Draw one document."""
     document = services.library.document(owner(), document_id)
-    collection_id = document.collection_id if document else None
-    button("All documents", _back, collection_id, icon="arrow_back", key="back", type="tertiary")
+    address, leave = {"collection": document.collection_id} if document else {}, st.query_params.from_dict
+    button("All documents", leave, address, icon="arrow_back", key="back", type="tertiary")
     if document is None:
         st.info("There is no such document. It may have been deleted.", icon=":material/search_off:")
         return
@@ -37,10 +37,6 @@ def draw(services: Services, document_id: str) -> None:
         _page(services, document, _position(document))
     else:
         st.info("This document has not been read yet.", icon=":material/hourglass_empty:")
-
-
-def _back(collection_id: str | None) -> None:
-    st.query_params.from_dict({"collection": collection_id} if collection_id else {})
 
 
 def download(services: Services, document: DocumentRecord) -> None:

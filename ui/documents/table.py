@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import pandas as pd
 import streamlit as st
@@ -24,7 +25,6 @@ STATES = {
     DocumentState.DELETING: ("Deleting", "orange"),
 }
 CANCELLED_BADGE = ("Cancelled", "gray")
-BADGES = (*STATES.values(), CANCELLED_BADGE)
 SHOWN: dict[str, tuple[DocumentState, ...]] = {
     "All": (),
     "Ready": (DocumentState.READY,),
@@ -102,31 +102,18 @@ def shows_failed() -> bool:
 
 def _filters(counts: Counts) -> tuple[str, str, str]:
     """Return text, states shown and order."""
+    keep: dict[str, Any] = {"label_visibility": "collapsed", "persist_state": "session"}
     # A label that changes while it is clicked would lose the click.
     busy = any(state.is_open for state in counts)
     numbers = {name: sum(counts.get(state, 0) for state in states or counts) for name, states in SHOWN.items()}
+    labels = {name: name if busy else f"{name} {numbers[name]:,}" for name in SHOWN}
     shown = st.segmented_control(
-        "Show",
-        list(SHOWN),
-        default="All",
-        required=True,
-        format_func=lambda name: name if busy else f"{name} {numbers[name]:,}",
-        key="documents_shown",
-        label_visibility="collapsed",
-        persist_state="session",
+        "Show", list(SHOWN), default="All", required=True, format_func=labels.__getitem__, key="documents_shown", **keep
     )
     with st.container(horizontal=True):
-        wanted = st.text_input(
-            "Search by name",
-            key="documents_search",
-            placeholder="Search by name",
-            icon=":material/search:",
-            label_visibility="collapsed",
-            persist_state="session",
-        )
-        order = st.selectbox(
-            "Sort", list(ORDERS), key="documents_order", label_visibility="collapsed", persist_state="session"
-        )
+        label, icon = "Search by name", ":material/search:"
+        wanted = st.text_input(label, key="documents_search", placeholder=label, icon=icon, **keep)
+        order = st.selectbox("Sort", list(ORDERS), key="documents_order", **keep)
     return wanted or "", shown or "All", order
 
 
@@ -144,6 +131,7 @@ def _rows(documents: Sequence[DocumentRecord]) -> tuple[int, ...]:
     }
     if not any(notes):
         del columns["Note"]
+    states, colors = zip(*STATES.values(), CANCELLED_BADGE, strict=True)
     chosen = st.dataframe(
         pd.DataFrame(columns),
         height=min(HEIGHT, ROW * (len(documents) + 1) + 3),
@@ -154,9 +142,7 @@ def _rows(documents: Sequence[DocumentRecord]) -> tuple[int, ...]:
         key=_key(documents),
         column_config={
             "Name": st.column_config.TextColumn(width="medium"),
-            "State": st.column_config.MultiselectColumn(
-                options=[name for name, _ in BADGES], color=[color for _, color in BADGES]
-            ),
+            "State": st.column_config.MultiselectColumn(options=states, color=colors),
             "Note": st.column_config.TextColumn(width="medium", help="Why it failed, or what was not read."),
             "Chunks": st.column_config.NumberColumn(help="Pieces that are searched; see “Look inside”."),
             "Size": st.column_config.NumberColumn(format="bytes"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
 import streamlit as st
 
@@ -15,7 +16,8 @@ from ui.widgets import dialogs, errors, text
 from ui.widgets.errors import button, live
 
 CHOSEN = "evaluate_set"
-VIEWS = {"Measure": ":material/speed:", "Questions": ":material/quiz:", "Over time": ":material/timeline:"}
+ICONS = {"Measure": "speed", "Questions": "quiz", "Over time": "timeline"}
+VIEWS = {name: f":material/{icon}: {name}" for name, icon in ICONS.items()}
 
 
 def draw(services: Services) -> None:
@@ -27,15 +29,10 @@ def draw(services: Services) -> None:
         _welcome(services)
     else:
         chosen = _choose(services, found)
+        keep: dict[str, Any] = {"label_visibility": "collapsed", "persist_state": "session"}
+        label, views = VIEWS.__getitem__, list(VIEWS)
         view = st.segmented_control(
-            "View",
-            list(VIEWS),
-            default="Measure",
-            required=True,
-            format_func=lambda name: f"{VIEWS[name]} {name}",
-            key="evaluate_view",
-            label_visibility="collapsed",
-            persist_state="session",
+            "View", views, default="Measure", required=True, format_func=label, key="evaluate_view", **keep
         )
         questions.draw_notes()
         if view == "Questions":
@@ -64,7 +61,7 @@ def _make_sample_set(services: Services) -> None:
 
 
 def _choose(services: Services, found: list[QuestionSet]) -> QuestionSet:
-    sets = {each.id: each for each in found}
+    sets, names = {each.id: each for each in found}, {each.id: each.name for each in found}
     state = st.session_state
     if state.get(CHOSEN) not in sets:
         state[CHOSEN] = found[0].id
@@ -75,11 +72,7 @@ def _choose(services: Services, found: list[QuestionSet]) -> QuestionSet:
 
     with st.container(horizontal=True, vertical_alignment="bottom"):
         st.selectbox(
-            "Questions",
-            sets,
-            key="evaluate_picker",
-            format_func=lambda id_: sets[id_].name if id_ in sets else "",
-            on_change=pick,
+            "Questions", sets, key="evaluate_picker", format_func=lambda id_: names.get(id_, ""), on_change=pick
         )
         action = st.menu_button("Manage", list(_MENU), icon=":material/folder_managed:", key="evaluate_menu")
     chosen = sets[state[CHOSEN]]
@@ -134,11 +127,6 @@ def _ended(services: Services, job: Job) -> None:
     st.button("Dismiss", key="dismiss_job", type="tertiary", on_click=services.evaluations.dismiss, args=(owner(),))
 
 
-def _new(services: Services, chosen: QuestionSet) -> None:
-    del chosen
-    questions.more(services, None)
-
-
 def _rename(services: Services, chosen: QuestionSet) -> None:
     rename = partial(services.evaluations.sets.rename, owner(), chosen.id)
     dialogs.rename("Rename question set", "Name", chosen.name, 80, rename)
@@ -158,7 +146,7 @@ def _delete(services: Services, chosen: QuestionSet) -> None:
 
 
 _MENU = {
-    ":material/add: New set": _new,
+    ":material/add: New set": lambda services, _: questions.more(services, None),
     ":material/playlist_add: Add questions": questions.more,
     ":material/edit: Rename": _rename,
     ":material/delete: Delete": _delete,

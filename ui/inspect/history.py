@@ -55,21 +55,15 @@ def _line(runs: list[Run], name: str) -> None:
 
     measure = MEASURES[name]
     rows = [
-        {
-            "When": f"{local_time(run.created):%d %b %Y, %H:%M}",
-            "Configuration": run.configuration.name,
-            "value": run.figures[name].value,
-            "low": run.figures[name].low,
-            "high": run.figures[name].high,
-        }
+        (f"{local_time(run.created):%d %b %Y, %H:%M}", run.configuration.name, found.value, found.low, found.high)
         for run in reversed(runs)
-        if name in run.figures
+        if (found := run.figures.get(name))
     ]
-    moments = list(dict.fromkeys(str(row["When"]) for row in rows))
+    moments = list(dict.fromkeys(when for when, *_ in rows))
     axis = alt.Axis(format=".0%" if measure.unit == "%" else ".2f" if not measure.unit else ".0f")
     scale = alt.Scale(zero=True) if measure.unit == "ms" else alt.Scale(domain=[0, 1])
     legend = alt.Legend(orient="top", labelLimit=400, columns=1)
-    base = alt.Chart(pd.DataFrame(rows)).encode(
+    base = alt.Chart(pd.DataFrame(rows, columns=["When", "Configuration", "value", "low", "high"])).encode(
         # One step a run: days lie between some runs, seconds between others.
         x=alt.X("When:O", sort=moments, title=None, axis=alt.Axis(labelAngle=0, labelOverlap=True)),
         xOffset="Configuration:N",

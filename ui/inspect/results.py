@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final
 
 import pandas as pd
 import streamlit as st
@@ -121,16 +121,13 @@ def _chart(runs: list[Run]) -> None:
     """Draw the figures between 0 and 1 with their intervals."""
     import altair as alt
 
+    labels = [run.configuration.name for run in runs]
+    if len(runs) > 1:
+        labels = [f"{side}: {label}" for side, label in zip(SIDES, labels, strict=True)]
     rows = [
-        {
-            "Figure": MEASURES[name].label,
-            "Run": f"{side}: {run.configuration.name}" if len(runs) > 1 else run.configuration.name,
-            "value": figure.value,
-            "low": figure.low,
-            "high": figure.high,
-        }
-        for side, run in zip(SIDES, runs, strict=False)
-        for name, figure in run.figures.items()
+        {"Figure": MEASURES[name].label, "Run": label, "value": found.value, "low": found.low, "high": found.high}
+        for label, run in zip(labels, runs, strict=True)
+        for name, found in run.figures.items()
         if name not in TIMES
     ]
     order = list(dict.fromkeys(str(row["Figure"]) for row in rows))
@@ -151,18 +148,11 @@ def _chart(runs: list[Run]) -> None:
 def _questions(compared: Comparison, runs: list[Run]) -> None:
     alone = len(runs) == 1
     st.subheader("Question by question")
-    kinds = [kind for kind in SHOWN if not (alone and kind == "Where they differ")]
-    numbers = {kind: sum(map(SHOWN[kind], compared.pairs)) for kind in kinds}
-    labels = {"Found by neither": "Not found"} if alone else {}
-    shown = st.segmented_control(
-        "Show",
-        kinds,
-        default=kinds[0],
-        required=True,
-        format_func=lambda kind: f"{labels.get(kind, kind)} {numbers[kind]:,}",
-        key="evaluate_shown_pairs_alone" if alone else "evaluate_shown_pairs",
-        label_visibility="collapsed",
-    )
+    names = {"Found by neither": "Not found", "All": "All"} if alone else {kind: kind for kind in SHOWN}
+    labels = {kind: f"{name} {sum(map(SHOWN[kind], compared.pairs)):,}" for kind, name in names.items()}
+    kinds, key = list(labels), "evaluate_shown_pairs_alone" if alone else "evaluate_shown_pairs"
+    options: dict[str, Any] = {"format_func": labels.__getitem__, "label_visibility": "collapsed"}
+    shown = st.segmented_control("Show", kinds, default=kinds[0], required=True, key=key, **options)
     pairs = [pair for pair in compared.pairs if SHOWN[shown or kinds[0]](pair)]
     if not pairs:
         st.caption("None.")

@@ -47,7 +47,7 @@ def current() -> AnswerOptions:
     return options.replace(
         **chosen | {"model": chosen["model"] or ""},
         generation=options.generation.replace(**{name: state[name] for name in GENERATION}),
-        collection_ids=collections.searched_ids(),
+        collection_ids=state["searched_ids"],  # set by `collections.pick_searched`
     )
 
 

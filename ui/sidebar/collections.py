@@ -39,19 +39,13 @@ def searched(services: Services) -> list[CollectionRecord]:
     return [one for one in found if one.id in wanted]
 
 
-def searched_ids() -> tuple[str, ...] | None:
-    """The ids of the collections to search; None for all, if there is only one."""
-    ids: tuple[str, ...] | None = st.session_state["searched_ids"]
-    return ids
-
-
 def pick_searched(services: Services) -> None:
     """Draw the choice of the collections to search, if there are several."""
     names, state = {one.id: one.name for one in every(services)}, st.session_state
     wanted = state.setdefault(SEARCHED, [current(services).id])
     existing = [id_ for id_ in wanted if id_ in names]
     if len(names) < 2 and existing:
-        state["searched_ids"] = None
+        state["searched_ids"] = None  # all
         return
     # If all are gone, keep their ids: asking is then an error instead of a search in other collections.
     state["searched_ids"] = tuple(existing or wanted)

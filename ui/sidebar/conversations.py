@@ -23,12 +23,6 @@ AT_FIRST, MORE = 6, 30  # conversations listed at first, and added by a click
 _LISTED, _DELETED = "chats_listed", "chat_deleted"
 
 
-def draw_new() -> None:
-    """Draw the button for a new chat."""
-    if st.button("New chat", icon=":material/edit_square:", width="stretch", shortcut="Ctrl+Shift+O"):
-        st.switch_page(navigation.CHAT)
-
-
 def draw_list(services: Services) -> None:
     """List the conversations by date, pinned ones first, or those matching the search."""
     state = st.session_state

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from functools import partial
-
 import streamlit as st
 
 from backends.base import Backend
 from rag.chat.presets import LONGEST_NAME
 from services import Services
+from ui import navigation
 from ui.app import owner
 from ui.models import pickers
 from ui.sidebar import choices, collections, conversations
@@ -21,7 +19,8 @@ def draw(services: Services, *, chatting: bool) -> None:
     """Draw the sidebar below the navigation; `chatting` if the address may name a conversation."""
     choices.follow(services, st.query_params.get("c")) if chatting else choices.begin(services)
     with st.sidebar:
-        conversations.draw_new()
+        if st.button("New chat", icon=":material/edit_square:", width="stretch", shortcut="Ctrl+Shift+O"):
+            st.switch_page(navigation.CHAT)
         conversations.draw_list(services)
         collections.pick_searched(services)
         backend = pickers.pick_backend(services, "backend")
@@ -33,27 +32,19 @@ def draw(services: Services, *, chatting: bool) -> None:
 
 
 def _settings(services: Services, backend: Backend) -> None:
-    st.text_area(
-        "Instructions",
-        key="instructions",
-        max_chars=2000,
-        height=90,
-        placeholder="Answer in French. Use bullet points.",
-        help="Added to Gestalt's own instructions for every answer.",
-    )
-    slide = partial(_slider, services, backend.capabilities.cannot)
+    hint, purpose = "Answer in French. Use bullet points.", "Added to Gestalt's own instructions for every answer."
+    st.text_area("Instructions", key="instructions", max_chars=2000, height=90, placeholder=hint, help=purpose)
+    cannot = backend.capabilities.cannot
+
+    def slide(label: str, key: str, step: float, purpose: str | None = None) -> None:
+        low, high = choices.bounds(services, key)
+        st.slider(label, low, high, step=step, key=key, disabled=key in cannot, help=cannot.get(key, purpose))
+
     slide("Passages", "k", 1, "Passages retrieved for a question and shown to the model.")
-    st.toggle(
-        "Only from the documents",
-        key="strict",
-        help="If the documents hold no answer, say so instead of letting the model answer from its own knowledge.",
-    )
-    st.toggle(
-        "Rewrite follow-ups",
-        key="condense",
-        help="Let the model rewrite a follow-up question to stand on its own, and search for both. "
-        "Takes one more call; small models are not asked.",
-    )
+    purpose = "If the documents hold no answer, say so instead of letting the model answer from its own knowledge."
+    st.toggle("Only from the documents", key="strict", help=purpose)
+    purpose = "Let the model rewrite a follow-up question to stand on its own, and search for both."
+    st.toggle("Rewrite follow-ups", key="condense", help=f"{purpose} Takes one more call; small models are not asked.")
     slide("Temperature", "temperature", 0.05, "0 always takes the likeliest token.")
     slide("Top-p", "top_p", 0.05)
     slide("Top-k", "top_k", 1)
@@ -68,13 +59,6 @@ def _settings(services: Services, backend: Backend) -> None:
         format_func=lambda name: labels.get(name, name),
         help="This backend answers if the chosen one is down, busy or rejects the key. The answer says so.",
     )
-
-
-def _slider(
-    services: Services, cannot: Mapping[str, str], label: str, key: str, step: float, purpose: str = ""
-) -> None:
-    low, high = choices.bounds(services, key)
-    st.slider(label, low, high, step=step, key=key, disabled=key in cannot, help=cannot.get(key) or purpose or None)
 
 
 def _presets(services: Services) -> None:
