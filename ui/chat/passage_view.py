@@ -126,8 +126,8 @@ def _head(place: Place, index: int, count: int) -> None:
         if count > 1:
             st.caption(f"{index + 1} of {count}", width="content")
             for label, shortcut, step in (("Previous", "Left", -1), ("Next", "Right", 1)):
-                go, to = st.session_state.update, {_PLACE: (index + step) % count}
-                button(label, go, to, key=f"passage-{label.lower()}", shortcut=shortcut)
+                to = {_PLACE: (index + step) % count}
+                button(label, st.session_state.update, to, key=f"passage-{label.lower()}", shortcut=shortcut)
 
 
 def _supports(message: Message, index: int) -> None:

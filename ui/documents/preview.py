@@ -20,8 +20,8 @@ PART = 20_000  # characters shown at once: a text file is one page, however long
 def draw(services: Services, document_id: str) -> None:
     """Draw one document."""
     document = services.library.document(owner(), document_id)
-    address, leave = {"collection": document.collection_id} if document else {}, st.query_params.from_dict
-    button("All documents", leave, address, icon="arrow_back", key="back", type="tertiary")
+    address = {"collection": document.collection_id} if document else {}
+    button("All documents", st.query_params.from_dict, address, icon="arrow_back", key="back", type="tertiary")
     if document is None:
         st.info("There is no such document. It may have been deleted.", icon=":material/search_off:")
         return

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import streamlit as st
 
 from options import AnswerOptions
@@ -89,10 +91,10 @@ def _passage(number: int, passage: Passage, question: str, *, shown: bool) -> No
             facts.append(f"reranked **{passage.reranked:.2f}**")
         with st.container(horizontal=True, vertical_alignment="center"):
             st.caption(" · ".join(facts))
-            act, expected = st.session_state.update, {"expected": text.short(passage.text, LONGEST).removesuffix("…")}
-            options = {"help": None if shown else "See why it is not shown to the model.", "disabled": shown}
-            key = f"expected-{passage.chunk_id}"
-            button("I expected this", act, expected, icon="help", key=key, type="tertiary", **options)
+            expected = {"expected": text.short(passage.text, LONGEST).removesuffix("…")}
+            options: dict[str, Any] = {"key": f"expected-{passage.chunk_id}", "icon": "help", "type": "tertiary"}
+            options |= {"help": None if shown else "See why it is not shown to the model.", "disabled": shown}
+            button("I expected this", st.session_state.update, expected, **options)
 
 
 def _score(name: str, score: float, rank: int, digits: int) -> str:
