@@ -1,9 +1,11 @@
-"""The services, opened once per server, and the owner of a request."""
+"""The services, opened once per server, and the owner and time zone of a request."""
 
 from __future__ import annotations
 
 import atexit
 import logging
+from datetime import datetime
+from zoneinfo import ZoneInfo
 
 import streamlit as st
 
@@ -14,11 +16,7 @@ from settings import get_settings
 
 @st.cache_resource(show_spinner=False)
 def services() -> Services:
-    """The services of this server.
-
-    Raises:
-        AppError: the data folder cannot be used. Not cached: the next run tries again.
-    """
+    """Open the services. Raises AppError, which is not cached, if the data folder cannot be used."""
     settings = get_settings()
     logging.basicConfig(level=settings.log_level)
     opened = Services(settings)
@@ -35,3 +33,8 @@ def services() -> Services:
 def owner() -> str:
     """Who is asking."""
     return LOCAL_OWNER
+
+
+def local_time(moment: datetime) -> datetime:
+    """A time in the time zone of the browser."""
+    return moment.astimezone(ZoneInfo(st.context.timezone or "UTC"))

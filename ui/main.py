@@ -1,7 +1,6 @@
 """The main script: navigation and sidebar around every page. Imports nothing heavy.
 
-It is not next to `pages/`, or Streamlit would treat that folder as its older kind of multipage app and run a page
-without the sidebar.
+Next to `pages/`, Streamlit would take it for its older kind of multipage app and run a page without the sidebar.
 """
 
 import streamlit as st

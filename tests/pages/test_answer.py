@@ -117,9 +117,6 @@ def opened_about(app: AppTest, message: Message) -> AppTest:
     return app
 
 
-# --- sentences ---------------------------------------------------------------------------------------------------
-
-
 def test_supported_and_unsupported_sentences_are_marked(app: AppTest, services: FakeServices) -> None:
     message = about_the_pier(services)
     shown = texts(opened_about(app, message))
@@ -181,9 +178,6 @@ def test_finished_sentences_are_marked_while_the_answer_is_written(app: AppTest,
         time.sleep(0.1)
         app.run()
     button(app, "Stop").click().run()
-
-
-# --- passages on their pages -------------------------------------------------------------------------------------
 
 
 def test_a_passage_is_shown_in_the_text_of_its_page(app: AppTest, services: FakeServices) -> None:
@@ -311,8 +305,6 @@ def test_the_answers_of_others_are_not_shown(app: AppTest, services: FakeService
     assert kept.feedback is None
 
 
-# --- the ledger --------------------------------------------------------------------------------------------------
-
 SHARES = (
     Share(Part.SYSTEM, 100),
     Share(Part.HISTORY, 40, kept=False, label="An *old* question"),
@@ -349,9 +341,6 @@ def test_an_answer_without_a_ledger_shows_none(app: AppTest, services: FakeServi
     shown = texts(opened_about(app, answer(services, LONG, usage=usage, timings=timings)))
     assert "25 tokens/s" in shown
     assert "What the model was given" not in shown
-
-
-# --- feedback ----------------------------------------------------------------------------------
 
 
 def test_thumbs_and_a_reason_are_stored(app: AppTest, services: FakeServices) -> None:

@@ -14,7 +14,7 @@ from errors import BackendUnavailable, ConfigurationError, ModelNotFound
 from rag.schema import LOCAL_OWNER, Finish
 from tests.conftest import FakeServices
 from tests.fakes import ScriptedBackend
-from tests.pages.helpers import QUESTION, ask, button, settle, texts
+from tests.pages.helpers import QUESTION, ask, button, messages, settle, texts
 from tests.stubs.openai_server import OpenAIStub
 
 
@@ -30,9 +30,7 @@ def test_the_next_answer_comes_from_the_backend_that_was_picked(app: AppTest, se
     pick(app, "backend", "spare")
     assert app.selectbox(key="model").value == "wren"
     ask(app, services, "And who repaired it, the pier at Gannet Holm?")
-    [chat] = services.conversations.list(LOCAL_OWNER)
-    messages = services.conversations.messages(LOCAL_OWNER, chat.id)
-    assert [m.model for m in messages] == ["", "parrot", "", "wren"]
+    assert [message.model for message in messages(services)] == ["", "parrot", "", "wren"]
     pick(app, "backend", "scripted")
     assert app.selectbox(key="model").value == "parrot"
 
@@ -213,9 +211,8 @@ def test_two_models_answer_side_by_side(page: Callable[[str], AppTest], services
     assert "The pier is 62 metres long" in shown
     assert "parrot · first word" in shown
     assert "wren · first word" in shown
-    assert {app.query_params["left"], app.query_params["right"]} == {
-        chat.id for chat in services.conversations.list(LOCAL_OWNER)
-    }
+    chats = {chat.id for chat in services.conversations.list(LOCAL_OWNER)}
+    assert {app.query_params["left"], app.query_params["right"]} == chats
 
 
 def test_comparing_without_a_model_is_an_error(page: Callable[[str], AppTest], services: FakeServices) -> None:

@@ -23,9 +23,6 @@ def pier(services: FakeServices) -> None:
     services.put_pier()
 
 
-# --- turns ---
-
-
 def test_an_answer_is_given_again_by_another_model_and_both_are_compared(app: AppTest, services: FakeServices) -> None:
     app.run()
     first = ask(app, services, QUESTION, LONG)
@@ -108,9 +105,6 @@ def test_an_answer_shows_what_made_it(app: AppTest, services: FakeServices) -> N
     assert any(QUESTION in code.value for code in app.code)
 
 
-# --- the list ---
-
-
 def test_the_list_is_searched_by_text(app: AppTest, services: FakeServices) -> None:
     app.run()
     ask(app, services, QUESTION, LONG)
@@ -142,9 +136,8 @@ def test_chats_are_listed_by_date_and_older_ones_on_demand(app: AppTest, service
     ids = [services.conversations.create(LOCAL_OWNER, f"Question {number}") for number in range(9)]
     services.conversations.pin(LOCAL_OWNER, ids[0], True)
     app.run()
-    assert [each for each in labels(app) if each.startswith("Question")] == [
-        f"Question {n}" for n in (0, 8, 7, 6, 5, 4)
-    ]
+    listed = [each for each in labels(app) if each.startswith("Question")]
+    assert listed == [f"Question {n}" for n in (0, 8, 7, 6, 5, 4)]
     assert "Pinned\nToday" in "\n".join(str(caption.value) for caption in app.sidebar.caption)
     button(app, "Older chats").click().run()
     assert len([each for each in labels(app) if each.startswith("Question")]) == 9
@@ -177,9 +170,6 @@ def test_a_long_chat_shows_its_last_messages(app: AppTest, services: FakeService
     button(app, "Show earlier messages (10)").click().run()
     assert len(app.chat_message) == 60
     assert not [each for each in labels(app) if each.startswith("Show earlier")]
-
-
-# --- choices ---
 
 
 def test_a_reopened_chat_has_its_settings(app: AppTest, services: FakeServices) -> None:
@@ -233,9 +223,6 @@ def test_stored_options_that_are_gone_or_out_of_range_are_ignored(app: AppTest, 
     assert not app.error
     assert (app.slider(key="top_k").value, app.slider(key="k").value) == (200, 12)
     assert app.session_state["backend"] == "scripted"
-
-
-# --- files ---
 
 
 def test_an_attached_file_answers_and_can_be_removed(app: AppTest, services: FakeServices) -> None:

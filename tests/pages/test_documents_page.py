@@ -88,9 +88,6 @@ def process(services: FakeServices) -> None:
         services.ingest.process(owner, document.id)
 
 
-# --- adding ---
-
-
 def test_an_empty_collection_says_how_to_begin(page: AppTest, services: FakeServices) -> None:
     page.run()
     assert "Nothing here yet" in texts(page)
@@ -156,9 +153,6 @@ def test_no_time_is_shown_before_it_can_be_estimated(page: AppTest, services: Fa
     page.run()
     assert "3 waiting. You can leave" in texts(page)
     assert "left" not in texts(page)
-
-
-# --- the table ---
 
 
 def test_three_thousand_documents_are_shown_fifty_a_page(page: AppTest, services: FakeServices) -> None:
@@ -240,9 +234,6 @@ def test_ticked_documents_move_to_another_collection(page: AppTest, services: Fa
     assert (moved.name, moved.state) == ("pier.md", DocumentState.READY)
 
 
-# --- what went wrong ---
-
-
 def test_a_failed_document_says_why_and_can_be_tried_again_or_deleted(page: AppTest, services: FakeServices) -> None:
     failed = services.put("broken.pdf", b"%PDF-1.4 nothing")
     services.put_pier()
@@ -286,9 +277,6 @@ def test_a_ticked_document_shows_its_warnings(page: AppTest, services: FakeServi
     page.run()
     tick(page, 0)
     assert "2 pages hold \\*pictures\\* only\\." in texts(page)
-
-
-# --- collections ---
 
 
 def menu(page: AppTest, wish: str) -> None:
@@ -429,9 +417,6 @@ def test_the_chat_follows_the_collection_of_the_documents_page(page: AppTest, se
     assert services.script.prompts, f"{home.name} is searched"
 
 
-# --- looking inside ---
-
-
 def test_text_and_chunks_of_a_document_are_shown(page: AppTest, services: FakeServices) -> None:
     pages = ("The pier is 62 metres long. " * 12, "Leo Marsh :red[repaired] it in April.")
     services.put("pier.pdf", make_pdf(*pages))
@@ -481,9 +466,6 @@ def test_a_document_that_was_not_read_says_why(page: AppTest, services: FakeServ
     page.run()
     assert "This document has not been read yet" in texts(page)
     assert "broken\\.pdf could not be read" in texts(page)
-
-
-# --- the index ---
 
 
 def test_a_new_index_is_built_next_to_the_active_one(

@@ -11,7 +11,7 @@ import ui.app
 from errors import BackendUnavailable, LibraryLocked, StoreError
 from rag.schema import LOCAL_OWNER, Finish, Role
 from tests.conftest import PIER, FakeServices
-from tests.pages.helpers import QUESTION, answered, ask, button, settle, texts
+from tests.pages.helpers import QUESTION, answered, ask, button, labels, settle, texts
 
 WIDE = {"max_new_tokens": 4096, "top_k": 500, "top_p": 0.01}
 
@@ -49,7 +49,7 @@ def test_a_running_answer_is_drawn_and_can_be_stopped(app: AppTest, services: Fa
     app.run()
     app.chat_input[0].set_value(QUESTION).run()
     settle(app, lambda: "The pier is ▌" in texts(app.run()))
-    assert not [each for each in app.button if each.label == "Answer again"]
+    assert "Answer again" not in labels(app)
     button(app, "Stop").click().run()
     settle(app, lambda: answered(services))
     assert "Stopped" in texts(app)
@@ -76,25 +76,13 @@ def test_abstaining_names_what_was_searched(app: AppTest, services: FakeServices
     assert any(expander.label == "Nearest passages" for expander in app.expander)
 
 
-def test_markup_in_a_document_is_drawn_as_text(app: AppTest, services: FakeServices) -> None:
-    services.put("odd.md", b"The pier costs $5 and $6 :red[now] <script>alert(1)</script> ![x](http://evil/x.png) long")
-    services.script.enqueue("The pier costs $5.")
-    app.run()
-    ask(app, services, "What does the pier cost?")
-    shown = texts(app)
-    for dangerous in ("![x]", "<script>", ":red[now]", " $5"):
-        assert dangerous not in shown
-
-
 def test_the_options_of_the_sidebar_are_used(app: AppTest, services: FakeServices) -> None:
     services.put_pier()
     app.run()
     app.sidebar.selectbox[1].set_value("owl").run()
     app.sidebar.slider[1].set_value(0.7).run()
-    ask(app, services, QUESTION)
+    assert ask(app, services, QUESTION).model == "owl"
     assert services.backend.options[-1].temperature == 0.7
-    [_, answer] = services.conversations.messages(LOCAL_OWNER, services.conversations.list(LOCAL_OWNER)[0].id)
-    assert answer.model == "owl"
 
 
 def test_a_link_opens_a_conversation_and_an_unknown_one_is_reported(app: AppTest, services: FakeServices) -> None:

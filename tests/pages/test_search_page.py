@@ -59,9 +59,8 @@ def test_a_step_can_be_switched_off(page: AppTest, services: FakeServices) -> No
 
 def test_an_out_of_scope_question_says_that_no_model_would_be_asked(page: AppTest, services: FakeServices) -> None:
     fill(services)
-    assert "The answer would be “not in your documents”" in texts(
-        ask(page, "Quantum chromodynamics of semiconductors?")
-    )
+    shown = texts(ask(page, "Quantum chromodynamics of semiconductors?"))
+    assert "The answer would be “not in your documents”" in shown
 
 
 def test_the_stage_that_lost_an_expected_text_is_shown(page: AppTest, services: FakeServices) -> None:

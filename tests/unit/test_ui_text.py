@@ -20,19 +20,10 @@ def drawn(markdown: str) -> str:
     return "".join(parts)
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        "# no heading",
-        "*no* _emphasis_ `code`",
-        "[no](http://link)",
-        "![no](image)",
-        "<b>no</b>",
-        "| a | b |",
-        "a\\b",
-        "1. no",
-    ],
-)
+MARKUP = ("# no", "*no* _no_ `no`", "[no](http://link)", "![no](image)", "<b>no</b>", "| a | b |", "a\\b", "1. no")
+
+
+@pytest.mark.parametrize("text", MARKUP)
 def test_markup_of_a_document_is_text(text: str) -> None:
     assert drawn(literal(text)) == text
 
@@ -77,15 +68,11 @@ def test_an_image_in_an_answer_stays_text(form: str) -> None:
 
 
 def test_an_excerpt_has_most_of_the_words() -> None:
-    text = (
-        "The key is old. "
-        + "Nothing of note happened. " * 20
-        + "The spare key of the shed hangs behind the beehive. "
-        + "x " * 200
-    )
+    found = "The spare key of the shed hangs behind the beehive."
+    text = f"The key is old. {'Nothing of note happened. ' * 20}{found} {'x ' * 200}"
     shown = excerpt(text, ["spare", "key", "shed"], 80)
     assert shown.startswith("…")
-    assert "The spare key of the shed hangs behind the beehive." in shown
+    assert found in shown
     assert len(shown) <= 130
     assert excerpt(text, ["zebra"], 80) == short(text, 120)
     assert excerpt("A key.", ["key"], 80) == "A key."

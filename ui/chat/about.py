@@ -6,14 +6,12 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-import pandas as pd
 import streamlit as st
 
 from rag.chat import support
 from rag.chat.records import differences
 from rag.schema import Ledger, Message, Part, Verdict
 from ui import app
-from ui.app import owner
 from ui.widgets import dialogs, errors, text
 
 COLORS = {  # legible on light and on dark
@@ -23,7 +21,6 @@ COLORS = {  # legible on light and on dark
     Part.QUESTION: "#3b82c4",
     Part.ANSWER: "#d9a441",
 }
-FREE = "#8883"
 
 
 def figures(message: Message) -> str:
@@ -52,7 +49,7 @@ def draw(message: Message) -> None:
 @errors.with_error_boundary
 def _dialog(message_id: str) -> None:
     conversations = app.services().conversations
-    message = conversations.message(owner(), message_id)
+    message = conversations.message(app.owner(), message_id)
     if message is None:
         st.info("There is no such answer. It may have been deleted.", icon=":material/search_off:")
         return
@@ -62,11 +59,8 @@ def _dialog(message_id: str) -> None:
     if message.ledger.shares:
         st.markdown("**What the model was given**")
         _ledger(message.ledger)
-    if record := conversations.record(owner(), message_id):
+    if record := conversations.record(app.owner(), message_id):
         _record(record)
-
-
-# --- checks ---
 
 
 def warn(message: Message) -> None:
@@ -84,7 +78,6 @@ def warn(message: Message) -> None:
 
 
 def _checked(message: Message) -> str:
-    """How many sentences are supported."""
     verdicts = [check.verdict for check in message.checks]
     supported, unsupported = verdicts.count(Verdict.SUPPORTED), verdicts.count(Verdict.UNSUPPORTED)
     if not supported + unsupported:
@@ -93,16 +86,12 @@ def _checked(message: Message) -> str:
 
 
 def _accuracy() -> str:
-    """Precision and recall of the check."""
     measured = support.MEASURED
     return (
         f"The check can be wrong, so read the passage. On {measured.sentences:,} labelled sentences, "
         f"{measured.precision:.0%} of those marked as supported were supported, and {measured.recall:.0%} of the "
         "supported ones were marked."
     )
-
-
-# --- the ledger ---
 
 
 def _ledger(ledger: Ledger) -> None:
@@ -117,16 +106,14 @@ def _ledger(ledger: Ledger) -> None:
     st.markdown("  \n".join(legend))
     if not ledger.exact:
         st.caption("Estimated: the model’s tokenizer is not available.")
-    left_out = [share for share in ledger.shares if not share.kept]
+    left_out = [
+        f"- {one.part.value}: {text.literal(text.short(' '.join(one.label.split()), 80))} ({one.tokens:,} tokens)"
+        for one in ledger.shares
+        if not one.kept
+    ]
     if left_out:
         st.markdown("Left out, because it did not fit the model’s window:")
-        st.markdown(
-            "\n".join(
-                f"- {share.part.value}: {text.literal(text.short(' '.join(share.label.split()), 80))} "
-                f"({share.tokens:,} tokens)"
-                for share in left_out
-            )
-        )
+        st.markdown("\n".join(left_out))
 
 
 def _parts(ledger: Ledger) -> Iterator[tuple[str, int, str]]:
@@ -136,7 +123,7 @@ def _parts(ledger: Ledger) -> Iterator[tuple[str, int, str]]:
         if sum(kept):
             yield f"{len(kept)} passages" if part is Part.PASSAGE and len(kept) > 1 else part.value, sum(kept), color
     if ledger.window and ledger.window > ledger.used:
-        yield "free", ledger.window - ledger.used, FREE
+        yield "free", ledger.window - ledger.used, "#8883"
 
 
 def _bar(parts: Sequence[tuple[str, int, str]]) -> str:
@@ -149,32 +136,19 @@ def _bar(parts: Sequence[tuple[str, int, str]]) -> str:
     return f'<svg xmlns="http://www.w3.org/2000/svg" width="1000" height="24" viewBox="0 0 1000 24">{drawn}</svg>'
 
 
-# --- the record ---
-
-
 def _record(record: dict[str, Any]) -> None:
-    """Everything needed to understand and reproduce the answer."""
     with st.expander("Settings and model", icon=":material/tune:"):
-        facts = differences({}, {name: value for name, value in record.items() if name != "passages"})
-        st.dataframe(
-            pd.DataFrame([(name, value) for name, _, value in facts], columns=["Name", "Value"]),
-            hide_index=True,
-            alt="Settings and model of this answer",
-        )
+        values = {name: value for name, value in record.items() if name != "passages"}
+        facts = [{"Name": name, "Value": value} for name, _, value in differences({}, values)]
+        st.dataframe(facts, hide_index=True, alt="Settings and model of this answer")
     if passages := record.get("passages"):
         with st.expander("Passages, with their SHA-256", icon=":material/fingerprint:"):
-            rows = [(each["passage"], each["sha256"]) for each in passages]
-            st.dataframe(pd.DataFrame(rows, columns=["Passage", "SHA-256"]), hide_index=True, alt="Passages and hashes")
+            rows = [{"Passage": each["passage"], "SHA-256": each["sha256"]} for each in passages]
+            st.dataframe(rows, hide_index=True, alt="Passages and hashes")
     if prompt := record.get("prompt"):
         with st.expander("The prompt", icon=":material/terminal:"):
             for part in prompt:
                 st.caption(part["role"])
                 st.code(part["text"], language=None, wrap_lines=True)
-    st.download_button(
-        "Download as JSON",
-        json.dumps(record, ensure_ascii=False, indent=1),
-        "answer.json",
-        "application/json",
-        icon=":material/download:",
-        on_click="ignore",
-    )
+    content, icon = json.dumps(record, ensure_ascii=False, indent=1), ":material/download:"
+    st.download_button("Download as JSON", content, "answer.json", "application/json", icon=icon, on_click="ignore")

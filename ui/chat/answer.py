@@ -12,28 +12,16 @@ from ui import app, navigation
 from ui.app import owner
 from ui.chat import about, marks, sources, versions
 from ui.widgets import errors, text
-from ui.widgets.buttons import button
+from ui.widgets.errors import button, live
 
 AVATARS = {Role.USER: ":material/person:", Role.ASSISTANT: ":material/auto_stories:"}
 POLL_S = 0.3
-"""Seconds between two updates of a running answer."""
-MOST_UPDATES = 30
-"""Updates a second of all running answers together: with many of them, each is updated less often."""
-SKELETON = 48
-"""Pixels reserved for the first words."""
-LONGEST_REASON = 500
-"""Characters."""
+MOST_UPDATES = 30  # a second, of all running answers together: with many of them, each is updated less often
+SKELETON = 48  # pixels reserved for the first words
 
 
 def draw(message: Message, asked: str = "", *, busy: bool = False, latest: bool = True) -> None:
-    """Draw a stored message.
-
-    Args:
-        message: the message.
-        asked: the question, if the message is an answer.
-        busy: the conversation is being answered, so the message cannot be replaced.
-        latest: the message is the last one of its conversation.
-    """
+    """Draw a stored message, an answer with the question `asked`; if `busy`, it cannot be replaced now."""
     with st.chat_message(message.role.value, avatar=AVATARS[message.role]):
         if message.role is Role.USER:
             _question(message, busy=busy)
@@ -72,7 +60,6 @@ def _question(message: Message, *, busy: bool) -> None:
 @st.fragment
 @errors.with_error_boundary
 def _footer(message: Message, asked: str, busy: bool) -> None:
-    """Speed, feedback, and what can be done with an answer."""
     if line := about.figures(message):
         st.caption(line)
     rating = None
@@ -88,21 +75,12 @@ def _footer(message: Message, asked: str, busy: bool) -> None:
             _copy(message)
             about.draw(message)
         if asked:
-            st.page_link(
-                navigation.SEARCH,
-                label="Inspect the search",
-                icon=":material/search:",
-                query_params={"q": asked},
-                help="See what this question finds, and why a text is not found.",
-            )
+            label, purpose = "Inspect the search", "See what this question finds, and why a text is not found."
+            icon, query = ":material/search:", {"q": asked}
+            st.page_link(navigation.SEARCH, label=label, icon=icon, query_params=query, help=purpose)
     if rating == 0:
-        st.text_input(
-            "What was wrong with it? (optional)",
-            value=message.feedback.reason if message.feedback else "",
-            key=f"reason-{message.id}",
-            max_chars=LONGEST_REASON,
-            **rate,
-        )
+        reason, key = message.feedback.reason if message.feedback else "", f"reason-{message.id}"
+        st.text_input("What was wrong with it? (optional)", reason, key=key, max_chars=500, **rate)
 
 
 def _copy(message: Message) -> None:
@@ -123,9 +101,7 @@ def _rate(message_id: str) -> None:
 def draw_live(services: Services, message: Message) -> None:
     """Draw the answer being written, and keep it up to date."""
 
-    @st.fragment(run_every=max(POLL_S, len(services.turns) / MOST_UPDATES))
-    @errors.with_error_boundary
-    def live() -> None:
+    def draw_turn() -> None:
         turn = services.turns.get(owner(), message.id)
         if turn is None:
             st.rerun()
@@ -147,4 +123,4 @@ def draw_live(services: Services, message: Message) -> None:
             stop = services.turns.cancel
             button("Stop", stop, owner(), message.id, icon="stop_circle", key=f"stop-{message.id}")
 
-    live()
+    live(max(POLL_S, len(services.turns) / MOST_UPDATES), draw_turn)

@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING
 import streamlit as st
 
 from rag.documents.ingest import needs_password
-from rag.schema import CollectionRecord, DocumentRecord, DocumentState
+from rag.schema import DocumentRecord, DocumentState
 from services import Services
 from ui.app import owner
 from ui.documents import actions, table, uploads
-from ui.widgets import errors, text
-from ui.widgets.buttons import button
+from ui.widgets import text
+from ui.widgets.errors import button, live
 
 if TYPE_CHECKING:
     from streamlit.runtime.uploaded_file_manager import UploadedFile
 
-POLL_S = 1.0
+ICONS = {DocumentState.READY: "attach_file", DocumentState.FAILED: "warning"}
 
 
 def put(services: Services, conversation_id: str, files: Sequence[UploadedFile]) -> None:
@@ -39,40 +39,32 @@ def draw(services: Services, conversation_id: str) -> None:
         return
     reading = _reading(documents)
 
-    @st.fragment(run_every=POLL_S if reading else None)
-    @errors.with_error_boundary
-    def live() -> None:
+    def draw_files() -> None:
         now = services.library.documents(owner(), collection.id)
         if reading and not _reading(now):
             st.rerun()
-        _files(services, collection, now)
+        _files(services, now)
 
-    live()
+    live(1.0 if reading else None, draw_files)
 
 
 def _reading(documents: Sequence[DocumentRecord]) -> bool:
     return any(document.state.is_open for document in documents)
 
 
-def _files(services: Services, collection: CollectionRecord, documents: Sequence[DocumentRecord]) -> None:
+def _files(services: Services, documents: Sequence[DocumentRecord]) -> None:
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
         for document in documents:
             if document.state is DocumentState.DELETING:
                 continue
-            with st.popover(
-                text.literal(text.short(document.name, 32)),
-                icon=_ICONS.get(document.state, ":material/hourglass_top:"),
-                key=f"file-{document.id}",
-            ):
+            label, icon = text.literal(text.short(document.name, 32)), ICONS.get(document.state, "hourglass_top")
+            with st.popover(label, icon=f":material/{icon}:", key=f"file-{document.id}"):
                 st.markdown(f"**{text.literal(document.name)}**")
                 st.caption(_state(document))
                 if needs_password(document):
                     actions.ask_password(services, document)
                 remove, key = services.documents.delete, f"detach-{document.id}"
                 button("Remove from this chat", remove, owner(), [document.id], icon="delete", key=key)
-
-
-_ICONS = {DocumentState.READY: ":material/attach_file:", DocumentState.FAILED: ":material/warning:"}
 
 
 def _state(document: DocumentRecord) -> str:

@@ -22,19 +22,17 @@ def draw(services: Services) -> None:
     """Draw the page."""
     st.title("Compare two models")
     st.markdown("Both get the same question and the same passages. You can continue each answer as a chat.")
-    picked = []
+    picked, running = [], []
     for side, column in zip(SIDES, st.columns(2), strict=True):
         with column:
             picked.append(_pick(services, side))
-    running = []
     for side, column in zip(SIDES, st.columns(2), strict=True):
         with column:
             running.append(_answer(services, st.query_params.get(side)))
     if error := st.session_state.pop("compare_error", None):
         errors.show(error.message, error.hint)
-    busy = any(running)
-    question = st.chat_input("Answering …" if busy else "Ask both", key="both", disabled=busy, max_chars=4000)
-    if question:
+    label, busy = "Answering …" if any(running) else "Ask both", any(running)
+    if question := st.chat_input(label, key="both", disabled=busy, max_chars=4000):
         _ask(services, question, picked)
         st.rerun()
     passage_view.draw()

@@ -15,7 +15,7 @@ from ui.app import owner
 from ui.chat import answer, attachments, passage_view
 from ui.sidebar import choices, collections, conversations
 from ui.widgets import errors, text
-from ui.widgets.buttons import button
+from ui.widgets.errors import button, live
 
 if TYPE_CHECKING:
     from streamlit.elements.widgets.chat import ChatInputValue
@@ -24,8 +24,7 @@ BIDIRECTIONAL = """<style>
 [data-testid=stChatMessage] :is(p, li, td, th, h1, h2, h3) { unicode-bidi: plaintext; text-align: start }
 </style>"""
 """Draws Arabic and Hebrew from right to left, which Streamlit does not do."""
-AT_FIRST, MORE = 10, 40
-"""Messages drawn at first, and added by a click."""
+AT_FIRST, MORE = 10, 40  # messages drawn at first, and added by a click
 
 
 def ask(services: Services, question: str, conversation: str | None) -> None:
@@ -86,20 +85,14 @@ def _submitted(services: Services, asked: ChatInputValue, conversation: str | No
 
 
 def _conversation(services: Services, conversation: str) -> None:
-    """Draw the last messages of a conversation, older ones on demand."""
     state = st.session_state
     if state.get("shown_of") != conversation:
         state["shown_of"], state["shown"] = conversation, AT_FIRST
     messages = services.conversations.messages(owner(), conversation, last=state["shown"])
     older = services.conversations.length(owner(), conversation) - len(messages)
     if older > 0:
-        st.button(
-            f"Show earlier messages ({older:,})",
-            key="earlier",
-            icon=":material/expand_less:",
-            type="tertiary",
-            on_click=_show_more,
-        )
+        label, shown = f"Show earlier messages ({older:,})", {"shown": state["shown"] + MORE}
+        button(label, state.update, shown, icon="expand_less", key="earlier", type="tertiary")
     busy, asked = services.turns.running(owner(), conversation), ""
     for message in messages:
         if message.role is Role.USER:
@@ -112,10 +105,6 @@ def _conversation(services: Services, conversation: str) -> None:
             # It ended since it was loaded.
             ended = services.conversations.message(owner(), message.id)
             answer.draw(ended or message, asked, busy=busy)
-
-
-def _show_more() -> None:
-    st.session_state["shown"] += MORE
 
 
 def _welcome(services: Services) -> None:
@@ -134,14 +123,9 @@ def _welcome(services: Services) -> None:
     samples_ready = all(DocumentState.READY in states for states in samples)
     with st.container(horizontal=True):
         if not all(samples):
-            button(
-                "Load the sample documents",
-                services.documents.add_samples,
-                owner(),
-                collections.current(services).id,
-                icon="auto_stories",
-                type="secondary" if ready else "primary",
-            )
+            add, target = services.documents.add_samples, collections.current(services).id
+            kind = "secondary" if ready else "primary"
+            button("Load the sample documents", add, owner(), target, icon="auto_stories", type=kind)
         st.page_link(navigation.DOCUMENTS, label="Add your own documents", icon=":material/upload_file:")
     if waiting:
         _wait_for_documents(services)
@@ -154,9 +138,7 @@ def _welcome(services: Services) -> None:
 
 
 def _wait_for_documents(services: Services) -> None:
-    @st.fragment(run_every=0.5)
-    @errors.with_error_boundary
-    def live() -> None:
+    def draw_progress() -> None:
         queues = [services.documents.queue(owner(), one.id) for one in collections.searched(services)]
         reading = [document for queue in queues for document in queue.reading or queue.next]
         if not reading:
@@ -165,4 +147,4 @@ def _wait_for_documents(services: Services) -> None:
         others = f" {more:,} more to read." if more else ""
         st.progress(reading[0].progress, f"Reading {text.literal(reading[0].name)} …{others}")
 
-    live()
+    live(0.5, draw_progress)

@@ -18,10 +18,9 @@ from ui import app
 from ui.app import owner
 from ui.documents import preview
 from ui.widgets import dialogs, errors, text
+from ui.widgets.errors import button
 
-CONTEXT = 300
-"""Characters shown before the place and after its passage; the place stays visible on a phone."""
-
+CONTEXT = 300  # characters shown before the place and after its passage; the place stays visible on a phone
 _PLACE = "place_shown"
 _CLICKS = "source_clicks"
 _TARGET = re.compile(r"#source-([0-9a-f]{32})-([0-9a-f]{32})-(\d{1,3})")
@@ -126,19 +125,12 @@ def _head(place: Place, index: int, count: int) -> None:
         st.markdown(f"**{place.number} · {text.literal(place.passage.place)}** {place.badge}", width="stretch")
         if count > 1:
             st.caption(f"{index + 1} of {count}", width="content")
-            _step("Previous", "Left", (index - 1) % count)
-            _step("Next", "Right", (index + 1) % count)
-
-
-def _step(label: str, key: str, to: int) -> None:
-    def go() -> None:
-        st.session_state[_PLACE] = to
-
-    st.button(label, key=f"passage-{label.lower()}", shortcut=key, on_click=go)
+            for label, shortcut, step in (("Previous", "Left", -1), ("Next", "Right", 1)):
+                to = {_PLACE: (index + step) % count}
+                button(label, st.session_state.update, to, key=f"passage-{label.lower()}", shortcut=shortcut)
 
 
 def _supports(message: Message, index: int) -> None:
-    """The sentences of the answer that this place supports."""
     sentences = [
         message.text[check.start : check.end].lstrip("-*•# ")
         for check in message.checks

@@ -10,9 +10,9 @@ from rag.schema import Message, Passage
 from ui.chat import passage_view
 from ui.chat.passage_view import Place
 from ui.widgets import text
+from ui.widgets.errors import button
 
-HEIGHT = 380
-"""Pixels: enough for the best passage and the start of the next."""
+HEIGHT = 380  # pixels: enough for the best passage and the start of the next
 
 
 def row(message: Message) -> None:
@@ -23,15 +23,10 @@ def row(message: Message) -> None:
             if place.citation is None or (place.number, place.citation.place) in seen:
                 continue
             seen.add((place.number, place.citation.place))
-            color = "green" if place.citation.answer_end else "gray"
-            st.button(
-                f":{color}-badge[{place.number}] {text.literal(place.citation.place)}",
-                key=f"source-{message.id}-{index}",
-                type="tertiary",
-                help=f"Show the passage in its page: {text.literal(place.citation.place)}",
-                on_click=passage_view.show,
-                args=(message.conversation_id, message.id, index),
-            )
+            color, name = "green" if place.citation.answer_end else "gray", text.literal(place.citation.place)
+            label, purpose = f":{color}-badge[{place.number}] {name}", f"Show the passage in its page: {name}"
+            shown, key = (message.conversation_id, message.id, index), f"source-{message.id}-{index}"
+            button(label, passage_view.show, *shown, key=key, type="tertiary", help=purpose)
 
 
 def title(passages: Sequence[Passage]) -> str:
@@ -40,10 +35,7 @@ def title(passages: Sequence[Passage]) -> str:
 
 
 def draw(message: Message, *, label: str, latest: bool) -> None:
-    """All passages of an answer in an expander, the cited ones first.
-
-    Those of earlier answers are sent to the browser only when the expander is opened.
-    """
+    """All passages of an answer, the cited ones first; unless `latest`, sent to the browser only when opened."""
     places = passage_view.places(message)
     first: dict[int, tuple[int, Place]] = {}
     for index, place in enumerate(places):
@@ -59,14 +51,8 @@ def draw(message: Message, *, label: str, latest: bool) -> None:
         with box, st.container(height=HEIGHT, border=False):
             for number, (index, place) in first.items():
                 _head(place)
-                st.button(
-                    "Show in its page",
-                    key=f"passage-{message.id}-{number}",
-                    type="tertiary",
-                    icon=":material/find_in_page:",
-                    on_click=passage_view.show,
-                    args=(message.conversation_id, message.id, index),
-                )
+                shown, key = (message.conversation_id, message.id, index), f"passage-{message.id}-{number}"
+                button("Show in its page", passage_view.show, *shown, icon="find_in_page", key=key, type="tertiary")
                 _passage(place.passage, [p.span for p in places if p.number == number and p.citation])
 
 

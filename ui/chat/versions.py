@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pandas as pd
 import streamlit as st
 
 from errors import AppError
@@ -10,13 +9,12 @@ from rag.chat.records import differences
 from rag.schema import Message, Role
 from services import Services
 from ui import app
-from ui.app import owner
 from ui.sidebar import choices
 from ui.widgets import dialogs, errors, text
+from ui.widgets.errors import button
 
 _EDITED = "edited_question"
-MOST_MODELS = 12
-"""Models in the menu “Answer again”, next to the chosen one."""
+MOST_MODELS = 12  # in the menu “Answer again”, next to the chosen one
 
 
 def draw_switch(message: Message) -> None:
@@ -28,21 +26,13 @@ def draw_switch(message: Message) -> None:
         for label, icon, step in (("Earlier", "chevron_left", -1), ("Later", "chevron_right", 1)):
             if step > 0:
                 st.caption(f"{at + 1} / {of}", width="content")
-            if st.button(
-                label,
-                key=f"version-{step}-{message.id}",
-                icon=f":material/{icon}:",
-                type="tertiary",
-                disabled=not 0 <= at + step < of,
-            ):
+            key, disabled = f"version-{step}-{message.id}", not 0 <= at + step < of
+            if st.button(label, key=key, icon=f":material/{icon}:", type="tertiary", disabled=disabled):
                 # Reruns the whole page, also from within a fragment.
-                app.services().conversations.show(owner(), message.versions[at + step])
+                app.services().conversations.show(app.owner(), message.versions[at + step])
                 st.rerun()
         if message.role is Role.ASSISTANT:
             _draw_compare_button(message)
-
-
-# --- a question ---
 
 
 def edited() -> str | None:
@@ -52,19 +42,9 @@ def edited() -> str | None:
 
 def draw_edit_button(message: Message) -> None:
     """Draw the button that edits a question."""
-    st.button(
-        "Edit",
-        key=f"edit-{message.id}",
-        icon=":material/edit:",
-        type="tertiary",
-        help="Change the question and continue from there. This branch is kept.",
-        on_click=_edit,
-        args=(message.id,),
-    )
-
-
-def _edit(message_id: str | None) -> None:
-    st.session_state[_EDITED] = message_id
+    edit, purpose = {_EDITED: message.id}, "Change the question and continue from there. This branch is kept."
+    key = f"edit-{message.id}"
+    button("Edit", st.session_state.update, edit, icon="edit", key=key, type="tertiary", help=purpose)
 
 
 def draw_edit(message: Message) -> None:
@@ -73,9 +53,9 @@ def draw_edit(message: Message) -> None:
         asked = st.text_area("Question", message.text, key=f"edit-text-{message.id}", max_chars=4000)
         with st.container(horizontal=True):
             sent = st.form_submit_button("Ask this instead", type="primary", icon=":material/send:")
-            st.form_submit_button("Cancel", on_click=_edit, args=(None,))
+            st.form_submit_button("Cancel", on_click=st.session_state.pop, args=(_EDITED, None))
     if sent:
-        _edit(None)
+        del st.session_state[_EDITED]
         _ask(message, asked)
 
 
@@ -85,27 +65,17 @@ def _ask(message: Message, question: str, model: tuple[str, str] | None = None) 
         values = {"backend": model[0], "model": model[1], "fallback": ""} if model else {}
         asked = choices.question(question, message.conversation_id, message.id, **values)
         try:
-            app.services().asking.ask(owner(), asked)
+            app.services().asking.ask(app.owner(), asked)
         except AppError as error:
             st.session_state["chat_error"] = error
         st.rerun()
 
 
-# --- an answer ---
-
-
 def draw_again(message: Message) -> None:
     """Draw the menu of models to answer again."""
-    services = app.services()
-    models = _models(services)
-    chosen = st.menu_button(
-        "Answer again",
-        list(models),
-        key=f"again-{message.id}",
-        type="tertiary",
-        icon=":material/refresh:",
-        format_func=lambda model: text.literal(models[model]),
-    )
+    models = _models(app.services())
+    icon, key, label = ":material/refresh:", f"again-{message.id}", models.__getitem__
+    chosen = st.menu_button("Answer again", list(models), key=key, type="tertiary", icon=icon, format_func=label)
     if chosen:
         _ask(message, "", chosen)
 
@@ -117,17 +87,15 @@ def draw_retry(message: Message) -> None:
 
 
 def _models(services: Services) -> dict[tuple[str, str], str]:
-    """Models that can answer, with their labels: the chosen one first, then those listed by the backends."""
+    """Models that can answer, with their Markdown: the chosen one first, then those listed by the backends."""
     state = st.session_state
     labels = {backend.name: backend.label for backend in services.manager.backends()}
     found = [(state["backend"], state["model"])] if state.get("model") else []
     for name in labels:
         checked = services.manager.checks.latest(name)
         found += [(name, info.name) for info in checked.models] if checked else []
-    return {
-        (name, model): f"{text.short(model, 40)} ({labels[name]})"
-        for name, model in list(dict.fromkeys(found))[: MOST_MODELS + 1]
-    }
+    models = list(dict.fromkeys(found))[: MOST_MODELS + 1]
+    return {(name, model): text.literal(f"{text.short(model, 40)} ({labels[name]})") for name, model in models}
 
 
 def _draw_compare_button(message: Message) -> None:
@@ -140,26 +108,20 @@ def _draw_compare_button(message: Message) -> None:
 @errors.with_error_boundary
 def _compare(versions: tuple[str, ...], this: str) -> None:
     conversations = app.services().conversations
-    found = [message for id_ in versions if (message := conversations.message(owner(), id_))]
+    found = [message for id_ in versions if (message := conversations.message(app.owner(), id_))]
     names = {message.id: f"{at}: {message.model or 'no model'}" for at, message in enumerate(found, 1)}
     right = this if this != versions[0] else versions[1]
     left = versions[versions.index(right) - 1]
     picked = []
     for column, side, default in zip(st.columns(2), ("First", "Second"), (left, right), strict=True):
         with column:
-            id_ = st.selectbox(
-                side,
-                list(names),
-                index=list(names).index(default),
-                format_func=names.__getitem__,
-                key=f"compare-{side}",
-            )
+            index, key = list(names).index(default), f"compare-{side}"
+            id_ = st.selectbox(side, list(names), index=index, format_func=names.__getitem__, key=key)
             message = next(message for message in found if message.id == id_)
             st.markdown(text.answer(message.text) if message.text else "*No text.*")
-            picked.append(conversations.record(owner(), message.id))
+            picked.append(conversations.record(app.owner(), message.id))
     rows = differences(*picked)
     st.markdown("**What differed**" if rows else "Nothing else differed.")
     if rows:
-        st.dataframe(
-            pd.DataFrame(rows, columns=["", "First", "Second"]), hide_index=True, alt="Differences between the answers"
-        )
+        table = [dict(zip(("", "First", "Second"), row, strict=True)) for row in rows]
+        st.dataframe(table, hide_index=True, alt="Differences between the answers")

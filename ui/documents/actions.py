@@ -13,12 +13,10 @@ from ui.app import owner
 from ui.documents import table
 from ui.sidebar import collections
 from ui.widgets import dialogs, errors, text
-from ui.widgets.buttons import button
+from ui.widgets.errors import button
 
-NAMED = 8
-"""Documents listed by name in the dialog before a deletion."""
-MOST_FAILURES = 3
-"""Failed documents shown without being ticked."""
+NAMED = 8  # documents listed by name in the dialog before a deletion
+MOST_FAILURES = 3  # failed documents shown without being ticked
 
 
 def draw(services: Services, collection: CollectionRecord, ticked: table.Ticked) -> None:
@@ -53,7 +51,6 @@ def _look_inside(document_id: str) -> None:
 def _for_each(
     services: Services, label: str, icon: str, act: Callable[[str, str], object], ids: Sequence[str], *, of: int
 ) -> None:
-    """A button that does something with each of some documents, if there are any."""
     if ids:
         label = label if len(ids) == of else f"{label} ({len(ids):,})"
         button(label, services.documents.each, act, owner(), ids, icon=icon, key=f"{icon}_ticked")
@@ -63,14 +60,9 @@ def _move(services: Services, collection: CollectionRecord, ids: Sequence[str]) 
     others = {one.name: one for one in collections.every(services) if one.id != collection.id}
     if not others:
         return
-    target = st.menu_button(
-        "Move to",
-        list(others),
-        key="move_ticked",
-        icon=":material/drive_file_move:",
-        format_func=text.literal,
-        help="They are read again there and then leave this collection.",
-    )
+    names, icon = list(others), ":material/drive_file_move:"
+    purpose = "They are read again there and then leave this collection."
+    target = st.menu_button("Move to", names, key="move_ticked", icon=icon, format_func=text.literal, help=purpose)
     if target:
 
         def move(who: str, document_id: str) -> None:
@@ -78,7 +70,7 @@ def _move(services: Services, collection: CollectionRecord, ids: Sequence[str]) 
 
         with errors.error_boundary():
             services.documents.each(move, owner(), ids)
-            st.toast(f"Moving to {text.literal(target)}", icon=":material/drive_file_move:")
+            st.toast(f"Moving to {text.literal(target)}", icon=icon)
             st.rerun()
 
 
@@ -93,9 +85,6 @@ def _confirm(services: Services, documents: Sequence[DocumentRecord]) -> None:
         services.documents.delete(owner(), [document.id for document in documents])
         dialogs.close()
         st.rerun()
-
-
-# --- failures ---
 
 
 def draw_failures(services: Services, collection: CollectionRecord, ticked: table.Ticked, failed: int) -> None:

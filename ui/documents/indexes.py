@@ -8,10 +8,8 @@ from rag.index.indexes import IndexRecord
 from rag.schema import CollectionRecord
 from services import Services
 from ui.app import owner
-from ui.widgets import errors, text
-from ui.widgets.buttons import button
-
-POLL_S = 2.0
+from ui.widgets import text
+from ui.widgets.errors import button, live
 
 
 def draw(services: Services, collection: CollectionRecord) -> None:
@@ -22,9 +20,7 @@ def draw(services: Services, collection: CollectionRecord) -> None:
     with box:
         building = any(index.wanted for index in services.indexes.all(owner(), collection.id))
 
-        @st.fragment(run_every=POLL_S if building else None)
-        @errors.with_error_boundary
-        def live() -> None:
+        def draw_indexes() -> None:
             found = services.documents.indexes_of(owner(), collection.id)
             if building is not any(index.wanted for index, _ in found):
                 st.rerun()  # start or stop polling
@@ -33,7 +29,7 @@ def draw(services: Services, collection: CollectionRecord) -> None:
                 _index(services, collection, index, vectors, chunks)
             _index_again(services, collection, [index for index, _ in found])
 
-        live()
+        live(2.0 if building else None, draw_indexes)
 
 
 def _index(services: Services, collection: CollectionRecord, index: IndexRecord, vectors: int, chunks: int) -> None:
@@ -53,7 +49,6 @@ def _index(services: Services, collection: CollectionRecord, index: IndexRecord,
 
 
 def _facts(index: IndexRecord, vectors: int) -> str:
-    """Vectors, embedding model and splitter in one line."""
     identity = index.identity
     splitter = identity.get("splitter") or {}
     prefixes = ", ".join(f"{task} “{prefix}”" for task, prefix in (identity.get("prefixes") or {}).items() if prefix)
@@ -76,13 +71,7 @@ def _index_again(services: Services, collection: CollectionRecord, found: list[I
     if not any(index.active for index in found):
         st.caption(f"Nothing is indexed yet. The first document will be, with {name}.")
     elif not any((index.active or index.wanted) and index.fingerprint == default.fingerprint for index in found):
-        button(
-            f"Index again with {name}",
-            services.documents.index_again,
-            owner(),
-            collection.id,
-            icon="autorenew",
-            key="index_again",
-            help="The model of the settings (GESTALT_EMBEDDING_MODEL). The old index stays in use until the new one "
-            "is complete, and is kept.",
-        )
+        label, again, key = f"Index again with {name}", services.documents.index_again, "index_again"
+        setting = "The model of the settings (GESTALT_EMBEDDING_MODEL)."
+        purpose = f"{setting} The old index stays in use until the new one is complete, and is kept."
+        button(label, again, owner(), collection.id, icon="autorenew", key=key, help=purpose)

@@ -10,7 +10,7 @@ from ui.app import owner
 from ui.documents import actions, indexes, preview, queue, table, uploads
 from ui.sidebar import collections
 from ui.widgets import dialogs, text
-from ui.widgets.buttons import button
+from ui.widgets.errors import button
 
 
 def draw(services: Services) -> None:

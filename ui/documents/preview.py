@@ -12,17 +12,16 @@ from services import Services
 from ui.app import owner
 from ui.documents import table
 from ui.widgets import errors, text
-from ui.widgets.buttons import button
+from ui.widgets.errors import button
 
-PART = 20_000
-"""Characters shown at once: a text file is one page, however long."""
+PART = 20_000  # characters shown at once: a text file is one page, however long
 
 
 def draw(services: Services, document_id: str) -> None:
     """Draw one document."""
     document = services.library.document(owner(), document_id)
-    collection_id = document.collection_id if document else None
-    button("All documents", _back, collection_id, icon="arrow_back", key="back", type="tertiary")
+    address = {"collection": document.collection_id} if document else {}
+    button("All documents", st.query_params.from_dict, address, icon="arrow_back", key="back", type="tertiary")
     if document is None:
         st.info("There is no such document. It may have been deleted.", icon=":material/search_off:")
         return
@@ -40,22 +39,12 @@ def draw(services: Services, document_id: str) -> None:
         st.info("This document has not been read yet.", icon=":material/hourglass_empty:")
 
 
-def _back(collection_id: str | None) -> None:
-    st.query_params.from_dict({"collection": collection_id} if collection_id else {})
-
-
 def download(services: Services, document: DocumentRecord) -> None:
     """Draw a button to download the original file, if it is stored."""
     original = services.indexing.originals.path(document.sha256)
     if original.exists():
-        st.download_button(
-            "Download the original",
-            original.read_bytes,
-            document.name,
-            "application/octet-stream",
-            icon=":material/download:",
-            on_click="ignore",
-        )
+        label, kind, icon = "Download the original", "application/octet-stream", ":material/download:"
+        st.download_button(label, original.read_bytes, document.name, kind, icon=icon, on_click="ignore")
 
 
 def _position(document: DocumentRecord) -> int:

@@ -10,29 +10,21 @@ from services import Services
 from services.documents import Queue
 from ui.app import owner
 from ui.documents.table import Counts
-from ui.widgets import dialogs, errors, text
-from ui.widgets.buttons import button
+from ui.widgets import dialogs, text
+from ui.widgets.errors import button, live
 
-POLL_S = 1.0
-NAMED = 3
-"""Waiting documents listed by name, if there are no more."""
+NAMED = 3  # waiting documents listed by name, if there are no more
 
 
 def draw(services: Services, collection: CollectionRecord, counts: Counts, *, hold: bool) -> None:
     """Draw the queue of a collection, live until it is empty.
 
-    Args:
-        services: the services.
-        collection: the collection.
-        counts: documents in each state, as the rest of the page shows them.
-        hold: do not rerun the rest of the page before the queue is empty, because rows are ticked.
+    The rest of the page shows `counts`; `hold`: it is not rerun before the queue is empty, because rows are ticked.
     """
     if not _is_busy(counts):
         return
 
-    @st.fragment(run_every=POLL_S)
-    @errors.with_error_boundary
-    def live() -> None:
+    def draw_queue() -> None:
         new = services.library.counts(owner(), collection.id)
         outdated = not _is_busy(new) or (not hold and _finished(new) != _finished(counts))
         if outdated and not dialogs.is_open():
@@ -41,7 +33,7 @@ def draw(services: Services, collection: CollectionRecord, counts: Counts, *, ho
             with st.container(border=True):
                 _queue(services, collection, services.documents.queue(owner(), collection.id))
 
-    live()
+    live(1.0, draw_queue)
 
 
 def _is_busy(counts: Counts) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import pandas as pd
 import streamlit as st
@@ -15,10 +16,7 @@ from services import Services
 from ui.app import owner
 
 PAGE = 50
-ROW = 35
-"""Pixels of a row."""
-HEIGHT = 460
-"""Pixels at most, so that the actions stay in sight."""
+ROW, HEIGHT = 35, 460  # pixels of a row, and of the table at most, so that the actions stay in sight
 STATES = {
     DocumentState.READY: ("Ready", "green"),
     DocumentState.INDEXING: ("Reading", "blue"),
@@ -27,7 +25,6 @@ STATES = {
     DocumentState.DELETING: ("Deleting", "orange"),
 }
 CANCELLED_BADGE = ("Cancelled", "gray")
-BADGES = (*STATES.values(), CANCELLED_BADGE)
 SHOWN: dict[str, tuple[DocumentState, ...]] = {
     "All": (),
     "Ready": (DocumentState.READY,),
@@ -45,11 +42,7 @@ ORDERS = {
     "Most chunks first": ("chunks", True),
     "Fewest chunks first": ("chunks", False),
 }
-
-_ALL = "all_documents_ticked"
-_DRAWN = "documents_drawn"
-_TABLES = "tables_drawn"
-
+_ALL, _DRAWN, _TABLES = "all_documents_ticked", "documents_drawn", "tables_drawn"
 Counts = dict[DocumentState, int]
 
 
@@ -58,14 +51,10 @@ class Ticked:
     """The ticked documents."""
 
     documents: Sequence[DocumentRecord] = ()
-    matching: int = 0
-    """Documents that match the search, on all pages."""
-    whole_page: bool = False
-    """All rows of this page are ticked, and there are more pages."""
-    all_matching: bool = False
-    """All that match are selected, on all pages."""
-    token: Hashable = None
-    """Identifies these ticks; for `select_all`."""
+    matching: int = 0  # documents that match the search, on all pages
+    whole_page: bool = False  # all rows of this page are ticked, and there are more pages
+    all_matching: bool = False  # all that match are selected, on all pages
+    token: Hashable = None  # identifies these ticks; for `select_all`
 
 
 def select_all(token: Hashable) -> None:
@@ -96,13 +85,8 @@ def draw(services: Services, collection: CollectionRecord, counts: Counts) -> Ti
         st.caption(f"{PAGE * (page - 1) + 1:,} to {min(total, PAGE * page):,} of {total:,}")
     token = (key, st.session_state[_TABLES], rows)
     all_matching = bool(rows) and st.session_state.get(_ALL) == token
-    return Ticked(
-        find(limit=total)[0] if all_matching else [documents[row] for row in rows],
-        matching=total,
-        whole_page=len(rows) == len(documents) < total,
-        all_matching=all_matching,
-        token=token,
-    )
+    ticked = find(limit=total)[0] if all_matching else [documents[row] for row in rows]
+    return Ticked(ticked, total, len(rows) == len(documents) < total, all_matching, token)
 
 
 def show_failed() -> None:
@@ -117,32 +101,19 @@ def shows_failed() -> bool:
 
 
 def _filters(counts: Counts) -> tuple[str, str, str]:
-    """Draw the filters; return text, states shown and order."""
+    """Return text, states shown and order."""
+    keep: dict[str, Any] = {"label_visibility": "collapsed", "persist_state": "session"}
     # A label that changes while it is clicked would lose the click.
     busy = any(state.is_open for state in counts)
     numbers = {name: sum(counts.get(state, 0) for state in states or counts) for name, states in SHOWN.items()}
+    labels = {name: name if busy else f"{name} {numbers[name]:,}" for name in SHOWN}
     shown = st.segmented_control(
-        "Show",
-        list(SHOWN),
-        default="All",
-        required=True,
-        format_func=lambda name: name if busy else f"{name} {numbers[name]:,}",
-        key="documents_shown",
-        label_visibility="collapsed",
-        persist_state="session",
+        "Show", list(SHOWN), default="All", required=True, format_func=labels.__getitem__, key="documents_shown", **keep
     )
     with st.container(horizontal=True):
-        wanted = st.text_input(
-            "Search by name",
-            key="documents_search",
-            placeholder="Search by name",
-            icon=":material/search:",
-            label_visibility="collapsed",
-            persist_state="session",
-        )
-        order = st.selectbox(
-            "Sort", list(ORDERS), key="documents_order", label_visibility="collapsed", persist_state="session"
-        )
+        label, icon = "Search by name", ":material/search:"
+        wanted = st.text_input(label, key="documents_search", placeholder=label, icon=icon, **keep)
+        order = st.selectbox("Sort", list(ORDERS), key="documents_order", **keep)
     return wanted or "", shown or "All", order
 
 
@@ -160,6 +131,7 @@ def _rows(documents: Sequence[DocumentRecord]) -> tuple[int, ...]:
     }
     if not any(notes):
         del columns["Note"]
+    states, colors = zip(*STATES.values(), CANCELLED_BADGE, strict=True)
     chosen = st.dataframe(
         pd.DataFrame(columns),
         height=min(HEIGHT, ROW * (len(documents) + 1) + 3),
@@ -170,9 +142,7 @@ def _rows(documents: Sequence[DocumentRecord]) -> tuple[int, ...]:
         key=_key(documents),
         column_config={
             "Name": st.column_config.TextColumn(width="medium"),
-            "State": st.column_config.MultiselectColumn(
-                options=[name for name, _ in BADGES], color=[color for _, color in BADGES]
-            ),
+            "State": st.column_config.MultiselectColumn(options=states, color=colors),
             "Note": st.column_config.TextColumn(width="medium", help="Why it failed, or what was not read."),
             "Chunks": st.column_config.NumberColumn(help="Pieces that are searched; see “Look inside”."),
             "Size": st.column_config.NumberColumn(format="bytes"),

@@ -23,18 +23,13 @@ READ = (
     "PDF, Word, PowerPoint, Excel, OpenDocument, EPUB, e-mail, web pages, Markdown, text, source code, CSV, JSON, "
     "notebooks, and scans where text recognition is installed."
 )
-FOLDER_HELP = "Upload a folder with all its subfolders; hidden files are skipped."
 REPLACE_HELP = (
     "For a file with a known name and new content. On: the old document is removed once the new one is read. Off: both "
     "stay, and the new one is shown as “(version 2)”."
 )
-NAMED = 3
-"""Files of one outcome listed by name."""
-MOST_ERRORS = 5
+NAMED, MOST_ERRORS = 3, 5  # files of one outcome listed by name, and errors shown
 NOTES = "upload_notes"
-
-Outcome = tuple[str, DocumentRecord, Submitted]
-"""File name, document, and whether it is new, a duplicate or a version."""
+Outcome = tuple[str, DocumentRecord, Submitted]  # of one file, with its name
 
 
 def draw(services: Services, collection: CollectionRecord) -> None:
@@ -42,7 +37,8 @@ def draw(services: Services, collection: CollectionRecord) -> None:
     state = st.session_state
     number = state.setdefault("upload_number", 0)
     with st.container(horizontal=True):
-        a_folder = st.toggle("A whole folder", key="upload_folder", persist_state="session", help=FOLDER_HELP)
+        purpose = "Upload a folder with all its subfolders; hidden files are skipped."
+        a_folder = st.toggle("A whole folder", key="upload_folder", persist_state="session", help=purpose)
         replace = st.toggle(
             "A new version replaces the old one", key="replace_versions", persist_state="session", help=REPLACE_HELP
         )
@@ -59,8 +55,7 @@ def draw(services: Services, collection: CollectionRecord) -> None:
         with st.spinner(f"Adding {text.count(len(files), 'file')} …"):
             state[NOTES] = submit(services, collection, files, replace=replace)
         services.ingest.wake()
-        # A new key empties the widget.
-        state["upload_number"] = number + 1
+        state["upload_number"] = number + 1  # a new key empties the widget
         st.rerun()
     draw_notes()
 
@@ -91,7 +86,6 @@ def submit(
 
 
 def _show(outcomes: Sequence[Outcome], failed: Sequence[AppError]) -> None:
-    """One line for each outcome, and one for each file that could not be added."""
     kinds: defaultdict[str, list[Outcome]] = defaultdict(list)
     for outcome in outcomes:
         kinds[_kind(outcome)].append(outcome)

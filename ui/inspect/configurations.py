@@ -15,8 +15,8 @@ from ui.app import owner
 from ui.inspect import steps
 from ui.models import pickers
 from ui.sidebar import collections
-from ui.widgets import errors, text
-from ui.widgets.buttons import button
+from ui.widgets import text
+from ui.widgets.errors import button, live
 
 SIDES = ("A", "B")
 COLORS = {"A": "blue", "B": "orange"}
@@ -38,18 +38,14 @@ def draw(services: Services, chosen: QuestionSet) -> None:
     if missing and not waiting:
         listed = ", ".join(f"“{name}”" for name in missing[:MOST_MISSING])
         more = f" and {len(missing) - MOST_MISSING:,} more" if len(missing) > MOST_MISSING else ""
-        st.warning(
-            text.literal(
-                f"The questions expect documents that are not in any collection: {listed}{more}. These cannot be found."
-            )
-        )
+        where = f"not in any collection: {listed}{more}. These cannot be found."
+        st.warning(text.literal(f"The questions expect documents that are {where}"))
     _buttons(services, chosen, found)
 
 
 def _buttons(services: Services, chosen: QuestionSet, found: list[Configuration]) -> None:
-    job = services.evaluations.job(owner())
+    job, number = services.evaluations.job(owner()), len(chosen.used)
     busy = bool(job and job.running)
-    number = len(chosen.used)
     ready = any(services.documents.ready(owner(), each.id) for each in collections.every(services))
     a, b = found
     same = replace(a, name="") == replace(b, name="")
@@ -86,13 +82,8 @@ def _configure(services: Services, side: str, default: Configuration, names: dic
         retrieval = options.retrieval.replace(dense=options.retrieval.dense and side == SIDES[0])
         retrieval = steps.draw(f"evaluate_{side}", retrieval)
     options = options.replace(collection_ids=tuple(searched) or None, k=k, retrieval=retrieval)
-    answers = st.toggle(
-        "Generate answers",
-        key=key("answers"),
-        help="Also measure answers: one call of the model for each question.",
-        **keep,
-    )
-    if answers:
+    purpose = "Also measure answers: one call of the model for each question."
+    if answers := st.toggle("Generate answers", key=key("answers"), help=purpose, **keep):
         strict = st.toggle("Only from the documents", options.strict, key=key("strict"), **keep)
         backend = pickers.pick_backend(services, key("backend")).name
         model = pickers.pick_model(services, services.manager.backend(backend), key("model")) or ""
@@ -105,7 +96,6 @@ def _configure(services: Services, side: str, default: Configuration, names: dic
 
 
 def _show_differences(tops: list[Any], found: list[Configuration], names: dict[str, str]) -> None:
-    """Draw the choices that differ at the top of each side."""
     a, b = (each.choices(names) for each in found)
     differing = [name for name in a if a[name] != b[name]]
     for side, top, choices in zip(SIDES, tops, (a, b), strict=True):
@@ -123,13 +113,11 @@ def _wait_for_documents(services: Services) -> bool:
     if not waiting():
         return False
 
-    @st.fragment(run_every=1.0)
-    @errors.with_error_boundary
-    def live() -> None:
+    def draw_number() -> None:
         left = waiting()
         if not left:
             st.rerun()
         st.caption(f":shimmer[{text.count(left, 'document')} still being read: wait, or measure without …]")
 
-    live()
+    live(1.0, draw_number)
     return True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
 import streamlit as st
 
@@ -12,11 +13,11 @@ from services import Services
 from ui.app import owner
 from ui.inspect import configurations, history, questions, results
 from ui.widgets import dialogs, errors, text
-from ui.widgets.buttons import button
+from ui.widgets.errors import button, live
 
-POLL_S = 0.5
 CHOSEN = "evaluate_set"
-VIEWS = {"Measure": ":material/speed:", "Questions": ":material/quiz:", "Over time": ":material/timeline:"}
+ICONS = {"Measure": "speed", "Questions": "quiz", "Over time": "timeline"}
+VIEWS = {name: f":material/{icon}: {name}" for name, icon in ICONS.items()}
 
 
 def draw(services: Services) -> None:
@@ -28,15 +29,10 @@ def draw(services: Services) -> None:
         _welcome(services)
     else:
         chosen = _choose(services, found)
+        keep: dict[str, Any] = {"label_visibility": "collapsed", "persist_state": "session"}
+        label, views = VIEWS.__getitem__, list(VIEWS)
         view = st.segmented_control(
-            "View",
-            list(VIEWS),
-            default="Measure",
-            required=True,
-            format_func=lambda name: f"{VIEWS[name]} {name}",
-            key="evaluate_view",
-            label_visibility="collapsed",
-            persist_state="session",
+            "View", views, default="Measure", required=True, format_func=label, key="evaluate_view", **keep
         )
         questions.draw_notes()
         if view == "Questions":
@@ -65,8 +61,7 @@ def _make_sample_set(services: Services) -> None:
 
 
 def _choose(services: Services, found: list[QuestionSet]) -> QuestionSet:
-    """Draw the picker and its menu."""
-    sets = {each.id: each for each in found}
+    sets, names = {each.id: each for each in found}, {each.id: each.name for each in found}
     state = st.session_state
     if state.get(CHOSEN) not in sets:
         state[CHOSEN] = found[0].id
@@ -77,11 +72,7 @@ def _choose(services: Services, found: list[QuestionSet]) -> QuestionSet:
 
     with st.container(horizontal=True, vertical_alignment="bottom"):
         st.selectbox(
-            "Questions",
-            sets,
-            key="evaluate_picker",
-            format_func=lambda id_: sets[id_].name if id_ in sets else "",
-            on_change=pick,
+            "Questions", sets, key="evaluate_picker", format_func=lambda id_: names.get(id_, ""), on_change=pick
         )
         action = st.menu_button("Manage", list(_MENU), icon=":material/folder_managed:", key="evaluate_menu")
     chosen = sets[state[CHOSEN]]
@@ -92,7 +83,6 @@ def _choose(services: Services, found: list[QuestionSet]) -> QuestionSet:
 
 
 def _described(chosen: QuestionSet) -> str:
-    """The questions of a set in one line."""
     used = chosen.used
     out_of_scope = sum(question.out_of_scope for question in used)
     left = len(chosen.questions) - len(used)
@@ -100,22 +90,16 @@ def _described(chosen: QuestionSet) -> str:
     return ", ".join(parts + [f"{left:,} not in use"] * bool(left))
 
 
-# --- the job in the background ------------------------------------------------------------------------------
-
-
 def _job(services: Services) -> None:
     """Draw the running job, live, or the outcome of the last one."""
     job = services.evaluations.job(owner())
-    if job and job.running:
-        _follow(services, job)
-    elif job:
+    if job is None:
+        return
+    if not job.running:
         _ended(services, job)
+        return
 
-
-def _follow(services: Services, job: Job) -> None:
-    @st.fragment(run_every=POLL_S)
-    @errors.with_error_boundary
-    def live() -> None:
+    def follow() -> None:
         if not job.running and not dialogs.is_open():
             st.rerun()
         with st.container(border=True):
@@ -123,7 +107,7 @@ def _follow(services: Services, job: Job) -> None:
             st.progress(min(1.0, job.done / max(1, job.total)), text.literal(done))
             st.button("Cancel", key="cancel_job", icon=":material/close:", disabled=job.cancelled, on_click=job.cancel)
 
-    live()
+    live(0.5, follow)
 
 
 def _ended(services: Services, job: Job) -> None:
@@ -139,14 +123,6 @@ def _ended(services: Services, job: Job) -> None:
         services.evaluations.dismiss(owner())
         return
     st.button("Dismiss", key="dismiss_job", type="tertiary", on_click=services.evaluations.dismiss, args=(owner(),))
-
-
-# --- the menu ----------------------------------------------------------------------------------------------------
-
-
-def _new(services: Services, chosen: QuestionSet) -> None:
-    del chosen
-    questions.more(services, None)
 
 
 def _rename(services: Services, chosen: QuestionSet) -> None:
@@ -168,7 +144,7 @@ def _delete(services: Services, chosen: QuestionSet) -> None:
 
 
 _MENU = {
-    ":material/add: New set": _new,
+    ":material/add: New set": lambda services, _: questions.more(services, None),
     ":material/playlist_add: Add questions": questions.more,
     ":material/edit: Rename": _rename,
     ":material/delete: Delete": _delete,

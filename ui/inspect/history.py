@@ -8,11 +8,10 @@ import streamlit as st
 from evaluation.figures import MEASURES
 from evaluation.store import QuestionSet, Run
 from services import Services
-from ui.app import owner
-from ui.widgets import clock, text
+from ui.app import local_time, owner
+from ui.widgets import text
 
-PALETTE = ["#4c86d6", "#e08a2c", "#2a9d8f", "#b0659e", "#8a8f3a", "#c2554d"]
-"""Legible on light and on dark."""
+PALETTE = ["#4c86d6", "#e08a2c", "#2a9d8f", "#b0659e", "#8a8f3a", "#c2554d"]  # legible on light and on dark
 
 
 def draw(services: Services, chosen: QuestionSet) -> None:
@@ -26,7 +25,7 @@ def draw(services: Services, chosen: QuestionSet) -> None:
     _line(runs, name)
     rows = [
         {
-            "When": clock.local(run.created),
+            "When": local_time(run.created),
             "Configuration": run.configuration.name,
             **{MEASURES[n].label: MEASURES[n].shown(run.figures[n]) for n in names if n in run.figures},
         }
@@ -56,29 +55,19 @@ def _line(runs: list[Run], name: str) -> None:
 
     measure = MEASURES[name]
     rows = [
-        {
-            "When": f"{clock.local(run.created):%d %b %Y, %H:%M}",
-            "Configuration": run.configuration.name,
-            "value": run.figures[name].value,
-            "low": run.figures[name].low,
-            "high": run.figures[name].high,
-        }
+        (f"{local_time(run.created):%d %b %Y, %H:%M}", run.configuration.name, found.value, found.low, found.high)
         for run in reversed(runs)
-        if name in run.figures
+        if (found := run.figures.get(name))
     ]
-    moments = list(dict.fromkeys(str(row["When"]) for row in rows))
+    moments = list(dict.fromkeys(when for when, *_ in rows))
     axis = alt.Axis(format=".0%" if measure.unit == "%" else ".2f" if not measure.unit else ".0f")
     scale = alt.Scale(zero=True) if measure.unit == "ms" else alt.Scale(domain=[0, 1])
-    base = alt.Chart(pd.DataFrame(rows)).encode(
+    legend = alt.Legend(orient="top", labelLimit=400, columns=1)
+    base = alt.Chart(pd.DataFrame(rows, columns=["When", "Configuration", "value", "low", "high"])).encode(
         # One step a run: days lie between some runs, seconds between others.
         x=alt.X("When:O", sort=moments, title=None, axis=alt.Axis(labelAngle=0, labelOverlap=True)),
         xOffset="Configuration:N",
-        color=alt.Color(
-            "Configuration:N",
-            scale=alt.Scale(range=PALETTE),
-            title=None,
-            legend=alt.Legend(orient="top", labelLimit=400, columns=1),
-        ),
+        color=alt.Color("Configuration:N", scale=alt.Scale(range=PALETTE), title=None, legend=legend),
         tooltip=["When", "Configuration", *(alt.Tooltip(n, format=".2f") for n in ("value", "low", "high"))],
     )
     title = f"{measure.label}{f' ({measure.unit})' if measure.unit == 'ms' else ''}"

@@ -112,9 +112,6 @@ def draw_notes() -> None:
         st.button("Dismiss", key="dismiss_notes", type="tertiary", on_click=st.session_state.pop, args=(NOTES,))
 
 
-# --- the table ---------------------------------------------------------------------------------------------------
-
-
 def draw(services: Services, chosen: QuestionSet) -> None:
     """Draw the table of a set; edits are saved at once."""
     st.caption(
@@ -161,15 +158,9 @@ def _before(chosen: QuestionSet) -> pd.DataFrame:
 
 
 def _frame(questions: Sequence[GoldQuestion]) -> pd.DataFrame:
-    columns = {
-        "use": pd.Series([question.use for question in questions], dtype="bool"),
-        "question": pd.Series([question.question for question in questions], dtype="str"),
-        "answers": pd.Series([files.joined(question.answers) for question in questions], dtype="str"),
-        "documents": pd.Series([files.joined(question.documents) for question in questions], dtype="str"),
-    }
-    frame = pd.DataFrame(columns)
-    frame.index = pd.RangeIndex(1, len(frame) + 1)
-    return frame
+    rows = [(each.use, each.question, files.joined(each.answers), files.joined(each.documents)) for each in questions]
+    types = {"use": "bool", "question": "str", "answers": "str", "documents": "str"}
+    return pd.DataFrame(rows, pd.RangeIndex(1, len(rows) + 1), list(types)).astype(types)
 
 
 def _cells(edited: pd.DataFrame) -> Iterator[files.Row]:
@@ -183,19 +174,12 @@ def _cells(edited: pd.DataFrame) -> Iterator[files.Row]:
 def _downloads(chosen: QuestionSet, questions: Sequence[GoldQuestion]) -> None:
     if not questions:
         return
+    csv = files.as_csv(questions).encode("utf-8-sig")  # spreadsheets recognise UTF-8 by the byte order mark
+    jsonl = files.as_jsonl(questions).encode()
     with st.container(horizontal=True):
-        for ending, kind, content in (
-            ("csv", "text/csv", files.as_csv(questions)),
-            ("jsonl", "application/jsonl", files.as_jsonl(questions)),
+        for label, ending, kind, content in (
+            ("Save as CSV", "csv", "text/csv", csv),
+            ("Save as JSON lines", "jsonl", "application/jsonl", jsonl),
         ):
-            st.download_button(
-                f"Save as {'CSV' if ending == 'csv' else 'JSON lines'}",
-                content.encode(
-                    "utf-8-sig" if ending == "csv" else "utf-8"
-                ),  # spreadsheets recognise UTF-8 by the byte order mark
-                file_name=f"{chosen.name}.{ending}",
-                mime=kind,
-                key=f"save_{ending}",
-                icon=":material/download:",
-                on_click="ignore",
-            )
+            name, key, icon = f"{chosen.name}.{ending}", f"save_{ending}", ":material/download:"
+            st.download_button(label, content, name, kind, key=key, icon=icon, on_click="ignore")

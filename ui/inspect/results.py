@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final
 
 import pandas as pd
 import streamlit as st
@@ -11,9 +11,9 @@ import streamlit as st
 from evaluation.figures import MEASURES, Comparison, Pair, compare
 from evaluation.store import QuestionSet, Run
 from services import Services
-from ui.app import owner
+from ui.app import local_time, owner
 from ui.inspect.history import PALETTE
-from ui.widgets import clock, text
+from ui.widgets import text
 
 SIDES: Final = ("A", "B")
 RUNS = ("evaluate_run_A", "evaluate_run_B")
@@ -38,17 +38,15 @@ def draw(services: Services, chosen: QuestionSet) -> None:
     if not runs:
         return
     st.subheader("Results")
-    if len(runs) == 1:
-        [run] = runs.values()
-        st.caption(text.literal(_called(run)))
-        _figures([run], None)
-        _chart([run])
-        _questions(_compared(services, run, run), [run])
-        return
-    picked = [runs[id_] for id_ in _pick(runs)]
-    compared = _compared(services, *picked)
-    _headline(compared)
-    _figures(picked, compared)
+    alone = len(runs) == 1
+    picked = list(runs.values()) if alone else [runs[id_] for id_ in _pick(runs)]
+    k = (picked[0].configuration.options.k, picked[-1].configuration.options.k)
+    compared = _compute(services, owner(), picked[0].id, picked[-1].id, k)
+    if alone:
+        st.caption(text.literal(_called(picked[0])))
+    else:
+        _headline(compared)
+    _figures(picked, None if alone else compared)
     _chart(picked)
     _questions(compared, picked)
 
@@ -67,11 +65,7 @@ def _pick(runs: dict[str, Run]) -> list[str]:
 
 
 def _called(run: Run) -> str:
-    return f"{run.configuration.name} · {clock.local(run.created):%d %b %Y, %H:%M}"
-
-
-def _compared(services: Services, a: Run, b: Run) -> Comparison:
-    return _compute(services, owner(), a.id, b.id, (a.configuration.options.k, b.configuration.options.k))
+    return f"{run.configuration.name} · {local_time(run.created):%d %b %Y, %H:%M}"
 
 
 @st.cache_resource(max_entries=20, show_spinner=False)
@@ -94,7 +88,6 @@ def _headline(compared: Comparison) -> None:
 
 
 def _figures(runs: list[Run], compared: Comparison | None) -> None:
-    """Draw the table of figures."""
     names = [name for name in MEASURES if any(name in run.figures for run in runs)]
     rows = []
     for name in names:
@@ -128,53 +121,38 @@ def _chart(runs: list[Run]) -> None:
     """Draw the figures between 0 and 1 with their intervals."""
     import altair as alt
 
+    labels = [run.configuration.name for run in runs]
+    if len(runs) > 1:
+        labels = [f"{side}: {label}" for side, label in zip(SIDES, labels, strict=True)]
     rows = [
-        {
-            "Figure": MEASURES[name].label,
-            "Run": f"{side}: {run.configuration.name}" if len(runs) > 1 else run.configuration.name,
-            "value": figure.value,
-            "low": figure.low,
-            "high": figure.high,
-        }
-        for side, run in zip(SIDES, runs, strict=False)
-        for name, figure in run.figures.items()
+        {"Figure": MEASURES[name].label, "Run": label, "value": found.value, "low": found.low, "high": found.high}
+        for label, run in zip(labels, runs, strict=True)
+        for name, found in run.figures.items()
         if name not in TIMES
     ]
     order = list(dict.fromkeys(str(row["Figure"]) for row in rows))
-    scale = alt.Scale(range=PALETTE)
+    scale, legend = alt.Scale(range=PALETTE), alt.Legend(orient="top", labelLimit=400, columns=1)
     base = alt.Chart(pd.DataFrame(rows)).encode(
         y=alt.Y("Figure:N", sort=order, title=None, axis=alt.Axis(labelLimit=200)),
         yOffset=alt.YOffset("Run:N"),
-        color=alt.Color("Run:N", scale=scale, title=None, legend=alt.Legend(orient="top", labelLimit=400, columns=1)),
+        color=alt.Color("Run:N", scale=scale, title=None, legend=legend),
         tooltip=["Figure", "Run", *(alt.Tooltip(name, format=".2f") for name in ("value", "low", "high"))],
     )
     axis = alt.X("low:Q", title=None, scale=alt.Scale(domain=[0, 1]), axis=alt.Axis(format=".0%"))
     lines = base.mark_rule(strokeWidth=2).encode(x=axis, x2="high:Q")
     points = base.mark_point(filled=True, size=70, opacity=1).encode(x="value:Q")
-    st.altair_chart(
-        (lines + points).properties(height=alt.Step(15)), alt="The figures of both runs with their intervals"
-    )
-
-
-# --- question by question ----------------------------------------------------------------------------------------
+    chart = (lines + points).properties(height=alt.Step(15))
+    st.altair_chart(chart, alt="The figures of both runs with their intervals")
 
 
 def _questions(compared: Comparison, runs: list[Run]) -> None:
-    """Draw the questions with what each run found first."""
     alone = len(runs) == 1
     st.subheader("Question by question")
-    kinds = [kind for kind in SHOWN if not (alone and kind == "Where they differ")]
-    numbers = {kind: sum(map(SHOWN[kind], compared.pairs)) for kind in kinds}
-    labels = {"Found by neither": "Not found"} if alone else {}
-    shown = st.segmented_control(
-        "Show",
-        kinds,
-        default=kinds[0],
-        required=True,
-        format_func=lambda kind: f"{labels.get(kind, kind)} {numbers[kind]:,}",
-        key="evaluate_shown_pairs_alone" if alone else "evaluate_shown_pairs",
-        label_visibility="collapsed",
-    )
+    names = {"Found by neither": "Not found", "All": "All"} if alone else {kind: kind for kind in SHOWN}
+    labels = {kind: f"{name} {sum(map(SHOWN[kind], compared.pairs)):,}" for kind, name in names.items()}
+    kinds, key = list(labels), "evaluate_shown_pairs_alone" if alone else "evaluate_shown_pairs"
+    options: dict[str, Any] = {"format_func": labels.__getitem__, "label_visibility": "collapsed"}
+    shown = st.segmented_control("Show", kinds, default=kinds[0], required=True, key=key, **options)
     pairs = [pair for pair in compared.pairs if SHOWN[shown or kinds[0]](pair)]
     if not pairs:
         st.caption("None.")

@@ -1,26 +1,26 @@
-"""The Search page: what a question finds, without a model, and why a text is not found."""
+"""The Search page: what a question finds without a model, why a text is not found, and when Gestalt abstains."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import streamlit as st
 
 from options import AnswerOptions
-from rag.index.diagnosis import Diagnosis, StageReport
 from rag.index.lexical import question_terms
-from rag.schema import Passage, Retrieval
+from rag.schema import CollectionRecord, Passage, Retrieval
 from services import Services
 from ui import navigation
 from ui.app import owner
-from ui.inspect import steps, threshold
+from ui.inspect import steps
 from ui.sidebar import choices, collections
-from ui.widgets import text
-from ui.widgets.buttons import button
+from ui.widgets import errors, text
+from ui.widgets.errors import button
 
 SHOWN = 10
-SHORT = 400
-"""Characters of a passage shown at once, so that the next one is in sight."""
-LONGEST = 1000
-"""Characters of an expected text; more than a chunk holds is of no use."""
+SHORT = 400  # characters of a passage shown at once, so that the next one is in sight
+LONGEST = 1000  # characters of an expected text; more than a chunk holds is of no use
+OFFSETS = {-2.0: "much less", -1.0: "less", 0.0: "as measured", 1.0: "more", 2.0: "much more"}
 
 
 def draw(services: Services) -> None:
@@ -31,9 +31,8 @@ def draw(services: Services) -> None:
     if asked := st.query_params.get("q"):
         state.setdefault("search_question", asked)
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        question = st.text_input(
-            "Question", key="search_question", placeholder="What are you looking for?", max_chars=4000
-        ).strip()
+        hint = "What are you looking for?"
+        question = st.text_input("Question", key="search_question", placeholder=hint, max_chars=4000).strip()
         with st.popover("Steps", icon=":material/tune:"):
             retrieval = steps.draw("search", services.settings.answer.retrieval)
     if not question:
@@ -49,7 +48,7 @@ def draw(services: Services) -> None:
         _passage(number, passage, question, shown=number <= options.k)
     st.divider()
     _why(services, question, options)
-    threshold.draw(services)
+    _thresholds(services)
 
 
 def _nothing_asked(services: Services) -> None:
@@ -92,42 +91,25 @@ def _passage(number: int, passage: Passage, question: str, *, shown: bool) -> No
             facts.append(f"reranked **{passage.reranked:.2f}**")
         with st.container(horizontal=True, vertical_alignment="center"):
             st.caption(" · ".join(facts))
-            button(
-                "I expected this",
-                _expect,
-                passage.text,
-                icon="help",
-                key=f"expected-{passage.chunk_id}",
-                type="tertiary",
-                help=None if shown else "See why it is not shown to the model.",
-                disabled=shown,
-            )
+            expected = {"expected": text.short(passage.text, LONGEST).removesuffix("…")}
+            options: dict[str, Any] = {"key": f"expected-{passage.chunk_id}", "icon": "help", "type": "tertiary"}
+            options |= {"help": None if shown else "See why it is not shown to the model.", "disabled": shown}
+            button("I expected this", st.session_state.update, expected, **options)
 
 
 def _score(name: str, score: float, rank: int, digits: int) -> str:
     return f"{name} {score:.{digits}f} (rank {rank:,})" if rank else f"{name} –"
 
 
-def _expect(expected: str) -> None:
-    st.session_state["expected"] = text.short(expected, LONGEST).removesuffix("…")
-
-
 def _why(services: Services, question: str, options: AnswerOptions) -> None:
     st.subheader("Why was it not found?")
-    expected = st.text_area(
-        "Paste a sentence that you expected, exactly as in the document",
-        key="expected",
-        max_chars=LONGEST,
-        placeholder="The spare key to Shed 3 hangs behind the beehive.",
-    ).strip()
+    label = "Paste a sentence that you expected, exactly as in the document"
+    hint = "The spare key to Shed 3 hangs behind the beehive."
+    expected = st.text_area(label, key="expected", max_chars=LONGEST, placeholder=hint).strip()
     if not expected:
         return
     with st.spinner("Checking every stage …"):
         diagnosis = services.searching.diagnose(owner(), question, expected, options)
-    _stages(diagnosis)
-
-
-def _stages(diagnosis: Diagnosis) -> None:
     lost = diagnosis.lost
     if lost is None:
         st.success("It is found and would be shown to the model.", icon=":material/check_circle:")
@@ -135,10 +117,52 @@ def _stages(diagnosis: Diagnosis) -> None:
         st.error(f"Lost at: **{lost.stage}**. {text.literal(lost.message)}", icon=":material/cancel:")
         if lost.hint:
             st.info(text.literal(lost.hint), icon=":material/lightbulb:")
-    for finding in diagnosis.reports:
-        _stage(finding)
+    for report in diagnosis.reports:
+        icon = ":green[:material/check_circle:]" if report.kept else ":red[:material/cancel:]"
+        st.markdown(f"{icon} **{report.stage}** — {text.literal(report.message)}")
 
 
-def _stage(finding: StageReport) -> None:
-    icon = ":green[:material/check_circle:]" if finding.kept else ":red[:material/cancel:]"
-    st.markdown(f"{icon} **{finding.stage}** — {text.literal(finding.message)}")
+def _thresholds(services: Services) -> None:
+    with st.expander("When does Gestalt say “not in your documents”?", icon=":material/block:"):
+        st.markdown(
+            "Questions that are out of scope are answered with “not in your documents”, without asking a model. How "
+            "close a passage has to be is measured for each collection, with questions made from its sentences and "
+            "with general, out-of-scope ones. This does not recognise a question on the topic of the documents whose "
+            "answer is missing; the sentence check helps there."
+        )
+        for collection in collections.searched(services):
+            _threshold(services, collection)
+
+
+def _threshold(services: Services, collection: CollectionRecord) -> None:
+    calibration = services.search.calibrations.load(owner(), collection.id, collection.fingerprint)
+    rates = calibration.error_rates()
+    with st.container(border=True):
+        st.markdown(f"**{text.literal(collection.name)}**")
+        if not collection.fingerprint:
+            st.caption("It has no documents yet.")
+            return
+        if rates is None:
+            st.caption(
+                "Not measured yet: this happens soon after its documents are read, if they have a few pages of text. "
+                "Until then, a default applies."
+            )
+        else:
+            st.markdown(
+                f"Says “not in your documents” to **{rates.false_abstentions:.0%}** of the questions it could answer, "
+                f"and tries to answer **{rates.false_answers:.0%}** of out-of-scope questions."
+            )
+            st.caption(
+                f"Measured with {len(calibration.in_scope)} questions made from words of its sentences, which are "
+                f"harder than real ones, and {len(calibration.out_of_scope)} out-of-scope questions."
+            )
+        key = f"threshold_offset-{collection.id}"
+        nearest = min(OFFSETS, key=lambda step: abs(step - calibration.threshold_offset))
+
+        @errors.with_error_boundary
+        def choose() -> None:
+            set_offset = services.search.calibrations.set_threshold_offset
+            set_offset(owner(), collection.id, collection.fingerprint, st.session_state[key])
+
+        label, name = "Say “not in your documents”", OFFSETS.__getitem__
+        st.select_slider(label, list(OFFSETS), nearest, key=key, format_func=name, on_change=choose)

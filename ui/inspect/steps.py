@@ -20,21 +20,10 @@ def draw(prefix: str, usual: RetrievalOptions) -> RetrievalOptions:
     if not (lexical or dense):
         st.warning("One of the two is needed; lexical search is on.")
     merge = st.toggle("Merge", usual.merge, help="Merge two adjacent chunks into one passage.", **keep("merge"))
-    neighbours = st.slider(
-        "Neighbours",
-        0,
-        max(3, usual.neighbours),
-        usual.neighbours,
-        help="Chunks to add before and after a retrieved one.",
-        **keep("neighbours"),
-    )
-    reranker = st.text_input(
-        "Reranker",
-        usual.reranker,
-        placeholder="none",
-        help="A sentence-transformers CrossEncoder, by id or path.",
-        **keep("reranker"),
-    )
+    purpose, most = "Chunks to add before and after a retrieved one.", max(3, usual.neighbours)
+    neighbours = st.slider("Neighbours", 0, most, usual.neighbours, help=purpose, **keep("neighbours"))
+    purpose = "A sentence-transformers CrossEncoder, by id or path."
+    reranker = st.text_input("Reranker", usual.reranker, placeholder="none", help=purpose, **keep("reranker"))
     return usual.replace(
         lexical=lexical or not dense, dense=dense, merge=merge, neighbours=neighbours, reranker=(reranker or "").strip()
     )

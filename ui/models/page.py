@@ -12,11 +12,9 @@ from backends.base import Backend, State
 from backends.checks import BackendCheck
 from services import Services
 from ui.models import pickers
-from ui.widgets import errors, text
-from ui.widgets.buttons import button
+from ui.widgets import text
+from ui.widgets.errors import button, live
 
-POLL_S = 1.0
-"""Seconds between two updates while something loads or is being checked."""
 BADGES: dict[State, tuple[str, Literal["gray", "blue", "green", "red"]]] = {
     State.UNLOADED: (":material/bedtime:", "gray"),
     State.LOADING: (":material/hourglass_top:", "blue"),
@@ -42,9 +40,7 @@ def _check_again(services: Services) -> None:
 def _card(services: Services, backend: Backend) -> None:
     busy = _busy(services, backend)
 
-    @st.fragment(run_every=POLL_S if busy else None)
-    @errors.with_error_boundary
-    def live() -> None:
+    def draw_card() -> None:
         if busy is not _busy(services, backend):
             st.rerun()  # start or stop polling
         with st.container(border=True):
@@ -57,7 +53,7 @@ def _card(services: Services, backend: Backend) -> None:
             if checked and not checked.error:
                 _controls(services, backend, checked)
 
-    live()
+    live(1.0 if busy else None, draw_card)
 
 
 def _busy(services: Services, backend: Backend) -> bool:
@@ -81,9 +77,7 @@ def _head(backend: Backend, checked: BackendCheck | None) -> None:
 
 
 def _controls(services: Services, backend: Backend, checked: BackendCheck) -> None:
-    """Choose a model; load, unload, reload or pull it."""
-    can = backend.capabilities
-    key = f"manage-{backend.name}"
+    can, key = backend.capabilities, f"manage-{backend.name}"
     labels = {info.name: info.label for info in checked.models}
     if checked.models:
         with st.expander("Models"):
@@ -110,8 +104,7 @@ def _controls(services: Services, backend: Backend, checked: BackendCheck) -> No
             )
     if not picked:
         return
-    model = f"{picked}@{variant}" if variant else str(picked)
-    manager = services.manager
+    manager, model = services.manager, f"{picked}@{variant}" if variant else str(picked)
     state = manager.status(backend.name, model).state
     ready, loading = state is State.READY, state is State.LOADING
     actions: list[tuple[str, str, Callable[[str, str], object], bool]] = [

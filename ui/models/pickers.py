@@ -7,28 +7,26 @@ from functools import partial
 import streamlit as st
 
 from backends.base import Backend, Loaded, ModelInfo, State, Status
-from backends.checks import BackendCheck
 from errors import ModelNotFound
 from services import Services
 from ui.app import owner
 from ui.widgets import errors, text
-from ui.widgets.buttons import button
+from ui.widgets.errors import button, live
 
-PATIENCE_S = 0.3
-"""Seconds that a page waits for the first list of models; it does not wait for later ones."""
+PATIENCE_S = 0.3  # how long a page waits for the first list of models; it does not wait for later ones
 
 
-def pick_backend(services: Services, key: str, label: str = "Backend") -> Backend:
+def pick_backend(services: Services, key: str) -> Backend:
     """Draw the choice of a backend; `key` holds its name."""
     default = services.settings.answer.backend
     services.manager.backend(default)  # report an unknown name in the settings
     backends = {backend.name: backend for backend in services.manager.backends()}
     st.session_state.setdefault(key, default)
-    name = st.selectbox(label, backends, key=key, format_func=lambda name: backends[name].label)
+    name = st.selectbox("Backend", backends, key=key, format_func=lambda name: backends[name].label)
     return backends[name]
 
 
-def pick_model(services: Services, backend: Backend, key: str, label: str = "Model") -> str | None:
+def pick_model(services: Services, backend: Backend, key: str) -> str | None:
     """Draw the choice of a model of `backend`; `key` holds its name. None while no model is known."""
     checked = services.manager.checks.latest(backend.name, PATIENCE_S)
     models = {info.name: info for info in checked.models} if checked else {}
@@ -37,7 +35,7 @@ def pick_model(services: Services, backend: Backend, key: str, label: str = "Mod
     names = list(dict.fromkeys([*models, *services.manager.known(backend.name), *([chosen] if chosen else [])]))
     free = backend.capabilities.free_model_name
     picked = st.selectbox(
-        label,
+        "Model",
         names,
         index=0 if names else None,
         key=key,
@@ -51,7 +49,8 @@ def pick_model(services: Services, backend: Backend, key: str, label: str = "Mod
     if checked is None:
         _wait(services, backend)
     elif checked.error:
-        show_check(services, checked, key)
+        errors.show(checked.error.message, checked.error.hint)
+        button("Try again", services.manager.checks.refresh, backend.name, icon="refresh", key=f"{key}-again")
     return picked
 
 
@@ -70,30 +69,19 @@ def _keep_choice(services: Services, backend: Backend, key: str, listed: list[st
 
 
 def _wait(services: Services, backend: Backend) -> None:
-    @st.fragment(run_every=0.5)
-    @errors.with_error_boundary
-    def live() -> None:
+    def wait() -> None:
         if services.manager.checks.latest(backend.name):
             st.rerun()
         st.caption(f":shimmer[Checking {text.literal(backend.location)} …]")
 
-    live()
-
-
-def show_check(services: Services, checked: BackendCheck, key: str) -> None:
-    """Draw why a backend is not available, and a button to check again."""
-    assert checked.error
-    errors.show(checked.error.message, checked.error.hint)
-    button("Try again", services.manager.checks.refresh, checked.backend.name, icon="refresh", key=f"{key}-again")
+    live(0.5, wait)
 
 
 def draw_state(services: Services, backend: Backend, model: str) -> None:
     """Draw the state of a model, live while it loads."""
     loading = services.manager.status(backend.name, model).state is State.LOADING
 
-    @st.fragment(run_every=1.0 if loading else None)
-    @errors.with_error_boundary
-    def live() -> None:
+    def draw_model() -> None:
         status = services.manager.status(backend.name, model)
         if loading is not (status.state is State.LOADING):
             st.rerun()  # start or stop polling
@@ -103,7 +91,7 @@ def draw_state(services: Services, backend: Backend, model: str) -> None:
             st.badge("Loads with the first question", icon=":material/bedtime:", color="gray")
         details(services, backend, model, status, "sidebar")
 
-    live()
+    live(1.0 if loading else None, draw_model)
 
 
 def details(services: Services, backend: Backend, model: str, status: Status, place: str) -> None:
@@ -129,19 +117,13 @@ def details(services: Services, backend: Backend, model: str, status: Status, pl
 
 
 def _facts(loaded: Loaded) -> str:
-    """Device, dtype, quantization, size and window in one line."""
-    parts = (
-        loaded.device,
-        loaded.dtype,
-        loaded.quantization,
-        _size(loaded.size_bytes) if loaded.size_bytes else None,
-        f"window {loaded.context_window:,} tokens" if loaded.context_window else None,
-    )
+    size = _size(loaded.size_bytes) if loaded.size_bytes else None
+    window = f"window {loaded.context_window:,} tokens" if loaded.context_window else None
+    parts = (loaded.device, loaded.dtype, loaded.quantization, size, window)
     return text.literal(" · ".join(part for part in parts if part))
 
 
 def _size(size: int) -> str:
-    """A size with its unit."""
     return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.0f} MB"
 
 

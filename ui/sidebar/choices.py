@@ -17,20 +17,17 @@ from ui.sidebar import collections
 
 GENERATION = "temperature", "top_p", "top_k", "max_new_tokens"
 WIDGETS = "backend", "model", "fallback", "k", "strict", "condense", "instructions"
-MOST_PASSAGES = 12
-RANGES: dict[str, tuple[float, float]] = {
-    "k": (1, MOST_PASSAGES),
+RANGES: dict[str, tuple[float, float]] = {  # of the sliders; a setting outside extends them
+    "k": (1, 12),
     "temperature": (0.0, 2.0),
     "top_p": (0.05, 1.0),
     "top_k": (1, 200),
     "max_new_tokens": (16, 2048),
 }
-"""Ranges of the sliders; a setting outside extends them."""
 _OPTIONS, _OPENED = "answer_options", "options_of"
 
 
 def _values(options: AnswerOptions) -> dict[str, Any]:
-    """The values of the widgets, by key."""
     generation = {name: getattr(options.generation, name) for name in GENERATION}
     return {name: getattr(options, name) for name in WIDGETS} | generation
 
@@ -50,7 +47,7 @@ def current() -> AnswerOptions:
     return options.replace(
         **chosen | {"model": chosen["model"] or ""},
         generation=options.generation.replace(**{name: state[name] for name in GENERATION}),
-        collection_ids=collections.searched_ids(),
+        collection_ids=state["searched_ids"],  # set by `collections.pick_searched`
     )
 
 

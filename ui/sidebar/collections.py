@@ -39,19 +39,13 @@ def searched(services: Services) -> list[CollectionRecord]:
     return [one for one in found if one.id in wanted]
 
 
-def searched_ids() -> tuple[str, ...] | None:
-    """The ids of the collections to search; None for all, if there is only one."""
-    ids: tuple[str, ...] | None = st.session_state["searched_ids"]
-    return ids
-
-
 def pick_searched(services: Services) -> None:
     """Draw the choice of the collections to search, if there are several."""
     names, state = {one.id: one.name for one in every(services)}, st.session_state
     wanted = state.setdefault(SEARCHED, [current(services).id])
     existing = [id_ for id_ in wanted if id_ in names]
     if len(names) < 2 and existing:
-        state["searched_ids"] = None
+        state["searched_ids"] = None  # all
         return
     # If all are gone, keep their ids: asking is then an error instead of a search in other collections.
     state["searched_ids"] = tuple(existing or wanted)
@@ -75,15 +69,12 @@ def _search_in() -> None:
     st.session_state[SEARCHED] = st.session_state["search_in"]
 
 
-# --- on the Documents page ---
-
-
 def choose(services: Services) -> CollectionRecord:
     """Draw the picker and its menu; the address names the chosen collection."""
     found = every(services)
     names = {one.id: one.name for one in found}
-    if (asked := st.query_params.get("collection")) in names:
-        _show(str(asked))
+    if (asked := st.query_params.get("collection", "")) in names:
+        _show(asked)
     chosen = current(services)
     st.query_params["collection"] = chosen.id
     st.session_state[CHOSEN] = st.session_state["collection_picker"] = chosen.id
@@ -103,8 +94,6 @@ def choose(services: Services) -> CollectionRecord:
 
 def _pick() -> None:
     _show(st.session_state["collection_picker"])
-    # `choose` would follow the old address.
-    st.query_params["collection"] = st.session_state["collection_picker"]
 
 
 def _show(collection_id: str) -> None:
@@ -112,12 +101,11 @@ def _show(collection_id: str) -> None:
     if state.get(SEARCHED) == [state.get(CHOSEN)]:
         # Someone who works with one collection at a time wants to ask that one.
         state[SEARCHED] = [collection_id]
-    state[CHOSEN] = collection_id
+    state[CHOSEN] = st.query_params["collection"] = collection_id
 
 
 def _go_to(collection_id: str) -> None:
     _show(collection_id)
-    st.query_params["collection"] = collection_id
     dialogs.close()
     st.rerun()
 

@@ -15,19 +15,12 @@ from rag.chat.conversations import TITLE_LENGTH
 from rag.schema import ConversationRecord
 from services import Services
 from ui import navigation
-from ui.app import owner
-from ui.widgets import clock, dialogs, errors, text
-from ui.widgets.buttons import button
+from ui.app import local_time, owner
+from ui.widgets import dialogs, errors, text
+from ui.widgets.errors import button
 
-AT_FIRST, MORE = 6, 30
-"""Conversations listed at first, and added by a click."""
+AT_FIRST, MORE = 6, 30  # conversations listed at first, and added by a click
 _LISTED, _DELETED = "chats_listed", "chat_deleted"
-
-
-def draw_new() -> None:
-    """Draw the button for a new chat."""
-    if st.button("New chat", icon=":material/edit_square:", width="stretch", shortcut="Ctrl+Shift+O"):
-        st.switch_page(navigation.CHAT)
 
 
 def draw_list(services: Services) -> None:
@@ -40,13 +33,9 @@ def draw_list(services: Services) -> None:
         return
     searched = ""
     if len(found) > 1 or state.get("chat_search"):
-        searched = st.text_input(
-            "Search chats",
-            key="chat_search",
-            placeholder="Search chats",
-            label_visibility="collapsed",
-            icon=":material/search:",
-        ).strip()
+        label, icon = "Search chats", ":material/search:"
+        box = st.text_input(label, key="chat_search", placeholder=label, label_visibility="collapsed", icon=icon)
+        searched = box.strip()
     if searched:
         matching = services.conversations.find(owner(), searched)
         with st.container(gap=None):
@@ -63,34 +52,26 @@ def draw_list(services: Services) -> None:
             for conversation in group:
                 _entry(conversation)
     if len(found) > listed:
-        st.button("Older chats", key="older_chats", type="tertiary", icon=":material/expand_more:", on_click=_list_more)
-
-
-def _list_more() -> None:
-    st.session_state[_LISTED] += MORE
+        more = {_LISTED: listed + MORE}
+        button("Older chats", state.update, more, icon="expand_more", key="older_chats", type="tertiary")
 
 
 def _entry(conversation: ConversationRecord) -> None:
-    here = conversation.id == st.query_params.get("c")
     icon = ":material/keep:" if conversation.pinned else ":material/chat_bubble_outline:"
-    title = text.literal(text.short(conversation.title, 34))
-    if st.button(
-        f"**{title}**" if here else title,
-        key=f"open-{conversation.id}",
-        type="tertiary",
-        icon=":material/chat_bubble:" if here else icon,
-        wrap=False,
-        help=text.literal(conversation.title) if len(conversation.title) > 34 else None,
-    ):
+    title, key = text.literal(text.short(conversation.title, 34)), f"open-{conversation.id}"
+    if conversation.id == st.query_params.get("c"):
+        title, icon = f"**{title}**", ":material/chat_bubble:"
+    whole = text.literal(conversation.title) if len(conversation.title) > 34 else None
+    if st.button(title, key=key, type="tertiary", icon=icon, wrap=False, help=whole):
         st.session_state[_DELETED] = None
         st.switch_page(navigation.CHAT, query_params={"c": conversation.id})
 
 
 def _by_date(found: Sequence[ConversationRecord]) -> Iterator[tuple[str, list[ConversationRecord]]]:
-    today = clock.local(datetime.now().astimezone()).date()
+    today = local_time(datetime.now().astimezone()).date()
 
     def group(conversation: ConversationRecord) -> str:
-        return "Pinned" if conversation.pinned else age(clock.local(conversation.updated).date(), today)
+        return "Pinned" if conversation.pinned else age(local_time(conversation.updated).date(), today)
 
     return ((label, list(group)) for label, group in groupby(found, group))
 
@@ -121,9 +102,6 @@ def _restore(services: Services, conversation_id: str) -> None:
     services.conversations.restore(owner(), conversation_id)
     st.session_state[_DELETED] = None
     st.query_params["c"] = conversation_id
-
-
-# --- the open conversation ---
 
 
 def draw_head(services: Services, conversation: ConversationRecord) -> None:
@@ -166,6 +144,5 @@ def _export(services: Services, conversation: ConversationRecord) -> None:
             ("Markdown", export.markdown, "md", "text/markdown", "article"),
             ("JSON", export.as_json, "json", "application/json", "data_object"),
         ):
-            content = write(conversation, messages)
-            icon = f":material/{icon}:"
+            content, icon = write(conversation, messages), f":material/{icon}:"
             st.download_button(label, content, f"{name}.{ending}", kind, icon=icon, on_click="ignore")

@@ -33,10 +33,10 @@ def draw() -> None:
     """Draw the open dialog, if any."""
     if opened := st.session_state.get(_OPEN):
         address, dialog, args = opened
-        if address != _address():  # going back in the browser dismisses nothing
-            close()
-            return
-        dialog(*args)
+        if address == _address():
+            dialog(*args)
+        else:
+            close()  # going back in the browser dismisses nothing
 
 
 def rename(title: str, label: str, current: str, max_chars: int, act: Callable[[str], object]) -> None:

@@ -1,4 +1,4 @@
-"""How errors look. A traceback never reaches the page."""
+"""How errors look, never with a traceback; a button and a fragment that show those of their callbacks."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import wraps
-from typing import ParamSpec
+from typing import Any, ParamSpec
 
 import streamlit as st
 
@@ -32,6 +32,17 @@ def with_error_boundary(function: Callable[P, object]) -> Callable[P, None]:
             function(*args, **kwargs)
 
     return call
+
+
+def button(label: str, act: Callable[..., object], *args: object, icon: str = "", **options: Any) -> None:
+    """Draw a button that calls `act(*args)`; `options` are those of `st.button`."""
+    symbol = f":material/{icon}:" if icon else None
+    st.button(label, icon=symbol, on_click=with_error_boundary(act), args=args, **options)
+
+
+def live(seconds: float | None, draw: Callable[[], object]) -> None:
+    """Draw a part of the page, again and again after so many seconds unless None."""
+    st.fragment(with_error_boundary(draw), run_every=seconds)()
 
 
 @contextmanager

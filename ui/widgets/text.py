@@ -7,8 +7,7 @@ from collections.abc import Collection, Sequence
 
 _SPECIAL = re.compile(r"([\\`*_{}\[\]()#+\-.!|<>~$:&^=@/])")
 _PRICE = re.compile(r"(?<!\\)\$(?=\d)")
-BEFORE = 40
-"""Characters of an excerpt before its first matching word."""
+BEFORE = 40  # characters of an excerpt before its first matching word
 
 
 def literal(text: str) -> str:
