@@ -158,7 +158,7 @@ def test_a_kill_in_mid_answer_leaves_a_failed_answer_with_its_text(app: App, pag
     app.kill()
     app.start()
     page.goto(address)
-    expect(last_answer(page)).to_contain_text("Gestalt was ended while this answer was being written", timeout=PATIENCE)
+    expect(last_answer(page)).to_contain_text("Gestalt was stopped while it was writing this answer", timeout=PATIENCE)
     shoot(page, "killed")
 
 
