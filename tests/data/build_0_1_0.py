@@ -1,4 +1,4 @@
-"""Make `gestalt-0.1.0.zip`: a backup of a small data folder as 0.1.0 wrote it. Run once, with that version; kept since."""
+"""Make `gestalt-0.1.0.zip`, the backup of a small data folder. Run once, with 0.1.0: later versions keep the file."""
 
 from __future__ import annotations
 
