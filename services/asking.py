@@ -30,7 +30,7 @@ from settings import Settings
 
 READING_S = 300.0
 """How long a question waits for its attached files."""
-POLL_S = 0.1
+POLL_S = 0.2
 
 
 class Asking:

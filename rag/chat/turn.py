@@ -130,8 +130,9 @@ class _Run:
         if self.pipeline.ready:
             await self.pipeline.ready()
         rewritten = await self._condense() if options.condense and asked else ""
-        found = await self.pipeline.retriever(asked, rewritten).ainvoke(self.question.text, self.config)
-        retrieval = retrieval_of(found)
+        # Opening it reads the database, and may open an embedding model.
+        retriever = await asyncio.to_thread(self.pipeline.retriever, asked, rewritten)
+        retrieval = retrieval_of(await retriever.ainvoke(self.question.text, self.config))
         yield schema.Retrieved(retrieval, self.elapsed(), tuple(asked), rewritten)
         if retrieval.abstained and options.strict:
             yield self._said(prompts.not_found(self.pipeline.searched, retrieval.passages))
