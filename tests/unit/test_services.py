@@ -9,6 +9,7 @@ from threading import Event
 from typing import Any
 
 import pytest
+from sqlalchemy import event
 
 from backends.base import Loaded, ModelInfo
 from errors import BackendUnavailable, ConfigurationError, LibraryLocked, RequestRejected, StoreError
@@ -334,6 +335,22 @@ def test_a_question_waits_for_the_file_that_came_with_it_and_searches_it_too(ser
     assert finished(turn).citations[0].document == "boat.md"
     elsewhere = finish(services, "What is the ferry called?")
     assert "boat.md" not in {passage.document for passage in elsewhere.passages}, "other chats do not see it"
+
+
+def test_no_query_runs_on_the_event_loop(services: FakeServices) -> None:
+    services.put_pier()
+    threads: set[str] = set()
+
+    def note(*_: object) -> None:
+        threads.add(threading.current_thread().name)
+
+    event.listen(services.database.engine, "before_cursor_execute", note)
+    chat = services.conversations.create(LOCAL_OWNER, "files")
+    assert services.library.attached(LOCAL_OWNER, chat, create=True)
+    services.backend.enqueue_load(BackendUnavailable("It is down.", "Start it."))
+    assert finish(services, QUESTION, chat, fallback="spare").finish is Finish.COMPLETE
+    assert "persister" in threads
+    assert "turns" not in threads
 
 
 def test_questions_that_wait_for_files_hold_up_no_other_one_and_can_be_stopped(services: FakeServices) -> None:
