@@ -112,7 +112,7 @@ def _ledger(ledger: Ledger) -> None:
         if not one.kept
     ]
     if left_out:
-        st.markdown("Left out, because it did not fit the model’s window:")
+        st.markdown("Left out, to keep the prompt short enough for the model:")
         st.markdown("\n".join(left_out))
 
 
