@@ -1,4 +1,4 @@
-"""The contract of a backend: a class, in a file of its own, that answers questions with a language model.
+"""The contract of a backend: a class, one per file, that answers questions with a language model.
 
 It owns its settings (with its own environment prefix), lists its models and hands out a LangChain chat model.
 Exceptions of both are translated in `backends/translate.py`. Does not import documents, conversations or Streamlit.

@@ -1,4 +1,4 @@
-"""Sampling for the local model with a random generator of its own: torch's global one is shared with other threads.
+"""Sampling for the local model with a separate random generator: torch's global one is shared with other threads.
 
 Greedy decoding over scores with Gumbel noise picks each token with the same probability as sampling (the Gumbel-max
 trick, https://arxiv.org/abs/1611.01144), so a logits processor adds the noise.

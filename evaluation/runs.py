@@ -1,4 +1,4 @@
-"""A run: the questions of a set put to one configuration, and what came of each."""
+"""A run: asks one configuration the questions of a set and judges the results."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ EXCERPT = 300
 """Characters that are kept of what was found first."""
 NAMED = 3
 """Choices that a name is made of."""
-OWN_FAULT = "AnswerBlocked", "ContextTooLong", "RequestRejected", "BackendError"
+QUESTION_ERRORS = "AnswerBlocked", "ContextTooLong", "RequestRejected", "BackendError"
 """Errors that are about one question; any other one ends the run."""
 
 
@@ -30,7 +30,7 @@ class Configuration:
     """Generate answers, and measure them too."""
 
     def choices(self, collections: Mapping[str, str]) -> dict[str, str]:
-        """What was chosen, by its label; `collections` are the names of the collections by id."""
+        """The chosen options by label; `collections` maps ids to names."""
         options = self.options
         ids = options.collection_ids
         return {
@@ -72,7 +72,7 @@ class Result:
     """Place and beginning of the best passage."""
     answer: str | None = None
     right: bool | None = None
-    """The answer holds an answer of the gold; None where none was generated or the gold has none."""
+    """Whether the answer contains an expected one; None if nothing was generated or none is known."""
     supported: int = 0
     checked: int = 0
     """Sentences of the answer: those that its passages support, and all that claim something."""
@@ -100,7 +100,7 @@ def evaluate(
     be searched or the backend cannot answer at all, Cancelled if an answer was stopped.
     """
     if questions:
-        retrieve(questions[0].question)  # loads what there is to load, so that no question's time has it
+        retrieve(questions[0].question)  # load models first, to keep loading out of the timings
     results: list[Result] = []
     for question in questions:
         progress(len(results))
@@ -129,7 +129,7 @@ def _with_answer(result: Result, question: GoldQuestion, message: Message) -> Re
     if message.finish is Finish.STOPPED:
         raise Cancelled
     error = message.error or {}
-    if message.finish is not Finish.COMPLETE and error.get("type") not in OWN_FAULT:
+    if message.finish is not Finish.COMPLETE and error.get("type") not in QUESTION_ERRORS:
         raise AppError(error.get("message", "An answer could not be generated."), error.get("hint", ""))
     verdicts = [check.verdict for check in message.checks]
     return replace(

@@ -68,7 +68,7 @@ class QuestionSets:
             return _set(row)
 
     def create(self, owner: str, name: str, questions: Iterable[GoldQuestion] = ()) -> QuestionSet:
-        """A new set; where its name is taken it gets a number: “Contracts (2)”."""
+        """Create a set; a taken name gets a number: “Contracts (2)”."""
         name = " ".join(name.split()) or "Questions"
         with self._database.session() as session:
             taken = set(session.scalars(select(QuestionSetRow.name).filter_by(owner=owner)))
@@ -79,7 +79,7 @@ class QuestionSets:
             return _set(row)
 
     def put(self, owner: str, name: str, questions: Iterable[GoldQuestion]) -> QuestionSet:
-        """The set of that name with those questions, made where there is none."""
+        """Replace the questions of the set with that name, or create it."""
         known = next((each for each in self.all(owner) if each.name == name), None)
         if known is None:
             return self.create(owner, name, questions)
@@ -87,7 +87,7 @@ class QuestionSets:
         return self.get(owner, known.id)
 
     def save(self, owner: str, set_id: str, questions: Iterable[GoldQuestion]) -> None:
-        """Give a set other questions; of those that ask the same the first is kept."""
+        """Replace the questions; of duplicates, the first is kept."""
         self._update(owner, set_id, questions=[as_row(each) for each in distinct(questions)])
 
     def rename(self, owner: str, set_id: str, name: str) -> None:
@@ -138,7 +138,7 @@ class Runs:
             return [_run(row) for row in session.scalars(query)]
 
     def results(self, owner: str, run_id: str) -> tuple[Result, ...]:
-        """What came of each question of a run; nothing where there is no such run."""
+        """The results of a run; empty if it does not exist."""
         with self._database.session() as session:
             stored = session.scalar(select(EvaluationRow.results).filter_by(owner=owner, id=run_id))
         return _RESULTS.validate_python(stored or ())

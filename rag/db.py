@@ -30,6 +30,11 @@ def new_id() -> str:
     return uuid.uuid4().hex
 
 
+def clean(text: str) -> str:
+    """`text` without lone surrogates, which neither SQLite nor a tokenizer accepts."""
+    return text.encode("utf-8", "replace").decode()
+
+
 def now() -> datetime:
     """The current time in UTC."""
     return datetime.now(UTC)

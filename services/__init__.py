@@ -63,11 +63,13 @@ class Services:
         StoreError if the database cannot be opened.
         """
         self.settings = settings
-        open_retriever = open_retriever or settings.load_retriever()
+        callbacks, open_retriever = settings.load_callbacks(), open_retriever or settings.load_retriever()
         self.folder = DataFolder.open(settings.data_dir)
         try:
             finish_restore(self.folder)
             self.database = Database(self.folder.database)
+            self.conversations = Conversations(self.database)
+            self.conversations.recover()
         except BaseException:
             self.folder.close()
             raise
@@ -97,15 +99,20 @@ class Services:
             when_idle=self.search.calibrate,
         )
         self.documents = Documents(settings, self.library, self.indexes, self.store, self.indexing, self.ingest)
-        self.conversations = Conversations(self.database)
-        self.conversations.recover()
         self.presets = Presets(self.database)
         self.turns = Turns(self.conversations)
         self.manager = ModelManager(settings, backends)
         self.models = Models(settings.answer, self.manager, self.conversations)
         self.searching = Searching(self.library, self.search, self.models, open_retriever)
         self.asking = Asking(
-            settings, self.library, self.searching, self.models, self.manager, self.conversations, self.turns
+            settings,
+            self.library,
+            self.searching,
+            self.models,
+            self.manager,
+            self.conversations,
+            self.turns,
+            callbacks,
         )
         evaluating = Evaluating(self.searching, self.asking, self.turns)
         self.evaluations = Evaluations(self.database, evaluating.search, evaluating.answer)

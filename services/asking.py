@@ -10,14 +10,18 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from langchain_core.callbacks import AsyncCallbackManagerForRetrieverRun, CallbackManagerForRetrieverRun
+from langchain_core.callbacks import (
+    AsyncCallbackManagerForRetrieverRun,
+    BaseCallbackHandler,
+    CallbackManagerForRetrieverRun,
+)
 from langchain_core.documents import Document
 from langchain_core.retrievers import BaseRetriever
 from pydantic import PrivateAttr
 from typing_extensions import override
 
 from backends.manager import ModelManager
-from errors import BackendError
+from errors import BackendError, ConfigurationError
 from rag.chat.conversations import Conversations
 from rag.chat.entailment import Entailment
 from rag.chat.question import AnswerProvider, Pipeline, Question
@@ -45,10 +49,11 @@ class Asking:
         manager: ModelManager,
         conversations: Conversations,
         turns: Turns,
+        callbacks: Sequence[BaseCallbackHandler] = (),
     ) -> None:
         self._library, self._searching, self._models, self._manager = library, searching, models, manager
         self._conversations, self._turns = conversations, turns
-        self._seconds, self._callbacks = settings.answer_seconds, settings.load_callbacks()
+        self._seconds, self._callbacks = settings.answer_seconds, callbacks
         self._entails = Entailment(settings.support_model, settings.device) if settings.support_model else None
 
     def ask(self, owner: str, question: Question) -> tuple[Message, Turn]:
@@ -58,9 +63,7 @@ class Asking:
         there is no such backend, no model to choose, or nothing to search.
         """
         question = self._with_model(owner, question)
-        message, turn = self._turns.start(owner, question, self.pipeline(owner, question))
-        self._conversations.save_options(owner, message.conversation_id, question.options, question.preset)
-        return message, turn
+        return self._start(owner, question, self.pipeline(owner, question))
 
     def compare(self, owner: str, question: Question, models: Sequence[tuple[str, str]]) -> list[tuple[Message, Turn]]:
         """Ask each `(backend, model)` the same question over the same passages, each in a new conversation.
@@ -68,21 +71,26 @@ class Asking:
         Raises RequestRejected if the question is empty, ConfigurationError if there is no such backend.
         """
         shared: _Shared | None = None
-        started = []
+        prepared = []
         for backend, model in models:
             options = question.options.replace(backend=backend, model=model, fallback="", condense=False)
             asked = self._with_model(owner, replace(question, options=options, conversation_id=None))
             asked = replace(asked, title=f"{asked.options.model}: {question.text}")
             pipeline = self.pipeline(owner, asked)
             shared = shared or _Shared(inner=pipeline.retriever([], ""))
-            started.append(self._turns.start(owner, asked, replace(pipeline, retriever=shared.for_any)))
-        return started
+            prepared.append((asked, replace(pipeline, retriever=shared.for_any)))
+        return [self._start(owner, asked, pipeline) for asked, pipeline in prepared]
+
+    def _start(self, owner: str, question: Question, pipeline: Pipeline) -> tuple[Message, Turn]:
+        message, turn = self._turns.start(owner, question, pipeline)
+        self._conversations.save_options(owner, message.conversation_id, question.options, question.preset)
+        return message, turn
 
     def _with_model(self, owner: str, question: Question) -> Question:
         """The question with the backend's default model if none was chosen."""
         if not question.options.model:
             # If the backend cannot be asked, the turn says so: it shows the passages and may fall back.
-            with suppress(BackendError):
+            with suppress(BackendError, *((ConfigurationError,) if question.options.fallback else ())):
                 model = self._models.default(owner, question.options.backend)
                 return replace(question, options=question.options.replace(model=model))
         return question
@@ -121,7 +129,7 @@ class Asking:
 
         async def wait() -> None:
             deadline = time.monotonic() + READING_S
-            while time.monotonic() < deadline and await asyncio.to_thread(is_reading):  # noqa: ASYNC110 - rows tell
+            while time.monotonic() < deadline and await asyncio.to_thread(is_reading):  # noqa: ASYNC110 - the state is in the database
                 await asyncio.sleep(POLL_S)
 
         return wait
@@ -132,6 +140,7 @@ class _Shared(BaseRetriever):
 
     inner: BaseRetriever
     _found: asyncio.Task[list[Document]] | None = PrivateAttr(default=None)
+    _waiting: int = PrivateAttr(default=0)
 
     def for_any(self, history: Sequence[str], rewritten: str) -> BaseRetriever:
         """Itself, for a `Pipeline`: comparisons have no history."""
@@ -143,7 +152,15 @@ class _Shared(BaseRetriever):
     ) -> list[Document]:
         if self._found is None:
             self._found = asyncio.ensure_future(self.inner.ainvoke(query))
-        return await asyncio.shield(self._found)
+        found = self._found
+        self._waiting += 1
+        try:
+            return await asyncio.shield(found)
+        finally:
+            self._waiting -= 1
+            if not self._waiting and not found.done():  # all of them were stopped
+                found.cancel()
+                self._found = None
 
     @override
     def _get_relevant_documents(self, query: str, *, run_manager: CallbackManagerForRetrieverRun) -> Any:

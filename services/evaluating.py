@@ -33,7 +33,7 @@ class Evaluating:
         self._searching, self._asking, self._turns = searching, asking, turns
 
     def search(self, owner: str, configuration: Configuration, question: str) -> Retrieval:
-        """The passages for a question, as deep as a run looks. Raises ConfigurationError without a document."""
+        """At least `DEPTH` passages for a question. Raises ConfigurationError if there is no document."""
         options = configuration.options.replace(k=max(DEPTH, configuration.options.k))
         scope = self._searching.scope(owner, options)
         if not any(self._searching.ready(owner, collection) for collection in scope.collections):

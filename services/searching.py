@@ -61,6 +61,8 @@ class Searching:
     def describe(self, owner: str, scope: Scope) -> str:
         """What is searched, for people: “12 documents in “Contracts””."""
         number = sum(self.ready(owner, collection) for collection in scope.collections)
+        if not scope.collections:
+            return "the files of this chat"
         names = ", ".join(f"“{name}”" for name in scope.names)
         described = f"{number} document{'' if number == 1 else 's'} in {names}"
         return f"{described} and the files of this chat" if scope.attached else described

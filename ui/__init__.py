@@ -1,1 +1,1 @@
-"""How it looks. Beside pages/ and the frame, the only room that imports streamlit."""
+"""The pages and their parts: with `pages/` the only code that imports Streamlit."""

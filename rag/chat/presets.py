@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import logging
 
 from sqlalchemy import delete, select, update
 from sqlalchemy.dialects.sqlite import insert
@@ -11,6 +12,8 @@ from errors import ConfigurationError
 from options import AnswerOptions
 from rag.db import Database, PresetRow
 from rag.schema import Preset
+
+log = logging.getLogger(__name__)
 
 LONGEST_NAME = 60
 
@@ -22,11 +25,16 @@ class Presets:
         self._database = database
 
     def list(self, owner: str) -> list[Preset]:
-        """All presets, by name."""
+        """All presets, by name; those that cannot be read are left out."""
         query = select(PresetRow).filter_by(owner=owner)
         with self._database.session() as session:
             rows = session.scalars(query).all()
-        found = [Preset(row.name, AnswerOptions.read(row.options), row.is_default) for row in rows]
+        found = []
+        for row in rows:
+            try:
+                found.append(Preset(row.name, AnswerOptions.read(row.options), row.is_default))
+            except ConfigurationError as error:
+                log.warning("The preset %s cannot be read: %s", row.name, error)
         return sorted(found, key=lambda preset: preset.name.casefold())
 
     def default(self, owner: str) -> Preset | None:

@@ -194,7 +194,7 @@ def fit(
     if used > at_most:
         raise ContextTooLong(
             f"The question with its best passage takes {used} tokens; the model has room for {at_most} "
-            "beside its answer.",
+            "after reserving room for its answer.",
             "Ask a shorter question, lower the answer's token limit, or choose a model with a larger window.",
         )
     notes = []

@@ -34,7 +34,7 @@ from rag.chat.answer import Answer, fold
 from rag.chat.citations import Checker
 from rag.chat.prompts import LeasedModel, Prompt
 from rag.chat.question import AnswerProvider, Pipeline, Question
-from rag.db import new_id, now
+from rag.db import clean, new_id, now
 from rag.index.passages import retrieval_of
 from rag.index.sentences import sentences
 from rag.schema import Event, Finish, Message, Passage, Role, Usage
@@ -130,9 +130,11 @@ class _Run:
         if self.pipeline.ready:
             await self.pipeline.ready()
         rewritten = await self._condense() if options.condense and asked else ""
+        self._go_on()
         # Opening it reads the database, and may open an embedding model.
         retriever = await asyncio.to_thread(self.pipeline.retriever, asked, rewritten)
         retrieval = retrieval_of(await retriever.ainvoke(self.question.text, self.config))
+        self._go_on()
         yield schema.Retrieved(retrieval, self.elapsed(), tuple(asked), rewritten)
         if retrieval.abstained and options.strict:
             yield self._said(prompts.not_found(self.pipeline.searched, retrieval.passages))
@@ -148,17 +150,23 @@ class _Run:
             async for event in speech:
                 yield event
 
+    def _go_on(self) -> None:
+        """Raise `CancelledError` if the turn was stopped: the cancellation of its task may have been lost."""
+        if self.stopped():
+            raise asyncio.CancelledError
+
     async def _condense(self) -> str:
-        """The question as its model rewrites it; empty if it cannot, which costs nothing else."""
+        """The question as its model rewrites it; empty if it cannot: the turn continues without it."""
         # Errors are reported by whoever answers, which may be another backend.
-        with suppress(AppError):
-            async with self.pipeline.providers[0].lease() as model:
+        with suppress(AppError, TimeoutError):
+            async with asyncio.timeout(self.pipeline.seconds), self.pipeline.providers[0].lease() as model:
                 if not model.window.small:
                     messages = prompts.condense(self.question.text, self.history)
                     return prompts.first_line((await model.chat.ainvoke(messages, self.config)).text)
         return ""
 
     def _said(self, text: str) -> schema.Delta:
+        text = clean(text)
         self.text += text
         return schema.Delta(text, self.elapsed())
 
@@ -201,10 +209,21 @@ class _Run:
 
     async def _bounded(self, stream: AsyncIterator[AIMessageChunk], max_new_tokens: int) -> AsyncGenerator[Event]:
         """The pieces of an answer, as many as it may have, however long the server goes on."""
-        limit, deadline = CHARACTERS_PER_TOKEN * max_new_tokens, time.perf_counter() + self.pipeline.seconds
-        async for chunk in stream:
-            if self.stopped():
-                raise asyncio.CancelledError
+        limit = CHARACTERS_PER_TOKEN * max_new_tokens
+        deadline = asyncio.get_running_loop().time() + self.pipeline.seconds
+        while True:
+            try:
+                async with asyncio.timeout_at(deadline) as bound:
+                    chunk = await anext(stream, None)
+            except TimeoutError:
+                if not bound.expired():
+                    raise
+                note = f"The model took more than {self.pipeline.seconds:,.0f} seconds and was stopped."
+                yield schema.Noted(note)
+                return
+            if chunk is None:
+                return
+            self._go_on()
             if usage := getattr(chunk, "usage_metadata", None):
                 self._usage = add_usage(self._usage, usage)
             piece = chunk.text[: limit - len(self.text)]
@@ -218,10 +237,6 @@ class _Run:
                     yield schema.Cut(self.text, "The model began to repeat itself; the answer ends there.")
             if len(piece) < len(chunk.text):
                 yield schema.Noted(f"The answer was longer than {limit:,} characters and was cut there.")
-                return
-            if time.perf_counter() > deadline:
-                note = f"The model wrote for more than {self.pipeline.seconds:,.0f} seconds and was stopped."
-                yield schema.Noted(note)
                 return
 
     def counted(self) -> Iterator[Event]:
@@ -238,8 +253,12 @@ class _Run:
                     "Give it a larger context window, or ask for fewer passages."
                 )
         elif self.text:
-            with suppress(AppError):  # the model may be gone
-                yield schema.Counted(Usage(prompt.input_tokens, model.window.count(self.text), estimated=True))
+            try:
+                tokens = model.window.count(self.text)
+            except Exception:
+                log.info("The answer could not be counted: its model may be gone", exc_info=True)
+            else:
+                yield schema.Counted(Usage(prompt.input_tokens, tokens, estimated=True))
 
     async def _checked(self, speech: AsyncGenerator[Event]) -> AsyncGenerator[Event]:
         """`speech`, its sentences checked in threads while the model writes."""
@@ -277,10 +296,13 @@ class _Run:
 
     async def trace_end(self, error: BaseException | None) -> None:
         """Tell callbacks how the run ended."""
-        if self._trace and error:
-            await self._trace.on_chain_error(error)
-        elif self._trace:
-            await self._trace.on_chain_end({"answer": self.text})
+        try:
+            if self._trace and error:
+                await self._trace.on_chain_error(error)
+            elif self._trace:
+                await self._trace.on_chain_end({"answer": self.text})
+        except Exception:
+            log.exception("A callback failed")
 
 
 def without_loop(answer: str) -> str:

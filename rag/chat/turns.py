@@ -17,12 +17,13 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import Any, TypeVar
 
-from errors import RequestRejected, StoreError
+from errors import AppError, RequestRejected, StoreError
 from rag.chat.answer import Answer, fold
 from rag.chat.conversations import Conversations
 from rag.chat.question import Pipeline, Question
 from rag.chat.turn import new_answer, run
-from rag.schema import Checked, Event, Finish, Finished, Message, Retrieval, Retrieved, Role
+from rag.db import clean
+from rag.schema import Checked, Ended, Event, Finish, Finished, Message, Retrieval, Retrieved, Role
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -107,7 +108,7 @@ class Turns:
             raise RequestRejected("There is no such conversation.", "Start a new one.")
         replaced = self._replaced(owner, question)
         again = replaced if replaced and replaced.id != question.instead_of else None
-        question = replace(question, text=again.text if again else question.text.strip())
+        question = replace(question, text=again.text if again else clean(question.text).strip())
         if not question.text:
             raise RequestRejected("The question is empty.", "Type a question about your documents.")
         with self._reserved(conversation_id):
@@ -119,10 +120,14 @@ class Turns:
             history = conversations.up_to(owner, asked.parent_id)
             who = {"backend": question.options.backend, "model": question.options.model, "parent_id": asked.id}
             answer = conversations.add(owner, conversation_id, Role.ASSISTANT, "", Finish.RUNNING, **who)
-            turn = self._turns[answer.id] = Turn(owner, new_answer(question, pipeline, answer))
+            turn = Turn(owner, new_answer(question, pipeline, answer))
+            with self._lock:
+                self._turns[answer.id] = turn
 
         def begin() -> None:
             turn.task = self._loop.create_task(self._run(question, pipeline, history, turn))
+            if turn.stopped:
+                self._loop.call_soon(turn.task.cancel)
 
         self._loop.call_soon_threadsafe(begin)
         return answer, turn
@@ -157,6 +162,10 @@ class Turns:
         try:
             async for event in run(question, pipeline, history, lambda: turn.stopped):
                 turn.publish(event)
+        except Exception:
+            log.exception("A turn failed")
+            error = AppError("Something went wrong inside Gestalt.", "Try again; the log has the reason.")
+            turn.publish(Ended(Finish.FAILED, error))
         finally:
             self._ended.put(turn)
 
@@ -177,10 +186,12 @@ class Turns:
     def _save(self, turn: Turn) -> None:
         answer = turn.answer
         if answer is not turn.saved:
-            # What goes wrong now is reported when the turn ends.
-            with suppress(StoreError):
+            try:
                 self._conversations.save(turn.owner, answer.stored)
                 turn.saved = answer
+            except Exception:
+                # Reported when the turn ends.
+                log.warning("A running answer could not be saved", exc_info=True)
 
     def _finish(self, turn: Turn) -> None:
         """Store how a turn ended, and tell its followers."""
@@ -246,7 +257,7 @@ class Turns:
         for turn in running:
             for _ in turn.follow():
                 pass
-        asyncio.run_coroutine_threadsafe(_others(), self._loop).result()
+        asyncio.run_coroutine_threadsafe(_wait_for_other_tasks(), self._loop).result()
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
@@ -254,7 +265,7 @@ class Turns:
         self._persister.join()
 
 
-async def _others() -> None:
+async def _wait_for_other_tasks() -> None:
     """Wait a moment for tasks of other libraries: providers' clients close themselves when they are collected."""
     if tasks := asyncio.all_tasks() - {asyncio.current_task()}:
         await asyncio.wait(tasks, timeout=1)

@@ -1,6 +1,6 @@
 """Sync a collection with a folder: add new files, replace changed ones (by sha256), delete removed ones.
 
-A document of a folder has the folder's path as prefix of its own; other documents are never touched.
+The path of a synced document starts with the folder's path; other documents are never touched.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ from sqlalchemy import select
 
 from errors import EmbeddingMismatch
 from options import RetrievalOptions
-from rag.db import CollectionRow, Database
+from rag.db import CollectionRow, Database, clean
 from rag.index.abstention import PRIOR, Calibration, Signals, word_match
 from rag.index.embeddings import EmbeddingModel
 from rag.index.filename_boost import filename_boost
@@ -121,9 +121,9 @@ class HybridRetriever:
         collections = self._collections()
         if not collections or not question.strip():
             return None
-        question, rewritten = _clean(question), _clean(rewritten)
+        question, rewritten = clean(question), clean(rewritten)
         # Latest first.
-        earlier = [_clean(text) for text in reversed(history) if text.strip()] if self.options.history else []
+        earlier = [clean(text) for text in reversed(history) if text.strip()] if self.options.history else []
         vector = self._vector(question, earlier, rewritten) if self.options.dense else []
         words: dict[int, float] = {}
         phrases: dict[int, float] = {}
@@ -227,8 +227,3 @@ def _is_other_language(text: str) -> bool:
     """Whether a question in Latin script is not English, judged by its share of English stop words."""
     words = re.findall(r"[^\W\d_]+", text.lower())
     return len(words) >= LANGUAGE_WORDS and sum(word in STOP_WORDS for word in words) < LANGUAGE_SHARE * len(words)
-
-
-def _clean(text: str) -> str:
-    # Neither the tokenizer nor SQLite accepts a lone surrogate.
-    return text.encode("utf-8", "replace").decode()

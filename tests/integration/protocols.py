@@ -1,6 +1,6 @@
 """The three protocols of the real servers, in plain httpx.
 
-Does not import the backends, so that a server's behaviour can be told from a backend's.
+Does not import the backends, to distinguish a server's behaviour from a backend's.
 """
 
 from __future__ import annotations

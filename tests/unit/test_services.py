@@ -146,6 +146,15 @@ def test_two_models_are_compared_over_one_retrieval(services: FakeServices, monk
     assert titles == {f"owl: {QUESTION}", f"wren: {QUESTION}"}
 
 
+def test_a_comparison_with_a_backend_that_does_not_exist_leaves_no_chat(services: FakeServices) -> None:
+    services.put_pier()
+    with pytest.raises(ConfigurationError):
+        services.asking.compare(
+            LOCAL_OWNER, Question(QUESTION, services.settings.answer), [("scripted", "owl"), ("nobody", "x")]
+        )
+    assert services.conversations.list(LOCAL_OWNER) == []
+
+
 @pytest.mark.parametrize(
     ("text", "options", "error"),
     [

@@ -482,6 +482,27 @@ def test_an_answer_is_cut_at_a_limit_of_characters_and_of_seconds(
     assert any(said in note for note in message.notes)
 
 
+def test_a_model_that_falls_silent_is_stopped_too(ask: Ask, ended: Ended) -> None:
+    message = ended(ask("It is old.", Event(), "never").by(seconds=0.2))
+    assert (message.text, message.finish) == ("It is old.", Finish.COMPLETE)
+    assert "was stopped" in message.notes[0]
+
+
+def test_half_a_character_harms_no_answer(ask: Ask, ended: Ended) -> None:
+    message = ended(ask("It is \ud83d old.").put(text="How \udc00 old?"))
+    assert (message.text, message.finish) == ("It is ? old.", Finish.COMPLETE)
+
+
+def test_a_callback_that_fails_harms_no_answer(ask: Ask, ended: Ended) -> None:
+    class Broken(BaseCallbackHandler):
+        raise_error = True
+
+        def on_chain_end(self, outputs: Any, **kwargs: Any) -> None:
+            raise RuntimeError("tracing is down")
+
+    assert ended(ask("It is old.").by(callbacks=[Broken()])).finish is Finish.COMPLETE
+
+
 def test_callbacks_see_retrieval_and_answer_as_one_run(turns: Turns, ask: Ask) -> None:
     class Trace(BaseCallbackHandler):
         def __init__(self) -> None:

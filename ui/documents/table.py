@@ -80,7 +80,7 @@ def draw(services: Services, collection: CollectionRecord, counts: Counts) -> Ti
         return Ticked()
     rows = _rows(documents)
     if last > 1:
-        # On a line of its own: next to anything else it shows fewer pages.
+        # On a separate line: next to anything else it shows fewer pages.
         st.pagination(last, key=key)
         st.caption(f"{PAGE * (page - 1) + 1:,} to {min(total, PAGE * page):,} of {total:,}")
     token = (key, st.session_state[_TABLES], rows)

@@ -44,11 +44,10 @@ def pick_searched(services: Services) -> None:
     names, state = {one.id: one.name for one in every(services)}, st.session_state
     wanted = state.setdefault(SEARCHED, [current(services).id])
     existing = [id_ for id_ in wanted if id_ in names]
-    if len(names) < 2 and existing:
-        state["searched_ids"] = None  # all
-        return
     # If all are gone, keep their ids: asking is then an error instead of a search in other collections.
     state["searched_ids"] = tuple(existing or wanted)
+    if len(names) < 2 and existing:
+        return
     state["search_in"] = existing
     st.multiselect(
         "Search in",
