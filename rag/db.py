@@ -63,7 +63,7 @@ class Base(DeclarativeBase):
     owner: Mapped[str] = mapped_column(index=True)
 
 
-class Entity(Base):
+class IdentifiedBase(Base):
     """A row with an identifier, and the time when it was made."""
 
     __abstract__ = True
@@ -72,7 +72,7 @@ class Entity(Base):
     created: Mapped[datetime] = mapped_column(default=now)
 
 
-class CollectionRow(Entity):
+class CollectionRow(IdentifiedBase):
     """A named set of documents and the embedding model that indexed it."""
 
     __tablename__ = "collections"
@@ -98,7 +98,7 @@ class IndexRow(Base):
     created: Mapped[datetime] = mapped_column(default=now)
 
 
-class DocumentRow(Entity):
+class DocumentRow(IdentifiedBase):
     """A document and its state."""
 
     __tablename__ = "documents"
@@ -154,7 +154,7 @@ class ChunkRow(Base):
     text: Mapped[str]
 
 
-class ConversationRow(Entity):
+class ConversationRow(IdentifiedBase):
     """A conversation."""
 
     __tablename__ = "conversations"
@@ -168,7 +168,7 @@ class ConversationRow(Entity):
     updated: Mapped[datetime] = mapped_column(default=now, index=True)
 
 
-class MessageRow(Entity):
+class MessageRow(IdentifiedBase):
     """A message of a conversation, with everything that went into it."""
 
     __tablename__ = "messages"
@@ -196,7 +196,7 @@ class MessageRow(Entity):
     """What it was made with: prompt, passages, model, settings. Deferred, because it is large and rarely read."""
 
 
-class PresetRow(Entity):
+class PresetRow(IdentifiedBase):
     """Answer options by name."""
 
     __tablename__ = "presets"
@@ -219,7 +219,7 @@ class CalibrationRow(Base):
     created: Mapped[datetime] = mapped_column(default=now)
 
 
-class QuestionSetRow(Entity):
+class QuestionSetRow(IdentifiedBase):
     """Questions with their expected answers."""
 
     __tablename__ = "question_sets"
@@ -229,7 +229,7 @@ class QuestionSetRow(Entity):
     questions: Mapped[list[Any]] = mapped_column(default=list)
 
 
-class EvaluationRow(Entity):
+class EvaluationRow(IdentifiedBase):
     """The results of a question set with one configuration."""
 
     __tablename__ = "evaluations"

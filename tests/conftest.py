@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,9 +34,10 @@ class FakeServices(Services):
         settings: Mapping[str, Any] | None = None,
         read: Read = load,  # in this process: the parsers' own tests start processes
         open_embeddings: Callable[[Settings], EmbeddingModel] | None = None,
+        backends: Sequence[Callable[[Settings], Backend]] = (),
         **options: Any,
     ) -> None:
-        """`settings` and answer `options` that are not the defaults."""
+        """`settings` and answer `options` that are not the defaults, and more `backends` than the two."""
         answer = AnswerOptions(**{"backend": "scripted"} | options)
         configured = Settings(data_dir=data_dir, answer=answer, **settings or {})
         self.script = ScriptedChatModel()
@@ -45,7 +46,7 @@ class FakeServices(Services):
         self.words = WordEmbeddings()
         super().__init__(
             configured,
-            [self.backend, self.spare],
+            [self.backend, self.spare, *(make(configured) for make in backends)],
             open_embeddings=open_embeddings or (lambda settings: self.words),
             read=read,
         )
@@ -54,11 +55,6 @@ class FakeServices(Services):
         """Ask with the default options, some of them replaced."""
         asked = Question(text, self.settings.answer.replace(**options), conversation_id, instead_of)
         return self.asking.ask(LOCAL_OWNER, asked)[1]
-
-    def add_backend(self, backend: Backend) -> None:
-        """One more that can answer."""
-        self.manager._backends[backend.name] = backend
-        self.manager._names += (backend.name,)
 
     def put(self, name: str, content: bytes) -> DocumentRecord:
         """Take a document through to ready or failed."""

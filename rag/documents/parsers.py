@@ -53,7 +53,7 @@ class Parsers:
         self, workers: int = 1, seconds: float = 120.0, memory_mb: int = 1000, *, command: Sequence[str] = COMMAND
     ) -> None:
         """`seconds` may pass without progress; `command` is run with the arguments of `main`."""
-        self._seconds = seconds
+        self.seconds = seconds
         self._command = [*command, str(memory_mb * 2**20), str(int(TOTAL_FACTOR * seconds))]
         self._workers, self._closed = workers, False
         self._idle: queue.Queue[_Worker | None] = queue.LifoQueue()  # running ones first
@@ -108,7 +108,7 @@ class Parsers:
         def check() -> None:
             report(*progress)
             now = time.monotonic()
-            if now - last > self._seconds or now - started > TOTAL_FACTOR * self._seconds:
+            if now - last > self.seconds or now - started > TOTAL_FACTOR * self.seconds:
                 raise UnreadableDocument(
                     f"{name} takes too long to read: it was stopped after {now - started:.0f} seconds.",
                     "Split it into smaller files, or save it again from the program it comes from.",

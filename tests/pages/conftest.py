@@ -16,7 +16,7 @@ from tests.conftest import FakeServices
 
 @pytest.fixture
 def options() -> dict[str, Any]:
-    """Answer options of the settings; parametrize a test to set them."""
+    """What `FakeServices` is given; parametrize a test to set it."""
     return {}
 
 

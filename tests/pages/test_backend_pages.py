@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 from streamlit.testing.v1 import AppTest
@@ -102,23 +102,29 @@ def test_a_question_to_a_backend_without_a_known_model_is_answered_by_the_fallba
     assert "parrot · first word" in texts(app)
 
 
-def test_a_key_is_neither_drawn_nor_kept_by_the_page(
-    app: AppTest, services: FakeServices, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    key = "a-key-that-nobody-may-see"
-    with OpenAIStub(models=("granite",), key=key) as stub:
+KEY = "a-key-that-nobody-may-see"
+
+
+@pytest.fixture
+def vllm(monkeypatch: pytest.MonkeyPatch) -> Iterator[OpenAIStub]:
+    """A server; the settings of the environment name it."""
+    with OpenAIStub(models=("granite",), key=KEY) as stub:
         monkeypatch.setenv("VLLM_BASE_URL", stub.url)
-        monkeypatch.setenv("VLLM_API_KEY", key)
-        services.add_backend(VllmBackend(services.settings))
-        services.put_pier()
-        app.run()
-        pick(app, "backend", "vllm")
-        settle(app, lambda: services.manager.checks.latest("vllm") is not None)
-        ask(app, services, QUESTION)
-        assert "granite · first word" in texts(app)
-        assert any(key in str(request.headers) for request in stub.requests)
+        monkeypatch.setenv("VLLM_API_KEY", KEY)
+        yield stub
+
+
+@pytest.mark.parametrize("options", [{"backends": [VllmBackend]}])
+def test_a_key_is_neither_drawn_nor_kept_by_the_page(vllm: OpenAIStub, app: AppTest, services: FakeServices) -> None:
+    services.put_pier()
+    app.run()
+    pick(app, "backend", "vllm")
+    settle(app, lambda: services.manager.checks.latest("vllm") is not None)
+    ask(app, services, QUESTION)
+    assert "granite · first word" in texts(app)
+    assert any(KEY in str(request.headers) for request in vllm.requests)
     assert "granite" in repr(app.session_state)
-    assert key not in repr(app.session_state) + texts(app) + str(app.query_params)
+    assert KEY not in repr(app.session_state) + texts(app) + str(app.query_params)
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -92,14 +91,12 @@ def test_a_missing_package_is_reported_with_the_command(monkeypatch: pytest.Monk
 
 
 @pytest.mark.parametrize("name", ["./no/such/folder", "C:\\models\\x", "nobody-xyz/no-such-model-xyz"])
-def test_an_unavailable_model_is_reported_quickly(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unavailable_model_is_reported(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # A closed port, as on a machine without a network.
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
-    started = time.perf_counter()
     with pytest.raises(ConfigurationError, match="GESTALT_EMBEDDING_MODEL"):
         open_embeddings(Settings(embedding_model=name))
-    assert time.perf_counter() - started < 15
 
 
 def test_a_folder_without_safetensors_is_rejected(tmp_path: Path) -> None:

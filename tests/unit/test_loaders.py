@@ -6,7 +6,6 @@ import io
 import os
 import subprocess
 import sys
-import time
 import zipfile
 from collections.abc import Callable
 from functools import cache
@@ -532,11 +531,9 @@ def test_damaged_files_raise_only_our_errors(data: st.DataObject, tmp_path: Path
         damaged[data.draw(st.integers(0, len(damaged) - 1))] = data.draw(st.integers(0, 255))
     path = tmp_path / "damaged"
     path.write_bytes(damaged[: data.draw(st.integers(1, len(damaged)))])
-    start = time.perf_counter()
     refused = None
     try:
         load(path, name)
     except DocumentError as error:
         refused = error
     assert refused is None or (name in refused.message and refused.hint)
-    assert time.perf_counter() - start < 20

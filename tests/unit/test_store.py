@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from chromadb import PersistentClient
+from chromadb.config import Settings
 
 from errors import EmbeddingMismatch, StoreError
 from rag.index.store import BATCH, VectorStore
@@ -154,8 +157,11 @@ def test_threads_share_a_store(store: VectorStore) -> None:
     assert store.count("col", F) == 320
 
 
-def test_the_index_uses_cosine_distance(store: VectorStore) -> None:
+def test_the_index_uses_cosine_distance(store: VectorStore, tmp_path: Path) -> None:
     store.add("col", F, ["d:0"], [A])
-    [made] = store._client().list_collections()
+    store.close()
+    client: Any = PersistentClient(tmp_path / "chroma", Settings(anonymized_telemetry=False))
+    [made] = client.list_collections()
+    client.close()
     hnsw = made.configuration_json["hnsw"]
     assert (hnsw["space"], hnsw["ef_search"]) == ("cosine", 200)
