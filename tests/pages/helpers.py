@@ -61,5 +61,6 @@ def ask(app: AppTest, services: FakeServices, question: str, answer: str = "") -
     if answer:
         services.script.enqueue(answer)
     app.chat_input[0].set_value(question).run()
+    assert app.query_params.get("c"), texts(app)  # no conversation: the page says why
     settle(app, lambda: answered(services))
     return messages(services)[-1]
