@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import date
 
 import pytest
+import streamlit as st
 from streamlit.testing.v1 import AppTest
 
 from errors import BackendUnavailable
@@ -258,3 +259,19 @@ def test_sources_of_earlier_answers_load_on_demand(app: AppTest, services: FakeS
     app.session_state[f"sources-{first.id}"] = True
     app.run()
     assert f"passage-{first.id}-1" in {each.key for each in app.button}
+
+
+def test_a_question_is_not_lost_to_a_part_of_the_page_that_reruns_it(
+    app: AppTest, services: FakeServices, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app.run()
+    reruns: list[bool] = []
+
+    def draw(*_: object) -> None:
+        if not reruns:
+            reruns.append(True)
+            st.rerun()
+
+    monkeypatch.setattr("ui.models.pickers.draw_state", draw)
+    ask(app, services, QUESTION)
+    assert reruns

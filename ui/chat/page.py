@@ -58,21 +58,22 @@ def draw(services: Services) -> None:
         st.session_state["question"] = unanswered
     if open_:
         attachments.draw(services, open_.id)
-    asked = st.chat_input(
+    # A callback: the value would be lost to a part of the page that reruns it before this line.
+    st.chat_input(
         "Ask your documents, or attach files to ask",
         key="question",
         max_chars=4000,
         accept_file="multiple",
         max_upload_size=services.settings.max_upload_mb,
+        on_submit=errors.with_error_boundary(_submitted),
+        args=(services, open_.id if open_ else None),
     )
-    if asked:
-        _submitted(services, asked, open_.id if open_ else None)
-        st.rerun()
     passage_view.draw()
 
 
-def _submitted(services: Services, asked: ChatInputValue, conversation: str | None) -> None:
+def _submitted(services: Services, conversation: str | None) -> None:
     """Take a question, files, or both; files alone wait for a question."""
+    asked: ChatInputValue = st.session_state["question"]
     if asked.files:
         if conversation is None:
             title = asked.text.strip() or f"About {asked.files[0].name}"
