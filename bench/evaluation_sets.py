@@ -129,7 +129,7 @@ def library(found: QuestionSet, folder: Path, **settings: Any) -> Iterator[Servi
             services.ingest.submit(LOCAL_OWNER, collection.id, name, path)
         while services.ingest.process_next():
             pass
-        ready = services.documents.ready(LOCAL_OWNER, collection.id)
+        ready = services.library.ready(LOCAL_OWNER, collection.id)
         assert ready == len(found.documents), f"{ready} of {len(found.documents)} documents could be read"
         services.search.calibrate()
         yield services

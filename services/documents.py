@@ -156,10 +156,6 @@ class Documents:
         self._indexing.rebuild(owner, collection_id, self._settings.embedding_model)
         self._ingest.wake()
 
-    def ready(self, owner: str, collection_id: str) -> int:
-        """How many documents of a collection are ready."""
-        return self._library.count(owner, collection_id, DocumentState.READY)
-
     def page_picture(self, owner: str, document_id: str, number: int, spans: Sequence[Span]) -> PageImage | None:
         """Page `number` (from 1) of a PDF as a picture with spans of its text marked; None if it is no PDF, or gone.
 

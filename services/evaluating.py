@@ -12,6 +12,7 @@ from evaluation.runs import DEPTH, Cancelled, Configuration
 from rag.chat.question import Question
 from rag.chat.turn import answer
 from rag.chat.turns import Turns
+from rag.index.passages import retrieval_of
 from rag.schema import Message, Retrieval
 from services.asking import Asking
 from services.searching import Searching
@@ -36,9 +37,9 @@ class Evaluating:
         """At least `DEPTH` passages for a question. Raises ConfigurationError if there is no document."""
         options = configuration.options.replace(k=max(DEPTH, configuration.options.k))
         scope = self._searching.scope(owner, options)
-        if not any(self._searching.ready(owner, collection) for collection in scope.collections):
+        if not self._searching.ready(owner, scope):
             raise ConfigurationError("There is no document to search.", "Add documents, or wait until they are read.")
-        return self._searching.retrieve(owner, question, options)
+        return retrieval_of(self._searching.retriever(owner, scope, options).invoke(question))
 
     def answer(self, owner: str, configuration: Configuration, question: str, on_cancel: OnCancel) -> Message:
         """The answer to a question, outside of any conversation. Raises Cancelled if it was stopped."""

@@ -14,7 +14,7 @@ from rag.documents.library import Library
 from rag.index.diagnosis import Diagnosis, Stage, StageReport, diagnose
 from rag.index.passages import retrieval_of
 from rag.index.search import Search
-from rag.schema import CollectionRecord, DocumentState, Part, Passage, Retrieval
+from rag.schema import CollectionRecord, Part, Passage, Retrieval
 from services.models import Models
 
 
@@ -60,16 +60,17 @@ class Searching:
 
     def describe(self, owner: str, scope: Scope) -> str:
         """What is searched, for people: “12 documents in “Contracts””."""
-        number = sum(self.ready(owner, collection) for collection in scope.collections)
+        number = sum(self._library.ready(owner, collection.id) for collection in scope.collections)
         if not scope.collections:
             return "the files of this chat"
         names = ", ".join(f"“{name}”" for name in scope.names)
         described = f"{number} document{'' if number == 1 else 's'} in {names}"
         return f"{described} and the files of this chat" if scope.attached else described
 
-    def ready(self, owner: str, collection: CollectionRecord) -> int:
-        """How many documents of a collection can be searched."""
-        return self._library.count(owner, collection.id, DocumentState.READY)
+    def ready(self, owner: str, scope: Scope) -> list[str]:
+        """The ids of those collections of a scope that have a document to search."""
+        every = [*scope.collections, *([scope.attached] if scope.attached else [])]
+        return [collection.id for collection in every if self._library.ready(owner, collection.id)]
 
     def retriever(
         self, owner: str, scope: Scope, options: AnswerOptions, history: Sequence[str] = (), rewritten: str = ""
@@ -78,8 +79,7 @@ class Searching:
 
         Raises StoreError, ConfigurationError if an index or its embedding model is not available.
         """
-        every = [*scope.collections, *([scope.attached] if scope.attached else [])]
-        ids = [collection.id for collection in every if self.ready(owner, collection)]
+        ids = self.ready(owner, scope)
         if self._open_retriever:
             return self._open_retriever(owner, ids, options)
         return self._search.retriever(owner, ids, options.retrieval, k=options.k, history=history, rewritten=rewritten)
@@ -93,12 +93,13 @@ class Searching:
 
         Raises ConfigurationError if none of the collections exists, StoreError if the index cannot be read.
         """
-        ids = [each.id for each in self.scope(owner, options).collections if self.ready(owner, each)]
+        scope = self.scope(owner, options)
+        ids = self.ready(owner, scope)
         hybrids = self._search.hybrids(owner, ids, options.retrieval)
         diagnosis = diagnose(hybrids, question, expected, k=options.k)
         if diagnosis.lost or not diagnosis.found:
             return diagnosis
-        passages = self.retrieve(owner, question, options).passages
+        passages = retrieval_of(self.retriever(owner, scope, options).invoke(question)).passages
         budget = self._budget(question, passages, diagnosis.found, options)
         return replace(diagnosis, reports=(*diagnosis.reports, budget))
 

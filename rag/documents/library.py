@@ -193,6 +193,10 @@ class Library:
         """Return the number of documents of a collection in `state`."""
         return self.counts(owner, collection_id).get(state, 0)
 
+    def ready(self, owner: str, collection_id: str) -> int:
+        """Return how many documents of a collection can be searched."""
+        return self.count(owner, collection_id, DocumentState.READY)
+
     def in_states(self, *states: DocumentState) -> list[tuple[str, DocumentRecord]]:
         """Return `(owner, document)` of every document in one of `states`, oldest first."""
         return self._owned(select(DocumentRow).where(DocumentRow.state.in_(states)))

@@ -119,7 +119,7 @@ def test_bug_is_reported_with_a_log_reference(
         raise ZeroDivisionError
 
     services.put_pier()
-    monkeypatch.setattr(services.searching, "retrieve", fail)
+    monkeypatch.setattr(services.searching, "retriever", fail)
     set_id = services.evaluations.sets.create(LOCAL_OWNER, "Mine", [PIER]).id
     job = wait(services.evaluations.start(LOCAL_OWNER, set_id, [ALL]))
     assert job.error

@@ -102,7 +102,7 @@ def test_incomplete_document_is_read_again(
     assert pier.id in {document.id for _, document in waiting}
     for owner, document in waiting:
         assert services.ingest.process(owner, document.id)
-    assert services.documents.ready(LOCAL_OWNER, pier.collection_id) == 2
+    assert services.library.ready(LOCAL_OWNER, pier.collection_id) == 2
     assert kinds(services) == []
     retrieval = services.searching.retrieve(LOCAL_OWNER, "How long is the pier?", services.settings.answer)
     assert retrieval.passages[0].document_id == pier.id
@@ -145,7 +145,7 @@ def test_missing_active_index(services: FakeServices, pier: DocumentRecord) -> N
     repair(services)
     for owner, document in services.library.due():
         services.ingest.process(owner, document.id)
-    assert services.documents.ready(LOCAL_OWNER, pier.collection_id) == 2
+    assert services.library.ready(LOCAL_OWNER, pier.collection_id) == 2
     assert kinds(services) == []
 
 

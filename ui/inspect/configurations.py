@@ -46,7 +46,7 @@ def draw(services: Services, chosen: QuestionSet) -> None:
 def _buttons(services: Services, chosen: QuestionSet, found: list[Configuration]) -> None:
     job, number = services.evaluations.job(owner()), len(chosen.used)
     busy = bool(job and job.running)
-    ready = any(services.documents.ready(owner(), each.id) for each in collections.every(services))
+    ready = any(services.library.ready(owner(), each.id) for each in collections.every(services))
     a, b = found
     same = replace(a, name="") == replace(b, name="")
     with st.container(horizontal=True, vertical_alignment="center"):

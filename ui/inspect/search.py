@@ -52,7 +52,7 @@ def draw(services: Services) -> None:
 
 
 def _nothing_asked(services: Services) -> None:
-    ready = sum(services.documents.ready(owner(), one.id) for one in collections.searched(services))
+    ready = sum(services.library.ready(owner(), one.id) for one in collections.searched(services))
     if ready:
         st.caption(f"{text.count(ready, 'document')} to search.")
         return
