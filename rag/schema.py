@@ -171,6 +171,26 @@ class Finish(StrEnum):
     FAILED = "failed"
 
 
+class Mode(StrEnum):
+    """How a question is answered."""
+
+    QUOTED = "quoted"  # with sentences of the passages
+    WRITTEN = "written"  # by a model, from the passages
+    SUMMARY = "summary"  # of whole documents
+    LIST = "list"  # everything of a kind, found by reading all documents
+    LIBRARY = "library"  # about the application and its library
+    ABSTAINED = "abstained"  # not: the documents do not answer it
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """How a question is answered, and why."""
+
+    mode: Mode
+    why: str  # a sentence for users
+    count: int | None = None  # how many a list has
+
+
 @dataclass(frozen=True, slots=True)
 class Citation:
     """A span of a passage that supports the answer."""
@@ -184,6 +204,7 @@ class Citation:
     end: int
     answer_end: int = 0  # the end of the supported sentence in the answer
     label: str = ""
+    bold: tuple[tuple[int, int], ...] = ()  # spans of the quote that answer the question, relative to it
 
     @property
     def place(self) -> str:
@@ -293,9 +314,18 @@ class Message:
     notes: tuple[str, ...] = ()  # what the user should know about it, e.g. what was left out of the prompt
     checks: tuple[Check, ...] = ()  # its sentences, checked against the passages
     ledger: Ledger = Ledger()
+    route: Route | None = None  # None if a version without routes stored it
+    folded: str = ""  # what the model wrote, if quotes are shown instead because the passages do not support it
     feedback: Feedback | None = None
     parent_id: str | None = None  # the message before it; None for the first of a conversation
     versions: tuple[str, ...] = ()  # ids of all versions of it, oldest first; empty if it is the only one
+
+    @property
+    def mode(self) -> Mode:
+        """How it was answered."""
+        if self.abstained:
+            return Mode.ABSTAINED
+        return self.route.mode if self.route else Mode.WRITTEN
 
 
 @dataclass(frozen=True, slots=True)
@@ -319,6 +349,13 @@ class Preset:
 
 
 # --- the events of a turn, in order; `seconds` count from the start of the turn ----------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Routed:
+    """How the question is answered; a later one replaces it."""
+
+    route: Route
 
 
 @dataclass(frozen=True, slots=True)
@@ -366,6 +403,18 @@ class Cut:
 
 
 @dataclass(frozen=True, slots=True)
+class Folded:
+    """The text so far is not the answer, because the passages do not support it; quotes follow."""
+
+
+@dataclass(frozen=True, slots=True)
+class Working:
+    """What takes its time before the first token."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class Noted:
     """Something that the user should know about this answer."""
 
@@ -405,4 +454,18 @@ class Finished:
     error: AppError | None = None
 
 
-Event = Retrieved | Prompted | Retrying | Delta | Cut | Noted | Counted | Checked | Ended | Finished
+Event = (
+    Routed
+    | Retrieved
+    | Prompted
+    | Retrying
+    | Working
+    | Delta
+    | Cut
+    | Folded
+    | Noted
+    | Counted
+    | Checked
+    | Ended
+    | Finished
+)

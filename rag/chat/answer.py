@@ -39,6 +39,8 @@ def fold(answer: Answer, event: Event) -> Answer:  # noqa: C901 - a case for eac
             if not answer.raw:
                 message = replace(message, timings=replace(message.timings, first_token_s=event.seconds))
             return replace(answer, message=message, raw=answer.raw + event.text)
+        case schema.Routed():
+            return replace(answer, message=replace(message, route=event.route))
         case schema.Retrieved():
             return _retrieved(answer, event)
         case schema.Prompted():
@@ -52,13 +54,16 @@ def fold(answer: Answer, event: Event) -> Answer:  # noqa: C901 - a case for eac
         case schema.Cut() | schema.Noted():
             raw = event.text if isinstance(event, schema.Cut) else answer.raw
             return replace(answer, raw=raw, message=replace(message, notes=(*message.notes, event.note)))
+        case schema.Folded():
+            written, raw = answer.stored.text, ""
+            return replace(answer, raw=raw, message=replace(message, folded=written, citations=(), checks=()))
         case schema.Counted():
             return replace(answer, message=replace(message, usage=event.usage))
         case schema.Checked():
             return replace(answer, message=replace(message, citations=event.citations, checks=event.checks))
         case schema.Ended():
             return _ended(answer, event)
-        case schema.Finished():
+        case schema.Finished() | schema.Working():
             return answer
 
 

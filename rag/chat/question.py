@@ -13,6 +13,7 @@ from langchain_core.retrievers import BaseRetriever
 from options import AnswerOptions
 from rag.chat.citations import Entails
 from rag.chat.prompts import LeasedModel
+from rag.schema import Mode
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +39,8 @@ class Question:
     """Of a new conversation; by default the question's own words."""
     preset: str | None = None
     """Name of the preset that the options came from."""
+    mode: Mode | None = None
+    """How to answer; None leaves it to the router."""
 
 
 @dataclass(frozen=True, slots=True)
