@@ -127,6 +127,7 @@ class Passage:
     label: str = ""
     dense_rank: int = 0  # its rank in the dense search, from 1; 0 if not found there
     lexical_rank: int = 0  # its rank in the lexical search, from 1; 0 if not found there
+    codes: int = 0  # codes and quoted phrases of the question that it has; such chunks come first
     reranked: float | None = None  # the reranker's score, if there is one; higher is better
     chunk_start: int = 0
     chunk_end: int = 0  # the span of the retrieved chunk if others were merged into it; otherwise 0 and 0
@@ -150,6 +151,7 @@ class Retrieval:
     abstained: bool  # the question is out of scope: the documents do not answer it
     confidence: float  # 0 to 1: how likely the question is in scope
     seconds: float
+    absent: tuple[str, ...] = ()  # codes and quoted phrases of the question that stand nowhere in what was searched
 
 
 # --- messages ----------------------------------------------------------------------------------------------------

@@ -73,16 +73,32 @@ class Searching:
         return [collection.id for collection in every if self._library.ready(owner, collection.id)]
 
     def retriever(
-        self, owner: str, scope: Scope, options: AnswerOptions, history: Sequence[str] = (), rewritten: str = ""
+        self,
+        owner: str,
+        scope: Scope,
+        options: AnswerOptions,
+        history: Sequence[str] = (),
+        rewritten: str = "",
+        documents: Sequence[str] = (),
     ) -> BaseRetriever:
         """The retriever for one question after the questions of `history`; `rewritten` is searched in addition to it.
 
-        Raises StoreError, ConfigurationError if an index or its embedding model is not available.
+        `documents` are the ids of the only ones to search; empty for all. Raises StoreError, ConfigurationError if an
+        index or its embedding model is not available.
         """
         ids = self.ready(owner, scope)
         if self._open_retriever:
             return self._open_retriever(owner, ids, options)
-        return self._search.retriever(owner, ids, options.retrieval, k=options.k, history=history, rewritten=rewritten)
+        return self._search.retriever(
+            owner,
+            [id_ for id_ in ids if scope.attached is None or id_ != scope.attached.id],
+            options.retrieval,
+            k=options.k,
+            history=history,
+            rewritten=rewritten,
+            attached=[scope.attached.id] if scope.attached and scope.attached.id in ids else (),
+            documents=documents,
+        )
 
     def retrieve(self, owner: str, question: str, options: AnswerOptions, *, history: Sequence[str] = ()) -> Retrieval:
         """The passages for a question, best first; raises like `scope` and `retriever`."""

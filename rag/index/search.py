@@ -33,6 +33,7 @@ class LibraryRetriever(BaseRetriever):
     """A LangChain retriever for one question over an owner's collections; returns `Hits`."""
 
     hybrids: tuple[HybridRetriever, ...]  # one for each embedding model
+    attached: tuple[HybridRetriever, ...] = ()  # of the files attached to the conversation, which come first
     pool: Executor
     k: int
     history: tuple[str, ...] = ()  # earlier questions, oldest first
@@ -54,16 +55,37 @@ class LibraryRetriever(BaseRetriever):
             stop.set()
 
     def _hits(self, query: str, stopped: Callable[[], bool]) -> Hits:
-        found = [
-            replace(hybrid, stopped=stopped).retrieve(query, history=self.history, rewritten=self.rewritten, k=self.k)
-            for hybrid in self.hybrids
-        ]
-        if len(found) == 1:
-            return Hits(found[0])
-        passages = sorted((p for each in found for p in each.passages), key=lambda p: p.score, reverse=True)
-        abstained = all(each.abstained for each in found)
-        confidence = max((each.confidence for each in found), default=0.0)
-        return Hits(Retrieval(tuple(passages[: self.k]), abstained, confidence, sum(each.seconds for each in found)))
+        def search(hybrids: Sequence[HybridRetriever]) -> Retrieval:
+            return _merged(
+                [
+                    replace(one, stopped=stopped).retrieve(
+                        query, history=self.history, rewritten=self.rewritten, k=self.k
+                    )
+                    for one in hybrids
+                ]
+            )
+
+        library = search(self.hybrids)
+        if not self.attached:
+            return Hits(replace(library, passages=library.passages[: self.k]))
+        attached = search(self.attached)
+        first, then = (library, attached) if attached.abstained and not library.abstained else (attached, library)
+        both = first.abstained or not then.abstained
+        room = self.k - (both and then.confidence > first.confidence)
+        passages = (*first.passages[:room], *(then.passages if both else ()))
+        return Hits(replace(_merged([first, then]), passages=passages[: self.k]))
+
+
+def _merged(found: Sequence[Retrieval]) -> Retrieval:
+    """Several results as one, best passages first; of none an abstention."""
+    passages = sorted((p for each in found for p in each.passages), key=lambda p: (p.codes, p.score), reverse=True)
+    return Retrieval(
+        tuple(passages),
+        abstained=all(each.abstained for each in found),
+        confidence=max((each.confidence for each in found), default=0.0),
+        seconds=sum(each.seconds for each in found),
+        absent=tuple(term for term in found[0].absent if all(term in each.absent for each in found)) if found else (),
+    )
 
 
 class Search:
@@ -94,12 +116,25 @@ class Search:
         k: int,
         history: Sequence[str] = (),
         rewritten: str = "",
+        attached: Sequence[str] = (),
+        documents: Sequence[str] = (),
     ) -> LibraryRetriever:
-        """The retriever for one question. Raises EmbeddingMismatch if a model has changed, ConfigurationError."""
-        hybrids = tuple(self.hybrids(owner, collection_ids, options))
-        return LibraryRetriever(hybrids=hybrids, pool=self._pool, k=k, history=tuple(history), rewritten=rewritten)
+        """The retriever for one question. Raises EmbeddingMismatch if a model has changed, ConfigurationError.
 
-    def hybrids(self, owner: str, collection_ids: Sequence[str], options: RetrievalOptions) -> list[HybridRetriever]:
+        What is found in the `attached` collections comes first; `documents` are the only ones to search, if any.
+        """
+        return LibraryRetriever(
+            hybrids=tuple(self.hybrids(owner, collection_ids, options, documents)),
+            attached=tuple(self.hybrids(owner, attached, options, documents)),
+            pool=self._pool,
+            k=k,
+            history=tuple(history),
+            rewritten=rewritten,
+        )
+
+    def hybrids(
+        self, owner: str, collection_ids: Sequence[str], options: RetrievalOptions, documents: Sequence[str] = ()
+    ) -> list[HybridRetriever]:
         """A retriever for each embedding model among the collections; raises like `retriever`."""
         by_model: dict[EmbeddingModel, list[str]] = {}
         for id_ in collection_ids:
@@ -113,6 +148,7 @@ class Search:
                 lexical=self._lexical,
                 embeddings=embeddings,
                 options=options,
+                documents=tuple(documents),
                 reranker=self._reranker(options.reranker),
                 calibration=partial(self.calibrations.load, owner, fingerprint=embeddings.fingerprint),
             )
