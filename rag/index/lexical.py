@@ -136,6 +136,16 @@ class LexicalIndex:
             statement = f"SELECT rowid, text FROM {_table(collection_id)}(?) ORDER BY rank LIMIT ?"  # noqa: S608 - see _table
             return {rowid: text for rowid, text in connection.exec_driver_sql(statement, (match, limit))}  # noqa: C416 - rows are no pairs
 
+    def documents_with(self, collection_id: str, phrases: Iterable[str]) -> set[str]:
+        """The ids of the documents that have one of these words or phrases."""
+        match = " OR ".join(_quoted(words) for each in phrases if (words := phrase(each)))
+        with self._database.engine.connect() as connection:
+            if not match or not _exists(connection, collection_id):
+                return set()
+            rows = f"SELECT rowid FROM {_table(collection_id)}(?)"  # noqa: S608 - see _table
+            statement = f"SELECT DISTINCT document_id FROM chunks WHERE id IN ({rows})"  # noqa: S608
+            return {id_ for (id_,) in connection.exec_driver_sql(statement, (match,))}
+
 
 def phrase(text: str) -> str:
     """The words of a text as the index has them, separated by spaces."""
