@@ -32,11 +32,11 @@ from rag import schema
 from rag.chat import prompts
 from rag.chat.answer import Answer, fold
 from rag.chat.citations import Checker
+from rag.chat.loops import loop_end
 from rag.chat.prompts import LeasedModel, Prompt
 from rag.chat.question import AnswerProvider, Pipeline, Question
 from rag.db import clean, new_id, now
 from rag.index.passages import retrieval_of
-from rag.index.sentences import sentences
 from rag.schema import Event, Finish, Message, Passage, Role, Usage
 
 log = logging.getLogger(__name__)
@@ -45,6 +45,8 @@ T = TypeVar("T")
 CANNOT_START = BackendUnavailable, BackendBusy, AuthenticationFailed, ModelNotFound, ConfigurationError
 """Errors after which another backend may do better; what is wrong with the question itself is not among them."""
 SENTENCE_ENDS = frozenset(".!?:\n。！？")
+LOOK_EVERY = 80
+"""Characters after which an answer is searched for a loop."""
 CHARACTERS_PER_TOKEN = 4
 """An answer is cut at this many characters for each of its `max_new_tokens`, whatever the server sends."""
 
@@ -91,7 +93,9 @@ async def run(
         finish = Finish.FAILED
     for event in turn.counted():
         yield event
-    checked = await undisturbed(asyncio.to_thread(turn.check, ended=True))
+    # The last sentence of a stopped or cut answer is not judged if it is unfinished.
+    ended = (finish is Finish.COMPLETE and not turn.cut) or ends_sentence(turn.text)
+    checked = await undisturbed(asyncio.to_thread(turn.check, ended=ended))
     yield checked or schema.Checked("")
     await undisturbed(turn.trace_end(error))
     yield schema.Ended(finish, error, turn.elapsed())
@@ -114,6 +118,8 @@ class _Run:
     ) -> None:
         self.question, self.pipeline, self.history, self.stopped = question, pipeline, history, stopped
         self.text = ""
+        self.cut = False
+        """The answer reached one of its limits."""
         self.config: RunnableConfig = {}
         self._trace: AsyncCallbackManagerForChainRun | None = None
         self._checker: Checker | None = None
@@ -202,8 +208,16 @@ class _Run:
             yield schema.Prompted(model.backend, model.model, prompt.ledger, prompt.notes, facts)
             stream = cast("AsyncGenerator[AIMessageChunk]", model.chat.astream(prompt.messages, self.config))
             async with aclosing(stream), aclosing(self._bounded(stream, limit)) as events:
+                looked = 0
                 async for event in events:
                     yield event
+                    if len(self.text) - looked >= LOOK_EVERY:
+                        looked = len(self.text)
+                        if loop_end(self.text) is not None:
+                            break
+            if (end := loop_end(self.text)) is not None:
+                self.text = self.text[:end]
+                yield schema.Cut(self.text, "The model began to repeat itself; the answer ends there.")
         if not self.text.strip():
             raise BackendError("The model returned an empty answer.", "Ask again, or choose another model.")
 
@@ -218,6 +232,7 @@ class _Run:
             except TimeoutError:
                 if not bound.expired():
                     raise
+                self.cut = True
                 note = f"The model took more than {self.pipeline.seconds:,.0f} seconds and was stopped."
                 yield schema.Noted(note)
                 return
@@ -229,13 +244,11 @@ class _Run:
             piece = chunk.text[: limit - len(self.text)]
             if piece:
                 yield self._said(piece)
-            match chunk.response_metadata.get("finish_reason"):
-                case "length":
-                    yield schema.Noted("The answer reached its limit of tokens and was cut there.")
-                case "repetition":
-                    self.text = without_loop(self.text)
-                    yield schema.Cut(self.text, "The model began to repeat itself; the answer ends there.")
+            if chunk.response_metadata.get("finish_reason") == "length":
+                self.cut = True
+                yield schema.Noted("The answer reached its limit of tokens and was cut there.")
             if len(piece) < len(chunk.text):
+                self.cut = True
                 yield schema.Noted(f"The answer was longer than {limit:,} characters and was cut there.")
                 return
 
@@ -305,11 +318,6 @@ class _Run:
             log.exception("A callback failed")
 
 
-def without_loop(answer: str) -> str:
-    """`answer` up to the first sentence that repeats an earlier one."""
-    seen: set[str] = set()
-    for start, end in sentences(answer):
-        if answer[start:end] in seen:
-            return answer[:start].rstrip()
-        seen.add(answer[start:end])
-    return answer
+def ends_sentence(text: str) -> bool:
+    """Whether a text ends with a whole sentence."""
+    return text.rstrip(" \n\"'”’)]*_")[-1:] in SENTENCE_ENDS

@@ -346,12 +346,34 @@ def test_a_cut_answer_says_so(ask: Ask, ended: Ended) -> None:
     assert "limit of tokens" in ended(question).notes[0]
 
 
-def test_an_answer_that_goes_round_in_circles_ends_where_it_began_to(ask: Ask, ended: Ended) -> None:
-    model = ScriptedChatModel(finish_reason="repetition").enqueue("It is 62 metres. ", *["It is old. "] * 9)
-    question = ask(model=model)
-    message = ended(question)
-    assert message.text == "It is 62 metres. It is old."
+def test_an_answer_that_goes_round_in_circles_is_stopped_and_cut(ask: Ask, ended: Ended) -> None:
+    model = ScriptedChatModel().enqueue("It is 62 metres. ", *["It is a very old pier. "] * 43)
+    message = ended(ask(model=model))
+    assert message.text == "It is 62 metres. It is a very old pier."
     assert "repeat itself" in message.notes[0]
+    assert model.closed == 1
+    assert message.usage.estimated
+
+
+def test_a_loop_within_the_last_words_is_cut_too(ask: Ask, ended: Ended) -> None:
+    assert ended(ask("1. The pier is old.\n2. The pier is old.\n3. The pier is old.")).text == "1. The pier is old."
+
+
+@pytest.mark.parametrize(
+    ("said", "judged"),
+    [("The pier is 62 metres long. It is", 1), ("The pier is 62 metres long. It is old.", 2), ("The pier is", 0)],
+)
+def test_the_unfinished_sentence_of_an_answer_is_not_judged(
+    conversations: Conversations, turns: Turns, ask: Ask, ended: Ended, said: str, judged: int
+) -> None:
+    stopped = ask(model=ScriptedChatModel().enqueue(said, Event()))
+    message, turn = stopped.start(turns)
+    wait_for(lambda: turn.text == said)
+    turns.cancel("ann", message.id)
+    list(turn.follow())
+    assert len(stored(conversations, stopped).checks) == judged
+    assert len(ended(ask(model=ScriptedChatModel(finish_reason="length").enqueue(said))).checks) == judged
+    assert ended(ask(said)).checks, "a whole answer may end without a full stop"
 
 
 @pytest.mark.parametrize("before", [(), ("The pier is",)])
