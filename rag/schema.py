@@ -191,6 +191,7 @@ class Route:
     mode: Mode
     why: str  # a sentence for users
     count: int | None = None  # how many a list has
+    verbatim: bool = False  # in the words of the documents and the application: no model wrote it
 
 
 @dataclass(frozen=True, slots=True)
@@ -397,6 +398,14 @@ class Delta:
 
 
 @dataclass(frozen=True, slots=True)
+class Given:
+    """The whole answer, in the words of the documents or the application: a model's citation numbers are not in it."""
+
+    text: str
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class Cut:
     """The text so far, shortened: the model repeated itself, or wrote more than it may."""
 
@@ -463,6 +472,7 @@ Event = (
     | Retrying
     | Working
     | Delta
+    | Given
     | Cut
     | Folded
     | Noted

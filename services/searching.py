@@ -11,6 +11,7 @@ from errors import ConfigurationError, ContextTooLong
 from options import AnswerOptions
 from rag.chat.prompts import choose, fit
 from rag.documents.library import Library
+from rag.index.contents import Contents
 from rag.index.diagnosis import Diagnosis, Stage, StageReport, diagnose
 from rag.index.passages import retrieval_of
 from rag.index.search import Search
@@ -99,6 +100,15 @@ class Searching:
             attached=[scope.attached.id] if scope.attached and scope.attached.id in ids else (),
             documents=documents,
         )
+
+    def contents(self, owner: str, scope: Scope) -> Contents:
+        """The documents of a scope, for questions about whole ones."""
+        attached = scope.attached.id if scope.attached else None
+        return self._search.contents(owner, [each.id for each in scope.collections], attached)
+
+    def similarity(self, owner: str, scope: Scope, question: str, sentences: Sequence[str]) -> list[float]:
+        """The cosine of each sentence with a question. Raises ConfigurationError if a model is not available."""
+        return self._search.similarity(owner, self.ready(owner, scope), question, sentences)
 
     def retrieve(self, owner: str, question: str, options: AnswerOptions, *, history: Sequence[str] = ()) -> Retrieval:
         """The passages for a question, best first; raises like `scope` and `retriever`."""

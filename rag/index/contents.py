@@ -45,6 +45,8 @@ class Contents:
     """The collection of the attached files."""
     database: Database
     lexical: LexicalIndex
+    only: frozenset[str] | None = None
+    """The ids of the only documents, if the question is about some."""
 
     @property
     def _ids(self) -> list[str]:
@@ -68,6 +70,7 @@ class Contents:
             )
             for row in rows
         ]
+        found = [document for document in found if self.only is None or document.id in self.only]
         return sorted(found, key=lambda document: (not document.attached, document.name.casefold()))
 
     def pages(self, document_ids: Sequence[str]) -> Iterator[Passage]:
@@ -91,4 +94,5 @@ class Contents:
 
     def with_words(self, phrases: Sequence[str]) -> set[str]:
         """The ids of the documents that have at least one of these words or phrases, in any inflection."""
-        return {id_ for one in self._ids for id_ in self.lexical.documents_with(one, phrases)}
+        found = {id_ for one in self._ids for id_ in self.lexical.documents_with(one, phrases)}
+        return found if self.only is None else found & self.only

@@ -168,6 +168,15 @@ def _ends(items: list[str]) -> list[str]:
     return items if len(items) <= MAX_WORDS else items[:half] + items[-half:]
 
 
+def spoken(text: str) -> str:
+    """A question with the names of its pictograms: “🐕 allowed?” asks about dogs."""
+    if text.isascii():
+        return text
+    return "".join(
+        f" {unicodedata.name(each, '').lower()} " if unicodedata.category(each) == "So" else each for each in text
+    )
+
+
 def _fold(text: str) -> str:
     """Text without full-width forms and ligatures; runs without spaces are split into overlapping pairs."""
     return _UNSPACED.sub(_bigrams, unicodedata.normalize("NFKC", text))

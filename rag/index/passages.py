@@ -147,6 +147,18 @@ def retrieval_of(found: Sequence[Document]) -> Retrieval:
     return Retrieval(passages, abstained=not passages, confidence=1.0 if passages else 0.0, seconds=0.0)
 
 
+def merged(found: Sequence[Retrieval]) -> Retrieval:
+    """Several results as one, best passages first; of none an abstention."""
+    passages = sorted((p for each in found for p in each.passages), key=lambda p: (p.codes, p.score), reverse=True)
+    return Retrieval(
+        tuple(passages),
+        abstained=all(each.abstained for each in found),
+        confidence=max((each.confidence for each in found), default=0.0),
+        seconds=sum(each.seconds for each in found),
+        absent=tuple(term for term in found[0].absent if all(term in each.absent for each in found)) if found else (),
+    )
+
+
 def _external_passage(rank: int, document: Document) -> Passage:
     known, text = document.metadata, document.page_content
     name = str(known.get("document") or known.get("source") or "a document")

@@ -3,7 +3,8 @@
 If there is history, the lexical search weighs the question 1, the one before it 0.5 and older ones 0.15; the dense
 search adds the vector of the question together with the one before; and the gate is off, because a follow-up question
 is short and vague. A rewritten question is searched too. If the embedding model cannot read it, words alone decide.
-A chunk with a code or a quoted phrase of the question comes first, and the question is then never out of scope.
+A chunk with a code or a quoted phrase of the question comes first, and the question is then never out of scope; nor is
+one that names its documents.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from rag.index.embeddings import EmbeddingModel
 from rag.index.exact import exact_terms
 from rag.index.filename_boost import filename_boost
 from rag.index.fusion import Candidates, best_first, fuse, gate, ranks
-from rag.index.lexical import STOP_WORDS, LexicalHits, LexicalIndex
+from rag.index.lexical import STOP_WORDS, LexicalHits, LexicalIndex, spoken
 from rag.index.passages import PassageReader
 from rag.index.reranker import Reranker
 from rag.index.sentence_check import sentence_cosine
@@ -81,7 +82,8 @@ class HybridRetriever:
         if found is None:
             return Retrieval((), abstained=True, confidence=0.0, seconds=time.perf_counter() - started)
         passages = self.passages(found, rewritten or question, max(k, CHECKED_PASSAGES))
-        abstained, confidence = (False, 1.0) if found.has_exact else self._judge(found, passages)
+        in_scope = found.has_exact or self.documents
+        abstained, confidence = (False, 1.0) if in_scope else self._judge(found, passages)
         seconds = time.perf_counter() - started
         return Retrieval(tuple(passages[:k]), abstained or not passages, confidence, seconds, found.absent)
 
@@ -127,7 +129,7 @@ class HybridRetriever:
         collections = self._collections()
         if not collections or not question.strip():
             return None
-        question, rewritten = clean(question), clean(rewritten)
+        question, rewritten = spoken(clean(question)), clean(rewritten)
         # Latest first.
         earlier = [clean(text) for text in reversed(history) if text.strip()] if self.options.history else []
         vector = self._vector(question, earlier, rewritten) if self.options.dense else []

@@ -20,11 +20,13 @@ from options import RetrievalOptions
 from rag.db import Database
 from rag.index.abstention import Signals, calibrate
 from rag.index.calibrations import Calibrations
+from rag.index.contents import Contents
 from rag.index.embeddings import EmbeddingModel
 from rag.index.lexical import LexicalIndex
-from rag.index.passages import Hits
+from rag.index.passages import Hits, merged
 from rag.index.reranker import Reranker
 from rag.index.retriever import HybridRetriever
+from rag.index.sentence_vectors import SentenceVectors
 from rag.index.store import VectorStore
 from rag.schema import Retrieval
 
@@ -56,7 +58,7 @@ class LibraryRetriever(BaseRetriever):
 
     def _hits(self, query: str, stopped: Callable[[], bool]) -> Hits:
         def search(hybrids: Sequence[HybridRetriever]) -> Retrieval:
-            return _merged(
+            return merged(
                 [
                     replace(one, stopped=stopped).retrieve(
                         query, history=self.history, rewritten=self.rewritten, k=self.k
@@ -73,19 +75,7 @@ class LibraryRetriever(BaseRetriever):
         both = first.abstained or not then.abstained
         room = self.k - (both and then.confidence > first.confidence)
         passages = (*first.passages[:room], *(then.passages if both else ()))
-        return Hits(replace(_merged([first, then]), passages=passages[: self.k]))
-
-
-def _merged(found: Sequence[Retrieval]) -> Retrieval:
-    """Several results as one, best passages first; of none an abstention."""
-    passages = sorted((p for each in found for p in each.passages), key=lambda p: (p.codes, p.score), reverse=True)
-    return Retrieval(
-        tuple(passages),
-        abstained=all(each.abstained for each in found),
-        confidence=max((each.confidence for each in found), default=0.0),
-        seconds=sum(each.seconds for each in found),
-        absent=tuple(term for term in found[0].absent if all(term in each.absent for each in found)) if found else (),
-    )
+        return Hits(replace(merged([first, then]), passages=passages[: self.k]))
 
 
 class Search:
@@ -104,6 +94,7 @@ class Search:
         self._database, self._store, self._lexical = database, store, lexical
         self._model_of, self._device = model_of, device
         self._rerankers: dict[str, Reranker] = {}
+        self._sentences: dict[str, SentenceVectors] = {}
         self._lock = threading.Lock()
         self._pool = ThreadPoolExecutor(max(2, os.cpu_count() or 2), "retrieval")
 
@@ -154,6 +145,19 @@ class Search:
             )
             for embeddings, ids in by_model.items()
         ]
+
+    def contents(self, owner: str, collection_ids: Sequence[str], attached_id: str | None = None) -> Contents:
+        """The documents of collections, and of the files attached to a conversation."""
+        return Contents(owner, tuple(collection_ids), attached_id, self._database, self._lexical)
+
+    def similarity(
+        self, owner: str, collection_ids: Sequence[str], question: str, sentences: Sequence[str]
+    ) -> list[float]:
+        """The cosine of each sentence with a question, by the model of the first collection."""
+        embeddings = self._model_of(owner, next(iter(collection_ids), ""))
+        with self._lock:
+            vectors = self._sentences.setdefault(embeddings.fingerprint, SentenceVectors(embeddings))
+        return vectors(question, sentences)
 
     def calibrate(self, interrupted: Callable[[], bool] = lambda: False) -> bool:
         """Calibrate the collections whose calibration is outdated; False if it was interrupted. Raises like retrieval.

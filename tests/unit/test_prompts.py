@@ -12,6 +12,7 @@ from langchain_core.prompts import ChatPromptTemplate
 
 from backends.base import Loaded
 from errors import ContextTooLong
+from options import Answers
 from rag.chat.prompts import (
     FOR_OTHERS,
     FOR_SMALL,
@@ -263,7 +264,7 @@ def test_the_size_of_the_model_chooses_the_variant(
 ) -> None:
     monkeypatch.setattr(services.backend, "load", lambda model, report: Loaded(parameters=parameters))
     services.put_pier()
-    last_message(services, "How long is the pier at Gannet Holm?")
+    last_message(services, "How long is the pier at Gannet Holm?", answers=Answers.WRITTEN)
     [[system, *_]] = services.script.prompts
     assert system.text == (FOR_SMALL if small else FOR_OTHERS)
 

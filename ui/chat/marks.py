@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
-from rag.schema import Check, Citation, Message, Verdict
+from rag.schema import Check, Citation, Message, Mode, Verdict
 from ui.widgets import text
 
 UNSUPPORTED = ":orange-badge[:material/help: not in the passages]"
@@ -22,12 +22,28 @@ def target(message: Message, place: int) -> str:
 
 def marked(message: Message) -> str:
     """The Markdown of an answer with a mark after each checked sentence."""
-    return _insert(message.text, _marks(message.checks, message.citations, message))
+    if message.route and message.route.verbatim:
+        return "".join(_verbatim(message))
+    return text.answer(_insert(message.text, _marks(message.checks, message.citations, message)))
+
+
+def _verbatim(message: Message) -> Iterator[str]:
+    """What the application says as Markdown, and between it the words of documents, which are no markup."""
+    at = 0
+    for check in message.checks:
+        yield text.answer(message.text[at : check.start])
+        place, at = check.citation or 0, check.end
+        citation = message.citations[place]
+        yield text.emphasised(message.text[check.start : check.end], citation.bold)
+        yield f" {_number(citation, place, message)}"
+        if message.mode is Mode.QUOTED:
+            yield f" :small[:gray[{text.literal(' '.join(citation.place.split()))}]]"
+    yield text.answer(message.text[at:])
 
 
 def marked_so_far(answer: str, checks: Sequence[Check], citations: Sequence[Citation]) -> str:
     """Like `marked`, for an answer being written: its numbers are not links yet."""
-    return _insert(answer, _marks(checks, citations))
+    return text.answer(_insert(answer, _marks(checks, citations)))
 
 
 def _marks(
