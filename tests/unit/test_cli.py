@@ -17,6 +17,7 @@ from typer.testing import CliRunner, Result
 from backends import BACKENDS
 from commands import main as cli
 from errors import ConfigurationError, PasswordRequired
+from rag.documents.ingest import Ingest
 from rag.documents.loaders import LoadedDocument
 from rag.schema import Page
 from settings import ROOT, Settings
@@ -76,6 +77,42 @@ def test_ingest_reports_failures_and_goes_on(run: Run, tmp_path: Path) -> None:
     assert code == 1
     assert [line["status"] for line in lines] == ["failed"] * 4 + ["ready"]
     assert all(line["reason"].endswith(".") for line in lines[:4])
+
+
+def test_ingest_goes_on_after_any_error_of_a_file(
+    run: Run, folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (folder / "gone.txt").symlink_to("nowhere")
+    (folder / os.fsdecode(b"caf\xe9.txt")).write_text("The cafe opens at nine.")
+    (folder / "locked").mkdir()
+    (folder / "locked" / "a.txt").write_text("a")
+    submit, scan = Ingest.submit, os.scandir
+
+    def fail(self: Ingest, owner: str, collection: str, path: str, *rest: Any, **options: Any) -> Any:
+        if path == "pier.md":
+            raise ZeroDivisionError("a bug")
+        if path == "sub/copy.md":
+            raise PermissionError(13, "Permission denied")
+        return submit(self, owner, collection, path, *rest, **options)
+
+    def refuse(path: str) -> object:
+        if str(path).endswith("/locked"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scan(path)
+
+    monkeypatch.setattr(Ingest, "submit", fail)
+    monkeypatch.setattr(os, "scandir", refuse)
+    code, lines = run("ingest", str(folder / "locked"), str(folder))
+    assert code == 1
+    done = {line["file"]: line["status"] for line in lines}
+    failed = dict.fromkeys(("locked", "gone.txt", "pier.md", "sub/copy.md"), "failed")
+    assert done == {**failed, "café.txt": "ready", "sub/moon.txt": "ready"}
+    assert len(lines) == 7, "the folder that cannot be listed was named twice"
+    reasons = {line["file"]: line["reason"] for line in lines}
+    assert "inside Gestalt" in reasons["pier.md"]
+    assert "a link to a file that does not exist" in reasons["gone.txt"]
+    assert "Permission denied" in reasons["sub/copy.md"]
+    assert "Permission denied" in reasons["locked"]
 
 
 def test_ask_prints_one_object(run: Run, folder: Path) -> None:
