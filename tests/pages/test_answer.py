@@ -127,6 +127,17 @@ def test_supported_and_unsupported_sentences_are_marked(app: AppTest, services: 
     assert "The check can be wrong" in shown
 
 
+def test_a_copy_carries_the_marks_and_the_sources(app: AppTest, services: FakeServices) -> None:
+    message = about_the_pier(services)
+    open_chat(app, message)
+    app.session_state[f"copy-{message.id}"] = True
+    app.run()
+    [plain, markdown] = [code.value for code in app.code]
+    marked = f"{LONG} [1] {REPAIRED} [not in the passages]\n\nSources:\n\n- [1] pier.md: “The pier at"
+    assert plain.startswith(marked)
+    assert markdown.startswith(marked)
+
+
 def test_the_accuracy_of_the_check_is_shown(
     app: AppTest, services: FakeServices, monkeypatch: pytest.MonkeyPatch
 ) -> None:
