@@ -334,7 +334,10 @@ def test_the_ledger_shows_what_filled_the_window_and_what_did_not_fit(app: AppTe
         assert f"{part} tokens" in shown
     assert "Estimated" in shown
     assert "- earlier questions: An \\*old\\* question (40 tokens)\n- passage: \\[3\\] boat\\.md (250 tokens)" in shown
+    assert "Left out, because its window is full:" in shown
     assert app.image[0].imgs[0].alt == "What fills the model’s window"
+    limited = texts(opened_about(app, answer(services, LONG, ledger=Ledger(SHARES, window=2000, prompt_limit=640))))
+    assert "Left out, because this model answers best from prompts of at most 640 tokens:" in limited
 
 
 def test_an_exact_ledger_and_one_without_a_window(app: AppTest, services: FakeServices) -> None:
