@@ -263,6 +263,7 @@ class Ledger:
     shares: tuple[Share, ...] = ()
     window: int | None = None  # the most tokens of prompt and answer together; None if unknown
     exact: bool = False  # counted with the model's tokenizer; otherwise estimated
+    prompt_limit: int | None = None  # the longest prompt the model answers well from, if that left something out
 
     @property
     def used(self) -> int:

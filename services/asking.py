@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -25,6 +26,7 @@ from errors import BackendError, ConfigurationError
 from rag.chat.conversations import Conversations
 from rag.chat.entailment import Entailment
 from rag.chat.question import AnswerProvider, Pipeline, Question
+from rag.chat.turn import answer
 from rag.chat.turns import Turn, Turns
 from rag.documents.library import Library
 from rag.schema import CollectionRecord, Message
@@ -64,6 +66,11 @@ class Asking:
         """
         question = self._with_model(owner, question)
         return self._start(owner, question, self.pipeline(owner, question))
+
+    def answer(self, owner: str, question: Question, history: Sequence[Message] = ()) -> Future[Message]:
+        """Start to answer a question outside of any conversation, after `history`; raises like `ask`."""
+        question = self._with_model(owner, question)
+        return self._turns.call(answer(question, self.pipeline(owner, question), history))
 
     def compare(self, owner: str, question: Question, models: Sequence[tuple[str, str]]) -> list[tuple[Message, Turn]]:
         """Ask each `(backend, model)` the same question over the same passages, each in a new conversation.

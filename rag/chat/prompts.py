@@ -227,27 +227,37 @@ def fit(
     system_size = window.count(system.text) + MESSAGE_OVERHEAD
     question_size = sum(window.count(message.text) + MESSAGE_OVERHEAD for message in rest) + MESSAGE_OVERHEAD
 
-    kept_quotes, first_turn = len(quotes), 0
-    used = system_size + question_size + sum(sizes) + sum(quote_sizes)
-    while first_turn < len(turns) and used > at_best:
-        used -= sizes[first_turn] + sizes[first_turn + 1]
-        first_turn += 2
-    while kept_quotes > 1 and used > at_best:
-        kept_quotes -= 1
-        used -= quote_sizes[kept_quotes]
+    def fill(limit: int) -> tuple[int, int, int]:
+        """The first question that is kept, the number of passages, and the tokens of both with the rest."""
+        first, number = 0, len(quotes)
+        used = system_size + question_size + sum(sizes) + sum(quote_sizes)
+        while first < len(turns) and used > limit:
+            used -= sizes[first] + sizes[first + 1]
+            first += 2
+        while number > 1 and used > limit:
+            number -= 1
+            used -= quote_sizes[number]
+        return first, number, used
+
+    first_turn, kept_quotes, used = fill(at_best)
     if used > at_most:
         raise ContextTooLong(
             f"The question with its best passage takes {used} tokens; the model has room for {at_most} "
             "after reserving room for its answer.",
             "Ask a shorter question, lower the answer's token limit, or choose a model with a larger window.",
         )
+    # What only the limit of a model leaves out is no fault of this question; the ledger says so.
+    fitting_turn, fitting_quotes, _ = fill(at_most)
     notes = []
-    if first_turn:
-        one = first_turn == 2
-        left_out = "1 earlier question" if one else f"{first_turn // 2} earlier questions"
+    if fitting_turn:
+        one = fitting_turn == 2
+        left_out = "1 earlier question" if one else f"{fitting_turn // 2} earlier questions"
         notes.append(f"{left_out} did not fit the model's window and {'was' if one else 'were'} left out.")
-    if kept_quotes < len(quotes):
-        notes.append(f"The model was shown the best {kept_quotes} of {len(quotes)} passages; more did not fit.")
+    if fitting_quotes < len(quotes):
+        notes.append(
+            f"The model was shown the best {kept_quotes} of {len(quotes)} passages; more did not fit its window."
+        )
+    limited = (first_turn, kept_quotes) != (fitting_turn, fitting_quotes)
     shares = [Share(Part.SYSTEM, system_size)]
     shares += [
         Share(Part.HISTORY, sizes[n] + sizes[n + 1], n >= first_turn, turns[n].text) for n in range(0, len(turns), 2)
@@ -259,4 +269,5 @@ def fit(
     shares += [Share(Part.QUESTION, question_size), Share(Part.ANSWER, reserve)]
     shown = "\n\n".join(quotes[:kept_quotes][:: -1 if best_last else 1])
     messages = prompt.format_messages(question=question, passages=shown, history=turns[first_turn:])
-    return Prompt(messages, Ledger(tuple(shares), window.size, window.exact), used, tuple(notes))
+    ledger = Ledger(tuple(shares), window.size, window.exact, window.prompt_limit if limited else None)
+    return Prompt(messages, ledger, used, tuple(notes))

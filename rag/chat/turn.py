@@ -57,10 +57,12 @@ CHARACTERS_PER_TOKEN = 4
 """An answer is cut at this many characters for each of its `max_new_tokens`, whatever the server sends."""
 
 
-async def answer(question: Question, pipeline: Pipeline) -> Message:
+async def answer(question: Question, pipeline: Pipeline, history: Sequence[Message] = ()) -> Message:
     """The answer to a question outside of any conversation."""
-    answer = new_answer(question, pipeline, Message("", "", Role.ASSISTANT, "", now(), Finish.RUNNING))
-    async for event in run(question, pipeline):
+    options = question.options
+    empty = Message("", "", Role.ASSISTANT, "", now(), Finish.RUNNING, options.backend, options.model)
+    answer = new_answer(question, pipeline, empty)
+    async for event in run(question, pipeline, history):
         answer = fold(answer, event)
     return answer.message
 

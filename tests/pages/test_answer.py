@@ -127,6 +127,17 @@ def test_supported_and_unsupported_sentences_are_marked(app: AppTest, services: 
     assert "The check can be wrong" in shown
 
 
+def test_a_copy_carries_the_marks_and_the_sources(app: AppTest, services: FakeServices) -> None:
+    message = about_the_pier(services)
+    open_chat(app, message)
+    app.session_state[f"copy-{message.id}"] = True
+    app.run()
+    [plain, markdown] = [code.value for code in app.code]
+    marked = f"{LONG} [1] {REPAIRED} [not in the passages]\n\nSources:\n\n- [1] pier.md: “The pier at"
+    assert plain.startswith(marked)
+    assert markdown.startswith(marked)
+
+
 def test_the_accuracy_of_the_check_is_shown(
     app: AppTest, services: FakeServices, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -323,7 +334,10 @@ def test_the_ledger_shows_what_filled_the_window_and_what_did_not_fit(app: AppTe
         assert f"{part} tokens" in shown
     assert "Estimated" in shown
     assert "- earlier questions: An \\*old\\* question (40 tokens)\n- passage: \\[3\\] boat\\.md (250 tokens)" in shown
+    assert "Left out, because its window is full:" in shown
     assert app.image[0].imgs[0].alt == "What fills the model’s window"
+    limited = texts(opened_about(app, answer(services, LONG, ledger=Ledger(SHARES, window=2000, prompt_limit=640))))
+    assert "Left out, because this model answers best from prompts of at most 640 tokens:" in limited
 
 
 def test_an_exact_ledger_and_one_without_a_window(app: AppTest, services: FakeServices) -> None:

@@ -125,7 +125,9 @@ def _ledger(ledger: Ledger) -> None:
         if not one.kept
     ]
     if left_out:
-        st.markdown("Left out, to keep the prompt short enough for the model:")
+        limit = ledger.prompt_limit
+        why = f"this model answers best from prompts of at most {limit:,} tokens" if limit else "its window is full"
+        st.markdown(f"Left out, because {why}:")
         st.markdown("\n".join(left_out))
 
 

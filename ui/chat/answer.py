@@ -6,6 +6,7 @@ from typing import Any
 
 import streamlit as st
 
+from rag.chat import export
 from rag.schema import Feedback, Finish, Message, Role
 from services import Services
 from ui import app, navigation
@@ -91,11 +92,13 @@ def _footer(message: Message, asked: str, busy: bool) -> None:
 
 
 def _copy(message: Message) -> None:
-    """The raw text next to a copy button; sent to the browser only when opened."""
+    """The text with its marks and sources next to a copy button; sent to the browser only when opened."""
     icon = ":material/content_copy:"
     with st.popover("Copy", type="tertiary", icon=icon, key=f"copy-{message.id}", on_change="rerun") as box:
         if box.open:
-            st.code(message.text, language=None, wrap_lines=True)
+            markdown = export.answer(message)
+            for tab, written in zip(st.tabs(["Text", "Markdown"]), (export.plain(markdown), markdown), strict=True):
+                tab.code(written, language=None, wrap_lines=True)
 
 
 def _rate(message_id: str) -> None:
