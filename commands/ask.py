@@ -26,6 +26,7 @@ from rag.chat import export
 from rag.chat.question import Question
 from rag.chat.turns import Turn
 from rag.db import now
+from rag.index.passages import matches
 from rag.schema import LOCAL_OWNER, Finish, Finished, Message, Role
 from services import Services
 
@@ -192,8 +193,9 @@ def retrieve(
             out.print(each.text, style="bold", markup=False)
             if found.abstained:
                 out.print("The documents do not seem to answer this.", style="yellow")
-            for number, passage in enumerate(found.passages, 1):
-                out.print(f"[{number}] {passage.place}  score {passage.score:.2f}", style="cyan", markup=False)
+            for number, (passage, share) in enumerate(zip(found.passages, matches(found.passages), strict=True), 1):
+                match = "" if found.abstained else "  best match" if share == 1 else f"  {share:.0%} of the best match"
+                out.print(f"[{number}] {passage.place}{match}", style="cyan", markup=False)
                 out.print(" ".join(passage.text.split()) + "\n", markup=False)
 
 

@@ -136,6 +136,16 @@ class Hits(list[Document]):
             self.append(Document(id=passage.chunk_id, page_content=passage.text, metadata=metadata))
 
 
+def matches(passages: Sequence[Passage]) -> list[float]:
+    """How well each passage matches its question compared with the best of them, 0 to 1: scores for people.
+
+    The order of passages is by the same scores, those of a reranker if there is one.
+    """
+    scores = [passage.score if passage.reranked is None else passage.reranked for passage in passages]
+    best = max(scores, default=0.0)
+    return [max(0.0, score / best) if best > 0 else float(score == best) for score in scores]
+
+
 def retrieval_of(found: Sequence[Document]) -> Retrieval:
     """The result of any LangChain retriever as a `Retrieval`; another one than the library's abstains if it is empty.
 

@@ -148,6 +148,17 @@ def test_the_accuracy_of_the_check_is_shown(
     assert "On 1,234 labelled sentences, 91% of those marked as supported were supported, and 80% of the" in shown
 
 
+def test_a_match_is_one_number_and_none_where_nothing_was_found(app: AppTest, services: FakeServices) -> None:
+    found = passage(services.put("pier.md", PIER.encode()), PIER)
+    passages = (replace(found, score=5.03), replace(found, score=2.0))
+    shown = texts(open_chat(app, answer(services, LONG, passages=passages)))
+    assert "Best match" in shown
+    assert "Match: 40% of the best" in shown
+    assert "BM25" not in shown
+    nothing = texts(open_chat(app, answer(services, "I could not find this.", passages=passages, abstained=True)))
+    assert "atch" not in nothing
+
+
 def test_an_answer_without_checks_keeps_its_numbers(app: AppTest, services: FakeServices) -> None:
     shown = texts(open_chat(app, about_the_pier(services, checks=())))
     assert f"{LONG} :green-badge[[\u00a01\u00a0](#source-" in shown

@@ -343,6 +343,13 @@ def test_collections_are_created_renamed_and_deleted(run: Run, folder: Path) -> 
     assert run("collections") == (0, [])
 
 
+def test_the_renamed_default_collection_is_still_searched(run: Run, folder: Path) -> None:
+    run("ingest", str(folder))
+    assert run("collections", "rename", "My documents", "Piers")[0] == 0
+    assert run("retrieve", QUESTION)[1][0]["passages"][0]["document"] == "pier.md"
+    assert [line["name"] for line in run("collections")[1]] == ["Piers"], "no other one was created"
+
+
 def test_documents_are_listed_moved_and_deleted(run: Run, folder: Path, tmp_path: Path) -> None:
     (folder / "blank.txt").write_text(" ")
     assert run("ingest", str(folder))[0] == 1

@@ -432,3 +432,16 @@ def test_a_small_model_is_not_asked_to_condense(services: FakeServices, monkeypa
     first = finish(services, QUESTION, answers=Answers.WRITTEN)
     finish(services, "Who repaired it?", conversation_id=first.conversation_id, condense=True, answers=Answers.WRITTEN)
     assert len(services.script.prompts) == 2, "one a question"
+
+
+def test_a_preset_keeps_its_collections_by_id_and_an_empty_choice_is_no_choice(services: FakeServices) -> None:
+    services.put_pier()
+    home = services.library.collection(LOCAL_OWNER)
+    services.library.collection(LOCAL_OWNER, "Other", create=True)
+    services.presets.save(LOCAL_OWNER, "piers", services.settings.answer.replace(collection_ids=(home.id,)))
+    services.library.rename(LOCAL_OWNER, home.id, "Piers")
+    services.library.collection(LOCAL_OWNER, home.name, create=True)
+    [preset] = services.presets.list(LOCAL_OWNER)
+    assert services.searching.scope(LOCAL_OWNER, preset.options).names == ("Piers",)
+    with pytest.raises(ConfigurationError, match="No collection is chosen"):
+        services.searching.scope(LOCAL_OWNER, preset.options.replace(collection_ids=()))
