@@ -7,10 +7,9 @@ from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from rag.chat.claims import stem
 from rag.chat.list_found import Found, Items, Part, path_stems
 from rag.chat.list_request import Request
-from rag.chat.list_words import is_generic, stems, uncovered
+from rag.chat.list_words import is_generic, root, stems, uncovered
 from rag.chat.statements import statements
 
 BEFORE, AFTER = 2, 1
@@ -42,6 +41,11 @@ class Kind:
     def words(self) -> frozenset[str]:
         """All words for it."""
         return self.telling | self.others
+
+    def may_be_in(self, text: str) -> bool:
+        """Whether a page has something of the kind, or a word for it: it may be the name of a column."""
+        lower = text.casefold()
+        return any(word in lower for word in self.telling) or bool(self.pattern.search(text))
 
 
 def _kind(name: str, telling: str, others: str, *patterns: str, flags: int = re.IGNORECASE) -> Kind:
@@ -119,7 +123,7 @@ class Patterns:
         optional = kind.words if kind else {request.head}
         self.asked = [word for word in request.words if word not in optional and not is_generic(word)]
         if not kind and not request.counts and request.head.isalpha():  # “alarm A-11”, “cabin 14”
-            beginning = stem(request.head).rstrip("i")
+            beginning = root(request.head).rstrip("i")
             pattern = re.compile(
                 rf"\b{beginning}[a-z]{{0,3}} (?=[\w.-]*\d)[A-Z]{{0,4}}[-.]?\d[\w-]*(?![.,]?\d)", re.IGNORECASE
             )

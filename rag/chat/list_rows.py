@@ -6,18 +6,17 @@ import re
 from collections.abc import Iterator
 from itertools import zip_longest
 
-from rag.chat.claims import stem
 from rag.chat.list_bound import Bound
 from rag.chat.list_found import Found, Items, Part, path_stems
 from rag.chat.list_request import Request
-from rag.chat.list_words import forms, is_anyone, is_generic, stems, uncovered
+from rag.chat.list_words import forms, is_anyone, is_generic, root, stems, uncovered
 from rag.chat.units import Unit
 from rag.chat.values import number
 
 Cells = list[tuple[str, str]]
 
 _NAMED = re.compile(r"([^|:]{1,60}): (.*)")
-_IDENTIFIES = frozenset(map(stem, ("no", "nr", "number", "id", "code", "name", "title")))
+_IDENTIFIES = frozenset(map(root, ("no", "nr", "number", "id", "code", "name", "title")))
 """Stems of column names that identify rows: numbers there are no quantities."""
 
 
@@ -69,15 +68,15 @@ class Rows:
             within = bound.has(value, name)
             if within is None:
                 continue
-            values = frozenset(each for other, cell in row if other != name for each in stems(cell))
             names = path.union(*(stems(other) for other, _ in row))
             missing = [word for word in uncovered(self.asked, names) if word not in bound.near[rank : rank + 1]]
-            self._seen.update(word for word in missing if stem(word) in values)
+            values = frozenset().union(*(stems(cell) for other, cell in row if missing and other != name))
+            self._seen.update(word for word in missing if root(word) in values)
             self._columns.setdefault(rank, name)
             self._is_about |= is_generic(self.head) or not uncovered([self.head], names | values)
             rows = self._bounded.setdefault(rank, [])
             if within:
-                rows.append((item, frozenset(word for word in missing if stem(word) not in values)))
+                rows.append((item, frozenset(word for word in missing if root(word) not in values)))
             return
 
     def bounded(self) -> list[Items]:
@@ -107,7 +106,7 @@ class Rows:
             elif not unnamed and self._is_subject(column[0]):
                 self._add(self._all, column[0], f"values of “{column[0]}”", row, item)
             return
-        wanted = {stem(word) for word in values}
+        wanted = {root(word) for word in values}
         if not wanted <= frozenset().union(*(stems(value) for _, value in row)):
             return
         named = [name for name, _ in row if self._names(name)]
@@ -122,7 +121,7 @@ class Rows:
 
     def _column(self, row: Cells) -> tuple[str, str] | None:
         """The cell whose name is what is asked for."""
-        same = ((name, value) for name, value in row if stem(self.head) in stems(name))
+        same = ((name, value) for name, value in row if root(self.head) in stems(name))
         alike = ((name, value) for name, value in row if forms(self.head) & stems(name))
         return next(same, None) or next(alike, None)
 
@@ -133,7 +132,7 @@ class Rows:
 
     def _names(self, name: str) -> bool:
         """Whether the question names a column next to a value: “in rack R20”."""
-        return any(stem(word) in stems(name) for word in self.asked if word != self.head)
+        return any(root(word) in stems(name) for word in self.asked if word != self.head)
 
     def _add_all(self, row: Cells, item: Found, path: tuple[str, ...], *, named: bool) -> None:
         # A title far above does not make any table below it a list of what it names.

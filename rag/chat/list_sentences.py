@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import re
 
-from rag.chat.claims import stem
 from rag.chat.list_bound import Bound
 from rag.chat.list_found import Found, Items, Part, path_stems
 from rag.chat.list_request import Request
-from rag.chat.list_words import forms, is_anyone, is_generic, is_person, stems
+from rag.chat.list_words import forms, is_anyone, is_generic, is_person, root, stems
 from rag.chat.statements import statements
 from rag.chat.values import ratio, unit_of
 from rag.index.lexical import STOP_WORDS
@@ -27,7 +26,7 @@ class Mentions:
 
     def __init__(self, phrase: str) -> None:
         self.words = re.findall(r"\w+", phrase.casefold())
-        self._stems = list(map(stem, self.words))
+        self._stems = list(map(root, self.words))
         self._quick = re.compile(re.escape(self._stems[0][:4] if self._stems else phrase), re.IGNORECASE)
         self.items = Items(f"sentences, headings and rows with “{phrase}”")
 
@@ -38,7 +37,7 @@ class Mentions:
             text = passage.text[start:end]
             if not self._quick.search(text):
                 continue
-            own = [stem(word) for word in re.findall(r"\w+", text.casefold())]
+            own = [root(word) for word in re.findall(r"\w+", text.casefold())]
             if any(own[at : at + length] == self._stems for at in range(len(own) - length + 1)):
                 self.items.add_place(Found(passage, start, end, " ".join(text.strip("#* ").split())))
 
@@ -59,7 +58,7 @@ class Amounts:
                 continue
             path = path_stems(part.path(unit))
             amount = self._amount(unit.text, path)
-            about = stem(self.request.head) in path | stems(unit.text)
+            about = root(self.request.head) in path | stems(unit.text)
             if (about or (self.bound.unit and ratio(unit_of(amount), self.bound.unit))) and self.bound.has(amount):
                 self.items.add_place(part.place(unit, unit.text))
 
@@ -67,7 +66,7 @@ class Amounts:
         """The number that follows the word for what is compared; in a list of prices the first; or nothing."""
         amounts = list(_AMOUNT.finditer(text))
         for word in self._near if amounts else ():
-            places = [match.end() for match in _WORD.finditer(text) if stem(match[0].casefold()) in forms(word)]
+            places = [match.end() for match in _WORD.finditer(text) if root(match[0].casefold()) in forms(word)]
             for each in amounts:
                 if any(0 <= each.start() - place <= REACH for place in places):
                     return each[0]
@@ -81,7 +80,7 @@ class AllWords:
 
     def __init__(self, request: Request) -> None:
         self.people = any(map(is_person, request.words))
-        self.asked = {stem(word) for word in request.words if not is_anyone(word)}
+        self.asked = {root(word) for word in request.words if not is_anyone(word)}
         self.items = Items(f"sentences with “{' '.join(word for word in request.words if not is_anyone(word))}”")
         self._counts = request.counts
 

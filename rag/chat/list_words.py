@@ -77,6 +77,11 @@ PERSON = re.compile(
 """A name of at least two words."""
 
 
+def root(word: str) -> str:
+    """The stem of a word in lower case; codes and numbers have none."""
+    return stem(word) if word.isalpha() else word
+
+
 def words(text: str) -> list[str]:
     """The words of a text in lower case, without those that have no meaning of their own."""
     found = []
@@ -91,7 +96,7 @@ def words(text: str) -> list[str]:
 @lru_cache(maxsize=20_000)
 def stems(text: str) -> frozenset[str]:
     """The stems of those words."""
-    return frozenset(map(stem, words(text)))
+    return frozenset(map(root, words(text)))
 
 
 @lru_cache(maxsize=2000)
@@ -99,14 +104,14 @@ def synonyms(word: str) -> frozenset[str]:
     """A word and those that name the same thing."""
     if word in _ANYONE:
         return _PEOPLE
-    wanted = stem(word)
-    return frozenset({word}).union(*(group for group in _GROUPS if any(stem(each) == wanted for each in group)))
+    wanted = root(word)
+    return frozenset({word}).union(*(group for group in _GROUPS if any(root(each) == wanted for each in group)))
 
 
 @lru_cache(maxsize=2000)
 def forms(word: str) -> frozenset[str]:
     """The stems of a word and its synonyms."""
-    return frozenset(map(stem, synonyms(word)))
+    return frozenset(map(root, synonyms(word)))
 
 
 def is_generic(word: str) -> bool:

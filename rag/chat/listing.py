@@ -46,10 +46,13 @@ def find(request: Request, contents: Contents) -> Listing | None:
 
 
 def _find(request: Request, ready: Sequence[ListedDocument], contents: Contents) -> Listing | None:
-    readings = list[_Reading]()
+    readings, kind = list[_Reading](), kind_of(request.subject)
     for document in _candidates(request, ready, contents):
         reading = _Reading(request)
-        for part in pages_of(contents.pages([document.id]), document.stem):
+        pages = contents.pages([document.id])
+        if kind and not request.bound and kind.words.issuperset(request.words):
+            pages = (page for page in pages if kind.may_be_in(page.text))
+        for part in pages_of(pages, document.stem):
             reading.read(part)
         if reading.rows.is_fact:
             return None
