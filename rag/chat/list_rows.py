@@ -44,6 +44,7 @@ class Rows:
         self._exact: dict[str, Items] = {}
         self._loose: dict[str, Items] = {}
         self._all: dict[str, Items] = {}
+        self._values: dict[str, Items] = {}
         self._bounded: dict[int, list[tuple[Found, frozenset[str]]]] = {}
         self._columns: dict[int, str] = {}
         self._seen: set[str] = set()
@@ -104,7 +105,7 @@ class Rows:
             if column is None or column[0] == row[0][0]:
                 self._add_all(row, item, path, named=not unnamed)
             elif not unnamed and self._is_subject(column[0]):
-                self._add(self._all, column[0], f"values of “{column[0]}”", row, item)
+                self._add(self._values, column[0], f"values of “{column[0]}”", row, item)
             return
         wanted = {root(word) for word in values}
         if not wanted <= frozenset().union(*(stems(value) for _, value in row)):
@@ -115,9 +116,20 @@ class Rows:
             equal = [cell for cell in equal if cell[0] in named]
         if wanted <= frozenset().union(*(stems(value) for _, value in equal)):
             text = " and ".join(f"whose {name} is {value}" for name, value in equal)
-            self._add(self._exact, " ".join(name for name, _ in equal), f"rows {text}", row, item)
+            if self.request.counts and self._amount(row, equal):
+                self.is_fact = True
+            # In a table of its own it is not the value of something else.
+            by = " ".join(name for name, _ in equal) + (" of its own" if row[0] in equal else "")
+            self._add(self._exact, by, f"rows {text}", row, item)
         elif not named or any(wanted & stems(value) for name, value in row if name in named):
             self._add(self._loose, "", f"rows with “{' '.join(values)}”", row, item)
+
+    def _amount(self, row: Cells, equal: Cells) -> bool:
+        """Whether the question names a column of numbers: “How many candles are in stock?”."""
+        named = frozenset().union(*(forms(word) for word in self.asked if word != self.head))
+        return any(
+            named & stems(name) and number(value) is not None for name, value in row if (name, value) not in equal
+        )
 
     def _column(self, row: Cells) -> tuple[str, str] | None:
         """The cell whose name is what is asked for."""
@@ -155,7 +167,7 @@ class Rows:
 
     def strong(self) -> list[Items]:
         """What was surely asked for."""
-        return [] if self.is_fact else _longest(self._exact) or list(self._all.values())
+        return [] if self.is_fact else _longest(self._exact) or [*self._all.values()] or [*self._values.values()]
 
     def weak(self) -> list[Items]:
         """Rows that have the words anywhere."""

@@ -42,6 +42,8 @@ class _Section:
     title: str
     headings: Items
     items: Items
+    deeper: Items
+    """Those below further headings."""
     names: Items
     labels: Items
     sentences: Items
@@ -51,10 +53,11 @@ class _Section:
     @classmethod
     def named(cls, title: str) -> _Section:
         """An empty one."""
-        headings, items, names, labels, sentences = (
-            Items(f"{kind} under “{title}”") for kind in ("headings", "list items", "names", "entries", "sentences")
+        headings, items, deeper, names, labels, sentences = (
+            Items(f"{kind} under “{title}”")
+            for kind in ("headings", "list items", "list items", "names", "entries", "sentences")
         )
-        return cls(title, headings, items, names, labels, sentences, {})
+        return cls(title, headings, items, deeper, names, labels, sentences, {})
 
     def parallel(self) -> Items:
         """Paragraphs that say the same of different things: “X is the Y of Z”; none if fewer than three do."""
@@ -110,12 +113,12 @@ class Sections:
             section.headings.add(part.below(below[0], unit))
         text = unit.text
         if unit.kind == "item":
-            section.items.add(part.place(unit, _MARK.sub("", text)))
-        elif unit.kind == "sentence":
+            (section.deeper if below else section.items).add(part.place(unit, _MARK.sub("", text)))
+        elif unit.kind == "sentence" and not below:
             if label := _LABEL.fullmatch(text):
                 section.labels.add(part.place(unit, text), label[1])
             section.sentences.add(part.place(unit, text))
-            if not below and (shape := _shape(text)) and unit.start == unit.block[0]:
+            if (shape := _shape(text)) and unit.start == unit.block[0]:
                 same = section.paragraphs.setdefault(shape, Items(f"paragraphs under “{section.title}”"))
                 same.add(part.place(unit, text))
         if self.people and (name := PERSON.match(_MARK.sub("", text))):
@@ -150,7 +153,7 @@ class Sections:
         return [found[path] for path in innermost] or self._enumerated or self._siblings()
 
     def _of(self, section: _Section) -> Items | None:
-        kinds = [section.headings, section.items, section.labels]
+        kinds = [section.headings, section.items, section.labels, section.deeper]
         if self.people:
             kinds = [section.names]
         elif self.kind:

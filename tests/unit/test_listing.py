@@ -280,6 +280,51 @@ def test_a_number_in_a_cell_is_a_fact_and_no_list(tmp_path: Path) -> None:
         assert [item.name for item in trips.items] == ["T-086", "T-087"]
 
 
+STOCK = """
+# Stock
+
+item | qty | unit price | supplier
+lamp oil | 12 | 4.50 | Moe & Sons
+rope | 3 | 18.00 | Nordtau
+candles | 240 | 0.35 | Moe & Sons
+
+# Suppliers
+
+supplier | city
+Moe & Sons | Bergen
+Nordtau | Oslo
+
+# House rules
+
+- No smoking.
+- No dogs.
+
+## Keys
+
+- front door
+- shed"""
+
+
+@pytest.mark.parametrize(
+    ("question", "expected"),
+    [
+        ("How many suppliers are there?", "Moe & Sons, Nordtau"),
+        ("How many items come from Moe & Sons?", "lamp oil, candles"),
+        ("Which suppliers are in Oslo?", "Nordtau"),
+        ("Which items have a quantity of more than 10?", "lamp oil, candles"),
+        ("List all house rules", "No smoking., No dogs."),
+        ("How many candles are in stock?", None),
+    ],
+)
+def test_several_tables_and_lists_of_a_document_are_told_apart(
+    tmp_path: Path, question: str, expected: str | None
+) -> None:
+    with small_library(tmp_path) as library:
+        library.add("c", "house", [STOCK])
+        found = listed(question, contents_of(library))
+        assert (", ".join(item.name for item in found.items) if found else None) == expected
+
+
 def test_each_item_is_a_readable_whole_with_its_place(contents: Contents) -> None:
     for question, texts in {
         "List all error codes": ["F01\n\nThe door is open.", "F02\n\nThe fan is blocked."],
