@@ -212,9 +212,9 @@ def fit(
 ) -> Prompt:
     """Fill `prompt` with as much as fits the window beside an answer of `answer` tokens, or of a quarter of the window.
 
-    The oldest question and its answer go first, then the lowest passage; at least one passage stays. If `best_last`, the
-    best passage stands next to the question: small models lose what stands farther away. Raises ContextTooLong if the
-    question with its best passage alone is too long.
+    The oldest question and its answer go first, then the lowest passage; at least one passage stays. If `best_last`,
+    the best passage stands next to the question: small models lose what stands farther away. Raises ContextTooLong if
+    the question with its best passage alone is too long.
     """
     reserve = min(answer, window.size // 4) if window.size else answer
     at_most = window.size - reserve if window.size else 10**9

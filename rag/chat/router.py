@@ -30,7 +30,8 @@ _THIS = re.compile(
 )
 _SUMMARY = re.compile(
     r"\b(?:summari[sz]e|summari[sz]ing|summary|sum (?:it|this|that|them|everything|all)?\s?up|tl;?dr|gist|recap"
-    r"|synopsis|(?:key|main|most important|central|essential) (?:points|ideas|takeaways|messages|facts|findings|topics|things)"
+    r"|synopsis"
+    r"|(?:key|main|most important|central|essential) (?:points|ideas|takeaways|messages|facts|findings|topics|things)"
     r"|takeaways|overview|outline|in a nutshell|brief me)\b"
     r"|\b(?:zusammenfassung|zusammenfassen|überblick|kernpunkte|hauptpunkte|kurzfassung)\b|\bfass\w*\b.*\bzusammen\b"
     r"|\brésum(?:é|er|e|ez)\b|\b(?:points (?:clés|principaux|essentiels)|synthèse)\b"
@@ -45,7 +46,7 @@ _ABOUT = re.compile(
         rf"(?:{form})".replace("_", f"(?P<x{number}>.+?)")
         for number, form in enumerate(
             (
-                "what(?:['’]s| is| are| does| do) _ (?:all |mainly )?(?:about|say|contain|cover|deal with|discuss|describe)",
+                "what(?:['’]s| is| are| does| do) _ (?:all |mainly )?(?:about|say|contain|cover|deal with|describe)",
                 "what(?:['’]s| is) (?:written |said )?in _",
                 "tell me (?:more )?about _",
                 "describe _",
