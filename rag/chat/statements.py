@@ -12,7 +12,8 @@ SHORTEST = 4
 """Words of the shortest clause that is judged separately."""
 
 _ENUMERATOR = re.compile(r"[^\w|]{0,3}(?:(\d{1,2})[.)])?[^\w|]{0,3}")
-_NEW_ITEM = re.compile(r"[#|*•–—\-+>]|\d{1,2}[.)]\s")
+_NEW_ITEM = re.compile(r"[#|*•–—\-+>]|\d{1,2}[.)]\s|[^\n|]* \| |\w[\w ]{0,30}: ")
+"""A list item, a row of a table, a key with its value."""
 
 
 def statements(text: str) -> list[tuple[int, int]]:
