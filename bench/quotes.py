@@ -24,7 +24,7 @@ from typing import Any
 from bench.answers import Fact, file_name, holds, ingest, read_facts, read_squad
 from errors import BackendBusy
 from options import RetrievalOptions
-from rag.chat.quotes import Likelihood, Quotes, choose
+from rag.chat.quotes import Likelihood, Quotes, Similarity, choose
 from rag.documents.library import DEFAULT_COLLECTION
 from rag.index.passages import Hits
 from rag.index.sentence_vectors import SentenceVectors
@@ -141,6 +141,9 @@ def main() -> None:
     parser.add_argument("--questions", type=int, default=200)
     parser.add_argument("--skip", type=int, default=0, help="start at a later question")
     parser.add_argument("--half", type=int, choices=(0, 1), help="ask about every second article only")
+    parser.add_argument(
+        "--no-model", action="store_true", help="leave out the likelihood, which takes most of the time"
+    )
     parser.add_argument("--rows", action="store_true", help="print a line for each question too")
     options = parser.parse_args()
     texts: dict[str, Any] = {path.name: path.read_bytes() for path in sample_files()}
@@ -153,9 +156,11 @@ def main() -> None:
         services = Services(Settings(data_dir=Path(folder)))
         services.ingest.start()
         ingest(services, texts)
-        likelihood = load_likelihood(services)
         vectors = SentenceVectors(services.embeddings.get())
-        kinds = {"words": (None, None), "cosine": (vectors, None), "likelihood": (vectors, likelihood)}
+        kinds: dict[str, tuple[Similarity | None, Likelihood | None]]
+        kinds = {"words": (None, None), "cosine": (vectors, None)}
+        if not options.no_model:
+            kinds["likelihood"] = (vectors, load_likelihood(services))
         rows: dict[str, list[dict[str, Any]]] = {kind: [] for kind in kinds}
         for fact, passages in retrieved(services, facts):
             for kind, scorers in kinds.items():

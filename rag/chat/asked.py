@@ -36,7 +36,8 @@ _KIND = [(kind, re.compile(rf"\b(?:{words})", re.IGNORECASE)) for kind, words in
 
 GENERIC = frozenset(
     """rule step list thing inform detail say tell describ explain give show mean point summari summar overview
-    instruct regul condit requir polici key exact know find pleas need happen much mani long kind type sort""".split()
+    instruct regul condit requir polici key exact know find pleas need happen much mani long kind type sort includ
+    contain cover matter""".split()
 )
 """Stems that say what kind of text is wanted rather than what about."""
 

@@ -7,7 +7,7 @@ line that introduces it, a section if it is about the heading.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from rag.chat.answer_spans import likeliest
 from rag.chat.asked import Kind, kind_of
@@ -23,6 +23,8 @@ LONGEST = 900
 """Characters of a list or section that is shown whole."""
 NEAR = 0.25
 """How far the score of another quote may be below the first."""
+ABOUT = 0.65
+"""Share of the question's words in a heading or the line above a list from which the question is about all of it."""
 DOUBT, DOUBT_BY_WORDS = 0.93, 0.39
 """Scores below which 10 % of SQuAD's answerable questions stay, with cosines and without."""
 WITH_SUBJECT = 350
@@ -121,9 +123,9 @@ def _wider(each: Ranked, ranking: Ranking, kind: Kind, units: Sequence[Unit]) ->
         return None
     own = ranking.share(each.own)
     for heading in reversed(unit.headings):
-        if (covered := ranking.share_of_title(heading.title)) > 0.85 and covered >= own:
+        if (covered := ranking.share_of_title(heading.title)) > ABOUT and covered >= own:
             return _first((heading.start, heading.end), units, unit)
-    if unit.lead and unit.kind == "item" and ranking.share_of_title(unit.lead_text) > max(own, 0.5):
+    if unit.lead and unit.kind == "item" and ranking.share_of_title(unit.lead_text) > max(own, ABOUT):
         return _first(unit.block, units, unit)
     return None
 
@@ -131,24 +133,30 @@ def _wider(each: Ranked, ranking: Ranking, kind: Kind, units: Sequence[Unit]) ->
 def _first(span: tuple[int, int], units: Sequence[Unit], unit: Unit) -> tuple[int, int] | None:
     """As many whole units of a span as are short enough to show."""
     inside = [u for u in units if u.number == unit.number and span[0] <= u.start and u.end <= span[1]]
+    while len(inside) > 1 and inside[-1].kind == "sentence" and inside[-1].text[-1].isalnum():
+        inside.pop()  # the page's footer
     ends = [u.end for u in inside if u.end - span[0] <= LONGEST]
     return (span[0], ends[-1]) if ends and ends[-1] >= unit.end else None
 
 
 def _joined(quotes: Sequence[Quote], passages: Sequence[Passage]) -> list[Quote]:
-    """The quotes, with those that follow each other in a passage as one."""
+    """The quotes, with those that follow each other in a passage, or stand in the same short list, as one."""
     joined = list[Quote]()
     for quote in quotes:
         text = passages[quote.number - 1].text
         for at, other in enumerate(joined):
             first, second = sorted((other, quote), key=lambda each: each.start)
-            if (
-                other.number == quote.number
-                and (first.lead, second.lead) == (None, None)
-                and _near(text, first, second)
-            ):
-                end = max(first.end, second.end)
-                joined[at] = Quote(quote.number, first.start, end, first.bold + second.bold, other.score)
+            if other.number != quote.number:
+                continue
+            if not (first.lead or second.lead) and _near(text, first, second):
+                joined[at] = replace(
+                    first, end=max(first.end, second.end), bold=first.bold + second.bold, score=other.score
+                )
+                break
+            end, heads = max(other.end, quote.end), (other.start, other.lead and other.lead[0])
+            if quote.lead and quote.lead[0] in heads and end - quote.lead[0] <= LONGEST:
+                # Bold in two items would be two answers.
+                joined[at] = replace(other, start=quote.lead[0], end=end, lead=None)
                 break
         else:
             joined.append(quote)

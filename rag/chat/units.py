@@ -148,7 +148,8 @@ def _kind(line: str, gap: str, before: Unit | None, lead: Span | None, *, new_li
         return "row"
     if new_line and _ITEM.match(line):
         return "item"
-    if new_line and not _BLANK.search(gap) and lead and (before is None or before.kind == "item"):
+    unmarked = before is None or (before.kind == "item" and not _ITEM.match(f"{before.text} "))
+    if new_line and not _BLANK.search(gap) and lead and unmarked:
         return "item"
     return "sentence"
 

@@ -224,3 +224,8 @@ def test_a_question_about_something_else_is_doubtful() -> None:
     text = "The deposit is 300 euros. The rent is due on the third day of each month."
     assert not choose("How much is the deposit?", [passage(text)]).doubtful
     assert choose("Which team won the football cup?", [passage(text)]).doubtful
+
+
+def test_several_items_of_a_list_are_shown_as_one_quote() -> None:
+    text = "Learn these:\n- The code word for fire is Snapdragon.\n- The code word for illness is Foxglove.\nPage 4"
+    assert shown("What are the code words?", passage(text)) == [text.removesuffix("\nPage 4")]
