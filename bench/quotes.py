@@ -141,9 +141,7 @@ def main() -> None:
     parser.add_argument("--questions", type=int, default=200)
     parser.add_argument("--skip", type=int, default=0, help="start at a later question")
     parser.add_argument("--half", type=int, choices=(0, 1), help="ask about every second article only")
-    parser.add_argument(
-        "--no-model", action="store_true", help="leave out the likelihood, which takes most of the time"
-    )
+    parser.add_argument("--no-model", action="store_true", help="leave out the likelihood, which takes longest")
     parser.add_argument("--rows", action="store_true", help="print a line for each question too")
     options = parser.parse_args()
     texts: dict[str, Any] = {path.name: path.read_bytes() for path in sample_files()}

@@ -151,9 +151,10 @@ def _cell(asked: frozenset[str], text: str, span: Span, header: Span | None) -> 
         return None
     keys = [(len(asked & stems(match["key"])), match) for match in _VALUE.finditer(line) if match["value"].strip()]
     keys = [(hits, match) for hits, match in keys if not stems(match["value"]) <= asked]
+    values = frozenset[str]().union(*(stems(match["value"]) for _, match in keys))
     most = max((hits for hits, _ in keys), default=0)
     found = [match for hits, match in keys if hits == most]
-    if most >= len(asked) / 2 and len(found) == 1 and len(found[0]["value"].strip()) <= _LONGEST:
+    if most and most >= len(asked - values) / 2 and len(found) == 1 and len(found[0]["value"].strip()) <= _LONGEST:
         return _trimmed(line, found[0].span("value"), span[0])
     return None
 

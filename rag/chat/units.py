@@ -105,7 +105,8 @@ class _Reader:
             self.close()
         if kind == "sentence":
             self.lead = None
-        unit = Unit(self.number, start, end, " ".join(line.split()), tuple(self.outline), self.lead, kind=kind)
+        lead = None if kind == "row" and _NAMED_CELLS.fullmatch(line.strip("| ")) else self.lead
+        unit = Unit(self.number, start, end, " ".join(line.split()), tuple(self.outline), lead, kind=kind)
         if kind == "row" and not self.block and _is_header(line):
             self.lead = (start, end)
         self.block.append(unit)
@@ -162,7 +163,8 @@ def _with_rows(text: str, places: Sequence[Span]) -> Iterator[Span]:
 
 
 def _is_cell(line: str) -> bool:
-    return len(line) <= CELL and line[0] not in "#|" and line[-1] not in _END and not _ITEM.match(line)
+    marked = line[0] == "#" or " | " in line or ": " in line or _ITEM.match(line)
+    return len(line) <= CELL and line[-1] not in _END and not marked
 
 
 def _is_header(row: str) -> bool:

@@ -107,6 +107,14 @@ def test_a_row_with_names_needs_no_header() -> None:
     found = choose("How many of part BX-2 are in stock?", [passage(text)]).quotes[0]
     assert text[found.start : found.end] == "part: BX-2 | stock: 7 | rack: R9"
     assert [text[start:end] for start, end in found.bold] == ["7"]
+    assert bold("stock of AX-1", text) == ["14"]
+
+
+def test_short_rows_of_a_long_table() -> None:
+    text = "Station | Depth | Flow\n" + "\n".join(f"Station {n} | {3 * n} | {5 * n}" for n in range(1, 60))
+    assert shown("What is the flow at station 47?", passage(text))[0] == (
+        "Station | Depth | Flow / Station 47 | 141 | 235"
+    )
 
 
 def test_cells_of_a_pdf_are_joined_into_rows() -> None:
