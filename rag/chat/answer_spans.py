@@ -150,8 +150,8 @@ def _cell(asked: frozenset[str], text: str, span: Span, header: Span | None) -> 
             return _trimmed(line, cells[best].span(), span[0])
         return None
     keys = [(len(asked & stems(match["key"])), match) for match in _VALUE.finditer(line) if match["value"].strip()]
-    keys = [(hits, match) for hits, match in keys if not stems(match["value"]) <= asked]
     values = frozenset[str]().union(*(stems(match["value"]) for _, match in keys))
+    keys = [(hits, match) for hits, match in keys if not stems(match["value"]) <= asked]
     most = max((hits for hits, _ in keys), default=0)
     found = [match for hits, match in keys if hits == most]
     if most and most >= len(asked - values) / 2 and len(found) == 1 and len(found[0]["value"].strip()) <= _LONGEST:

@@ -29,7 +29,7 @@ EMBEDDED = 40
 """Units embedded for a question at most: those that share most words with it."""
 CANDIDATES = 8
 """Units whose likelihood is computed."""
-CONTEXT, RANK, CUT, LIGHT, KIND, LIKELY = 0.5, 0.05, 0.3, 0.3, 0.2, 2.0
+CONTEXT, RANK, CUT, LIGHT, KIND, LIKELY = 0.5, 0.05, 0.3, 0.3, 0.2, 1.0
 """Weights: a word in the headings instead of the unit; each rank of its passage; a unit that is cut off; a word such
 as “rules”, or a negation; words of the kind that is asked for; the mean log-probability of the question."""
 EARLIER = (0.5, 0.15)

@@ -210,15 +210,15 @@ def test_nothing_is_bold_where_the_answer_cannot_be_told() -> None:
 def test_cosines_and_likelihoods_decide_between_sentences() -> None:
     text = "The hall is cold. The hall is red. The hall is grey."
 
-    def prefers(wanted: str) -> Similarity:
-        return lambda question, sentences: [float(wanted in sentence) for sentence in sentences]
+    def prefers(wanted: str, by: float = 1.0) -> Similarity:
+        return lambda question, sentences: [by * (wanted in sentence) for sentence in sentences]
 
     def first(similarity: Similarity | None, likelihood: Likelihood | None) -> str:
         quote = choose("What of the hall?", [passage(text)], similarity, likelihood).quotes[0]
         return text[quote.start : quote.end]
 
     assert first(prefers("red"), None) == "The hall is red."
-    assert first(prefers("red"), prefers("grey")) == "The hall is grey."
+    assert first(prefers("red"), prefers("grey", 3.0)) == "The hall is grey."
 
 
 def test_a_model_that_is_gone_is_done_without() -> None:
