@@ -15,7 +15,8 @@ SHORTEST = 4
 _ENUMERATOR = re.compile(r"[^\w|]{0,3}(?:(\d{1,2})[.)])?[^\w|]{0,3}")
 _ROW = re.compile(r"^.* \| .*$", re.MULTILINE)
 _NOWHERE = (sys.maxsize, sys.maxsize)
-_NEW_ITEM = re.compile(r"[#|*•–—\-+>]|\d{1,2}[.)]\s|[A-ZÀ-Þ]\w*(?: \w+){0,2}: ")
+_NEW_ITEM = re.compile(r"[#|*•–—\-+>]|\d{1,2}[.)]\s|[^\n|]* \| |\w[\w ]{0,30}: ")
+"""A list item, a row of a table, a key with its value."""
 
 
 def statements(text: str) -> list[tuple[int, int]]:
