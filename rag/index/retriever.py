@@ -13,7 +13,7 @@ import time
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Any, Literal
 
 from sqlalchemy import select
 
@@ -61,6 +61,7 @@ class HybridRetriever:
     options: RetrievalOptions = field(default_factory=RetrievalOptions)
     reranker: Reranker | None = None
     calibration: Callable[[str], Calibration] = lambda _: PRIOR  # of a collection, by its id
+    sentences: dict[str, Any] = field(default_factory=dict)  # vectors of sentences that were checked, by their text
     stopped: Callable[[], bool] = lambda: False  # checked between the steps; if true, they raise `Stopped`
 
     def retrieve(self, question: str, *, history: Sequence[str] = (), rewritten: str = "", k: int = 4) -> Retrieval:
@@ -84,7 +85,7 @@ class HybridRetriever:
         judged = [(self.calibration(id_), signals) for id_, signals in found.signals.items()]
         abstained = all(calibration.abstains(signals) for calibration, signals in judged)
         if abstained:
-            cosine = sentence_cosine(self.embeddings, found, passages[:CHECKED_PASSAGES])
+            cosine = sentence_cosine(self.embeddings, found, passages[:CHECKED_PASSAGES], self.sentences)
             judged = [(calibration, signals.with_sentence(cosine)) for calibration, signals in judged]
             abstained = all(calibration.abstains(signals) for calibration, signals in judged)
         return abstained, max(calibration.confidence(signals) for calibration, signals in judged)
@@ -92,11 +93,10 @@ class HybridRetriever:
     def measure(self, questions: Iterable[str]) -> Iterator[Signals]:
         """The signals of each question to the only collection, after the sentence check. Raises like `retrieve`."""
         (collection,) = self.collection_ids
-        known: dict[str, list[float]] = {}
         for question in questions:
             if found := self.candidates(question):
                 passages = self.passages(found, question, CHECKED_PASSAGES)
-                cosine = sentence_cosine(self.embeddings, found, passages, known)
+                cosine = sentence_cosine(self.embeddings, found, passages, self.sentences)
                 yield found.signals[collection].with_sentence(cosine)
 
     def _raise_if_stopped(self) -> None:
@@ -178,7 +178,7 @@ class HybridRetriever:
                 f"SELECT chunk_id, id FROM chunks WHERE {column} IN (SELECT value FROM json_each(?))",  # noqa: S608 - a literal
                 (json.dumps(values),),
             )
-            return {chunk_id: rowid for chunk_id, rowid in rows}  # noqa: C416 - rows are not pairs to the type checker
+            return {chunk_id: rowid for chunk_id, rowid in rows.cursor.fetchall()}  # noqa: C416 - not known to be pairs
 
     def passages(self, found: Candidates, question: str, k: int) -> list[Passage]:
         """The best `k` passages of the candidates. Raises ConfigurationError if the reranker is not available."""

@@ -10,6 +10,7 @@ from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from itertools import takewhile
+from typing import Any
 
 from langchain_core.callbacks import AsyncCallbackManagerForRetrieverRun, CallbackManagerForRetrieverRun
 from langchain_core.documents import Document
@@ -82,6 +83,7 @@ class Search:
         self._database, self._store, self._lexical = database, store, lexical
         self._model_of, self._device = model_of, device
         self._rerankers: dict[str, Reranker] = {}
+        self._sentences: dict[str, dict[str, Any]] = {}  # by fingerprint
         self._lock = threading.Lock()
         self._pool = ThreadPoolExecutor(max(2, os.cpu_count() or 2), "retrieval")
 
@@ -115,6 +117,7 @@ class Search:
                 options=options,
                 reranker=self._reranker(options.reranker),
                 calibration=partial(self.calibrations.load, owner, fingerprint=embeddings.fingerprint),
+                sentences=self._sentences.setdefault(embeddings.fingerprint, {}),
             )
             for embeddings, ids in by_model.items()
         ]

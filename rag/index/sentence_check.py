@@ -6,6 +6,7 @@ A chunk about several subjects is far from a question about one of them; the sen
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 from rag.index.embeddings import EmbeddingModel
 from rag.index.fusion import Candidates
@@ -17,6 +18,8 @@ MIN_WORDS = 4  # of a sentence: a name on its own, as in a heading, is near ever
 SENTENCES = 8
 """Embedded at most: those that share most words with the question. With 3 or 4 the share of abstentions on MTRAG-UN's
 and the chunking set's questions moves by up to .07, up and down."""
+KEPT = 4000
+"""Sentences whose vectors are kept, 1.5 kB each, as questions about a document meet the same ones again."""
 PREFIX, SUFFIX = 4, 3  # two words match without their last 3 letters, but in at least the first 4
 
 
@@ -24,7 +27,7 @@ def sentence_cosine(
     embeddings: EmbeddingModel,
     found: Candidates,
     passages: Sequence[Passage],
-    known: dict[str, list[float]] | None = None,
+    known: dict[str, Any] | None = None,
 ) -> float:
     """The cosine of the search vector and the nearest sentence; -1 if none can be compared or shares a word.
 
@@ -43,13 +46,18 @@ def sentence_cosine(
             if len(words) >= MIN_WORDS and (common := len(asked & _stems(words))):
                 shared[passage.text[start:end]] = common
     texts = sorted(shared, key=shared.__getitem__, reverse=True)[:SENTENCES]
-    new = [text for text in texts if text not in known and embeddings.count(text) <= embeddings.max_tokens]
-    known |= zip(new, embeddings.embed_documents(new), strict=True)
-    vectors = [known[text] for text in texts if text in known]
+    # Other threads may add sentences, or remove all.
+    vectors = {text: vector for text in texts if (vector := known.get(text)) is not None}
+    new = [text for text in texts if text not in vectors and embeddings.count(text) <= embeddings.max_tokens]
+    if len(known) > KEPT:
+        known.clear()
+    made = np.asarray(embeddings.embed_documents(new), dtype=np.float32)
+    known |= zip(new, made, strict=True)
+    vectors |= zip(new, made, strict=True)
     if not vectors:
         return -1.0
     query = np.asarray(found.vector) / np.linalg.norm(found.vector)
-    return float((np.asarray(vectors) @ query).max())
+    return float((np.asarray(list(vectors.values())) @ query).max())
 
 
 def _stems(words: Iterable[str]) -> set[str]:
