@@ -81,7 +81,7 @@ class Checker:
             return _Judgement()
         claim = support.parse_claim(evidence, sentence)
         if support.says_nothing(evidence, claim):
-            return _Judgement()
+            return _Judgement(Verdict.UNSUPPORTED)
         score, spans = self._support(evidence, [claim])
         if score < support.VERBATIM_SCORE and len(parts := clauses(sentence)) > 1:
             by_clause = self._support(evidence, [support.parse_claim(evidence, part) for part in parts])

@@ -76,7 +76,7 @@ def _drop_prefix(prefix: re.Pattern[str], text: str) -> str:
 
 
 def says_nothing(evidence: Evidence, claim: Claim) -> bool:
-    """Whether a fragment has no word that the question does not have, as in “The pier.” about the length of the pier.
+    """Whether a fragment only has words of its question, as in “The pier.” about the length of the pier.
 
     Such words can be the answer if the question can be answered by yes or no, or names the choices.
     """

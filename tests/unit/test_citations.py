@@ -142,8 +142,6 @@ def test_numbers_in_a_document_name_or_page_do_not_count() -> None:
         "It is not possible to determine the length from the provided text.",
         "There isn't enough information.",
         "The fleet-2025.pdf.",
-        "The pier.",
-        "The pier is long.",
     ],
 )
 def test_sentences_without_a_claim_are_not_judged(answer: str) -> None:
@@ -169,12 +167,21 @@ def test_claim_after_a_courtesy_is_judged(answer: str) -> None:
     assert Verdict.UNSUPPORTED in verdicts(check(answer, "How long is the pier?"))
 
 
+@pytest.mark.parametrize("answer", ["The pier.", "The pier at Gannet Holm", "The answer is: “the long pier”."])
+def test_words_of_the_question_alone_answer_nothing(answer: str) -> None:
+    assert verdicts(check(answer, "How long is the pier at Gannet Holm?")) == [Verdict.UNSUPPORTED]
+
+
 @pytest.mark.parametrize(
     ("question", "answer"),
-    [("Is the pier long?", "The pier is long."), ("Which is older, the Marigold or the Juniper?", "The Marigold.")],
+    [
+        ("Is the pier old?", "The long pier is old."),
+        ("Which is older, the Marigold or the Juniper?", "The Marigold is older than the Juniper."),
+    ],
 )
 def test_words_of_the_question_may_answer_it(question: str, answer: str) -> None:
-    assert verdicts(check(answer, question)) != [Verdict.NO_CLAIM]
+    passages = [passage("The long pier is old. The Marigold is older than the Juniper.")]
+    assert verdicts(check(answer, question, passages)) == [Verdict.SUPPORTED]
 
 
 def test_a_repeated_sentence_is_judged_once() -> None:
