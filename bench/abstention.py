@@ -34,6 +34,7 @@ from rag.index.calibrations import SAMPLE
 from rag.index.embeddings import EmbeddingModel, embedded_folder
 from rag.index.retriever import CHECKED_PASSAGES, HybridRetriever
 from rag.index.sentence_check import sentence_cosine
+from rag.index.sentence_vectors import SentenceVectors
 
 MOST = 200
 """Own questions asked of a collection."""
@@ -98,7 +99,7 @@ def probe(retriever: HybridRetriever, question: str, history: Sequence[str] = ()
         return Probe(Signals(-1.0, 0.0), -1.0, -1.0, 0.0)
     chunk = max(found.cosines.values(), default=-1.0)
     passages = retriever.passages(found, question, CHECKED_PASSAGES)
-    sentence = sentence_cosine(retriever.embeddings, found, passages)
+    sentence = sentence_cosine(SentenceVectors(retriever.embeddings), found, passages)
     # As in the earlier rule: the better of the question and the previous one.
     searched = [(text, 1.0) for text in (question, *history[-1:])]
     coverage = max(retriever.lexical.search(COLLECTION, searched).coverage)

@@ -2,6 +2,7 @@
 
     python -m bench.answers [--facts tests/samples_facts.jsonl]     40 facts of the samples, 8 out-of-scope questions
     python -m bench.answers --data DIR [--questions 100]            SQuAD: DIR/squad/squad-v2.0-dev-part.json
+    python -m bench.answers --rejudge FILE                          check the answers of an earlier run again
 
 Questions go through the whole application, with a temporary data folder (or GESTALT_DATA_DIR) and the embedded models
 unless `--backend` and `--model` name others. SQuAD's paragraphs are ingested as one text file each, its questions
@@ -25,9 +26,10 @@ from typing import Any
 
 from errors import AppError
 from options import AnswerOptions
+from rag.chat.citations import Checker
 from rag.chat.question import Question
 from rag.documents.library import DEFAULT_COLLECTION
-from rag.schema import LOCAL_OWNER, Check, DocumentState, Finished, Message, Verdict
+from rag.schema import LOCAL_OWNER, Check, DocumentState, Finished, Message, Passage, Verdict
 from services import Services
 from services.documents import sample_files
 from settings import ROOT, Settings
@@ -114,6 +116,14 @@ def judge(fact: Fact, message: Message) -> dict[str, Any]:
     }
 
 
+def rejudge(row: dict[str, Any]) -> dict[str, Any]:
+    """A row of an earlier run, its answer checked as it would be now."""
+    checked = Checker([Passage(**passage) for passage in row["passages"]], row["question"]).check(row["answer"])
+    claims = [check for check in checked.checks if check.verdict is not Verdict.NO_CLAIM]
+    flagged = [checked.text[c.start : c.end] for c in claims if c.verdict is Verdict.UNSUPPORTED]
+    return {**row, "sentences": len(claims), "flagged": flagged}
+
+
 def _sentence(message: Message, check: Check) -> str:
     return message.text[check.start : check.end]
 
@@ -182,7 +192,12 @@ def main() -> None:
     parser.add_argument("--skip", type=int, default=0, help="start at a later question")
     parser.add_argument("--backend")
     parser.add_argument("--model")
+    parser.add_argument("--rejudge", type=Path, help="the output of an earlier run")
     options = parser.parse_args()
+    if options.rejudge:
+        earlier = map(json.loads, options.rejudge.read_text(encoding="utf-8").splitlines())
+        print(json.dumps(totals([rejudge(row) for row in earlier if "answer" in row])))
+        return
     texts: dict[str, Any] = {path.name: path.read_bytes() for path in sample_files()}
     facts = read_facts(options.facts)
     if options.data:

@@ -37,6 +37,8 @@ class _Judgement:
     spans: tuple[TextSpan, ...] = ()
     """The supporting spans: one for each clause if these were judged separately."""
     missing: tuple[str, ...] = ()
+    said: tuple[str, ...] = ()
+    """Its words, by which a repetition is recognised."""
 
 
 class Checker:
@@ -59,19 +61,29 @@ class Checker:
             text = text[: places[-1][1]] if places else ""
         with self._lock:
             evidence = self._evidence = self._evidence or Evidence(self._passages, self._question)
-            judged = [self._judge(evidence, text[start:end]) for start, end in places]
+            judged = self._judge_all(evidence, [text[start:end] for start, end in places])
         return self._checked(evidence, text, places, judged, _cited(places, stripped.marks))
 
-    def _judge(self, evidence: Evidence, sentence: str) -> _Judgement:
-        if sentence not in self._judged:
-            claims = not is_non_claim(sentence) and evidence.spans
-            self._judged[sentence] = self._judge_claim(evidence, sentence) if claims else _Judgement()
-        return self._judged[sentence]
+    def _judge_all(self, evidence: Evidence, sentences: Sequence[str]) -> list[_Judgement]:
+        """Judge each sentence that does not repeat an earlier one."""
+        first: dict[tuple[str, ...], str] = {}
+        judged = []
+        for sentence in sentences:
+            if sentence not in self._judged:
+                self._judged[sentence] = self._judge(evidence, sentence)
+            found = self._judged[sentence]
+            again = bool(found.said) and first.setdefault(found.said, sentence) is not sentence
+            judged.append(_Judgement(spans=found.spans) if again else found)
+        return judged
 
-    def _judge_claim(self, evidence: Evidence, sentence: str) -> _Judgement:
+    def _judge(self, evidence: Evidence, sentence: str) -> _Judgement:
+        if is_non_claim(sentence) or not evidence.spans:
+            return _Judgement()
         claim = support.parse_claim(evidence, sentence)
+        if support.says_nothing(evidence, claim):
+            return _Judgement(Verdict.UNSUPPORTED)
         score, spans = self._support(evidence, [claim])
-        if len(parts := clauses(sentence)) > 1:
+        if score < support.VERBATIM_SCORE and len(parts := clauses(sentence)) > 1:
             by_clause = self._support(evidence, [support.parse_claim(evidence, part) for part in parts])
             if by_clause[0] > score or by_clause[0] < DOUBTFUL:
                 score, spans = by_clause
@@ -80,7 +92,10 @@ class Checker:
         if self._entails:
             [score], limit = self._entails([(evidence.context(spans), claim.text)]), ENTAILED
         verdict = Verdict.SUPPORTED if score >= limit and not missing else Verdict.UNSUPPORTED
-        return _Judgement(verdict, 0.0 if missing else round(score, 4), spans, missing)
+        said = support.plain_forms(claim.words)
+        if verdict is Verdict.UNSUPPORTED:
+            spans = ()
+        return _Judgement(verdict, 0.0 if missing else round(score, 4), spans, missing, said)
 
     @staticmethod
     def _support(evidence: Evidence, claims: Sequence[support.Claim]) -> tuple[float, tuple[TextSpan, ...]]:
@@ -107,8 +122,7 @@ class Checker:
 
         checks = []
         for (start, end), each, numbers in zip(places, judged, cited, strict=True):
-            spans = each.spans if each.verdict is Verdict.SUPPORTED else ()
-            first = next(iter([cite(span, end) for span in spans]), None)
+            first = next(iter([cite(span, end) for span in each.spans]), None)
             checks.append(Check(start, end, each.verdict, each.score, first, each.missing, numbers))
         unsupported = any(each.verdict is Verdict.UNSUPPORTED for each in judged) or not found
         if places and unsupported and (span := _best_fit(evidence, found.values())):
@@ -144,10 +158,13 @@ def _best_fit(evidence: Evidence, taken: Iterable[Citation]) -> TextSpan | None:
     """The span not yet cited that best fits the question; lower ranked passages count less."""
     quotes = {(citation.n, citation.quote) for citation in taken}
 
-    def fit(span: TextSpan) -> float:
-        return evidence.question_overlap(span) - RANK_STEP * span.number
-
-    passages = evidence.passages
-    free = [s for s in evidence.spans if (s.number, passages[s.number - 1].text[s.start : s.end]) not in quotes]
-    free = [span for span in free if evidence.question_overlap(span) > 0]
-    return max([s for s in free if len(s.words.sequence) >= STATEMENT] or free, key=fit, default=None)
+    spans, overlaps = evidence.spans, evidence.question_overlaps
+    free = [
+        n
+        for n, span in enumerate(spans)
+        if overlaps[n] > 0
+        and (span.number, evidence.passages[span.number - 1].text[span.start : span.end]) not in quotes
+    ]
+    free = [n for n in free if len(spans[n].words.sequence) >= STATEMENT] or free
+    best = max(free, key=lambda n: overlaps[n] - RANK_STEP * spans[n].number, default=None)
+    return None if best is None else spans[best]

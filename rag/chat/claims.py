@@ -69,6 +69,9 @@ _OPENERS = frozenset(
 )
 """Words that often begin a sentence and are not names."""
 
+_ACRONYMS = frozenset(("it", "us", "who"))
+"""Stop words that are names in capitals."""
+
 _FORMS = {
     form: base
     for base, *forms in map(
@@ -188,7 +191,7 @@ def _word(word: str, start: int, end: int, lower: str) -> _Token:
         lower = "not"
     elif "'" in lower:
         lower = lower.partition("'")[0]
-    stop = lower in STOP_WORDS and not (word.isupper() and len(word) > 1)  # the US, the WHO
+    stop = lower in STOP_WORDS and not (word.isupper() and lower in _ACRONYMS)
     return _Token(word, start, end, lower, "" if stop else stem(lower))
 
 

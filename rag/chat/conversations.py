@@ -161,6 +161,8 @@ class Conversations:
 
     def up_to(self, owner: str, message_id: str | None) -> tuple[Message, ...]:
         """The messages from the first of a conversation to this one; none for None."""
+        if message_id is None:
+            return ()
         with self.database.session() as session:
             row = session.scalar(select(MessageRow).filter_by(owner=owner, id=message_id))
             if row is None:
@@ -190,7 +192,7 @@ class Conversations:
             session.add(row)
             session.flush()
             conversation.leaf_id, conversation.updated = row.id, now()
-            return _read(session, [row.id], _tree(session, owner, conversation_id))[0]
+            return _message(row, _tree(session, owner, conversation_id))
 
     def save(self, owner: str, message: Message, record: Mapping[str, Any] | None = None) -> None:
         """Store a message in its row, with the record of what made it."""
@@ -238,9 +240,13 @@ def _tree(session: Session, owner: str, conversation_id: str) -> Tree:
 
 
 def _read(session: Session, ids: Sequence[str], tree: Tree) -> tuple[Message, ...]:
-    rows = session.scalars(select(MessageRow).where(MessageRow.id.in_(ids)))
-    stored = {row.id: {name: getattr(row, name) for name in _COLUMNS} for row in rows}
-    return tuple(_MESSAGE.validate_python(stored[id_] | {"versions": tree.versions(id_)}) for id_ in ids)
+    rows = {row.id: row for row in session.scalars(select(MessageRow).where(MessageRow.id.in_(ids)))}
+    return tuple(_message(rows[id_], tree) for id_ in ids)
+
+
+def _message(row: MessageRow, tree: Tree) -> Message:
+    stored = {name: getattr(row, name) for name in _COLUMNS}
+    return _MESSAGE.validate_python(stored | {"versions": tree.versions(row.id)})
 
 
 def _around(text: str, needle: str) -> str:

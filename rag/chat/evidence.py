@@ -8,7 +8,7 @@ from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from itertools import groupby, pairwise
 
 from rag.chat.claims import Entity, Words, analyse
@@ -55,11 +55,15 @@ class Evidence:
         self.passages = passages
         self.question = question
         self.asked = analyse(question)
-        self.spans = [span for number, passage in enumerate(passages, 1) for span in _spans(number, passage)]
+        self.spans = [
+            span
+            for number, passage in enumerate(passages, 1)
+            for span in _spans(number, passage.text, passage.heading, passage.document)
+        ]
         frequency = Counter(stem for span in self.spans for stem in span.words.content)
-        self._idf = {stem: math.log(1 + len(self.spans) / count) for stem, count in frequency.items()}
-        self._unknown = math.log(2 + len(self.spans))
-        self.known = frozenset(frequency).union(*(_title(passage) for passage in passages))
+        self._idf = _Weights((stem, math.log(1 + len(self.spans) / count)) for stem, count in frequency.items())
+        self._idf.unknown = math.log(2 + len(self.spans))
+        self.known = frozenset(frequency).union(*(_title(passage.heading, passage.document) for passage in passages))
         """Stems of the passages, their headings and the names of their documents."""
         self.of_passage = {
             number: frozenset().union(*(span.words.content for span in self.spans if span.number == number))
@@ -73,12 +77,16 @@ class Evidence:
 
     def weight(self, stems: Iterable[str]) -> float:
         """Sum of inverse document frequencies, over spans; stems that no span has weigh most."""
-        return sum(self._idf.get(stem, self._unknown) for stem in stems)
+        return sum(map(self._idf.__getitem__, stems))
 
     def coverage(self, found: Set[str], of: Set[str]) -> float:
         """Weighted share of `of` that is in `found`, 0 to 1; 1 if `of` is empty."""
+        return self.coverages([found], of)[0]
+
+    def coverages(self, found: Sequence[Set[str]], of: Set[str]) -> list[float]:
+        """The coverage of `of` by each of `found`."""
         whole = self.weight(of)
-        return self.weight(found & of) / whole if whole else 1.0
+        return [self.weight(each & of) / whole for each in found] if whole else [1.0] * len(found)
 
     @cached_property
     def entities(self) -> list[tuple[int, int, Entity]]:
@@ -151,17 +159,29 @@ class Evidence:
         }
         return " ".join(self.spans[place].text for place in sorted(near))
 
-    def question_overlap(self, span: TextSpan) -> float:
-        """Weighted share of the question's stems in a span, 0 to 1; those in its context count half."""
-        own, asked = span.words.content, self.asked.content
-        whole = self.weight(asked) or 1.0
-        return (self.weight(asked & own) + 0.5 * self.weight((asked & span.context) - own)) / whole
+    @cached_property
+    def question_overlaps(self) -> list[float]:
+        """For each span the weighted share of the question's stems in it, 0 to 1; those in its context count half."""
+        asked = self.asked.content
+        own = self.coverages([span.words.content for span in self.spans], asked)
+        near = self.coverages([span.context for span in self.spans], asked)
+        return [(a + b) / 2 for a, b in zip(own, near, strict=True)] if asked else [0.0] * len(self.spans)
 
 
-def _title(passage: Passage) -> frozenset[str]:
+class _Weights(dict[str, float]):
+    """Inverse document frequencies by stem; others weigh `unknown`."""
+
+    unknown = 0.0
+
+    def __missing__(self, stem: str) -> float:
+        return self.unknown
+
+
+@lru_cache(maxsize=256)
+def _title(heading: str, document: str) -> frozenset[str]:
     """Stems of a passage's headings and of its document's name, without the numbers in the latter."""
-    name = analyse(re.sub(r"[\W_]+", " ", passage.document)).content
-    return analyse(passage.heading).content.union(stem for stem in name if stem[0] != "#")
+    name = analyse(re.sub(r"[\W_]+", " ", document)).content
+    return analyse(heading).content.union(stem for stem in name if stem[0] != "#")
 
 
 def _proximity(at: int, anchors: Sequence[tuple[Sequence[int], float]]) -> float:
@@ -173,11 +193,13 @@ def _proximity(at: int, anchors: Sequence[tuple[Sequence[int], float]]) -> float
     return total
 
 
-def _spans(number: int, passage: Passage) -> Iterator[TextSpan]:
-    text = passage.text
+@lru_cache(maxsize=256)
+def _spans(number: int, text: str, heading: str, document: str) -> tuple[TextSpan, ...]:
+    """The spans of a passage; kept, as the next questions are often about the same passages."""
+    found = []
     rows = list(_rows(text, statements(text)))
     words = [analyse(" ".join(text[start:end].split())) for start, end, _ in rows]
-    above = title = _title(passage)
+    above = title = _title(heading, document)
     first = 0
     for i, (start, end, header) in enumerate(rows):
         near = words[max(0, i - 1) : i + 2] if header is None else [words[header], words[i]]
@@ -187,10 +209,11 @@ def _spans(number: int, passage: Passage) -> Iterator[TextSpan]:
         antecedents = [entity for entity in words[i - 1].entities if not entity.is_number] if refers else []
         stems = above.union(words[i].content, *(name.stems for name in antecedents))
         line = " ".join([part for name in antecedents for part in name.parts] + text[start:end].split())
-        yield TextSpan(number, start, end, line, words[i], stems, context, first)
+        found.append(TextSpan(number, start, end, line, words[i], stems, context, first))
         first += len(words[i].sequence) + GAP
         if header is None and (text[end - 1] == ":" or (end - start <= HEADING and text[end - 1] not in ".!?;,")):
             above = title | words[i].content
+    return tuple(found)
 
 
 def _rows(text: str, places: Sequence[tuple[int, int]]) -> Iterator[tuple[int, int, int | None]]:

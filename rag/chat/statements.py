@@ -112,13 +112,47 @@ def strip_citations(answer: str) -> StrippedText:
 
 _SOURCE = r"(?:passages?|documents?|texts?|context|sources?|information|reports?|excerpts?|sections?|pages?)"
 _NOT = r"(?: not|n['’]t)"
+_CANNOT = rf"(?:can ?not|can['’]t|could{_NOT}|am{_NOT} able to|(?:am|was) unable to|will{_NOT})"
+_SAY = (
+    "(?:say|mention|contain|provide|specify|state|give|tell|include|answer|describe|explain|name|indicate|discuss"
+    "|address|offer|cover|reveal|list)"
+)
+_SAID = (
+    "(?:clear|given|provided|available|mentioned|stated|specified|enough|sufficient|said|named|found|described"
+    "|discussed)"
+)
+_FIND = (
+    "(?:find|answer|say|tell|determine|see|provide|give|help|assist|fulfil+|access|offer|locate|identify|comply"
+    "|confirm|verify|know|discuss|infer)"
+)
+_KNOWN = "(?:information|mention|answer|data|details?|access|knowledge|idea)"
+_THESE = "(?:the|these|this|your|any|my)"
+_UNKNOWABLE = (
+    rf"\b(?:{_CANNOT}|(?:is|was)(?:{_NOT} possible| impossible) to) (?:be )?(?:found|{_FIND}(?:e?d|red)?)"
+    rf" (?:\w+ ){{0,6}}?(?:from|in|with|by|based on) {_THESE} (?:\w+ )?{_SOURCE}\b"
+)
 _ABSENT = re.compile(
-    rf"\b{_SOURCE} (?:\w+ ){{0,4}}?(?:does|do|did){_NOT} (?:\w+ )?"
-    r"(?:say|mention|contain|provide|specify|state|give|tell|include|answer|describe|explain|name|indicate)\b"
-    rf"|\bi (?:could{_NOT}|can ?not|can['’]t|am unable to|was unable to) (?:find|answer|say|tell|determine|see)\b"
-    rf"|^i do{_NOT} (?:know|have)\b|^there is no (?:information|mention|answer)\b|^no {_SOURCE} "
-    r"|\bnot (?:mentioned|specified|stated|provided|given|said|named) (?:anywhere )?in (?:the|these|your|any) ",
+    "|".join(
+        (
+            rf"\b{_SOURCE} (?:\w+ ){{0,4}}?(?:does|do|did){_NOT} (?:\w+ ){{0,2}}?{_SAY}\b",
+            rf"\b{_SOURCE} (?:is|are|was|were){_NOT} (?:\w+ )?{_SAID}\b",
+            rf"\bi {_CANNOT} (?:\w+ )?{_FIND}\b",
+            rf"^i do{_NOT} (?:\w+ )?(?:know|have|see|find)\b|^i have no (?:\w+ )?{_KNOWN}\b",
+            rf"^there (?:is|are|was|were)(?: no| not enough|n['’]t (?:any|enough)) (?:\w+ )?{_KNOWN}\b",
+            rf"^(?:no|not enough|insufficient) (?:\w+ )?{_KNOWN}\b|^not {_SAID}\b",
+            rf"\bnot {_SAID} (?:\w+ )?(?:in|by|from) {_THESE} ",
+            _UNKNOWABLE,
+        )
+    ),
     re.IGNORECASE,
+)
+_APOLOGY = re.compile(
+    r"(?:(?:i(?: am|['’]m) (?:\w+ )?(?:sorry|afraid)|sorry|i apologi[sz]e|my apologies|unfortunately|as an ai)"
+    r"(?: (?:\w+ ){0,4}(?:model|assistant|inconvenience))?[,.]? (?:but |that )?)+",
+    re.IGNORECASE,
+)
+_FILE_NAME = re.compile(
+    r"(?:the )?\S+\.(?:pdf|docx?|md|txt|html?|csv|xlsx?|pptx?|epub|eml|mbox|json)\b\W*", re.IGNORECASE
 )
 _BUT = re.compile(r"\b(?:but|however|although|though|yet|instead)\b", re.IGNORECASE)
 _COURTESY = re.compile(
@@ -133,11 +167,14 @@ _BOLD_LINE = re.compile(r"(\*\*|__).+\1:?")
 
 
 def is_non_claim(sentence: str) -> bool:
-    """Whether a sentence claims nothing: a question, heading, lead-in to a list, courtesy, or “not in the passages”."""
+    """Whether a sentence claims nothing: a question, heading, lead-in, courtesy, refusal, or the name of a file."""
     text = sentence.strip()
     if text.endswith(("?", ":", "？", "：")) or text.startswith("#") or _BOLD_LINE.fullmatch(text):
         return True
     words = re.findall(r"\w+", text.casefold())
     if words[:1] != ["no"] and STOP_WORDS.issuperset(words):
         return True
-    return bool(_COURTESY.fullmatch(text) or _ABSENT.search(text)) and not _BUT.search(text)
+    if _COURTESY.fullmatch(text) and not _BUT.search(text):
+        return True
+    bare = text[match.end() :] if (match := _APOLOGY.match(text)) else text
+    return bool(_FILE_NAME.fullmatch(text) or (_ABSENT.search(bare) and not _BUT.search(bare)))

@@ -51,7 +51,7 @@ T = TypeVar("T")
 CANNOT_START = BackendUnavailable, BackendBusy, AuthenticationFailed, ModelNotFound, ConfigurationError
 """Errors after which another backend may do better; what is wrong with the question itself is not among them."""
 SENTENCE_ENDS = frozenset(".!?:\n。！？")
-LOOK_EVERY = 80
+LOOK_EVERY = 120
 """Characters after which an answer is searched for a loop."""
 CHARACTERS_PER_TOKEN = 4
 """An answer is cut at this many characters for each of its `max_new_tokens`, whatever the server sends."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import PurePath
@@ -51,10 +52,13 @@ class PassageReader:
 
     def names(self, rows: Sequence[int]) -> dict[int, str]:
         """Row -> name of its document."""
-        query = select(ChunkRow.id, DocumentRow.name).join(DocumentRow, DocumentRow.id == ChunkRow.document_id)
-        with self.database.session() as session:
-            found = session.execute(query.where(ChunkRow.id.in_(rows), ChunkRow.owner == self.owner))
-            return {row.id: row.name for row in found}
+        with self.database.engine.connect() as connection:
+            found = connection.exec_driver_sql(
+                "SELECT chunks.id, documents.name FROM chunks JOIN documents ON documents.id = document_id "
+                "WHERE chunks.id IN (SELECT value FROM json_each(?)) AND chunks.owner = ?",
+                (json.dumps(list(rows)), self.owner),
+            )
+            return {id_: name for id_, name in found}  # noqa: C416 - rows are not pairs to the type checker
 
     def _rows(self, ids: Sequence[int], step: int) -> Iterator[Any]:
         """The chunks in the order of `ids`, read `step` at a time."""

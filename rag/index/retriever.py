@@ -31,6 +31,7 @@ from rag.index.lexical import STOP_WORDS, LexicalHits, LexicalIndex, spoken
 from rag.index.passages import PassageReader
 from rag.index.reranker import Reranker
 from rag.index.sentence_check import sentence_cosine
+from rag.index.sentence_vectors import SentenceVectors
 from rag.index.store import VectorStore
 from rag.schema import Passage, Retrieval
 
@@ -68,6 +69,7 @@ class HybridRetriever:
     documents: tuple[str, ...] = ()  # ids of the only ones to search; empty for all
     reranker: Reranker | None = None
     calibration: Callable[[str], Calibration] = lambda _: PRIOR  # of a collection, by its id
+    sentences: SentenceVectors | None = None  # those that were compared lately; None keeps none
     stopped: Callable[[], bool] = lambda: False  # checked between the steps; if true, they raise `Stopped`
 
     def retrieve(self, question: str, *, history: Sequence[str] = (), rewritten: str = "", k: int = 4) -> Retrieval:
@@ -92,7 +94,7 @@ class HybridRetriever:
         judged = [(self.calibration(id_), signals) for id_, signals in found.signals.items()]
         abstained = all(calibration.abstains(signals) for calibration, signals in judged)
         if abstained:
-            cosine = sentence_cosine(self.embeddings, found, passages[:CHECKED_PASSAGES])
+            cosine = sentence_cosine(self._vectors, found, passages[:CHECKED_PASSAGES])
             judged = [(calibration, signals.with_sentence(cosine)) for calibration, signals in judged]
             abstained = all(calibration.abstains(signals) for calibration, signals in judged)
         return abstained, max(calibration.confidence(signals) for calibration, signals in judged)
@@ -100,12 +102,16 @@ class HybridRetriever:
     def measure(self, questions: Iterable[str]) -> Iterator[Signals]:
         """The signals of each question to the only collection, after the sentence check. Raises like `retrieve`."""
         (collection,) = self.collection_ids
-        known: dict[str, list[float]] = {}
+        vectors = self._vectors
         for question in questions:
             if found := self.candidates(question):
                 passages = self.passages(found, question, CHECKED_PASSAGES)
-                cosine = sentence_cosine(self.embeddings, found, passages, known)
+                cosine = sentence_cosine(vectors, found, passages)
                 yield found.signals[collection].with_sentence(cosine)
+
+    @property
+    def _vectors(self) -> SentenceVectors:
+        return self.sentences or SentenceVectors(self.embeddings)
 
     def _raise_if_stopped(self) -> None:
         if self.stopped():
@@ -207,7 +213,7 @@ class HybridRetriever:
                 f"SELECT chunk_id, id FROM chunks WHERE {column} IN (SELECT value FROM json_each(?))",  # noqa: S608 - a literal
                 (json.dumps(values),),
             )
-            return {chunk_id: rowid for chunk_id, rowid in rows}  # noqa: C416 - rows are not pairs to the type checker
+            return {chunk_id: rowid for chunk_id, rowid in rows.cursor.fetchall()}  # noqa: C416 - not known to be pairs
 
     def passages(self, found: Candidates, question: str, k: int) -> list[Passage]:
         """The best `k` passages of the candidates. Raises ConfigurationError if the reranker is not available."""

@@ -142,6 +142,7 @@ class Search:
                 documents=tuple(documents),
                 reranker=self._reranker(options.reranker),
                 calibration=partial(self.calibrations.load, owner, fingerprint=embeddings.fingerprint),
+                sentences=self._vectors(embeddings),
             )
             for embeddings, ids in by_model.items()
         ]
@@ -155,9 +156,12 @@ class Search:
     ) -> list[float]:
         """The cosine of each sentence with a question, by the model of the first collection."""
         embeddings = self._model_of(owner, next(iter(collection_ids), ""))
+        return self._vectors(embeddings)(question, sentences)
+
+    def _vectors(self, embeddings: EmbeddingModel) -> SentenceVectors:
+        """The vectors of sentences that were compared lately."""
         with self._lock:
-            vectors = self._sentences.setdefault(embeddings.fingerprint, SentenceVectors(embeddings))
-        return vectors(question, sentences)
+            return self._sentences.setdefault(embeddings.fingerprint, SentenceVectors(embeddings))
 
     def calibrate(self, interrupted: Callable[[], bool] = lambda: False) -> bool:
         """Calibrate the collections whose calibration is outdated; False if it was interrupted. Raises like retrieval.

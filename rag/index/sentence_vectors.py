@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Sequence
+from typing import Any
 
 from rag.index.embeddings import EmbeddingModel
 
@@ -23,6 +24,16 @@ class SentenceVectors:
         """The cosine of each sentence with the question. Raises ConfigurationError."""
         import numpy as np
 
+        if not sentences:
+            return []
+        query = np.asarray(self._embeddings.embed_query(question), dtype=np.float32)
+        cosines: list[float] = (self.of(sentences) @ query).tolist()
+        return cosines
+
+    def of(self, sentences: Sequence[str]) -> Any:
+        """The unit vectors of at least one sentence: (sentences, dimension), fp32."""
+        import numpy as np
+
         with self._lock:
             known = {text: self._known[text] for text in sentences if text in self._known}
         new = [text for text in dict.fromkeys(sentences) if text not in known]
@@ -33,8 +44,4 @@ class SentenceVectors:
                 self._known.move_to_end(text)
             while len(self._known) > KEPT:
                 self._known.popitem(last=False)
-        if not sentences:
-            return []
-        query = np.asarray(self._embeddings.embed_query(question), dtype=np.float32)
-        cosines: list[float] = (np.asarray([known[text] for text in sentences]) @ query).tolist()
-        return cosines
+        return np.asarray([known[text] for text in sentences])

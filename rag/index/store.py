@@ -21,7 +21,10 @@ if TYPE_CHECKING:
     from chromadb.api import ClientAPI
     from chromadb.api.collection_configuration import CreateCollectionConfiguration
 
+KEPT = 32  # small indexes whose vectors are kept in memory; of 1,000 vectors with 384 numbers one takes 1.5 MB
 BATCH = 1000  # vectors at once; Chroma's limit is the number of parameters that its SQLite accepts
+OTHER_MODEL = "The index was made by another embedding model."
+OTHER_MODEL_HINT = "Set GESTALT_EMBEDDING_MODEL back to that model, or index the collection again."
 CONFIGURATION: CreateCollectionConfiguration = {"hnsw": {"space": "cosine", "ef_search": 200}}
 
 
@@ -36,6 +39,9 @@ class VectorStore:
         self._path = path
         self._client_or_none: ClientAPI | None = None
         self._opened: dict[str, Collection] = {}
+        self._small: dict[str, tuple[list[str], Any]] = {}
+        """Ids and unit vectors of small indexes, by name."""
+        self._version = 0
         self._lock = Lock()
 
     def add(self, collection_id: str, fingerprint: str, ids: Sequence[str], vectors: Sequence[Sequence[float]]) -> None:
@@ -44,7 +50,7 @@ class VectorStore:
             raise ValueError(f"{len(ids)} ids for {len(vectors)} vectors")
         if not ids:
             return
-        with self._translated():
+        with self._translated(), self._changing(_name(collection_id, fingerprint)):
             collection = self._collection(collection_id, fingerprint, create=True)
             for first in range(0, len(ids), BATCH):
                 last = first + BATCH
@@ -57,6 +63,8 @@ class VectorStore:
             collection = self._collection(collection_id, fingerprint)
             if collection is None or n < 1:
                 return []
+            if small := self._all(collection, n):
+                return _nearest(*small, vector)
             found = collection.query(query_embeddings=[list(vector)], n_results=n, include=["distances"])
         # Chroma's cosine distance is 1 - cosine.
         return [(id_, 1.0 - distance) for id_, distance in zip(found["ids"][0], found["distances"][0], strict=True)]
@@ -94,7 +102,7 @@ class VectorStore:
 
     def delete(self, collection_id: str, fingerprint: str, ids: Sequence[str]) -> None:
         """Remove vectors by their chunk ids. Idempotent."""
-        with self._translated():
+        with self._translated(), self._changing(_name(collection_id, fingerprint)):
             collection = self._collection(collection_id, fingerprint)
             for first in range(0, len(ids) if collection is not None else 0, BATCH):
                 collection.delete(ids=list(ids[first : first + BATCH]))
@@ -124,6 +132,7 @@ class VectorStore:
         with self._lock:
             client, self._client_or_none = self._client_or_none, None
             self._opened.clear()
+            self._small.clear()
         if client is not None:
             # Missing from the interface that PersistentClient is typed to return.
             client.close()  # type: ignore[attr-defined]
@@ -148,7 +157,8 @@ class VectorStore:
             for name in names:
                 with self._lock:
                     self._opened.pop(name, None)
-                self._client().delete_collection(name)
+                with self._changing(name):
+                    self._client().delete_collection(name)
 
     def _collection(self, collection_id: str, fingerprint: str, *, create: bool = False) -> Any:
         """The Chroma `Collection` of an index (its own types are unions too wide to use); None if it does not exist."""
@@ -169,6 +179,37 @@ class VectorStore:
                     return None
             return self._opened[name]
 
+    def _all(self, collection: Any, n: int) -> tuple[list[str], Any] | None:
+        """Ids and unit vectors of an index that has at most `n`, which a search would all return; kept in memory."""
+        with self._lock:
+            known, version = self._small.get(collection.name), self._version
+        if known is None and collection.count() <= n:
+            import numpy as np
+
+            stored = collection.get(include=["embeddings"])
+            vectors = np.asarray(stored["embeddings"], dtype=np.float32).reshape(len(stored["ids"]), -1)
+            norms = np.linalg.norm(vectors, axis=1, keepdims=True)
+            known = stored["ids"], vectors / np.maximum(norms, 1e-12)
+            with self._lock:
+                # Not if it was changed meanwhile.
+                if version == self._version:
+                    self._small = dict([*self._small.items(), (collection.name, known)][-KEPT:])
+        return known if known and len(known[0]) <= n else None
+
+    @contextmanager
+    def _changing(self, name: str) -> Iterator[None]:
+        """Forget the vectors of an index that is being changed, before and after."""
+        try:
+            self._forget(name)
+            yield
+        finally:
+            self._forget(name)
+
+    def _forget(self, name: str) -> None:
+        with self._lock:
+            self._version += 1
+            self._small.pop(name, None)
+
     @contextmanager
     def _translated(self) -> Iterator[None]:
         from chromadb.errors import ChromaError
@@ -177,10 +218,7 @@ class VectorStore:
             yield
         except ChromaError as error:
             if "dimension" in str(error).lower():
-                raise EmbeddingMismatch(
-                    "The index was made by another embedding model.",
-                    "Set GESTALT_EMBEDDING_MODEL back to that model, or index the collection again.",
-                ) from error
+                raise EmbeddingMismatch(OTHER_MODEL, OTHER_MODEL_HINT) from error
             raise StoreError(
                 f"The vector index failed: {error}.",
                 f"Check that {self._path} is writable and the disk is not full.",
@@ -190,6 +228,18 @@ class VectorStore:
                 f"The vector index {self._path} cannot be opened: {error.strerror or error}.",
                 "Check that the folder is writable and the disk is not full.",
             ) from error
+
+
+def _nearest(ids: Sequence[str], vectors: Any, vector: Sequence[float]) -> list[tuple[str, float]]:
+    """The ids with their cosines, nearest first. Raises EmbeddingMismatch for a vector of another length."""
+    import numpy as np
+
+    query = np.asarray(vector, dtype=np.float32)
+    if len(ids) and vectors.shape[1] != len(query):
+        raise EmbeddingMismatch(OTHER_MODEL, OTHER_MODEL_HINT)
+    cosines = vectors @ (query / max(float(np.linalg.norm(query)), 1e-12)) if len(ids) else np.zeros(0)
+    order = np.argsort(-cosines, kind="stable").tolist()
+    return [(ids[at], cosine) for at, cosine in zip(order, cosines[order].tolist(), strict=True)]
 
 
 def _name(collection_id: str, fingerprint: str) -> str:

@@ -47,6 +47,13 @@ SUPPORTED = [
     ("The Juniper was built in 2019.", "When was the Juniper built?", "She was built in 2019 by Dr. Halloran"),
     ("According to the passages, dogs are not allowed on board.", "May dogs come?", "Dogs are not allowed"),
 ]
+NEARLY_VERBATIM = [
+    "THE MARIGOLD carries 340 passengers, and was built in 1987",
+    "Marigold carries 340 passengers",
+    "In short, the Marigold carries 340 passengers and was built",
+    "carries 340 passengers and was built in 1987",
+    "Dogs are not allowed on the board.",
+]
 UNSUPPORTED = [
     "The Juniper carries 340 passengers.",
     "The Marigold was built in 2019.",
@@ -69,6 +76,13 @@ def test_supported_sentence_cites_its_span(answer: str, question: str, quote: st
     assert citation.answer_end == len(answer)
     [found] = checked.checks
     assert (found.verdict, found.citation, found.missing) == (Verdict.SUPPORTED, 0, ())
+
+
+@pytest.mark.parametrize("answer", NEARLY_VERBATIM)
+def test_what_a_passage_says_nearly_verbatim_is_supported(answer: str) -> None:
+    [found] = check(answer, "What do the documents say?").checks
+    assert found.verdict is Verdict.SUPPORTED
+    assert found.score >= 0.99
 
 
 @pytest.mark.parametrize("answer", UNSUPPORTED)
@@ -121,6 +135,13 @@ def test_numbers_in_a_document_name_or_page_do_not_count() -> None:
         "**The ships**",
         "The three ships are:",
         "Let me know if you need more.",
+        "I’m sorry, but as an AI language model, I don’t have access to the passages.",
+        "Unfortunately, I cannot answer this from the text.",
+        "I'm afraid I don't know the answer.",
+        "The length of the bridge is not given in the passages.",
+        "It is not possible to determine the length from the provided text.",
+        "There isn't enough information.",
+        "The fleet-2025.pdf.",
     ],
 )
 def test_sentences_without_a_claim_are_not_judged(answer: str) -> None:
@@ -138,10 +159,36 @@ def test_sentences_without_a_claim_are_not_judged(answer: str) -> None:
         "900",
         "12.",
         "Here are 900 metres.",
+        "Unfortunately, the pier was sold to Leo Marsh.",
+        "No report was written by Leo Marsh.",
     ],
 )
 def test_claim_after_a_courtesy_is_judged(answer: str) -> None:
     assert Verdict.UNSUPPORTED in verdicts(check(answer, "How long is the pier?"))
+
+
+@pytest.mark.parametrize("answer", ["The pier.", "The pier at Gannet Holm", "The answer is: “the long pier”."])
+def test_words_of_the_question_alone_answer_nothing(answer: str) -> None:
+    assert verdicts(check(answer, "How long is the pier at Gannet Holm?")) == [Verdict.UNSUPPORTED]
+
+
+@pytest.mark.parametrize(
+    ("question", "answer"),
+    [
+        ("Is the pier old?", "The long pier is old."),
+        ("Which is older, the Marigold or the Juniper?", "The Marigold is older than the Juniper."),
+    ],
+)
+def test_words_of_the_question_may_answer_it(question: str, answer: str) -> None:
+    passages = [passage("The long pier is old. The Marigold is older than the Juniper.")]
+    assert verdicts(check(answer, question, passages)) == [Verdict.SUPPORTED]
+
+
+def test_a_repeated_sentence_is_judged_once() -> None:
+    said = "The Marigold carries 340 passengers."
+    answer = f"{said} It was built in 2019. 1. {said}\n- The answer is that Marigold carries 340 passengers."
+    judged = [Verdict.SUPPORTED, Verdict.UNSUPPORTED, Verdict.NO_CLAIM, Verdict.NO_CLAIM]
+    assert verdicts(check(answer, "What of the Marigold?")) == judged
 
 
 # --- the span that best fits the question ---

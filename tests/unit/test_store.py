@@ -165,3 +165,28 @@ def test_the_index_uses_cosine_distance(store: VectorStore, tmp_path: Path) -> N
     client.close()
     hnsw = made.configuration_json["hnsw"]
     assert (hnsw["space"], hnsw["ef_search"]) == ("cosine", 200)
+
+
+def test_a_search_of_everything_sees_each_change(store: VectorStore) -> None:
+    def found() -> list[str]:
+        return [id_ for id_, _ in store.search("c", "f", [1.0, 0.0], 10)]
+
+    store.add("c", "f", ["a"], [[1.0, 0.0]])
+    assert found() == ["a"]
+    store.add("c", "f", ["b", "a"], [[2.0, 0.1], [0.0, 1.0]])
+    assert found() == ["b", "a"]
+    store.delete("c", "f", ["b"])
+    assert found() == ["a"]
+    store.drop("c", "f")
+    assert found() == []
+    store.add("c", "f", ["d"], [[1.0, 0.0]])
+    assert found() == ["d"]
+
+
+def test_a_search_of_everything_ranks_like_one_of_the_nearest(store: VectorStore) -> None:
+    vectors = [[float(n % 7 + 1), float(n % 5), float(n)] for n in range(30)]
+    store.add("c", "f", [f"v{n}" for n in range(30)], vectors)
+    every = store.search("c", "f", [3.0, 1.0, 2.0], 30)
+    nearest = store.search("c", "f", [3.0, 1.0, 2.0], 29)
+    assert [id_ for id_, _ in every[:29]] == [id_ for id_, _ in nearest]
+    assert [cosine for _, cosine in every[:29]] == pytest.approx([cosine for _, cosine in nearest], abs=1e-5)
