@@ -32,7 +32,7 @@ from rag.schema import Retrieval
 class LibraryRetriever(BaseRetriever):
     """A LangChain retriever for one question over an owner's collections; returns `Hits`."""
 
-    hybrids: tuple[HybridRetriever, ...]  # one for each embedding model
+    hybrids: Callable[[str], Sequence[HybridRetriever]]  # for a question, one for each embedding model
     pool: Executor
     k: int
     history: tuple[str, ...] = ()  # earlier questions, oldest first
@@ -56,7 +56,7 @@ class LibraryRetriever(BaseRetriever):
     def _hits(self, query: str, stopped: Callable[[], bool]) -> Hits:
         found = [
             replace(hybrid, stopped=stopped).retrieve(query, history=self.history, rewritten=self.rewritten, k=self.k)
-            for hybrid in self.hybrids
+            for hybrid in self.hybrids(query)
         ]
         if len(found) == 1:
             return Hits(found[0])
@@ -76,11 +76,15 @@ class Search:
         lexical: LexicalIndex,
         model_of: Callable[[str, str], EmbeddingModel],
         device: str,
+        prepare: Callable[[str, str, str], None] = lambda *_: None,
     ) -> None:
-        """`model_of(owner, collection_id)` is the embedding model of a collection."""
+        """`model_of(owner, collection_id)` is the embedding model of a collection.
+
+        `prepare(owner, collection_id, question)` is called before a question, and may change that model.
+        """
         self.calibrations = Calibrations(database)
         self._database, self._store, self._lexical = database, store, lexical
-        self._model_of, self._device = model_of, device
+        self._model_of, self._device, self._prepare = model_of, device, prepare
         self._rerankers: dict[str, Reranker] = {}
         self._lock = threading.Lock()
         self._pool = ThreadPoolExecutor(max(2, os.cpu_count() or 2), "retrieval")
@@ -96,7 +100,13 @@ class Search:
         rewritten: str = "",
     ) -> LibraryRetriever:
         """The retriever for one question. Raises EmbeddingMismatch if a model has changed, ConfigurationError."""
-        hybrids = tuple(self.hybrids(owner, collection_ids, options))
+        self.hybrids(owner, collection_ids, options)  # raises before anything is asked
+
+        def hybrids(question: str) -> list[HybridRetriever]:
+            for id_ in collection_ids:
+                self._prepare(owner, id_, question)
+            return self.hybrids(owner, collection_ids, options)
+
         return LibraryRetriever(hybrids=hybrids, pool=self._pool, k=k, history=tuple(history), rewritten=rewritten)
 
     def hybrids(self, owner: str, collection_ids: Sequence[str], options: RetrievalOptions) -> list[HybridRetriever]:
