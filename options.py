@@ -89,6 +89,14 @@ class RetrievalOptions(Options):
         return self
 
 
+class Answers(StrEnum):
+    """What an answer from passages is made of."""
+
+    AUTOMATIC = "automatic"  # quoted if the model is small, else written
+    QUOTED = "quoted"  # the passages' own sentences
+    WRITTEN = "written"  # by the model
+
+
 class AnswerOptions(Options):
     """Everything that decides how a question is answered."""
 
@@ -102,6 +110,7 @@ class AnswerOptions(Options):
     collection_ids: tuple[str, ...] | None = None  # the collections to search, by id; None for all
     k: Annotated[int, Field(validation_alias="GESTALT_PASSAGES", ge=1, le=50)] = 4
     """Passages retrieved for a question."""
+    answers: Annotated[Answers, Field(validation_alias="GESTALT_ANSWERS")] = Answers.AUTOMATIC
     strict: Annotated[bool, Field(validation_alias="GESTALT_STRICT")] = True
     """Answer from the documents only, and say so if they hold no answer."""
     condense: Annotated[bool, Field(validation_alias="GESTALT_CONDENSE")] = False

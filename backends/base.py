@@ -174,6 +174,10 @@ class Backend(ABC):
     def chat_model(self, model: str, options: GenerationOptions) -> BaseChatModel:
         """Return a chat model for a model that is ready. Closing or cancelling its stream stops the backend's work."""
 
+    def is_small(self, model: str) -> bool:
+        """Whether a model is known to be small before it is loaded."""
+        return False
+
     def count_tokens(self, model: str, text: str) -> int:
         """Return the tokens of `text`. By default an estimate that errs high: three and a half bytes per token."""
         # Bytes rather than characters: scripts with three bytes per character use about one token for each.

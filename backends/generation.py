@@ -37,7 +37,7 @@ class End:
     """The last event of a generation."""
 
     finish_reason: str
-    """stop, length (max_new_tokens or the window is used up) or repetition (the answer was stuck in a loop)."""
+    """stop, or length: max_new_tokens or the window is used up."""
     input_tokens: int
     output_tokens: int
 
@@ -147,8 +147,7 @@ class Generation:
             )
         if rest := text.finish():
             self.emit(rest)
-        reason = "repetition" if text.looped else "stop" if text.ended else "length"
-        return End(reason, length, text.tokens)
+        return End("stop" if text.ended else "length", length, text.tokens)
 
 
 class _Listener:

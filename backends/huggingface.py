@@ -172,6 +172,10 @@ class HuggingFaceBackend(Backend):
         """Return a chat model for a loaded model, else raise BackendUnavailable."""
         return LocalChatModel(model_name=model, options=options, runtime=self._runtime(model))
 
+    def is_small(self, model: str) -> bool:
+        """Whether it is the embedded model."""
+        return quantization.split(model)[0] == embedded_model.NAME
+
     def count_tokens(self, model: str, text: str) -> int:
         """Return the exact count for a loaded model, else raise BackendUnavailable."""
         return self._runtime(model).count_tokens(text)

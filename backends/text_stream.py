@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Set
 
-LOOP_TOKENS, LOOP_TIMES, LOOP_PERIODS = 40, 3, range(4, 65)
-"""An answer is in a loop if its last 40 or more tokens repeat the same 4 to 64 tokens at least three times."""
 REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 """What a tokenizer makes of the first bytes of an incomplete character."""
 
@@ -25,9 +23,7 @@ class TextStream:
         self.tokens = 0
         """Tokens received, including the end token but none after it."""
         self.ended = False
-        """The model finished, a stop sequence was generated, or the answer is in a loop."""
-        self.looped = False
-        """It ended because of a loop, as happens with small models."""
+        """The model finished, or a stop sequence was generated."""
 
     def push(self, token: int) -> str:
         """Receive a token; return the text that is now certain, often none. Tokens after the end are ignored."""
@@ -38,19 +34,7 @@ class TextStream:
             self.ended = True
             return ""
         self._ids.append(token)
-        self.looped = self._is_loop()
-        text = self._release(self._new_text())
-        self.ended |= self.looped
-        return text
-
-    def _is_loop(self) -> bool:
-        def repeats(period: int) -> bool:
-            length = period * max(LOOP_TIMES, -(-LOOP_TOKENS // period))
-            tail = self._ids[-length:]
-            # A sequence has this period if and only if it equals itself shifted by it.
-            return len(tail) == length and tail[period:] == tail[:-period]
-
-        return any(self._ids[-1] == self._ids[-1 - p] and repeats(p) for p in LOOP_PERIODS if p < len(self._ids))
+        return self._release(self._new_text())
 
     def finish(self) -> str:
         """Return the text held back so far, without an incomplete character."""

@@ -19,7 +19,7 @@ import string
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -93,6 +93,7 @@ def judge(fact: Fact, message: Message) -> dict[str, Any]:
         "question": fact.question,
         "wanted": fact.golds,
         "answer": message.text,
+        "passages": [asdict(passage) for passage in passages],
         "finish": message.finish.value,
         "abstained": message.abstained,
         "found": any(is_source(p, p.text) for p in passages),

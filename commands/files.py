@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
+from functools import partial
+from pathlib import Path, PurePath
 from typing import Annotated, Any
 
 import typer
@@ -16,7 +17,7 @@ from commands.terminal import AsJson, emit, fields, open_services, out, print_re
 from errors import AppError, ConfigurationError
 from rag.documents.ingest import needs_password
 from rag.documents.library import DEFAULT_COLLECTION, Submitted
-from rag.documents.sync import Action, Step, walk
+from rag.documents.sync import Action, Step, readable, reason, walk
 from rag.schema import LOCAL_OWNER, CollectionRecord, DocumentRecord, DocumentState
 from services import Services
 
@@ -108,24 +109,19 @@ class _Reader:
         """Read the documents left in the queue by a killed process, a repair or a page."""
         self.services.ingest.recover()
         for owner, document in self.services.library.due():
-            yield self._read(owner, document.path or document.name, document, None)
+            name = document.path or document.name
+            yield _attempt(name, partial(self._read, owner, name, document, None))
 
     def paths(self, paths: list[Path], collection: str, replace: bool) -> Iterator[_Result]:
         """Read files and folders. Files are named by their path relative to the argument."""
         target = self.services.library.collection(LOCAL_OWNER, collection, create=True)
         for path in paths:
-            for name, file in walk(path) if path.is_dir() else [(path.name, path)]:
-                try:
-                    yield self._one(target, name, file, replace)
-                except AppError as error:
-                    yield _Result(name, "failed", reason=str(error))
-                except OSError as error:
-                    reason = f"“{name}” cannot be read: {error.strerror}. Check its permissions."
-                    yield _Result(name, "failed", reason=reason)
+            for name, file in _files(path):
+                yield _attempt(name, partial(self._one, target, name, file, replace))
 
-    def _one(self, target: CollectionRecord, name: str, file: Path, replace: bool) -> _Result:
-        if not file.is_file():
-            raise ConfigurationError(f"There is no file {file}.", "Check the path.")
+    def _one(self, target: CollectionRecord, name: str, file: Path | Exception, replace: bool) -> _Result:
+        if isinstance(file, Exception):
+            raise file
         document, outcome = self.services.ingest.submit(
             LOCAL_OWNER, target.id, name, file, replace=replace, password=self.password
         )
@@ -154,6 +150,29 @@ class _Reader:
         return password
 
 
+def _files(path: Path) -> Iterator[tuple[str, Path | Exception]]:
+    """Each `(name, file)` of an argument, or why it cannot be read."""
+    try:
+        if path.is_dir():
+            yield from walk(path)
+        elif path.is_file() or path.is_symlink():
+            yield readable(PurePath(path.name)), path
+        else:
+            raise ConfigurationError(f"There is no file {readable(path)}.", "Check the path.")
+    except (AppError, OSError) as error:
+        yield readable(PurePath(path.name)), error
+
+
+def _attempt(name: str, read: Callable[[], _Result]) -> _Result:
+    """The result for a file, whatever goes wrong: the others do not suffer."""
+    try:
+        return read()
+    except typer.Abort:  # at the question for a password
+        raise
+    except Exception as error:  # noqa: BLE001
+        return _Result(name, "failed", reason=reason(error))
+
+
 @app.command()
 def sync(
     folder: Annotated[Path, typer.Argument(help="The folder to mirror.")],
@@ -172,8 +191,8 @@ def sync(
     counts = dict.fromkeys(Action, 0)
     with open_services(as_json) as services, progress_bars(quiet=as_json) as progress:
         if not folder.is_dir():
-            raise ConfigurationError(f"There is no folder {folder}.", "Check the path.")
-        name = collection or folder.resolve().name
+            raise ConfigurationError(f"There is no folder {readable(folder)}.", "Check the path.")
+        name = collection or readable(PurePath(folder.resolve().name))
         target = next((found.id for found in services.library.collections(LOCAL_OWNER) if found.name == name), "")
         if not dry_run:
             services.ingest.recover()

@@ -134,7 +134,13 @@ def single_bar(name: str, quiet: bool) -> Iterator[Callable[[float], None]]:
 def answer_options(services: Services, collections: list[str] | None, everywhere: bool, **given: Any) -> AnswerOptions:
     """Return the settings' options with these collections, else raise ConfigurationError, and what else is not None."""
     find = partial(services.library.collection, LOCAL_OWNER)
-    names = collections or [DEFAULT_COLLECTION]
+    names = collections or [_usual_collection(services)]
     ids = None if everywhere else tuple(find(name, create=name == DEFAULT_COLLECTION).id for name in names)
     chosen = {name: value for name, value in given.items() if value is not None}
     return services.settings.answer.replace(collection_ids=ids, **chosen)
+
+
+def _usual_collection(services: Services) -> str:
+    """The default collection, or the only one: somebody may have renamed the default."""
+    known = [collection.name for collection in services.library.collections(LOCAL_OWNER)]
+    return known[0] if len(known) == 1 else DEFAULT_COLLECTION

@@ -191,6 +191,8 @@ class MessageRow(IdentifiedBase):
     notes: Mapped[list[Any]] = mapped_column(default=list)
     checks: Mapped[list[Any]] = mapped_column(default=list)
     ledger: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    route: Mapped[dict[str, Any] | None]
+    folded: Mapped[str] = mapped_column(default="")
     feedback: Mapped[dict[str, Any] | None]
     record: Mapped[dict[str, Any]] = mapped_column(default=dict, deferred=True)
     """What it was made with: prompt, passages, model, settings. Deferred, because it is large and rarely read."""

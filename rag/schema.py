@@ -127,6 +127,7 @@ class Passage:
     label: str = ""
     dense_rank: int = 0  # its rank in the dense search, from 1; 0 if not found there
     lexical_rank: int = 0  # its rank in the lexical search, from 1; 0 if not found there
+    codes: int = 0  # codes and quoted phrases of the question that it has; such chunks come first
     reranked: float | None = None  # the reranker's score, if there is one; higher is better
     chunk_start: int = 0
     chunk_end: int = 0  # the span of the retrieved chunk if others were merged into it; otherwise 0 and 0
@@ -150,6 +151,7 @@ class Retrieval:
     abstained: bool  # the question is out of scope: the documents do not answer it
     confidence: float  # 0 to 1: how likely the question is in scope
     seconds: float
+    absent: tuple[str, ...] = ()  # codes and quoted phrases of the question that stand nowhere in what was searched
 
 
 # --- messages ----------------------------------------------------------------------------------------------------
@@ -171,6 +173,27 @@ class Finish(StrEnum):
     FAILED = "failed"
 
 
+class Mode(StrEnum):
+    """How a question is answered."""
+
+    QUOTED = "quoted"  # with sentences of the passages
+    WRITTEN = "written"  # by a model, from the passages
+    SUMMARY = "summary"  # of whole documents
+    LIST = "list"  # everything of a kind, found by reading all documents
+    LIBRARY = "library"  # about the application and its library
+    ABSTAINED = "abstained"  # not: the documents do not answer it
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """How a question is answered, and why."""
+
+    mode: Mode
+    why: str  # a sentence for users
+    count: int | None = None  # how many a list has
+    verbatim: bool = False  # in the words of the documents and the application: no model wrote it
+
+
 @dataclass(frozen=True, slots=True)
 class Citation:
     """A span of a passage that supports the answer."""
@@ -184,6 +207,7 @@ class Citation:
     end: int
     answer_end: int = 0  # the end of the supported sentence in the answer
     label: str = ""
+    bold: tuple[tuple[int, int], ...] = ()  # spans of the quote that answer the question, relative to it
 
     @property
     def place(self) -> str:
@@ -239,6 +263,7 @@ class Ledger:
     shares: tuple[Share, ...] = ()
     window: int | None = None  # the most tokens of prompt and answer together; None if unknown
     exact: bool = False  # counted with the model's tokenizer; otherwise estimated
+    prompt_limit: int | None = None  # the longest prompt the model answers well from, if that left something out
 
     @property
     def used(self) -> int:
@@ -293,9 +318,18 @@ class Message:
     notes: tuple[str, ...] = ()  # what the user should know about it, e.g. what was left out of the prompt
     checks: tuple[Check, ...] = ()  # its sentences, checked against the passages
     ledger: Ledger = Ledger()
+    route: Route | None = None  # None if a version without routes stored it
+    folded: str = ""  # what the model wrote, if quotes are shown instead because the passages do not support it
     feedback: Feedback | None = None
     parent_id: str | None = None  # the message before it; None for the first of a conversation
     versions: tuple[str, ...] = ()  # ids of all versions of it, oldest first; empty if it is the only one
+
+    @property
+    def mode(self) -> Mode:
+        """How it was answered."""
+        if self.abstained:
+            return Mode.ABSTAINED
+        return self.route.mode if self.route else Mode.WRITTEN
 
 
 @dataclass(frozen=True, slots=True)
@@ -319,6 +353,13 @@ class Preset:
 
 
 # --- the events of a turn, in order; `seconds` count from the start of the turn ----------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Routed:
+    """How the question is answered; a later one replaces it."""
+
+    route: Route
 
 
 @dataclass(frozen=True, slots=True)
@@ -358,11 +399,31 @@ class Delta:
 
 
 @dataclass(frozen=True, slots=True)
+class Given:
+    """The whole answer, in the words of the documents or the application: a model's citation numbers are not in it."""
+
+    text: str
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class Cut:
     """The text so far, shortened: the model repeated itself, or wrote more than it may."""
 
     text: str
     note: str
+
+
+@dataclass(frozen=True, slots=True)
+class Folded:
+    """The text so far is not the answer, because the passages do not support it; quotes follow."""
+
+
+@dataclass(frozen=True, slots=True)
+class Working:
+    """What takes its time before the first token."""
+
+    text: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -405,4 +466,19 @@ class Finished:
     error: AppError | None = None
 
 
-Event = Retrieved | Prompted | Retrying | Delta | Cut | Noted | Counted | Checked | Ended | Finished
+Event = (
+    Routed
+    | Retrieved
+    | Prompted
+    | Retrying
+    | Working
+    | Delta
+    | Given
+    | Cut
+    | Folded
+    | Noted
+    | Counted
+    | Checked
+    | Ended
+    | Finished
+)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -25,6 +26,7 @@ from errors import BackendError, ConfigurationError
 from rag.chat.conversations import Conversations
 from rag.chat.entailment import Entailment
 from rag.chat.question import AnswerProvider, Pipeline, Question
+from rag.chat.turn import answer
 from rag.chat.turns import Turn, Turns
 from rag.documents.library import Library
 from rag.schema import CollectionRecord, Message
@@ -65,6 +67,11 @@ class Asking:
         question = self._with_model(owner, question)
         return self._start(owner, question, self.pipeline(owner, question))
 
+    def answer(self, owner: str, question: Question, history: Sequence[Message] = ()) -> Future[Message]:
+        """Start to answer a question outside of any conversation, after `history`; raises like `ask`."""
+        question = self._with_model(owner, question)
+        return self._turns.call(answer(question, self.pipeline(owner, question), history))
+
     def compare(self, owner: str, question: Question, models: Sequence[tuple[str, str]]) -> list[tuple[Message, Turn]]:
         """Ask each `(backend, model)` the same question over the same passages, each in a new conversation.
 
@@ -77,13 +84,14 @@ class Asking:
             asked = self._with_model(owner, replace(question, options=options, conversation_id=None))
             asked = replace(asked, title=f"{asked.options.model}: {question.text}")
             pipeline = self.pipeline(owner, asked)
-            shared = shared or _Shared(inner=pipeline.retriever([], ""))
-            prepared.append((asked, replace(pipeline, retriever=shared.for_any)))
+            shared = shared or _Shared(inner=pipeline.retriever([], "", []))
+            prepared.append((asked, replace(pipeline, retriever=shared.for_any, stands_in=False)))
         return [self._start(owner, asked, pipeline) for asked, pipeline in prepared]
 
     def _start(self, owner: str, question: Question, pipeline: Pipeline) -> tuple[Message, Turn]:
         message, turn = self._turns.start(owner, question, pipeline)
-        self._conversations.save_options(owner, message.conversation_id, question.options, question.preset)
+        if question.instead_of is None:  # another way to answer is not how the chat goes on
+            self._conversations.save_options(owner, message.conversation_id, question.options, question.preset)
         return message, turn
 
     def _with_model(self, owner: str, question: Question) -> Question:
@@ -101,8 +109,12 @@ class Asking:
         scope = self._searching.scope(owner, options, question.conversation_id)
 
         def provider(backend: str, model: str) -> AnswerProvider:
-            lease = partial(self._models.lease, owner, backend, model, options.generation)
-            return AnswerProvider(self._manager.backend(backend).label, lease)
+            return AnswerProvider(
+                self._manager.backend(backend).label,
+                partial(self._models.lease, owner, backend, model, options.generation),
+                partial(self._models.is_loaded, backend, model),
+                partial(self._models.is_small, backend, model),
+            )
 
         providers = [provider(options.backend, options.model)]
         if options.fallback and options.fallback != options.backend:
@@ -111,6 +123,8 @@ class Asking:
             retriever=partial(self._searching.retriever, owner, scope, options),
             providers=providers,
             searched=self._searching.describe(owner, scope),
+            contents=self._searching.contents(owner, scope),
+            similarity=partial(self._searching.similarity, owner, scope),
             ready=self._when_read(owner, scope.attached),
             entails=self._entails,
             callbacks=self._callbacks,
@@ -142,7 +156,7 @@ class _Shared(BaseRetriever):
     _found: asyncio.Task[list[Document]] | None = PrivateAttr(default=None)
     _waiting: int = PrivateAttr(default=0)
 
-    def for_any(self, history: Sequence[str], rewritten: str) -> BaseRetriever:
+    def for_any(self, history: Sequence[str], rewritten: str, documents: Sequence[str]) -> BaseRetriever:
         """Itself, for a `Pipeline`: comparisons have no history."""
         return self
 

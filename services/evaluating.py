@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import CancelledError
+from dataclasses import replace
 
 from errors import ConfigurationError
 from evaluation.evaluations import OnCancel
@@ -44,7 +45,9 @@ class Evaluating:
     def answer(self, owner: str, configuration: Configuration, question: str, on_cancel: OnCancel) -> Message:
         """The answer to a question, outside of any conversation. Raises Cancelled if it was stopped."""
         asked = Question(question, configuration.options.replace(fallback="", condense=False))
-        running = self._turns.call(answer(asked, self._asking.pipeline(owner, asked)))
+        # What is measured is the model: quotes in its place would look like its answers.
+        pipeline = replace(self._asking.pipeline(owner, asked), stands_in=False)
+        running = self._turns.call(answer(asked, pipeline))
         on_cancel(running.cancel)
         try:
             return running.result()

@@ -62,6 +62,15 @@ class Models:
         """Whether the settings name a model of that backend."""
         return backend == self._defaults.backend and bool(self._defaults.model)
 
+    def is_loaded(self, backend: str, model: str) -> bool:
+        """Whether a model can answer without being loaded first."""
+        return self._manager.status(backend, model).loaded is not None
+
+    def is_small(self, backend: str, model: str) -> bool:
+        """Whether a model is known to be small, before it is loaded too."""
+        loaded = self._manager.status(backend, model).loaded
+        return loaded.is_small if loaded else self._manager.backend(backend).is_small(model)
+
     def window(self, backend: str, model: str) -> Window | None:
         """The window of a loaded model; None if it is not loaded."""
         loaded = self._manager.status(backend, model).loaded

@@ -8,13 +8,14 @@ from dataclasses import dataclass, replace
 from langchain_core.retrievers import BaseRetriever
 
 from errors import ConfigurationError, ContextTooLong
-from options import AnswerOptions
-from rag.chat.prompts import choose, fit
+from options import AnswerOptions, Answers
+from rag.chat.prompts import Window, choose, fit
 from rag.documents.library import Library
+from rag.index.contents import Contents
 from rag.index.diagnosis import Diagnosis, Stage, StageReport, diagnose
 from rag.index.passages import retrieval_of
 from rag.index.search import Search
-from rag.schema import CollectionRecord, Part, Passage, Retrieval
+from rag.schema import CollectionRecord, Ledger, Part, Passage, Retrieval
 from services.models import Models
 
 
@@ -73,16 +74,41 @@ class Searching:
         return [collection.id for collection in every if self._library.ready(owner, collection.id)]
 
     def retriever(
-        self, owner: str, scope: Scope, options: AnswerOptions, history: Sequence[str] = (), rewritten: str = ""
+        self,
+        owner: str,
+        scope: Scope,
+        options: AnswerOptions,
+        history: Sequence[str] = (),
+        rewritten: str = "",
+        documents: Sequence[str] = (),
     ) -> BaseRetriever:
         """The retriever for one question after the questions of `history`; `rewritten` is searched in addition to it.
 
-        Raises StoreError, ConfigurationError if an index or its embedding model is not available.
+        `documents` are the ids of the only ones to search; empty for all. Raises StoreError, ConfigurationError if an
+        index or its embedding model is not available.
         """
         ids = self.ready(owner, scope)
         if self._open_retriever:
             return self._open_retriever(owner, ids, options)
-        return self._search.retriever(owner, ids, options.retrieval, k=options.k, history=history, rewritten=rewritten)
+        return self._search.retriever(
+            owner,
+            [id_ for id_ in ids if scope.attached is None or id_ != scope.attached.id],
+            options.retrieval,
+            k=options.k,
+            history=history,
+            rewritten=rewritten,
+            attached=[scope.attached.id] if scope.attached and scope.attached.id in ids else (),
+            documents=documents,
+        )
+
+    def contents(self, owner: str, scope: Scope) -> Contents:
+        """The documents of a scope, for questions about whole ones."""
+        attached = scope.attached.id if scope.attached else None
+        return self._search.contents(owner, [each.id for each in scope.collections], attached)
+
+    def similarity(self, owner: str, scope: Scope, question: str, sentences: Sequence[str]) -> list[float]:
+        """The cosine of each sentence with a question. Raises ConfigurationError if a model is not available."""
+        return self._search.similarity(owner, self.ready(owner, scope), question, sentences)
 
     def retrieve(self, owner: str, question: str, options: AnswerOptions, *, history: Sequence[str] = ()) -> Retrieval:
         """The passages for a question, best first; raises like `scope` and `retriever`."""
@@ -103,6 +129,28 @@ class Searching:
         budget = self._budget(question, passages, diagnosis.found, options)
         return replace(diagnosis, reports=(*diagnosis.reports, budget))
 
+    def used(self, owner: str, question: str, options: AnswerOptions) -> frozenset[str] | None:
+        """The ids of the chunks that an answer is made from; None if the window of its model is unknown.
+
+        Raises like `retrieve`.
+        """
+        found = self.retrieve(owner, question, options)
+        window, how = self._models.window(options.backend, options.model), options.answers
+        number = len(found.passages)
+        if how is Answers.WRITTEN or (how is Answers.AUTOMATIC and not (window and window.small)):
+            if window is None:
+                return None
+            try:
+                number = _shown(self._ledger(question, found.passages, window, options))
+            except ContextTooLong:
+                number = 0
+        return frozenset(passage.chunk_id for passage in found.passages[:number] if not found.abstained)
+
+    def _ledger(self, question: str, passages: Sequence[Passage], window: Window, options: AnswerOptions) -> Ledger:
+        """What a model with this window would be given. Raises ContextTooLong."""
+        prompt = choose(passages, small=window.small, instructions=options.instructions)
+        return fit(prompt, question, (), passages, window, options.generation.max_new_tokens).ledger
+
     def _budget(
         self, question: str, passages: Sequence[Passage], wanted: Passage, options: AnswerOptions
     ) -> StageReport:
@@ -110,14 +158,20 @@ class Searching:
         window = self._models.window(options.backend, options.model)
         if not window:
             return StageReport(Stage.BUDGET, True, "Not checked: the model is not loaded, so its window is unknown.")
-        prompt = choose(passages, small=window.small)
         try:
-            fitted = fit(prompt, question, (), passages, window, options.generation.max_new_tokens)
+            ledger = self._ledger(question, passages, window, options)
         except ContextTooLong as error:
             return StageReport(Stage.BUDGET, False, error.message, error.hint)
-        shown = sum(share.part is Part.PASSAGE and share.kept for share in fitted.ledger.shares)
+        shown = _shown(ledger)
         if wanted.chunk_id in [passage.chunk_id for passage in passages[:shown]]:
             return StageReport(Stage.BUDGET, True, "It fits the model's window, with all better ones.")
-        what = f"The model is shown {shown} of the {len(passages)} passages: more do not fit."
+        what = f"The model is shown {shown} of the {len(passages)} passages"
+        if ledger.prompt_limit:
+            what += f": it answers best from prompts of at most {ledger.prompt_limit:,} tokens."
+            return StageReport(Stage.BUDGET, False, what, "Choose a larger model.")
         hint = "Choose a model with a larger window, lower the longest answer, or start a new chat."
-        return StageReport(Stage.BUDGET, False, what, hint)
+        return StageReport(Stage.BUDGET, False, f"{what}: more do not fit.", hint)
+
+
+def _shown(ledger: Ledger) -> int:
+    return sum(share.part is Part.PASSAGE and share.kept for share in ledger.shares)

@@ -35,12 +35,13 @@ class FakeServices(Services):
         read: Read = load,  # in this process: the parsers' own tests start processes
         open_embeddings: Callable[[Settings], EmbeddingModel] | None = None,
         backends: Sequence[Callable[[Settings], Backend]] = (),
+        script: ScriptedChatModel | None = None,
         **options: Any,
     ) -> None:
         """`settings` and answer `options` that are not the defaults, and more `backends` than the two."""
         answer = AnswerOptions(**{"backend": "scripted"} | options)
         configured = Settings(data_dir=data_dir, answer=answer, **settings or {})
-        self.script = ScriptedChatModel()
+        self.script = script or ScriptedChatModel()
         self.backend = ScriptedBackend(configured, model=self.script, models=("parrot", "owl"))
         self.spare = ScriptedBackend(configured, name="spare", models=("wren",), cannot={"top_k": "It takes none."})
         self.words = WordEmbeddings()

@@ -24,11 +24,13 @@ class Answer:
     """What made the answer."""
     error: AppError | None = None
     prompt_notes: tuple[str, ...] = ()
+    verbatim: bool = False
+    """The text has no citation numbers of a model."""
 
     @property
     def stored(self) -> Message:
         """The message with its text so far, without the model's own citation numbers."""
-        return replace(self.message, text=strip_citations(self.raw).text)
+        return replace(self.message, text=self.raw if self.verbatim else strip_citations(self.raw).text)
 
 
 def fold(answer: Answer, event: Event) -> Answer:  # noqa: C901 - a case for each event
@@ -39,6 +41,11 @@ def fold(answer: Answer, event: Event) -> Answer:  # noqa: C901 - a case for eac
             if not answer.raw:
                 message = replace(message, timings=replace(message.timings, first_token_s=event.seconds))
             return replace(answer, message=message, raw=answer.raw + event.text)
+        case schema.Given():
+            timings = message.timings if answer.raw else replace(message.timings, first_token_s=event.seconds)
+            return replace(answer, message=replace(message, timings=timings), raw=event.text, verbatim=True)
+        case schema.Routed():
+            return replace(answer, message=replace(message, route=event.route))
         case schema.Retrieved():
             return _retrieved(answer, event)
         case schema.Prompted():
@@ -52,13 +59,16 @@ def fold(answer: Answer, event: Event) -> Answer:  # noqa: C901 - a case for eac
         case schema.Cut() | schema.Noted():
             raw = event.text if isinstance(event, schema.Cut) else answer.raw
             return replace(answer, raw=raw, message=replace(message, notes=(*message.notes, event.note)))
+        case schema.Folded():
+            written, raw = answer.stored.text, ""
+            return replace(answer, raw=raw, message=replace(message, folded=written, citations=(), checks=()))
         case schema.Counted():
             return replace(answer, message=replace(message, usage=event.usage))
         case schema.Checked():
             return replace(answer, message=replace(message, citations=event.citations, checks=event.checks))
         case schema.Ended():
             return _ended(answer, event)
-        case schema.Finished():
+        case schema.Finished() | schema.Working():
             return answer
 
 

@@ -13,6 +13,9 @@ from langchain_core.retrievers import BaseRetriever
 from options import AnswerOptions
 from rag.chat.citations import Entails
 from rag.chat.prompts import LeasedModel
+from rag.chat.quotes import Similarity
+from rag.index.contents import Contents
+from rag.schema import Mode
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +25,10 @@ class AnswerProvider:
     label: str
     lease: Callable[[], AbstractAsyncContextManager[LeasedModel]]
     """Lease its chat model, loading it first if need be; other libraries' exceptions are translated."""
+    is_loaded: Callable[[], bool] = lambda: False
+    """Whether a lease is there at once."""
+    is_small: Callable[[], bool] = lambda: False
+    """Whether its model is known to be small: it reads better than it writes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,18 +45,28 @@ class Question:
     """Of a new conversation; by default the question's own words."""
     preset: str | None = None
     """Name of the preset that the options came from."""
+    mode: Mode | None = None
+    """How to answer; None leaves it to the router."""
 
 
 @dataclass(frozen=True, slots=True)
 class Pipeline:
     """What answers a question."""
 
-    retriever: Callable[[Sequence[str], str], BaseRetriever]
-    """`(earlier questions, rewritten question or "")` -> a retriever for this question."""
+    retriever: Callable[[Sequence[str], str, Sequence[str]], BaseRetriever]
+    """`(earlier questions, rewritten question or "", ids of the only documents to search, or none)` -> a retriever for
+    this question."""
     providers: Sequence[AnswerProvider]
     """The backend that was chosen, then those that answer if it cannot start to."""
     searched: str
     """What is searched, for people: “12 documents in My documents”."""
+    contents: Contents | None = None
+    """The documents that are searched, for questions about whole ones; without it all questions are answered from
+    passages."""
+    stands_in: bool = True
+    """Whether the documents are quoted where no model can answer; otherwise the turn fails."""
+    similarity: Similarity | None = None
+    """Cosines of a question with sentences."""
     ready: Callable[[], Awaitable[None]] | None = None
     """Waits for attached files to be read."""
     entails: Entails | None = None

@@ -23,7 +23,20 @@ from rag.chat.conversations import Conversations
 from rag.chat.question import Pipeline, Question
 from rag.chat.turn import new_answer, run
 from rag.db import clean
-from rag.schema import Checked, Ended, Event, Finish, Finished, Message, Retrieval, Retrieved, Role
+from rag.schema import (
+    Checked,
+    Delta,
+    Ended,
+    Event,
+    Finish,
+    Finished,
+    Given,
+    Message,
+    Retrieval,
+    Retrieved,
+    Role,
+    Working,
+)
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -58,7 +71,13 @@ class Turn:
     @property
     def retrieval(self) -> Retrieval | None:
         """The sources, once they are known."""
-        return next((event.retrieval for event in self._events[:1] if isinstance(event, Retrieved)), None)
+        return next((event.retrieval for event in reversed(self._events[:]) if isinstance(event, Retrieved)), None)
+
+    @property
+    def working(self) -> str:
+        """What takes its time before the first token; empty once there is one, or if nothing does."""
+        last = next((event for event in reversed(self._events[:]) if isinstance(event, Working | Delta | Given)), None)
+        return last.text if isinstance(last, Working) else ""
 
     @property
     def text(self) -> str:

@@ -5,18 +5,23 @@ The path of a synced document starts with the folder's path; other documents are
 
 from __future__ import annotations
 
+import logging
 import os
+import stat
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from errors import AppError, ConfigurationError, UnsupportedDocument
+from rag.db import new_id
 from rag.documents.detection import detect_kind
 from rag.documents.ingest import Ingest
 from rag.documents.loaders import FORMATS, supported_extensions
 from rag.documents.originals import digest
 from rag.schema import DocumentRecord, DocumentState
+
+log = logging.getLogger(__name__)
 
 
 class Action(StrEnum):
@@ -44,18 +49,53 @@ class Step:
     reason: str = ""
 
 
-def walk(folder: Path) -> Iterator[tuple[str, Path]]:
-    """Yield each `(relative path, file)` in order, not hidden ones or links to folders. Raises ConfigurationError."""
+def walk(folder: Path) -> Iterator[tuple[str, Path | OSError]]:
+    """Yield each `(relative path, file)` in order, not hidden ones or links to folders; last, folders not listed.
 
-    def fail(error: OSError) -> None:
-        message = f"The folder {error.filename} cannot be listed: {error.strerror}."
-        raise ConfigurationError(message, "Check that it exists and can be read.")
-
-    for root, folders, names in os.walk(folder, onerror=fail):
+    What cannot be looked at, such as a broken link, comes with the error. Raises ConfigurationError if nothing can.
+    """
+    unlisted: list[OSError] = []
+    for root, folders, names in os.walk(folder, onerror=unlisted.append):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for file in (Path(root) / name for name in sorted(names) if not name.startswith(".")):
-            if file.is_file():
-                yield file.relative_to(folder).as_posix(), file
+            path = readable(file.relative_to(folder))
+            try:
+                if stat.S_ISREG(file.stat().st_mode):
+                    yield path, file
+            except OSError as error:
+                yield path, error
+    for failed in unlisted:
+        inside = Path(failed.filename or folder).relative_to(folder)
+        if inside == Path():
+            message = f"The folder {readable(folder)} cannot be listed: {failed.strerror}."
+            raise ConfigurationError(message, "Check that it exists and can be read.")
+        yield readable(inside), failed
+
+
+def readable(path: PurePath) -> str:
+    """A path as text. A name in an old encoding, which is not valid UTF-8, is read as Latin-1."""
+
+    def decoded(part: str) -> str:
+        try:
+            return os.fsencode(part).decode()
+        except UnicodeDecodeError:
+            return os.fsencode(part).decode("latin-1")
+
+    return "/".join(map(decoded, path.as_posix().split("/")))
+
+
+def reason(error: Exception) -> str:
+    """Why a file was not read, in a sentence or two; what is unexpected is logged."""
+    match error:
+        case AppError():
+            return str(error)
+        case FileNotFoundError():
+            return "It cannot be read: it was removed, or it is a link to a file that does not exist."
+        case OSError():
+            return f"It cannot be read: {error.strerror or error}. Check its permissions."
+    reference = new_id()[:8]
+    log.error("A file was not read, reference %s", reference, exc_info=error)
+    return f"Something went wrong inside Gestalt; the log has it under {reference}."
 
 
 class Sync:
@@ -65,7 +105,7 @@ class Sync:
         """With `adopt`, all documents of the collection count as the folder's."""
         self._ingest, self._owner, self._collection_id, self._adopt = ingest, owner, collection_id, adopt
         self._folder = folder.resolve()
-        self._prefix = f"{self._folder.as_posix().strip('/')}/"
+        self._prefix = f"{readable(self._folder).strip('/')}/"
 
     def plan(self) -> list[Step]:
         """Return the steps to take, in order, without changing anything. Raises ConfigurationError."""
@@ -89,8 +129,11 @@ class Sync:
         # An old version stays until the new one is ready.
         replaced = (Action.ADDED, Action.CHANGED, Action.SKIPPED, Action.FAILED)
         kept = {step.path for step in steps if step.action in replaced}
-        gone = [document for sha256, document in own.items() if sha256 not in main]
-        steps += [Step(Action.REMOVED, path, document=d) for d in gone if (path := self._relative(d)) not in kept]
+        # What is in a folder that could not be listed was perhaps not removed.
+        unlisted = tuple(f"{step.path}/" for step in steps if step.action is Action.FAILED)
+        gone = [(self._relative(document), document) for sha256, document in own.items() if sha256 not in main]
+        gone = [(path, document) for path, document in gone if path not in kept and not path.startswith(unlisted)]
+        steps += [Step(Action.REMOVED, path, document=document) for path, document in gone]
         # Renames first, as another file may have the old name by now.
         return sorted(steps, key=lambda step: step.action is not Action.RENAMED)
 
@@ -122,23 +165,22 @@ class Sync:
         return [d if d.path.startswith(self._prefix) else replace(d, path=self._prefix + d.path) for d in documents]
 
     def apply(self, step: Step, report: Callable[[float], None] | None = None) -> Step:
-        """Take a step and return it with its result; `report` takes the progress, 0 to 1."""
-        if step.action is Action.REMOVED and step.document:
-            self._ingest.delete(self._owner, step.document.id)
-        elif step.action is Action.RENAMED and step.document:
-            path, name = self._prefix + step.path, step.path.rpartition("/")[2]
-            self._ingest.library.update(self._owner, step.document.id, path=path, name=name, version=1)
-        elif step.action in (Action.ADDED, Action.CHANGED) and step.file:
-            return self._read(step, step.file, report)
+        """Take a step and return it with its result, whatever goes wrong; `report` takes the progress, 0 to 1."""
+        try:
+            if step.action is Action.REMOVED and step.document:
+                self._ingest.delete(self._owner, step.document.id)
+            elif step.action is Action.RENAMED and step.document:
+                path, name = self._prefix + step.path, step.path.rpartition("/")[2]
+                self._ingest.library.update(self._owner, step.document.id, path=path, name=name, version=1)
+            elif step.action in (Action.ADDED, Action.CHANGED) and step.file:
+                return self._read(step, step.file, report)
+        except Exception as error:  # noqa: BLE001 - the other files do not suffer
+            return replace(step, action=Action.FAILED, reason=reason(error))
         return step
 
     def _read(self, step: Step, file: Path, report: Callable[[float], None] | None) -> Step:
         path = self._prefix + step.path
-        try:
-            found, _ = self._ingest.submit(self._owner, self._collection_id, path, file, replace=True)
-        except (AppError, OSError) as error:
-            reason = _unreadable(error) if isinstance(error, OSError) else str(error)
-            return replace(step, action=Action.FAILED, reason=reason)
+        found, _ = self._ingest.submit(self._owner, self._collection_id, path, file, replace=True)
         document = self._ingest.process(self._owner, found.id, report) or found
         if document.state is DocumentState.READY:
             for older in self._ingest.library.same_path(self._owner, self._collection_id, path):
@@ -154,8 +196,10 @@ class Sync:
         return document.path.removeprefix(self._prefix)
 
 
-def _inspect(path: str, file: Path) -> Step:
+def _inspect(path: str, file: Path | OSError) -> Step:
     """Return a file with its sha256, or with the reason why it is skipped."""
+    if isinstance(file, OSError):
+        return Step(Action.FAILED, path, reason=reason(file))
     try:
         kind = detect_kind(file, file.name)
         if kind is None:
@@ -163,9 +207,5 @@ def _inspect(path: str, file: Path) -> Step:
         if kind not in {row.kind for row in FORMATS} and file.suffix.lower() not in supported_extensions():
             return Step(Action.SKIPPED, path, reason=f"It seems to be {kind}, which is not supported.")
         return Step(Action.UNCHANGED, path, file, digest(file))
-    except OSError as error:
-        return Step(Action.FAILED, path, reason=_unreadable(error))
-
-
-def _unreadable(error: OSError) -> str:
-    return f"It cannot be read: {error.strerror or error}. Check its permissions."
+    except Exception as error:  # noqa: BLE001 - the other files do not suffer
+        return Step(Action.FAILED, path, reason=reason(error))

@@ -8,7 +8,7 @@ there for comparison. `bench/evaluate.py` measures both.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from options import Fusion, RetrievalOptions
@@ -34,6 +34,10 @@ class Candidates:
     vector: Sequence[float]  # not a unit vector if there is history, empty if dense search is off
     signals: dict[str, Signals]  # of each collection, to decide whether the question is out of scope
     asked: tuple[str, ...] = ()  # the question and the previous one
+    codes: dict[int, int] = field(default_factory=dict)  # codes and quoted phrases of the question in each chunk
+    numbers: dict[int, int] = field(default_factory=dict)  # its other exact terms
+    absent: tuple[str, ...] = ()  # codes and quoted phrases that no chunk has
+    has_exact: bool = False  # an exact term was found that puts the question in scope
 
     def lexical(self, options: RetrievalOptions) -> dict[int, float]:
         """The lexical scores, with phrases if they are on."""

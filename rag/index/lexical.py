@@ -7,6 +7,7 @@ one would silently corrupt the index. `porter` has English rules: inflected form
 
 from __future__ import annotations
 
+import json
 import math
 import re
 import unicodedata
@@ -97,10 +98,17 @@ class LexicalIndex:
         statement = f"SELECT id FROM {_lengths(collection_id)}"  # noqa: S608 - see _table
         return {id_ for (id_,) in connection.exec_driver_sql(statement)}
 
-    def search(self, collection_id: str, texts: Sequence[tuple[str, float]], limit: int = CANDIDATES) -> LexicalHits:
+    def search(
+        self,
+        collection_id: str,
+        texts: Sequence[tuple[str, float]],
+        limit: int = CANDIDATES,
+        *,
+        within: Sequence[int] | None = None,
+    ) -> LexicalHits:
         """The best `limit` rows for each of `texts`, with sums of their scores by the weights of the texts.
 
-        No text is read as FTS5 syntax. Stop words alone find nothing.
+        No text is read as FTS5 syntax. Stop words alone find nothing. `within` are the only rows to search.
         """
         words: dict[int, float] = {}
         phrases: dict[int, float] = {}
@@ -113,11 +121,35 @@ class LexicalIndex:
                 common = _common(counts) | (STOP_WORDS if total > LARGE else set())
                 terms = [term for term in terms if term not in common]
                 pairs = [pair for pair in pairs if common.isdisjoint(pair.split())]
-                best = _match(connection, collection_id, terms, weight, limit, words)
-                _match(connection, collection_id, pairs, weight, limit, phrases)
+                best = _match(connection, collection_id, terms, weight, limit, words, within)
+                _match(connection, collection_id, pairs, weight, limit, phrases, within)
                 mass = _idf_mass(total, [counts[term] for term in terms])
                 coverage.append(best / (SATURATION * mass) if best else 0.0)
         return LexicalHits(words, phrases, tuple(coverage))
+
+    def with_phrase(self, collection_id: str, phrases: Iterable[str], limit: int) -> dict[int, str]:
+        """Row -> text of `limit` rows that have one of these phrases, which are words separated by spaces."""
+        match = " OR ".join(map(_quoted, phrases))
+        with self._database.engine.connect() as connection:
+            if not match or not _exists(connection, collection_id):
+                return {}
+            statement = f"SELECT rowid, text FROM {_table(collection_id)}(?) ORDER BY rank LIMIT ?"  # noqa: S608 - see _table
+            return {rowid: text for rowid, text in connection.exec_driver_sql(statement, (match, limit))}  # noqa: C416 - rows are no pairs
+
+    def documents_with(self, collection_id: str, phrases: Iterable[str]) -> set[str]:
+        """The ids of the documents that have one of these words or phrases."""
+        match = " OR ".join(_quoted(words) for each in phrases if (words := phrase(each)))
+        with self._database.engine.connect() as connection:
+            if not match or not _exists(connection, collection_id):
+                return set()
+            rows = f"SELECT rowid FROM {_table(collection_id)}(?)"  # noqa: S608 - see _table
+            statement = f"SELECT DISTINCT document_id FROM chunks WHERE id IN ({rows})"  # noqa: S608
+            return {id_ for (id_,) in connection.exec_driver_sql(statement, (match,))}
+
+
+def phrase(text: str) -> str:
+    """The words of a text as the index has them, separated by spaces."""
+    return " ".join(_WORD.findall(_fold(text).lower()))
 
 
 def question_terms(text: str) -> tuple[list[str], list[str]]:
@@ -134,6 +166,15 @@ def question_terms(text: str) -> tuple[list[str], list[str]]:
 def _ends(items: list[str]) -> list[str]:
     half = MAX_WORDS // 2
     return items if len(items) <= MAX_WORDS else items[:half] + items[-half:]
+
+
+def spoken(text: str) -> str:
+    """A question with the names of its pictograms: “🐕 allowed?” asks about dogs."""
+    if text.isascii():
+        return text
+    return "".join(
+        f" {unicodedata.name(each, '').lower()} " if unicodedata.category(each) == "So" else each for each in text
+    )
 
 
 def _fold(text: str) -> str:
@@ -176,14 +217,21 @@ def _quoted(term: str) -> str:
 
 
 def _match(
-    connection: Connection, collection_id: str, terms: list[str], weight: float, limit: int, scores: dict[int, float]
+    connection: Connection,
+    collection_id: str,
+    terms: list[str],
+    weight: float,
+    limit: int,
+    scores: dict[int, float],
+    within: Sequence[int] | None,
 ) -> float:
     """Add the weighted BM25 scores of rows with any of `terms` to `scores`; return the best unweighted one."""
     if not terms:
         return 0.0
+    only = "" if within is None else "WHERE rowid IN (SELECT value FROM json_each(?))"
     rows: Sequence[Any] = connection.exec_driver_sql(
-        f"SELECT rowid, -rank FROM {_table(collection_id)}(?) ORDER BY rank LIMIT ?",  # noqa: S608 - see _table
-        (" OR ".join(map(_quoted, terms)), limit),
+        f"SELECT rowid, -rank FROM {_table(collection_id)}(?) {only} ORDER BY rank LIMIT ?",  # noqa: S608 - see _table
+        (" OR ".join(map(_quoted, terms)), *([] if within is None else [json.dumps(within)]), limit),
     ).all()
     for rowid, score in rows:
         scores[rowid] = scores.get(rowid, 0.0) + weight * score

@@ -136,6 +136,16 @@ class Hits(list[Document]):
             self.append(Document(id=passage.chunk_id, page_content=passage.text, metadata=metadata))
 
 
+def matches(passages: Sequence[Passage]) -> list[float]:
+    """How well each passage matches its question compared with the best of them, 0 to 1: scores for people.
+
+    The order of passages is by the same scores, those of a reranker if there is one.
+    """
+    scores = [passage.score if passage.reranked is None else passage.reranked for passage in passages]
+    best = max(scores, default=0.0)
+    return [max(0.0, score / best) if best > 0 else float(score == best) for score in scores]
+
+
 def retrieval_of(found: Sequence[Document]) -> Retrieval:
     """The result of any LangChain retriever as a `Retrieval`; another one than the library's abstains if it is empty.
 
@@ -145,6 +155,18 @@ def retrieval_of(found: Sequence[Document]) -> Retrieval:
         return found.retrieval
     passages = tuple(_external_passage(rank, document) for rank, document in enumerate(found, 1))
     return Retrieval(passages, abstained=not passages, confidence=1.0 if passages else 0.0, seconds=0.0)
+
+
+def merged(found: Sequence[Retrieval]) -> Retrieval:
+    """Several results as one, best passages first; of none an abstention."""
+    passages = sorted((p for each in found for p in each.passages), key=lambda p: (p.codes, p.score), reverse=True)
+    return Retrieval(
+        tuple(passages),
+        abstained=all(each.abstained for each in found),
+        confidence=max((each.confidence for each in found), default=0.0),
+        seconds=sum(each.seconds for each in found),
+        absent=tuple(term for term in found[0].absent if all(term in each.absent for each in found)) if found else (),
+    )
 
 
 def _external_passage(rank: int, document: Document) -> Passage:

@@ -3,6 +3,8 @@
 If there is history, the lexical search weighs the question 1, the one before it 0.5 and older ones 0.15; the dense
 search adds the vector of the question together with the one before; and the gate is off, because a follow-up question
 is short and vague. A rewritten question is searched too. If the embedding model cannot read it, words alone decide.
+A chunk with a code or a quoted phrase of the question comes first, and the question is then never out of scope; nor is
+one that names its documents.
 """
 
 from __future__ import annotations
@@ -10,7 +12,7 @@ from __future__ import annotations
 import json
 import re
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -18,13 +20,14 @@ from sqlalchemy import select
 
 from errors import EmbeddingMismatch
 from options import RetrievalOptions
-from rag.db import CollectionRow, Database, clean
+from rag.db import ChunkRow, CollectionRow, Database, clean
 from rag.index.abstention import PRIOR, Calibration, Signals, word_match
 from rag.index.embeddings import EmbeddingModel
+from rag.index.exact import exact_terms
 from rag.index.filename_boost import filename_boost
 from rag.index.fusion import Candidates, best_first, fuse, gate, ranks
 from rag.index.language import is_foreign, is_other_script
-from rag.index.lexical import STOP_WORDS, LexicalHits, LexicalIndex
+from rag.index.lexical import STOP_WORDS, LexicalHits, LexicalIndex, spoken
 from rag.index.passages import PassageReader
 from rag.index.reranker import Reranker
 from rag.index.sentence_check import sentence_cosine
@@ -42,6 +45,9 @@ questions without their stop words have R@1 .872 instead of .874."""
 FILENAME_CANDIDATES = 50  # best chunks to which the filename boost applies
 RERANKED = 20  # best passages that the reranker reads
 CHECKED_PASSAGES = 4  # best passages whose sentences are checked before abstaining
+EXACT_ROWS = 500  # with an exact term of the question
+EXACT_BONUS = 0.5  # for a number of the question in a chunk, in standard deviations of the scores
+RARE = 5  # chunks that have a number, up to which a question about it is in scope
 
 
 class Stopped(Exception):
@@ -59,6 +65,7 @@ class HybridRetriever:
     lexical: LexicalIndex
     embeddings: EmbeddingModel
     options: RetrievalOptions = field(default_factory=RetrievalOptions)
+    documents: tuple[str, ...] = ()  # ids of the only ones to search; empty for all
     reranker: Reranker | None = None
     calibration: Callable[[str], Calibration] = lambda _: PRIOR  # of a collection, by its id
     stopped: Callable[[], bool] = lambda: False  # checked between the steps; if true, they raise `Stopped`
@@ -75,9 +82,10 @@ class HybridRetriever:
         if found is None:
             return Retrieval((), abstained=True, confidence=0.0, seconds=time.perf_counter() - started)
         passages = self.passages(found, rewritten or question, max(k, CHECKED_PASSAGES))
-        abstained, confidence = self._judge(found, passages)
+        in_scope = found.has_exact or self.documents
+        abstained, confidence = (False, 1.0) if in_scope else self._judge(found, passages)
         seconds = time.perf_counter() - started
-        return Retrieval(tuple(passages[:k]), abstained or not passages, confidence, seconds)
+        return Retrieval(tuple(passages[:k]), abstained or not passages, confidence, seconds, found.absent)
 
     def _judge(self, found: Candidates, passages: Sequence[Passage]) -> tuple[bool, float]:
         """Whether the question is out of scope for every collection, and the highest confidence."""
@@ -123,7 +131,7 @@ class HybridRetriever:
         collections = self._collections()
         if not collections or not question.strip():
             return None
-        question, rewritten = clean(question), clean(rewritten)
+        question, rewritten = spoken(clean(question)), clean(rewritten)
         # Latest first.
         earlier = [clean(text) for text in reversed(history) if text.strip()] if self.options.history else []
         vector = self._vector(question, earlier, rewritten) if self.options.dense else []
@@ -136,10 +144,14 @@ class HybridRetriever:
         texts = _texts(question, earlier, rewritten)
         # Older questions than the previous one say little about what this one is about.
         asked = tuple(text for text, _ in texts[:2])
+        exact = _Exact(question if self.options.lexical else "")
+        only = self._rows_of_documents()
         for id_ in collections:
             self._raise_if_stopped()
-            hits = self.lexical.search(id_, texts) if self.options.lexical else LexicalHits({}, {}, (0.0,))
-            near = self._cosines(id_, vector, hits.words) if self.options.dense else {}
+            searched = self.lexical.search(id_, texts, within=None if only is None else list(only))
+            hits = searched if self.options.lexical else LexicalHits({}, {}, (0.0,))
+            found = exact.find(self.lexical, id_, only)
+            near = self._cosines(id_, vector, [*found, *best_first(hits.words)], only) if self.options.dense else {}
             words |= hits.words
             phrases |= hits.phrases
             cosines |= near
@@ -154,7 +166,10 @@ class HybridRetriever:
         gated = self.options.lexical_gate and readable and not earlier and not rewritten
         gated = gated and not (self.embeddings.latin_only and _is_other_language(question))
         weight = gate(covered) if gated else 1.0
-        return Candidates(words, phrases, cosines, weight, readable, vector, signals, asked)
+        return Candidates(
+            words, phrases, cosines, weight, readable, vector, signals, asked,
+            exact.codes, exact.numbers, exact.absent, exact.is_found,
+        )  # fmt: skip
 
     def _vector(self, question: str, earlier: Sequence[str], rewritten: str) -> list[float]:
         """The search vector: a sum of unit vectors, which ranks like the sum of their cosines."""
@@ -163,13 +178,27 @@ class HybridRetriever:
         vectors = [self.embeddings.embed_query(text) for text in texts if text]
         return [sum(components) for components in zip(*vectors, strict=True)]
 
-    def _cosines(self, collection_id: str, vector: Sequence[float], words: dict[int, float]) -> dict[int, float]:
-        """The cosines of the nearest chunks and of the best lexical hits."""
+    def _rows_of_documents(self) -> dict[int, str] | None:
+        """`ChunkRow.id` -> chunk id of the only documents to search; None for all."""
+        if not self.documents:
+            return None
+        query = select(ChunkRow.id, ChunkRow.chunk_id).filter_by(owner=self.owner)
+        with self.database.session() as session:
+            rows = session.execute(query.where(ChunkRow.document_id.in_(self.documents)))
+            return {rowid: chunk_id for rowid, chunk_id in rows}  # noqa: C416 - rows are not pairs to the type checker
+
+    def _cosines(
+        self, collection_id: str, vector: Sequence[float], best: Sequence[int], only: dict[int, str] | None
+    ) -> dict[int, float]:
+        """The cosines of the nearest chunks and of the `best` other hits, or of all rows in `only`."""
         fingerprint = self.embeddings.fingerprint
+        if only is not None:
+            every = self.store.cosines(collection_id, fingerprint, vector, list(only.values()))
+            return {rowid: every[id_] for rowid, id_ in only.items() if id_ in every}
         near = dict(self.store.search(collection_id, fingerprint, vector, DENSE))
         rowids = self._lookup("chunk_id", list(near))
         cosines = {rowids[id_]: cosine for id_, cosine in near.items() if id_ in rowids}
-        if missing := [row for row in best_first(words)[:EXACT] if row not in cosines]:
+        if missing := [row for row in best[:EXACT] if row not in cosines]:
             rows = self._lookup("id", missing)
             exact = self.store.cosines(collection_id, fingerprint, vector, list(rows))
             cosines |= {rows[id_]: cosine for id_, cosine in exact.items()}
@@ -194,12 +223,16 @@ class HybridRetriever:
         if self.options.filename_boost:
             for row, bonus in filename_boost(question, reader.names(best[:FILENAME_CANDIDATES])).items():
                 scores[row] += bonus
-            best[:FILENAME_CANDIDATES] = sorted(best[:FILENAME_CANDIDATES], key=scores.__getitem__, reverse=True)
+        for row, count in found.numbers.items():
+            if row in scores:
+                scores[row] += EXACT_BONUS * count
+        best.sort(key=lambda row: (found.codes.get(row, 0), scores[row]), reverse=True)
         picked = reader.passages(best, max(k, RERANKED) if self.reranker else k, self.options)
         passages = [
             replace(
                 passage,
                 score=scores[row],
+                codes=found.codes.get(row, 0),
                 dense=found.cosines.get(row, 0.0),
                 lexical=found.words.get(row, 0.0),
                 dense_rank=dense.get(row, 0),
@@ -208,6 +241,42 @@ class HybridRetriever:
             for row, passage in picked
         ]
         return (self.reranker.order(question, passages) if self.reranker else passages)[:k]
+
+
+class _Exact:
+    """The chunks that have exact terms of a question."""
+
+    def __init__(self, question: str) -> None:
+        self._terms = exact_terms(question)
+        self._absent = {term.text for term in self._terms if term.is_code}
+        self.codes = dict[int, int]()
+        """How many codes and quoted phrases of the question each row has."""
+        self.numbers = dict[int, int]()
+        """How many of its numbers."""
+        self.is_found = False
+        """Whether a code, a quoted phrase or a rare number was found: then the question is in scope."""
+
+    @property
+    def absent(self) -> tuple[str, ...]:
+        """The codes and quoted phrases that no searched chunk has."""
+        return tuple(term.text for term in self._terms if term.text in self._absent)
+
+    def find(self, lexical: LexicalIndex, collection_id: str, only: Container[int] | None) -> list[int]:
+        """The rows of a collection that have one of the terms."""
+        every = list[int]()
+        for term in self._terms:
+            rows = lexical.with_phrase(collection_id, term.phrases, EXACT_ROWS)
+            rows = {row: text for row, text in rows.items() if only is None or row in only}
+            glued = re.compile(term.glued, re.IGNORECASE) if term.glued else None
+            is_code = term.is_code or bool(glued and any(glued.search(text) for text in rows.values()))
+            counts = self.codes if is_code else self.numbers
+            for row in rows:
+                counts[row] = counts.get(row, 0) + 1
+            if rows:
+                self._absent.discard(term.text)
+                self.is_found |= is_code or (term.telling and len(rows) <= RARE)
+            every += rows
+        return every
 
 
 def _texts(question: str, earlier: Sequence[str], rewritten: str) -> list[tuple[str, float]]:

@@ -20,11 +20,13 @@ from options import RetrievalOptions
 from rag.db import Database
 from rag.index.abstention import Signals, calibrate
 from rag.index.calibrations import Calibrations
+from rag.index.contents import Contents
 from rag.index.embeddings import EmbeddingModel
 from rag.index.lexical import LexicalIndex
-from rag.index.passages import Hits
+from rag.index.passages import Hits, merged
 from rag.index.reranker import Reranker
 from rag.index.retriever import HybridRetriever
+from rag.index.sentence_vectors import SentenceVectors
 from rag.index.store import VectorStore
 from rag.schema import Retrieval
 
@@ -33,6 +35,7 @@ class LibraryRetriever(BaseRetriever):
     """A LangChain retriever for one question over an owner's collections; returns `Hits`."""
 
     hybrids: Callable[[str], Sequence[HybridRetriever]]  # for a question, one for each embedding model
+    attached: Callable[[str], Sequence[HybridRetriever]] = lambda _: ()  # of a chat's files, which come first
     pool: Executor
     k: int
     history: tuple[str, ...] = ()  # earlier questions, oldest first
@@ -54,16 +57,25 @@ class LibraryRetriever(BaseRetriever):
             stop.set()
 
     def _hits(self, query: str, stopped: Callable[[], bool]) -> Hits:
-        found = [
-            replace(hybrid, stopped=stopped).retrieve(query, history=self.history, rewritten=self.rewritten, k=self.k)
-            for hybrid in self.hybrids(query)
-        ]
-        if len(found) == 1:
-            return Hits(found[0])
-        passages = sorted((p for each in found for p in each.passages), key=lambda p: p.score, reverse=True)
-        abstained = all(each.abstained for each in found)
-        confidence = max((each.confidence for each in found), default=0.0)
-        return Hits(Retrieval(tuple(passages[: self.k]), abstained, confidence, sum(each.seconds for each in found)))
+        def search(hybrids: Sequence[HybridRetriever]) -> Retrieval:
+            return merged(
+                [
+                    replace(one, stopped=stopped).retrieve(
+                        query, history=self.history, rewritten=self.rewritten, k=self.k
+                    )
+                    for one in hybrids
+                ]
+            )
+
+        library, files = search(self.hybrids(query)), self.attached(query)
+        if not files:
+            return Hits(replace(library, passages=library.passages[: self.k]))
+        attached = search(files)
+        first, then = (library, attached) if attached.abstained and not library.abstained else (attached, library)
+        both = first.abstained or not then.abstained
+        room = self.k - (both and then.confidence > first.confidence)
+        passages = (*first.passages[:room], *(then.passages if both else ()))
+        return Hits(replace(merged([first, then]), passages=passages[: self.k]))
 
 
 class Search:
@@ -86,6 +98,7 @@ class Search:
         self._database, self._store, self._lexical = database, store, lexical
         self._model_of, self._device, self._prepare = model_of, device, prepare
         self._rerankers: dict[str, Reranker] = {}
+        self._sentences: dict[str, SentenceVectors] = {}
         self._lock = threading.Lock()
         self._pool = ThreadPoolExecutor(max(2, os.cpu_count() or 2), "retrieval")
 
@@ -98,18 +111,32 @@ class Search:
         k: int,
         history: Sequence[str] = (),
         rewritten: str = "",
+        attached: Sequence[str] = (),
+        documents: Sequence[str] = (),
     ) -> LibraryRetriever:
-        """The retriever for one question. Raises EmbeddingMismatch if a model has changed, ConfigurationError."""
-        self.hybrids(owner, collection_ids, options)  # raises before anything is asked
+        """The retriever for one question. Raises EmbeddingMismatch if a model has changed, ConfigurationError.
 
-        def hybrids(question: str) -> list[HybridRetriever]:
-            for id_ in collection_ids:
+        What is found in the `attached` collections comes first; `documents` are the only ones to search, if any.
+        """
+        self.hybrids(owner, [*collection_ids, *attached], options)  # raises before anything is asked
+
+        def opened(ids: Sequence[str], question: str) -> list[HybridRetriever]:
+            for id_ in ids:
                 self._prepare(owner, id_, question)
-            return self.hybrids(owner, collection_ids, options)
+            return self.hybrids(owner, ids, options, documents)
 
-        return LibraryRetriever(hybrids=hybrids, pool=self._pool, k=k, history=tuple(history), rewritten=rewritten)
+        return LibraryRetriever(
+            hybrids=partial(opened, collection_ids),
+            attached=partial(opened, attached),
+            pool=self._pool,
+            k=k,
+            history=tuple(history),
+            rewritten=rewritten,
+        )
 
-    def hybrids(self, owner: str, collection_ids: Sequence[str], options: RetrievalOptions) -> list[HybridRetriever]:
+    def hybrids(
+        self, owner: str, collection_ids: Sequence[str], options: RetrievalOptions, documents: Sequence[str] = ()
+    ) -> list[HybridRetriever]:
         """A retriever for each embedding model among the collections; raises like `retriever`."""
         by_model: dict[EmbeddingModel, list[str]] = {}
         for id_ in collection_ids:
@@ -123,11 +150,25 @@ class Search:
                 lexical=self._lexical,
                 embeddings=embeddings,
                 options=options,
+                documents=tuple(documents),
                 reranker=self._reranker(options.reranker),
                 calibration=partial(self.calibrations.load, owner, fingerprint=embeddings.fingerprint),
             )
             for embeddings, ids in by_model.items()
         ]
+
+    def contents(self, owner: str, collection_ids: Sequence[str], attached_id: str | None = None) -> Contents:
+        """The documents of collections, and of the files attached to a conversation."""
+        return Contents(owner, tuple(collection_ids), attached_id, self._database, self._lexical)
+
+    def similarity(
+        self, owner: str, collection_ids: Sequence[str], question: str, sentences: Sequence[str]
+    ) -> list[float]:
+        """The cosine of each sentence with a question, by the model of the first collection."""
+        embeddings = self._model_of(owner, next(iter(collection_ids), ""))
+        with self._lock:
+            vectors = self._sentences.setdefault(embeddings.fingerprint, SentenceVectors(embeddings))
+        return vectors(question, sentences)
 
     def calibrate(self, interrupted: Callable[[], bool] = lambda: False) -> bool:
         """Calibrate the collections whose calibration is outdated; False if it was interrupted. Raises like retrieval.

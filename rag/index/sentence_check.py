@@ -53,6 +53,7 @@ def sentence_cosine(
 
 
 def _stems(words: Iterable[str]) -> set[str]:
-    """Crude stems, without surrounding punctuation: “farmers” and “farming” have the same."""
+    """Crude stems, without surrounding punctuation: “farmers” and “farming” have the same, “dog” and “dogs” too."""
     bare = (word.strip("\"'“”‘’()[]{}.,;:!?") for word in words)
-    return {word[: max(PREFIX, len(word) - SUFFIX)] for word in bare if word}
+    singular = (word.removesuffix("s") if len(word) <= PREFIX else word for word in bare)
+    return {word[: max(PREFIX, len(word) - SUFFIX)] for word in singular if word}

@@ -224,7 +224,7 @@ def test_passages_that_do_not_fit_the_window_are_left_out(services: Services, se
         assert error(message)[0] == "ContextTooLong"
         return
     assert message.finish is Finish.COMPLETE
-    assert "of 12 passages; more did not fit" in message.notes[0]
+    assert "of 12 passages; more did not fit its window" in message.notes[0]
     assert not any("cut the prompt" in note for note in message.notes)
 
 

@@ -127,6 +127,17 @@ def test_supported_and_unsupported_sentences_are_marked(app: AppTest, services: 
     assert "The check can be wrong" in shown
 
 
+def test_a_copy_carries_the_marks_and_the_sources(app: AppTest, services: FakeServices) -> None:
+    message = about_the_pier(services)
+    open_chat(app, message)
+    app.session_state[f"copy-{message.id}"] = True
+    app.run()
+    [plain, markdown] = [code.value for code in app.code]
+    marked = f"{LONG} [1] {REPAIRED} [not in the passages]\n\nSources:\n\n- [1] pier.md: “The pier at"
+    assert plain.startswith(marked)
+    assert markdown.startswith(marked)
+
+
 def test_the_accuracy_of_the_check_is_shown(
     app: AppTest, services: FakeServices, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -135,6 +146,17 @@ def test_the_accuracy_of_the_check_is_shown(
     shown = texts(opened_about(app, about_the_pier(services)))
     assert "1 of 2 sentences supported by a passage." in shown
     assert "On 1,234 labelled sentences, 91% of those marked as supported were supported, and 80% of the" in shown
+
+
+def test_a_match_is_one_number_and_none_where_nothing_was_found(app: AppTest, services: FakeServices) -> None:
+    found = passage(services.put("pier.md", PIER.encode()), PIER)
+    passages = (replace(found, score=5.03), replace(found, score=2.0))
+    shown = texts(open_chat(app, answer(services, LONG, passages=passages)))
+    assert "Best match" in shown
+    assert "Match: 40% of the best" in shown
+    assert "BM25" not in shown
+    nothing = texts(open_chat(app, answer(services, "I could not find this.", passages=passages, abstained=True)))
+    assert "atch" not in nothing
 
 
 def test_an_answer_without_checks_keeps_its_numbers(app: AppTest, services: FakeServices) -> None:
@@ -323,7 +345,10 @@ def test_the_ledger_shows_what_filled_the_window_and_what_did_not_fit(app: AppTe
         assert f"{part} tokens" in shown
     assert "Estimated" in shown
     assert "- earlier questions: An \\*old\\* question (40 tokens)\n- passage: \\[3\\] boat\\.md (250 tokens)" in shown
+    assert "Left out, because its window is full:" in shown
     assert app.image[0].imgs[0].alt == "What fills the model’s window"
+    limited = texts(opened_about(app, answer(services, LONG, ledger=Ledger(SHARES, window=2000, prompt_limit=640))))
+    assert "Left out, because this model answers best from prompts of at most 640 tokens:" in limited
 
 
 def test_an_exact_ledger_and_one_without_a_window(app: AppTest, services: FakeServices) -> None:

@@ -15,7 +15,7 @@ from tests.conftest import FakeServices
 from tests.pages.helpers import QUESTION, answered, ask, button, labels, messages, settle, texts
 from ui.sidebar.conversations import age
 
-LONG, OLD = "The pier at Gannet Holm is 62 metres long.", "The pier is old."
+LONG, OLD = "The pier at Gannet Holm is 62 metres long.", "Leo Marsh repaired it in April."
 
 
 @pytest.fixture(autouse=True)
@@ -31,8 +31,9 @@ def test_an_answer_is_given_again_by_another_model_and_both_are_compared(app: Ap
     app.run()
     services.script.enqueue(OLD)
     again = app.menu_button(key=f"again-{first.id}")
-    assert again.options[:2] == ["parrot \\(Scripted\\)", "owl \\(Scripted\\)"]
-    again.click(again.options[1]).run()
+    assert again.options[:3] == ["Quote the documents", "Summarise whole documents", "List everything of this kind"]
+    assert again.options[3:5] == ["parrot \\(Scripted\\)", "owl \\(Scripted\\)"]
+    again.click(again.options[4]).run()
     settle(app, lambda: answered(services))
     second = messages(services)[-1]
     assert second.versions == (first.id, second.id)
@@ -70,7 +71,7 @@ def test_an_edited_question_starts_a_branch_and_the_first_one_is_kept(app: AppTe
 
 def test_a_failed_answer_can_be_tried_again(app: AppTest, services: FakeServices) -> None:
     app.run()
-    services.script.enqueue(BackendUnavailable("It went away.", "Start it."))
+    services.script.enqueue("The pier ", BackendUnavailable("It went away.", "Start it."))
     app.chat_input[0].set_value(QUESTION).run()
     settle(app, lambda: answered(services))
     assert "It went away" in texts(app)

@@ -6,6 +6,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from errors import StoreError
+from rag.chat.prompts import Window
 from rag.schema import LOCAL_OWNER
 from tests.conftest import FakeServices
 from tests.pages.helpers import QUESTION, texts
@@ -85,6 +86,29 @@ def test_a_passage_that_is_not_shown_can_be_expected(page: AppTest, services: Fa
     shown = texts(page)
     assert "Lost at: **" in shown
     assert "would have kept it" in shown
+
+
+def test_only_what_an_answer_is_made_from_is_marked(
+    page: AppTest, services: FakeServices, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(services)
+
+    def used() -> int:
+        page.run()
+        assert not page.exception
+        return texts(page).count("used for the answer")
+
+    ask(page, "Which gutter of the shed drips?")
+    assert used() == 4
+    windows = {"narrow": Window(len, prompt_limit=1), "small": Window(len, prompt_limit=1, small=True), "none": None}
+    counts = {}
+    for name, window in windows.items():
+        monkeypatch.setattr(services.models, "window", lambda *_, window=window: window)
+        counts[name] = used()
+    assert counts == {"narrow": 1, "small": 4, "none": 0}, "a small model quotes from all of them"
+    assert texts(page).count("retrieved") == 4
+    ask(page, "Quantum chromodynamics of semiconductors?")
+    assert (used(), texts(page).count("retrieved")) == (0, 0)
 
 
 def test_an_unreadable_index_is_reported(

@@ -16,12 +16,16 @@ from typer.testing import CliRunner, Result
 
 from backends import BACKENDS
 from commands import main as cli
-from errors import ConfigurationError, PasswordRequired
+from errors import AuthenticationFailed, ConfigurationError, PasswordRequired
+from rag.chat.question import Question
+from rag.documents.ingest import Ingest
 from rag.documents.loaders import LoadedDocument
-from rag.schema import Page
+from rag.schema import LOCAL_OWNER, Page
+from services.asking import Asking
 from settings import ROOT, Settings
 from tests.conftest import PIER, FakeServices
 from tests.fake_embeddings import WordEmbeddings
+from tests.fakes import ScriptedChatModel
 
 QUESTION = "How long is the pier at Gannet Holm?"
 Run = Callable[..., tuple[int, list[Any]]]
@@ -78,6 +82,42 @@ def test_ingest_reports_failures_and_goes_on(run: Run, tmp_path: Path) -> None:
     assert all(line["reason"].endswith(".") for line in lines[:4])
 
 
+def test_ingest_goes_on_after_any_error_of_a_file(
+    run: Run, folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (folder / "gone.txt").symlink_to("nowhere")
+    (folder / os.fsdecode(b"caf\xe9.txt")).write_text("The cafe opens at nine.")
+    (folder / "locked").mkdir()
+    (folder / "locked" / "a.txt").write_text("a")
+    submit, scan = Ingest.submit, os.scandir
+
+    def fail(self: Ingest, owner: str, collection: str, path: str, *rest: Any, **options: Any) -> Any:
+        if path == "pier.md":
+            raise ZeroDivisionError("a bug")
+        if path == "sub/copy.md":
+            raise PermissionError(13, "Permission denied")
+        return submit(self, owner, collection, path, *rest, **options)
+
+    def refuse(path: str) -> object:
+        if str(path).endswith("/locked"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scan(path)
+
+    monkeypatch.setattr(Ingest, "submit", fail)
+    monkeypatch.setattr(os, "scandir", refuse)
+    code, lines = run("ingest", str(folder / "locked"), str(folder))
+    assert code == 1
+    done = {line["file"]: line["status"] for line in lines}
+    failed = dict.fromkeys(("locked", "gone.txt", "pier.md", "sub/copy.md"), "failed")
+    assert done == {**failed, "café.txt": "ready", "sub/moon.txt": "ready"}
+    assert len(lines) == 7, "the folder that cannot be listed was named twice"
+    reasons = {line["file"]: line["reason"] for line in lines}
+    assert "inside Gestalt" in reasons["pier.md"]
+    assert "a link to a file that does not exist" in reasons["gone.txt"]
+    assert "Permission denied" in reasons["sub/copy.md"]
+    assert "Permission denied" in reasons["locked"]
+
+
 def test_ask_prints_one_object(run: Run, folder: Path) -> None:
     run("ingest", str(folder))
     code, [answer] = run("ask", QUESTION)
@@ -90,13 +130,88 @@ def test_ask_prints_one_object(run: Run, folder: Path) -> None:
     assert set(answer["passages"][0]) == {"document", "page", "text", "score"}
     assert set(answer["usage"]) == {"input_tokens", "output_tokens", "estimated"}
     assert set(answer["timings"]) == {"retrieve_s", "first_token_s", "total_s"}
+    assert answer["checks"] == [{"start": 0, "end": 16, "verdict": "unsupported", "passages": []}]
+    assert (answer["mode"], answer["count"]) == ("written", None)
     code, [answer] = run("ask", QUESTION, "--model", "owl", "--backend", "scripted")
     assert answer["model"] == "owl"
 
 
+@pytest.fixture
+def file_of(tmp_path: Path) -> Callable[..., str]:
+    """Writes a file of questions."""
+
+    def write(*items: dict[str, Any]) -> str:
+        (tmp_path / "questions.jsonl").write_text("\n\n".join(map(json.dumps, items)))
+        return str(tmp_path / "questions.jsonl")
+
+    return write
+
+
+def test_ask_answers_a_file_of_questions_with_the_history_of_each(
+    run: Run, folder: Path, file_of: Callable[..., str], use_fake_services: Callable[..., None]
+) -> None:
+    script = ScriptedChatModel().enqueue("The pier at Gannet Holm is 62 metres long.").enqueue("Leo Marsh did.")
+    use_fake_services("commands.terminal", script=script)
+    run("ingest", str(folder))
+    said = [{"role": "user", "content": QUESTION}, {"role": "assistant", "content": "62 metres."}]
+    items: list[dict[str, Any]] = [
+        {"id": 7, "question": QUESTION},
+        {"id": "b", "question": "And who repaired it?", "history": [QUESTION]},
+        {"question": "And who repaired it?", "history": said},
+        {"id": "abstained", "question": "zebra xylophone"},
+    ]
+    code, lines = run("ask", "--questions", file_of(*items))
+    assert code == 0
+    assert [(line["id"], line["question"]) for line in lines] == [(i.get("id"), i["question"]) for i in items]
+    assert [line["mode"] for line in lines] == ["written"] * 3 + ["abstained"]
+    assert lines[0]["checks"] == [{"start": 0, "end": 42, "verdict": "supported", "passages": [1]}]
+    assert lines[1]["passages"][0]["document"] == "pier.md"
+    assert [len(prompt) for prompt in script.prompts] == [2, 2, 4], "an earlier answer is part of the prompt"
+    assert set(lines[3]) - {"id", "question"} == set(run("ask", QUESTION)[1][0])
+    services = FakeServices(folder.parent / "data")
+    assert len(services.conversations.list(LOCAL_OWNER)) == 1, "those of a file are no chats"
+    services.close()
+
+
+def test_a_failed_question_does_not_end_the_others(
+    run: Run, folder: Path, file_of: Callable[..., str], use_fake_services: Callable[..., None]
+) -> None:
+    script = ScriptedChatModel().enqueue(AuthenticationFailed("The key is wrong.", "Correct it.")).enqueue("Fine.")
+    use_fake_services("commands.terminal", script=script)
+    run("ingest", str(folder))
+    both = file_of({"id": 1, "question": QUESTION}, {"id": 2, "question": QUESTION})
+    code, [failed, answered] = run("ask", "--questions", both)
+    assert (code, failed["finish"], answered["finish"]) == (1, "failed", "complete")
+    assert (failed["error"]["message"], answered["answer"]) == ("The key is wrong.", "Fine.")
+    code, lines = run("ask", "--questions", both, "--backend", "nobody")
+    assert (code, [line["id"] for line in lines]) == (1, [1, 2])
+    assert set(lines[0]) >= {"mode", "checks", "count", "answer", "finish", "question"}
+    printed = shell("ask", "--questions", both)
+    assert printed.exit_code == 0
+    assert printed.stdout.count(QUESTION) == 2
+
+
+@pytest.mark.parametrize(("flag", "answers"), [("--quoted", "quoted"), ("--written", "written")])
+def test_an_answer_is_quoted_or_written(
+    run: Run, folder: Path, monkeypatch: pytest.MonkeyPatch, flag: str, answers: str
+) -> None:
+    run("ingest", str(folder))
+    ask, asked = Asking.ask, list[Question]()
+
+    def record(self: Asking, owner: str, question: Question) -> Any:
+        asked.append(question)
+        return ask(self, owner, question)
+
+    monkeypatch.setattr(Asking, "ask", record)
+    assert run("ask", QUESTION, flag)[0] == 0
+    assert asked[0].options.answers == answers
+    code, [line] = run("ask", QUESTION, "--quoted", "--written")
+    assert (code, line["finish"]) == (1, "failed")
+
+
 @pytest.mark.parametrize(
     "arguments",
-    [("ask", ""), ("ask", "x", "--collection", "missing"), ("ask", "x", "--backend", "nobody")],
+    [("ask", ""), ("ask", "x", "--collection", "missing"), ("ask", "x", "--backend", "nobody"), ("ask",)],
 )
 def test_a_failed_ask_prints_an_object_too(run: Run, arguments: tuple[str, ...]) -> None:
     code, [answer] = run(*arguments)
@@ -148,8 +263,10 @@ def test_a_person_gets_sentences(run: Run, folder: Path) -> None:
     assert "ready" in ingest.stdout
     assert "already in the collection" in ingest.stdout
     ask = shell("ask", QUESTION)
-    assert "Scripted answer." in ask.stdout
-    assert "pier.md" in ask.stdout
+    assert ask.stdout.startswith("Scripted answer. [not in the passages]\n\n")
+    assert (
+        "\n\nSources:\n\n- [1] pier.md, fits the question: “The pier at Gannet Holm is 62 metres long.”" in ask.stdout
+    )
     retrieve = shell("retrieve", QUESTION)
     assert "62 metres" in retrieve.stdout
     missing = shell("ask", "x", "--collection", "[/missing]")
@@ -224,6 +341,13 @@ def test_collections_are_created_renamed_and_deleted(run: Run, folder: Path) -> 
     assert run("collections", "delete", "empty")[0] == 0
     assert run("collections", "delete", "empty", "--yes")[1][0]["error"]["message"]
     assert run("collections") == (0, [])
+
+
+def test_the_renamed_default_collection_is_still_searched(run: Run, folder: Path) -> None:
+    run("ingest", str(folder))
+    assert run("collections", "rename", "My documents", "Piers")[0] == 0
+    assert run("retrieve", QUESTION)[1][0]["passages"][0]["document"] == "pier.md"
+    assert [line["name"] for line in run("collections")[1]] == ["Piers"], "no other one was created"
 
 
 def test_documents_are_listed_moved_and_deleted(run: Run, folder: Path, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,7 +18,7 @@ from rag.chat.conversations import Conversations, title_of
 from rag.chat.presets import Presets
 from rag.chat.records import differences
 from rag.db import Database, now
-from rag.schema import Citation, Finish, Message, Passage, Preset, Role, Timings, Usage
+from rag.schema import Check, Citation, Finish, Message, Passage, Preset, Role, Timings, Usage, Verdict
 
 
 @pytest.fixture
@@ -190,31 +191,80 @@ def test_a_message_keeps_the_record_of_what_made_it(conversations: Conversations
 # --- files ---
 
 
+ANSWER = "It is *62* metres long [1, 2]. Juno Hale built it. Ask again."
+CHECKED: dict[str, Any] = {
+    "text": ANSWER.replace(" [1, 2]", ""),
+    "passages": (
+        Passage("d:0", "d", "a_b_.pdf", 1, "62 metres", 0, 9, 1.0, 0.5, 2.0),
+        Passage("d:1", "d", "b.pptx", 2, "long", 0, 4, 0.5, 0.5, 2.0, label="Slide 2"),
+        Passage("d:2", "d", "c.pdf", 3, "no", 0, 2, 0.5, 0.5, 2.0),
+    ),
+    "citations": (
+        Citation(1, "d", "a_b_.pdf", 1, "62\nmetres ![x](http://x)", 0, 9, 23),
+        Citation(2, "d", "b.pptx", 2, "long", 0, 4, 23, label="Slide 2"),
+        Citation(1, "d", "a_b_.pdf", 1, "metres", 3, 9, 0),
+    ),
+    "checks": (
+        Check(0, 23, Verdict.SUPPORTED, 0.9, citation=0),
+        Check(24, 43, Verdict.UNSUPPORTED, 0.1),
+        Check(44, 54, Verdict.NO_CLAIM, 0.0),
+    ),
+}
+
+
 def test_a_conversation_is_written_as_markdown_and_json(conversations: Conversations) -> None:
     chat = conversations.create("ann", "How long is it?")
     conversations.add("ann", chat, Role.USER, "How long\nis it?", Finish.COMPLETE)
     answer = conversations.add("ann", chat, Role.ASSISTANT, "", Finish.RUNNING, model="owl")
-    passages = (
-        Passage("d:0", "d", "a.pdf", 1, "62 metres", 0, 9, 1.0, 0.5, 2.0),
-        Passage("d:1", "d", "b.pdf", 2, "no", 0, 2, 0.5, 0.5, 2.0),
-    )
-    citations = (Citation(1, "d", "a.pdf", 1, "62 metres", 0, 9, 10),)
     error = {"type": "x", "message": "The end is missing.", "hint": "Ask again."}
-    conversations.save(
-        "ann",
-        replace(answer, text="62 *metres*.", finish=Finish.FAILED, passages=passages, citations=citations, error=error),
-    )
+    whole = replace(answer, finish=Finish.FAILED, error=error, notes=("It was cut.",), **CHECKED)
+    conversations.save("ann", whole)
     record = conversations.get("ann", chat)
     assert record
     written = export.markdown(record, conversations.messages("ann", chat))
+    marked = "It is *62* metres long. [1] [2] Juno Hale built it. [not in the passages] Ask again."
     assert written.startswith(
-        "# How long is it?\n\n## How long is it?\n\n62 *metres*.\n\n*The end is missing. Ask again.*"
+        f"# How long is it?\n\n## How long is it?\n\n{marked}\n\n*The end is missing. Ask again.*\n\n*It was cut.*\n\n"
+        "Sources:\n\n"
+        "- [1] a\\_b\\_.pdf, page 1: “62 metres !\\[x\\](http://x)”\n"
+        "- [2] b.pptx, Slide 2: “long”\n"
+        "- [1] a\\_b\\_.pdf, page 1, fits the question: “metres”\n\n*owl, "
     )
-    assert "Sources:\n\n1. a.pdf, page 1\n\n*owl, " in written
-    assert "b.pdf" not in written
-    read = json.loads(export.as_json(record, conversations.messages("ann", chat)))
-    assert [message["text"] for message in read["messages"]] == ["How long\nis it?", "62 *metres*."]
-    assert read["messages"][1]["passages"][1]["document"] == "b.pdf"
+    assert "c.pdf" not in written
+    asked, answered = json.loads(export.as_json(record, conversations.messages("ann", chat)))["messages"]
+    assert (asked["text"], answered["text"]) == ("How long\nis it?", CHECKED["text"])
+    assert answered["passages"][2]["document"] == "c.pdf"
+    assert answered["citations"][1]["quote"] == "long"
+    assert answered["mode"] == "written"
+    assert [(check["text"], check["verdict"], check["passages"]) for check in answered["checks"]] == [
+        ("It is *62* metres long.", "supported", [1, 2]),
+        ("Juno Hale built it.", "unsupported", []),
+        ("Ask again.", "no claim", []),
+    ]
+    assert marked in answered["markdown"]
+
+
+def test_an_answer_is_copied_as_plain_text(conversations: Conversations) -> None:
+    chat = conversations.create("ann", "q")
+    answer = conversations.add("ann", chat, Role.ASSISTANT, "", Finish.COMPLETE)
+    assert export.plain(export.answer(replace(answer, **CHECKED))) == (
+        "It is 62 metres long. [1] [2] Juno Hale built it. [not in the passages] Ask again.\n\nSources:\n\n"
+        "- [1] a_b_.pdf, page 1: “62 metres ![x](http://x)”\n- [2] b.pptx, Slide 2: “long”\n"
+        "- [1] a_b_.pdf, page 1, fits the question: “metres”"
+    )
+    text = '# Head\n\n**Bold *both* `code`** snake_case_x 2*3*4 [a](http://b "c")\n```py\nx_y\n```\n- item * 2 *'
+    plain = "Head\n\nBold both code snake_case_x 2*3*4 a (http://b)\nx_y\n- item * 2 *"
+    assert export.plain(text) == plain
+
+
+def test_an_answer_that_found_nothing_lists_the_nearest_passages(conversations: Conversations) -> None:
+    chat = conversations.create("ann", "q")
+    answer = conversations.add("ann", chat, Role.ASSISTANT, "I could not find this.", Finish.COMPLETE)
+    found = replace(answer, passages=CHECKED["passages"], abstained=True)
+    assert export.plain(export.answer(found)) == (
+        "I could not find this.\n\nNearest passages:\n\n"
+        "- [1] a_b_.pdf, page 1\n- [2] b.pptx, Slide 2\n- [3] c.pdf, page 3"
+    )
 
 
 # --- presets ---

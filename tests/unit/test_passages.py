@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from options import RetrievalOptions
+from rag.index.passages import matches
 from rag.schema import Passage
 from tests.small_library import PUFFIN, TEXTS, SmallLibrary, small_library
 
@@ -67,3 +69,12 @@ def test_a_passage_has_its_rank_in_both_searches(library: SmallLibrary) -> None:
     assert [(passage.dense_rank, passage.lexical_rank) for passage in by_words] == [(0, 1)]
     by_vectors = found(library, "when do puffins breed", lexical=False)
     assert (by_vectors[0].dense_rank, by_vectors[0].lexical_rank) == (1, 0)
+
+
+def test_scores_for_people_are_shares_of_the_best() -> None:
+    passage = Passage("d:0", "d", "a.md", None, "x", 0, 1)
+    found = [replace(passage, score=score) for score in (5.0, 2.5, -1.0)]
+    assert matches(found) == [1.0, 0.5, 0.0]
+    assert matches([replace(one, reranked=0.2 * number) for number, one in enumerate(found, 1)])[2] == 1.0
+    assert matches([passage]) == [1.0], "a retriever without scores"
+    assert matches([]) == []

@@ -12,6 +12,7 @@ from langchain_core.prompts import ChatPromptTemplate
 
 from backends.base import Loaded
 from errors import ContextTooLong
+from options import Answers
 from rag.chat.prompts import (
     FOR_OTHERS,
     FOR_SMALL,
@@ -77,10 +78,14 @@ def test_everything_fits_a_large_or_unknown_window(window: Window) -> None:
 @pytest.mark.parametrize(
     ("window", "messages", "second", "notes"),
     [
+        (Window(count, size=260), 4, True, 0),
+        (Window(count, size=160), 2, True, 1),
+        (Window(count, size=110), 2, False, 2),
+        # The limit of a model says nothing of its window, and may be less than the best passage takes.
         (Window(count, prompt_limit=260), 4, True, 0),
-        (Window(count, prompt_limit=160), 2, True, 1),
-        (Window(count, prompt_limit=110), 2, False, 2),
-        (Window(count, size=4000, prompt_limit=50), 2, False, 2),  # less than the best passage takes: no error
+        (Window(count, prompt_limit=160), 2, True, 0),
+        (Window(count, size=4000, prompt_limit=50), 2, False, 0),
+        (Window(count, size=160, prompt_limit=110), 2, False, 1),
     ],
 )
 def test_the_oldest_history_is_dropped_first_then_the_lowest_passage(
@@ -90,7 +95,9 @@ def test_the_oldest_history_is_dropped_first_then_the_lowest_passage(
     assert "first" in prompt.messages[-1].text
     assert ("second" in prompt.messages[-1].text) is second
     assert (len(prompt.messages), len(prompt.notes)) == (messages, notes)
-    assert window.size or prompt.input_tokens <= (window.prompt_limit or 0)
+    limit = window.prompt_limit
+    assert prompt.input_tokens <= max(limit or 0, window.size or 0)
+    assert prompt.ledger.prompt_limit == (limit if limit and limit < 260 else None)
 
 
 def test_history_holds_only_questions_with_complete_answers() -> None:
@@ -263,7 +270,7 @@ def test_the_size_of_the_model_chooses_the_variant(
 ) -> None:
     monkeypatch.setattr(services.backend, "load", lambda model, report: Loaded(parameters=parameters))
     services.put_pier()
-    last_message(services, "How long is the pier at Gannet Holm?")
+    last_message(services, "How long is the pier at Gannet Holm?", answers=Answers.WRITTEN)
     [[system, *_]] = services.script.prompts
     assert system.text == (FOR_SMALL if small else FOR_OTHERS)
 

@@ -263,9 +263,9 @@ def test_a_cancelled_retrieval_stops_before_its_next_step(filled: SmallLibrary, 
     class Counting(LexicalIndex):
         searches = 0
 
-        def search(self, collection_id: str, texts: Sequence[tuple[str, float]], limit: int = 9) -> LexicalHits:
+        def search(self, *arguments: Any, **options: Any) -> LexicalHits:
             self.searches += 1
-            return super().search(collection_id, texts, limit)
+            return super().search(*arguments, **options)
 
     lexical = Counting(filled.database)
     hybrid = replace(filled.retriever("c"), embeddings=Blocking(), lexical=lexical)

@@ -13,12 +13,12 @@ from sqlalchemy import event
 
 from backends.base import Loaded, ModelInfo
 from errors import BackendUnavailable, ConfigurationError, LibraryLocked, RequestRejected, StoreError
-from options import AnswerOptions
+from options import AnswerOptions, Answers
 from rag.chat.question import Question
 from rag.chat.turns import Turn
 from rag.documents.library import DEFAULT_COLLECTION
 from rag.index.diagnosis import Diagnosis, Stage
-from rag.schema import LOCAL_OWNER, DocumentState, Finish, Finished, Message
+from rag.schema import LOCAL_OWNER, DocumentState, Finish, Finished, Message, Mode
 from services import Services
 from services.documents import SAMPLE_QUESTIONS, sample_files
 from services.models import Models
@@ -47,9 +47,10 @@ class Counting:
         self._open = services.searching.retriever
         monkeypatch.setattr(services.searching, "retriever", self.open)
 
-    def open(self, owner: str, scope: Scope, options: AnswerOptions, history: Any = (), rewritten: str = "") -> Any:
-        self.rewritten.append(rewritten)
-        return self._open(owner, scope, options, history, rewritten)
+    def open(self, *arguments: Any) -> Any:
+        """Takes owner, scope, options, earlier questions, the rewritten question and documents."""
+        self.rewritten.append(arguments[4])
+        return self._open(*arguments)
 
 
 def test_a_question_is_answered_from_the_document(services: FakeServices) -> None:
@@ -83,13 +84,14 @@ def test_an_empty_library_refuses_without_a_model(services: FakeServices) -> Non
     assert services.backend.loads == []
 
 
-def test_a_backend_that_is_down_leaves_the_sources(services: FakeServices) -> None:
+def test_where_the_backend_is_down_the_documents_are_quoted(services: FakeServices) -> None:
     services.put_pier()
     services.backend.enqueue_load(BackendUnavailable("It is down.", "Start it."))
     message = finish(services, QUESTION)
-    assert message.finish is Finish.FAILED
-    assert message.error == {"type": "BackendUnavailable", "message": "It is down.", "hint": "Start it."}
-    assert message.passages
+    assert (message.finish, message.mode) == (Finish.COMPLETE, Mode.QUOTED)
+    assert message.text.startswith("The pier at Gannet Holm is 62 metres long.")
+    assert message.notes == ("Scripted could not answer: It is down. Start it. The documents are quoted instead.",)
+    assert message.citations[0].document == "pier.md"
 
 
 def test_a_fallback_answers_with_its_own_model(services: FakeServices) -> None:
@@ -99,7 +101,7 @@ def test_a_fallback_answers_with_its_own_model(services: FakeServices) -> None:
     message = finish(services, QUESTION, fallback="spare")
     assert (message.finish, message.backend, message.model) == (Finish.COMPLETE, "spare", "wren")
     assert "Spare answered instead" in message.notes[0]
-    assert finish(services, QUESTION, fallback="scripted").finish is Finish.FAILED
+    assert finish(services, QUESTION, fallback="scripted").mode is Mode.QUOTED, "it is no fallback for itself"
 
 
 def test_a_list_of_models_that_cannot_be_had_is_the_turns_affair(
@@ -111,9 +113,8 @@ def test_a_list_of_models_that_cannot_be_had_is_the_turns_affair(
     services.put_pier()
     monkeypatch.setattr(services.backend, "list_models", down)
     message = finish(services, QUESTION)
-    assert message.error
-    assert "cannot be reached" in message.error["message"]
-    assert message.passages
+    assert "cannot be reached" in message.notes[0]
+    assert message.mode is Mode.QUOTED
     assert finish(services, QUESTION, fallback="spare").model == "wren"
 
 
@@ -428,6 +429,19 @@ def test_a_small_model_is_not_asked_to_condense(services: FakeServices, monkeypa
     services.put_pier()
     monkeypatch.setattr(services.backend, "load", lambda model, report: Loaded(parameters=135_000_000))
     services.script.enqueue("It is 62 metres long.").enqueue("Leo Marsh.")
-    first = finish(services, QUESTION)
-    finish(services, "Who repaired it?", conversation_id=first.conversation_id, condense=True)
+    first = finish(services, QUESTION, answers=Answers.WRITTEN)
+    finish(services, "Who repaired it?", conversation_id=first.conversation_id, condense=True, answers=Answers.WRITTEN)
     assert len(services.script.prompts) == 2, "one a question"
+
+
+def test_a_preset_keeps_its_collections_by_id_and_an_empty_choice_is_no_choice(services: FakeServices) -> None:
+    services.put_pier()
+    home = services.library.collection(LOCAL_OWNER)
+    services.library.collection(LOCAL_OWNER, "Other", create=True)
+    services.presets.save(LOCAL_OWNER, "piers", services.settings.answer.replace(collection_ids=(home.id,)))
+    services.library.rename(LOCAL_OWNER, home.id, "Piers")
+    services.library.collection(LOCAL_OWNER, home.name, create=True)
+    [preset] = services.presets.list(LOCAL_OWNER)
+    assert services.searching.scope(LOCAL_OWNER, preset.options).names == ("Piers",)
+    with pytest.raises(ConfigurationError, match="No collection is chosen"):
+        services.searching.scope(LOCAL_OWNER, preset.options.replace(collection_ids=()))

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from errors import ConfigurationError, StoreError
+from rag.documents import sync as sync_module
 from rag.documents.sync import Action, Step, walk
 from rag.schema import LOCAL_OWNER, DocumentState, Passage
 from tests.conftest import PIER, FakeServices
@@ -172,7 +173,9 @@ def test_empty_folder_deletes_nothing(services: FakeServices, collection: str, f
     assert set(library(services, collection)) == {"pier.md"}
 
 
-def test_hidden_files_folder_links_and_broken_links_are_skipped(folder: Path, tmp_path: Path) -> None:
+def test_hidden_files_and_folder_links_are_skipped_and_broken_links_come_with_the_error(
+    folder: Path, tmp_path: Path
+) -> None:
     (folder / ".hidden").mkdir()
     (folder / ".hidden" / "a.txt").write_text("a")
     (folder / ".b.txt").write_text("b")
@@ -183,7 +186,34 @@ def test_hidden_files_folder_links_and_broken_links_are_skipped(folder: Path, tm
     (tmp_path / "real.txt").write_text("real")
     (folder / "link.txt").symlink_to(tmp_path / "real.txt")
     os.mkfifo(folder / "pipe.txt")
-    assert [path for path, _ in walk(folder)] == ["link.txt", "pier.md", "sub/moon.txt"]
+    walked = dict(walk(folder))
+    assert list(walked) == ["broken.txt", "link.txt", "pier.md", "self.txt", "sub/moon.txt"]
+    assert [path for path, file in walked.items() if isinstance(file, OSError)] == ["broken.txt", "self.txt"]
+
+
+def test_a_name_in_an_old_encoding_is_read_as_latin_1(services: FakeServices, collection: str, folder: Path) -> None:
+    (folder / os.fsdecode(b"caf\xe9.txt")).write_text("The cafe opens at nine.")
+    sync = services.documents.sync(LOCAL_OWNER, folder, collection)
+    assert [sync.apply(step).path for step in sync.plan()] == ["café.txt", "pier.md", "sub/moon.txt"]
+    assert set(library(services, collection)) == {"café.txt", "pier.md", "sub/moon.txt"}
+    assert {step.action for step in sync.plan()} == {Action.UNCHANGED}
+
+
+def test_what_an_unlisted_folder_holds_is_kept(
+    services: FakeServices, collection: str, folder: Path, follow: Follow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    follow()
+    scan = os.scandir
+
+    def refuse(path: str) -> object:
+        if str(path).endswith("/sub"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    steps = services.documents.sync(LOCAL_OWNER, folder, collection).plan()
+    assert [(step.action, step.path) for step in steps] == [(Action.UNCHANGED, "pier.md"), (Action.FAILED, "sub")]
+    assert "Permission denied" in steps[1].reason
 
 
 def test_unsupported_and_empty_files_are_skipped(
@@ -258,6 +288,38 @@ def test_documents_left_in_the_queue_by_a_kill_are_read(
     services.ingest.submit(LOCAL_OWNER, collection, path, PIER)
     assert follow() == {"added": 2}
     assert set(library(services, collection).values()) == {DocumentState.READY}
+
+
+@pytest.mark.parametrize("step", ["detect_kind", "delete", "submit", "process"])
+def test_an_unexpected_error_fails_one_file(
+    services: FakeServices,
+    collection: str,
+    folder: Path,
+    follow: Follow,
+    monkeypatch: pytest.MonkeyPatch,
+    step: str,
+) -> None:
+    follow()
+    (folder / "pier.md").unlink()
+    (folder / "sun.txt").write_text("The sun is wider.")
+    failing = Counter[str]()
+
+    def once(whole: Callable[..., object]) -> Callable[..., object]:
+        def call(*arguments: object, **options: object) -> object:
+            failing[step] += 1
+            if failing[step] == 1:
+                raise RuntimeError("a bug")
+            return whole(*arguments, **options)
+
+        return call
+
+    owner: object = sync_module if step == "detect_kind" else services.ingest
+    monkeypatch.setattr(owner, step, once(getattr(owner, step)))
+    sync = services.documents.sync(LOCAL_OWNER, folder, collection)
+    done = [sync.apply(each) for each in sync.plan()]
+    [failed] = [each for each in done if each.action is Action.FAILED]
+    assert failed.reason.startswith("Something went wrong inside Gestalt; the log has it under ")
+    assert len(done) == 3
 
 
 def test_a_full_disk_fails_each_file(

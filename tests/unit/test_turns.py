@@ -22,7 +22,7 @@ from langchain_core.outputs import ChatGenerationChunk
 from langchain_core.retrievers import BaseRetriever
 
 from errors import AnswerBlocked, BackendBusy, BackendError, BackendUnavailable, RequestRejected, StoreError
-from options import AnswerOptions, GenerationOptions
+from options import AnswerOptions, Answers, GenerationOptions
 from rag.chat import turns as turns_module
 from rag.chat.conversations import Conversations
 from rag.chat.prompts import LeasedModel, Window
@@ -31,7 +31,20 @@ from rag.chat.turn import answer, run
 from rag.chat.turns import Turn, Turns
 from rag.db import Database
 from rag.index.passages import Hits
-from rag.schema import Checked, Delta, Finish, Finished, Message, Passage, Retrieval, Retrieved, Role, Verdict
+from rag.schema import (
+    Checked,
+    Delta,
+    Finish,
+    Finished,
+    Message,
+    Mode,
+    Passage,
+    Retrieval,
+    Retrieved,
+    Role,
+    Usage,
+    Verdict,
+)
 from tests.fakes import ScriptedChatModel, Step
 
 PASSAGE = Passage("d:0", "d", "report.pdf", 4, "The pier is 62 metres long. It is old.", 10, 48, 3.0, 0.6, 5.0)
@@ -122,7 +135,7 @@ def ask(conversations: Conversations) -> Ask:
             Question(
                 "How long is the pier?", options, conversation_id=conversations.create("ann", "How long is the pier?")
             ),
-            Pipeline(lambda history, rewritten: Finds(found=found), providers, "1 document"),
+            Pipeline(lambda history, rewritten, documents: Finds(found=found), providers, "1 document"),
         )
 
     return make
@@ -227,12 +240,29 @@ def test_a_check_that_fails_never_harms_the_answer(
     assert "The answer could not be checked" in caplog.text
 
 
-def test_an_answer_without_support_says_so(ask: Ask, ended: Ended) -> None:
-    for said, why in (("It is 900 metres long.", "No passage supports"), ("I do not know.", "says nothing")):
-        question = ask(said)
-        message = ended(question)
-        assert why in message.notes[0]
-        assert [citation.answer_end for citation in message.citations] == [0]
+def test_an_answer_that_claims_nothing_cites_the_place_that_fits_best(ask: Ask, ended: Ended) -> None:
+    message = ended(ask("I do not know."))
+    assert "says nothing" in message.notes[0]
+    assert [citation.answer_end for citation in message.citations] == [0]
+
+
+def test_an_answer_without_support_is_folded_below_quotes(ask: Ask, ended: Ended) -> None:
+    message = ended(ask("It is 900 metres long [1]. ", "It was built by giants."))
+    assert (message.mode, message.text) == (Mode.QUOTED, "The pier is 62 metres long.")
+    assert message.folded == "It is 900 metres long. It was built by giants."
+    assert message.route
+    assert "do not support what the model wrote" in message.route.why
+    assert [message.text[check.start : check.end] for check in message.checks] == [message.text]
+    assert [citation.quote for citation in message.citations] == [message.text]
+
+
+def test_a_quote_keeps_the_brackets_of_the_document(ask: Ask, ended: Ended) -> None:
+    text = "The pier is 62 metres long.[12]"
+    found = replace(FOUND, passages=(replace(PASSAGE, text=text, end=len(text)),))
+    message = ended(ask(found=found).options(answers=Answers.QUOTED))
+    assert message.text == text
+    assert [message.text[check.start : check.end] for check in message.checks] == [text]
+    assert message.usage == Usage()
 
 
 def test_an_out_of_scope_question_is_answered_without_the_model(ask: Ask, ended: Ended) -> None:
@@ -346,12 +376,36 @@ def test_a_cut_answer_says_so(ask: Ask, ended: Ended) -> None:
     assert "limit of tokens" in ended(question).notes[0]
 
 
-def test_an_answer_that_goes_round_in_circles_ends_where_it_began_to(ask: Ask, ended: Ended) -> None:
-    model = ScriptedChatModel(finish_reason="repetition").enqueue("It is 62 metres. ", *["It is old. "] * 9)
-    question = ask(model=model)
-    message = ended(question)
-    assert message.text == "It is 62 metres. It is old."
+def test_an_answer_that_goes_round_in_circles_is_stopped_and_cut(ask: Ask, ended: Ended) -> None:
+    model = ScriptedChatModel().enqueue("It is 62 metres. ", *["It is a very old pier. "] * 43)
+    message = ended(ask(model=model))
+    assert message.text == "It is 62 metres. It is a very old pier."
     assert "repeat itself" in message.notes[0]
+    assert model.closed == 1
+    assert message.usage.estimated
+
+
+def test_a_loop_within_the_last_words_is_cut_too(ask: Ask, ended: Ended) -> None:
+    assert ended(ask("\n".join(f"{n}. The pier is 62 metres long." for n in (1, 2, 3)))).text == (
+        "1. The pier is 62 metres long."
+    )
+
+
+@pytest.mark.parametrize(
+    ("said", "judged"),
+    [("The pier is 62 metres long. It is", 1), ("The pier is 62 metres long. It is old.", 2), ("The pier is", 0)],
+)
+def test_the_unfinished_sentence_of_an_answer_is_not_judged(
+    conversations: Conversations, turns: Turns, ask: Ask, ended: Ended, said: str, judged: int
+) -> None:
+    stopped = ask(model=ScriptedChatModel().enqueue(said, Event()))
+    message, turn = stopped.start(turns)
+    wait_for(lambda: turn.text == said)
+    turns.cancel("ann", message.id)
+    list(turn.follow())
+    assert len(stored(conversations, stopped).checks) == judged
+    assert len(ended(ask(model=ScriptedChatModel(finish_reason="length").enqueue(said))).checks) == judged
+    assert ended(ask(said)).checks, "a whole answer may end without a full stop"
 
 
 @pytest.mark.parametrize("before", [(), ("The pier is",)])
@@ -625,7 +679,7 @@ def test_a_question_that_was_put_otherwise_begins_a_branch(
     ended(ask("Yes.").put(conversation_id=here, text="Is that long?"))
     seen: list[Sequence[str]] = []
 
-    def retriever(history: Sequence[str], rewritten: str) -> BaseRetriever:
+    def retriever(history: Sequence[str], rewritten: str, documents: Sequence[str]) -> BaseRetriever:
         seen.append(history)
         return Finds(found=FOUND)
 

@@ -10,10 +10,18 @@ import streamlit as st
 
 from rag.chat import support
 from rag.chat.records import differences
-from rag.schema import Ledger, Message, Part, Verdict
+from rag.schema import Ledger, Message, Mode, Part, Verdict
 from ui import app
 from ui.widgets import dialogs, errors, text
 
+_NAMES = {
+    Mode.QUOTED: "Quoted from the documents",
+    Mode.WRITTEN: "Written by the model",
+    Mode.SUMMARY: "A summary of whole documents",
+    Mode.LIST: "A list of everything that was found",
+    Mode.LIBRARY: "Answered by Gestalt itself",
+    Mode.ABSTAINED: "Not answered",
+}
 COLORS = {  # legible on light and on dark
     Part.SYSTEM: "#7f8c8d",
     Part.HISTORY: "#8e6bbf",
@@ -26,6 +34,8 @@ COLORS = {  # legible on light and on dark
 def figures(message: Message) -> str:
     """Model, speed and tokens in a line; empty if nothing was counted."""
     timings, usage = message.timings, message.usage
+    if message.route and message.route.verbatim:
+        return f"{_NAMES[message.mode]} · no model was needed · {timings.total_s:.1f} s"
     if not usage.output_tokens or timings.first_token_s is None:
         return ""
     generation_s = max(timings.total_s - timings.first_token_s, 1e-3)
@@ -53,7 +63,10 @@ def _dialog(message_id: str) -> None:
     if message is None:
         st.info("There is no such answer. It may have been deleted.", icon=":material/search_off:")
         return
-    if message.checks:
+    if message.route:
+        st.markdown(f"**How it was answered**\n\n{_NAMES[message.mode]}. {text.literal(message.route.why)}")
+        st.caption("“Answer again” below the answer takes another way.")
+    if message.checks and not (message.route and message.route.verbatim):
         st.markdown(f"**Sentence check**\n\n{_checked(message)}")
         st.caption(_accuracy())
     if message.ledger.shares:
@@ -112,7 +125,9 @@ def _ledger(ledger: Ledger) -> None:
         if not one.kept
     ]
     if left_out:
-        st.markdown("Left out, to keep the prompt short enough for the model:")
+        limit = ledger.prompt_limit
+        why = f"this model answers best from prompts of at most {limit:,} tokens" if limit else "its window is full"
+        st.markdown(f"Left out, because {why}:")
         st.markdown("\n".join(left_out))
 
 

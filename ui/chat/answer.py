@@ -6,11 +6,12 @@ from typing import Any
 
 import streamlit as st
 
+from rag.chat import export
 from rag.schema import Feedback, Finish, Message, Role
 from services import Services
 from ui import app, navigation
 from ui.app import owner
-from ui.chat import about, marks, sources, versions
+from ui.chat import about, attachments, marks, sources, versions
 from ui.widgets import errors, text
 from ui.widgets.errors import button, live
 
@@ -27,7 +28,10 @@ def draw(message: Message, asked: str = "", *, busy: bool = False, latest: bool 
             _question(message, busy=busy)
             return
         if message.text:
-            st.markdown(text.answer(marks.marked(message)))
+            st.markdown(marks.marked(message))
+        if message.folded:
+            with st.expander("The model wrote something that the passages do not support", icon=":material/report:"):
+                st.markdown(text.answer(message.folded))
         if message.finish is Finish.STOPPED:
             st.caption(f":material/stop_circle: Stopped.{' The text so far is kept.' if message.text else ''}")
         if message.finish is Finish.RUNNING:
@@ -36,9 +40,13 @@ def draw(message: Message, asked: str = "", *, busy: bool = False, latest: bool 
             errors.show(message.error["message"], message.error["hint"])
             if not busy:
                 versions.draw_retry(message)
+        if latest:
+            attachments.draw_passwords(app.services(), message.conversation_id)
         about.warn(message)
         for note in message.notes:
             st.caption(f":material/info: {text.literal(note)}")
+        if message.abstained and latest and not busy:
+            versions.draw_ways_on(message)
         sources.row(message)
         label = "Nearest passages" if message.abstained else sources.title(message.passages)
         sources.draw(message, label=label, latest=latest)
@@ -84,11 +92,13 @@ def _footer(message: Message, asked: str, busy: bool) -> None:
 
 
 def _copy(message: Message) -> None:
-    """The raw text next to a copy button; sent to the browser only when opened."""
+    """The text with its marks and sources next to a copy button; sent to the browser only when opened."""
     icon = ":material/content_copy:"
     with st.popover("Copy", type="tertiary", icon=icon, key=f"copy-{message.id}", on_change="rerun") as box:
         if box.open:
-            st.code(message.text, language=None, wrap_lines=True)
+            markdown = export.answer(message)
+            for tab, written in zip(st.tabs(["Text", "Markdown"]), (export.plain(markdown), markdown), strict=True):
+                tab.code(written, language=None, wrap_lines=True)
 
 
 def _rate(message_id: str) -> None:
@@ -108,16 +118,17 @@ def draw_live(services: Services, message: Message) -> None:
         with st.chat_message(message.role.value, avatar=AVATARS[message.role]):
             found = turn.retrieval
             if found is None:
-                st.markdown(":shimmer[Searching your documents …]")
+                st.markdown(f":shimmer[{text.literal(turn.working or 'Searching your documents …')}]")
                 st.skeleton(height=SKELETON)
             else:
                 if turn.text:
                     checked = turn.checked
                     so_far = marks.marked_so_far(turn.text, checked.checks, checked.citations)
-                    st.markdown(text.answer(so_far) + " ▌")
+                    st.markdown(so_far + " ▌")
                 else:
                     loading = services.manager.status(message.backend, message.model).progress
-                    st.markdown(f":shimmer[{text.literal(loading.text) if loading else 'Reading the passages …'}]")
+                    waiting = loading.text if loading else turn.working or "Reading the passages …"
+                    st.markdown(f":shimmer[{text.literal(waiting)}]")
                     st.skeleton(height=SKELETON)
                 sources.draw_found(found.passages)
             stop = services.turns.cancel

@@ -48,6 +48,14 @@ def draw(services: Services, conversation_id: str) -> None:
     live(1.0 if reading else None, draw_files)
 
 
+def draw_passwords(services: Services, conversation_id: str) -> None:
+    """Ask for the passwords of a conversation's files that could not be read without one."""
+    if collection := services.library.attached(owner(), conversation_id):
+        for document in services.library.documents(owner(), collection.id):
+            if needs_password(document):
+                actions.ask_password(services, document)
+
+
 def _reading(documents: Sequence[DocumentRecord]) -> bool:
     return any(document.state.is_open for document in documents)
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import streamlit as st
 
+from rag.index.passages import matches
 from rag.schema import Message, Passage
 from ui.chat import passage_view
 from ui.chat.passage_view import Place
@@ -13,6 +14,9 @@ from ui.widgets import text
 from ui.widgets.errors import button
 
 HEIGHT = 380  # pixels: enough for the best passage and the start of the next
+
+MATCH = """How well words and meaning of the passage match the question, compared with the passage that matches best. It
+says nothing about other questions. The Search page has the details."""
 
 
 def row(message: Message) -> None:
@@ -48,21 +52,24 @@ def draw(message: Message, *, label: str, latest: bool) -> None:
             box = st.expander(label, icon=":material/menu_book:", key=f"sources-{message.id}", on_change="rerun")
             if not box.open:
                 return
+        shares = matches(message.passages)
         with box, st.container(height=HEIGHT, border=False):
             for number, (index, place) in first.items():
                 _head(place)
                 shown, key = (message.conversation_id, message.id, index), f"passage-{message.id}-{number}"
                 button("Show in its page", passage_view.show, *shown, icon="find_in_page", key=key, type="tertiary")
-                _passage(place.passage, [p.span for p in places if p.number == number and p.citation])
+                spans = [p.span for p in places if p.number == number and p.citation]
+                # The nearest passages of an answer that found nothing match nothing.
+                _passage(place.passage, spans, None if message.abstained else shares[number - 1])
 
 
 def draw_found(passages: tuple[Passage, ...]) -> None:
     """The passages of an answer being written."""
     if passages:
         with st.expander(title(passages), icon=":material/menu_book:"), st.container(height=HEIGHT, border=False):
-            for number, passage in enumerate(passages, 1):
+            for number, (passage, share) in enumerate(zip(passages, matches(passages), strict=True), 1):
                 _head(Place(number, passage))
-                _passage(passage, [])
+                _passage(passage, [], share)
 
 
 def _head(place: Place) -> None:
@@ -71,11 +78,8 @@ def _head(place: Place) -> None:
         st.caption(text.literal(place.passage.heading))
 
 
-def _passage(passage: Passage, spans: list[tuple[int, int]]) -> None:
+def _passage(passage: Passage, spans: list[tuple[int, int]], share: float | None) -> None:
     with st.container(border=True):
         st.markdown(text.highlighted(passage.text, [(a - passage.start, b - passage.start) for a, b in spans]))
-        st.caption(
-            f"Score {passage.score:.2f} · similarity {passage.dense:.2f} · BM25 {passage.lexical:.1f}",
-            help="The score combines dense similarity (cosine) and lexical match (BM25). It ranks the passages of one "
-            "question; do not compare it across questions.",
-        )
+        if share is not None:
+            st.caption("Best match" if share == 1 else f"Match: {share:.0%} of the best", help=MATCH)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 import streamlit as st
 
 from errors import AppError
 from rag.chat.records import differences
-from rag.schema import Message, Role
+from rag.schema import Message, Mode, Role
 from services import Services
 from ui import app
-from ui.sidebar import choices
+from ui.sidebar import choices, collections
 from ui.widgets import dialogs, errors, text
 from ui.widgets.errors import button
 
@@ -59,11 +62,18 @@ def draw_edit(message: Message) -> None:
         _ask(message, asked)
 
 
-def _ask(message: Message, question: str, model: tuple[str, str] | None = None) -> None:
+def _ask(
+    message: Message,
+    question: str,
+    model: tuple[str, str] | None = None,
+    mode: Mode | None = None,
+    **options: Any,
+) -> None:
     """Ask in place of a message, and rerun the page."""
     with errors.error_boundary():
         values = {"backend": model[0], "model": model[1], "fallback": ""} if model else {}
-        asked = choices.question(question, message.conversation_id, message.id, **values)
+        asked = choices.question(question, message.conversation_id, message.id, **values | options)
+        asked = replace(asked, mode=mode)
         try:
             app.services().asking.ask(app.owner(), asked)
         except AppError as error:
@@ -71,13 +81,37 @@ def _ask(message: Message, question: str, model: tuple[str, str] | None = None) 
         st.rerun()
 
 
+MODES = {
+    Mode.QUOTED: "Quote the documents",
+    Mode.WRITTEN: "Let the model write",
+    Mode.SUMMARY: "Summarise whole documents",
+    Mode.LIST: "List everything of this kind",
+}
+"""Ways to answer that can be chosen instead of the one that was taken."""
+
+
 def draw_again(message: Message) -> None:
-    """Draw the menu of models to answer again."""
-    models = _models(app.services())
-    icon, key, label = ":material/refresh:", f"again-{message.id}", models.__getitem__
-    chosen = st.menu_button("Answer again", list(models), key=key, type="tertiary", icon=icon, format_func=label)
-    if chosen:
+    """Draw the menu of other ways and models to answer again."""
+    ways: dict[Mode | tuple[str, str], str] = {mode: way for mode, way in MODES.items() if mode is not message.mode}
+    choices_ = ways | _models(app.services())
+    icon, key, label = ":material/refresh:", f"again-{message.id}", choices_.__getitem__
+    chosen = st.menu_button("Answer again", list(choices_), key=key, type="tertiary", icon=icon, format_func=label)
+    if isinstance(chosen, Mode):
+        _ask(message, "", mode=chosen)
+    elif chosen:
         _ask(message, "", chosen)
+
+
+def draw_ways_on(message: Message) -> None:
+    """Draw what else can be done where the documents do not answer a question."""
+    with st.container(horizontal=True, gap="small"):
+        if st.button("Answer without documents", key=f"without-{message.id}", icon=":material/psychology:"):
+            _ask(message, "", strict=False)
+        everywhere = len(collections.every(app.services())) > len(collections.searched(app.services()))
+        if everywhere and st.button(
+            "Search all collections", key=f"all-{message.id}", icon=":material/travel_explore:"
+        ):
+            _ask(message, "", collection_ids=None)
 
 
 def draw_retry(message: Message) -> None:

@@ -20,6 +20,8 @@ from ui.widgets.errors import button
 SHOWN = 10
 SHORT = 400  # characters of a passage shown at once, so that the next one is in sight
 LONGEST = 1000  # characters of an expected text; more than a chunk holds is of no use
+_USED = "used for the answer", "The answer is made from it."
+_RETRIEVED = "retrieved", "How many of these fit the model is known once it is loaded."
 OFFSETS = {-2.0: "much less", -1.0: "less", 0.0: "as measured", 1.0: "more", 2.0: "much more"}
 
 
@@ -43,9 +45,12 @@ def draw(services: Services) -> None:
     options = choices.current().replace(retrieval=retrieval)
     with st.spinner("Searching …", show_time=False):
         found = services.searching.retrieve(owner(), question, options.replace(k=SHOWN))
+        used = services.searching.used(owner(), question, options)
     _verdict(services, found)
     for number, passage in enumerate(found.passages, 1):
-        _passage(number, passage, question, shown=number <= options.k)
+        retrieved = number <= options.k and not found.abstained
+        use = _RETRIEVED if used is None and retrieved else _USED if passage.chunk_id in (used or ()) else None
+        _passage(number, passage, question, use)
     st.divider()
     _why(services, question, options)
     _thresholds(services)
@@ -72,12 +77,13 @@ def _verdict(services: Services, found: Retrieval) -> None:
         st.caption(f"{text.count(len(found.passages), 'passage')} in {1000 * found.seconds:.0f} ms, best first.")
 
 
-def _passage(number: int, passage: Passage, question: str, *, shown: bool) -> None:
+def _passage(number: int, passage: Passage, question: str, use: tuple[str, str] | None) -> None:
     with st.container(border=True):
         with st.container(horizontal=True, vertical_alignment="center"):
             st.markdown(f"**{number} · {text.literal(passage.place)}**")
-            if shown:
-                st.badge("shown to the model", icon=":material/check:", color="green")
+            if use:
+                label, purpose = use
+                st.badge(label, icon=":material/check:", color="green", help=purpose)
         if passage.heading:
             st.caption(text.literal(passage.heading))
         st.markdown(text.literal(text.excerpt(passage.text, question_terms(question)[0], SHORT)))
@@ -93,7 +99,7 @@ def _passage(number: int, passage: Passage, question: str, *, shown: bool) -> No
             st.caption(" · ".join(facts))
             expected = {"expected": text.short(passage.text, LONGEST).removesuffix("…")}
             options: dict[str, Any] = {"key": f"expected-{passage.chunk_id}", "icon": "help", "type": "tertiary"}
-            options |= {"help": None if shown else "See why it is not shown to the model.", "disabled": shown}
+            options |= {"help": None if use else "See why it is not used for the answer.", "disabled": bool(use)}
             button("I expected this", st.session_state.update, expected, **options)
 
 

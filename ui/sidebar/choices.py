@@ -16,7 +16,7 @@ from ui.app import owner
 from ui.sidebar import collections
 
 GENERATION = "temperature", "top_p", "top_k", "max_new_tokens"
-WIDGETS = "backend", "model", "fallback", "k", "strict", "condense", "instructions"
+WIDGETS = "backend", "model", "fallback", "answers", "k", "strict", "condense", "instructions"
 RANGES: dict[str, tuple[float, float]] = {  # of the sliders; a setting outside extends them
     "k": (1, 12),
     "temperature": (0.0, 2.0),

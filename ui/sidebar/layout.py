@@ -5,6 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from backends.base import Backend
+from options import Answers
 from rag.chat.presets import LONGEST_NAME
 from services import Services
 from ui import navigation
@@ -26,9 +27,27 @@ def draw(services: Services, *, chatting: bool) -> None:
         backend = pickers.pick_backend(services, "backend")
         if model := pickers.pick_model(services, backend, "model"):
             pickers.draw_state(services, backend, model)
+        _answers()
         with st.expander("Settings", icon=":material/tune:"):
             _presets(services)
             _settings(services, backend)
+
+
+def _answers() -> None:
+    purpose = (
+        "Quoted: the documents' own words, each with its place. Written: the model puts it in words. Automatic: quoted if "
+        "the model is small, because small models read better than they write."
+    )
+    names = {Answers.AUTOMATIC: "Automatic", Answers.QUOTED: "Quoted", Answers.WRITTEN: "Written"}
+    st.segmented_control(
+        "Answers",
+        list(names),
+        key="answers",
+        format_func=names.__getitem__,
+        required=True,
+        help=purpose,
+        width="stretch",
+    )
 
 
 def _settings(services: Services, backend: Backend) -> None:

@@ -32,6 +32,15 @@ def highlighted(
     return "".join([*parts, literal(text[at:])])
 
 
+def emphasised(text: str, spans: Sequence[tuple[int, int]]) -> str:
+    """Escape `text`, with some characters in bold."""
+    parts, at = [], 0
+    for start, end in spans:
+        parts += [literal(text[at:start]), f"**{literal(text[start:end])}**"]
+        at = end
+    return "".join([*parts, literal(text[at:])])
+
+
 def short(text: str, length: int) -> str:
     """`text` in at most `length` characters."""
     return text if len(text) <= length else f"{text[: length - 1].rstrip()}…"

@@ -1,0 +1,147 @@
+"""Answers that no model writes: about the library, lists, summaries in the documents' own sentences, and quotes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import groupby
+
+from rag.chat import listing, small_talk, summary
+from rag.chat.extract import Extract, Taken, plain, quoted, windows
+from rag.chat.quotes import Likelihood, Quote, Quotes, Similarity, choose
+from rag.chat.router import Routing
+from rag.index.contents import Contents, ListedDocument
+from rag.schema import Checked, Mode, Passage, Route
+
+SHOWN = 100
+"""Items of a list that are shown."""
+PARAGRAPH = 800
+"""Characters of the longest paragraph that is quoted whole."""
+TITLE = 2000
+"""Characters of a document in which its title is looked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """An answer, and where its parts stand."""
+
+    route: Route
+    passages: tuple[Passage, ...]
+    checked: Checked
+    notes: tuple[str, ...] = ()
+
+
+def about_library(routing: Routing, documents: Sequence[ListedDocument]) -> Reply:
+    """What the application itself says."""
+    assert routing.topic
+    topic, language = routing.topic
+    said = small_talk.reply(topic, language, documents)
+    return Reply(Route(Mode.LIBRARY, routing.why, verbatim=True), (), Checked(said))
+
+
+def unreadable(routing: Routing) -> Reply:
+    """That the attached files that the question is about could not be read, and why."""
+    said = "\n\n".join(unread_note(document) for document in routing.unread)
+    return Reply(Route(Mode.LIBRARY, routing.why, verbatim=True), (), Checked(said))
+
+
+def unread_note(document: ListedDocument) -> str:
+    """That an attached file could not be read."""
+    if document.state.is_open:
+        return f"The attached file {document.name} is still being read: ask again when it is done."
+    return f"The attached file {document.name} could not be read. {document.reason}"
+
+
+def all_of_it(routing: Routing, contents: Contents) -> Reply | None:
+    """Everything that the question asks for, by document; None if that cannot be told by reading alone."""
+    assert routing.request
+    only = {document.id for document in routing.documents}
+    searched = replace(contents, only=frozenset(only)) if only else contents
+    found = listing.find(routing.request, searched)
+    if found is None:
+        return None
+    taken = [Taken(item.passage, item.start, item.end) for item in found.items[:SHOWN]]
+    passages, places = windows(taken)
+    text = Extract(passages)
+    read = f"{found.scanned:,} document{'' if found.scanned == 1 else 's'}"
+    text.say(f"{found.count:,} {plain(found.what)}. I read {'all of ' if not only else ''}{read}.")
+    for name, items in groupby(zip(found.items, places, strict=False), key=lambda each: each[0].passage.document):
+        text.say(f"\n\n**{plain(name)}**\n")
+        for item, place in items:
+            quote = item.passage.text[item.start : item.end]
+            text.say("\n- " if item.name in quote else f"\n- {plain(item.name)}: ")
+            text.quote(place.number, place.start, place.end)
+    if found.count > len(taken):
+        text.say(f"\n\nThe first {len(taken):,} are shown.")
+    return Reply(
+        Route(Mode.LIST, f"{routing.why} All was read.", found.count, verbatim=True), tuple(passages), text.checked
+    )
+
+
+def whole_documents(routing: Routing, contents: Contents) -> list[summary.DocumentText]:
+    """The documents to summarise, with their texts."""
+    chosen = routing.documents[: summary.DOCUMENTS]
+    return [summary.DocumentText(document.name, list(contents.pages([document.id]))) for document in chosen]
+
+
+def summarise(routing: Routing, texts: Sequence[summary.DocumentText]) -> Reply:
+    """A summary in the documents' own sentences."""
+    passages, checked = summary.extract(texts)
+    return Reply(Route(Mode.SUMMARY, routing.why, verbatim=True), tuple(passages), checked, tuple(left_out(routing)))
+
+
+def left_out(routing: Routing) -> Iterator[str]:
+    """That there are more documents than are summarised at once."""
+    if len(routing.documents) > summary.DOCUMENTS:
+        rest = len(routing.documents) - summary.DOCUMENTS
+        yield f"The first {summary.DOCUMENTS} documents are summarised; {rest:,} more are not. Name one to summarise it."
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """What is asked of some of the passages: all of a question, or one of the things that it compares."""
+
+    question: str
+    passages: Sequence[Passage]
+    whole: bool = False
+    """Quote whole paragraphs: things are compared by all that is said of them."""
+
+
+def quotes(
+    sides: Sequence[Side],
+    route: Route,
+    similarity: Similarity | None,
+    likelihood: Likelihood | None,
+    earlier: Sequence[str],
+) -> Reply:
+    """What the passages say about a question, in their own words."""
+    passages: list[Passage] = []
+    found: list[Quote] = []
+    chosen: list[Quotes] = []
+    for side in sides:
+        best = choose(side.question, side.passages, similarity, likelihood, earlier=earlier)
+        if side.whole:
+            best = replace(best, quotes=tuple(_paragraph(quote, side.passages) for quote in best.quotes[:1]))
+        chosen.append(best)
+        found += [replace(quote, number=quote.number + len(passages)) for quote in best.quotes]
+        passages += side.passages
+    notes = ("This may not answer your question.",) if chosen and all(each.doubtful for each in chosen) else ()
+    return Reply(route, tuple(passages), quoted(found, passages), notes)
+
+
+def _paragraph(quote: Quote, passages: Sequence[Passage]) -> Quote:
+    """A quote extended to its paragraph, unless that is long."""
+    text = passages[quote.number - 1].text
+    start = text.rfind("\n\n", 0, quote.start) + 2 if "\n\n" in text[: quote.start] else 0
+    end = text.find("\n\n", quote.end)
+    end = len(text) if end < 0 else end
+    return replace(quote, start=start, end=end) if end - start <= PARAGRAPH else quote
+
+
+def titles(contents: Contents, documents: Sequence[ListedDocument]) -> dict[str, str]:
+    """The beginning of each document up to its first line break, by its id."""
+    found = {}
+    for document in documents:
+        first = next(contents.pages([document.id]), None)
+        found[document.id] = first.text[:TITLE].lstrip("# \n").split("\n", 1)[0] if first else ""
+    return found

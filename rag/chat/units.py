@@ -1,0 +1,174 @@
+"""What can be quoted of a passage: its sentences, list items and table rows, and what each needs to be understood."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from rag.chat.statements import statements
+from rag.schema import Passage
+
+HEADING = 70
+"""Characters of the longest line without markup that is taken for a heading."""
+CELL, CELLS = 30, 6
+"""Longest cell in characters and fewest cells of a table that a PDF yields cell by cell."""
+
+_MARKDOWN = re.compile(r"(#{1,6})[ \t]+(.+)")
+_ITEM = re.compile(r"(?:[*•‣◦▪●–—\-+]|\(?(?:\d{1,2}|[a-zA-Z]|[ivx]{1,4})[.)])\s")
+_END = ".!?:;,。！？…؟।|"
+_NAMED_CELLS = re.compile(r"[^|:]{1,60}: [^|]*(?: \| [^|:]{1,60}: [^|]*)*")
+
+Span = tuple[int, int]
+
+
+@dataclass(slots=True)
+class Heading:
+    """A heading above some units; `start` and `end` are what stands below it in the passage."""
+
+    title: str
+    level: int
+    start: int = -1
+    end: int = -1
+
+
+@dataclass(slots=True)
+class Unit:
+    """A sentence, list item or table row: `passage.text[start:end]`."""
+
+    number: int
+    """Of its passage, from 1."""
+    start: int
+    end: int
+    text: str
+    """On one line."""
+    headings: tuple[Heading, ...]
+    """Outermost first."""
+    lead: Span | None = None
+    """The line that introduces its list, or the header of its table."""
+    block: Span = (0, 0)
+    """Its paragraph; its list with the line that introduces it; its table with the header."""
+    kind: str = "sentence"
+    """sentence, item or row."""
+    whole: bool = True
+    """False if it is cut off at the edge of the passage."""
+
+
+@dataclass(slots=True)
+class _Reader:
+    """Reads a passage statement by statement."""
+
+    number: int
+    passage: Passage
+    outline: list[Heading]
+    units: list[Unit] = field(default_factory=list)
+    block: list[Unit] = field(default_factory=list)
+    lead: Span | None = None
+    last: int = 0
+
+    def read(self) -> list[Unit]:
+        text = self.passage.text
+        places = statements(text)
+        for at, (start, end) in enumerate(places):
+            gap = text[self.last : start]
+            if heading := _heading(text, places, at):
+                self.close()
+                self.outline = [above for above in self.outline if above.level < heading.level] + [heading]
+            else:
+                self.add(start, end, gap)
+            self.last = end
+        self.close()
+        _mark_cut(text, self.units)
+        return self.units
+
+    def add(self, start: int, end: int, gap: str) -> None:
+        text = self.passage.text
+        line, new_line = text[start:end], not self.units or "\n" in gap
+        before = self.block[-1] if self.block else None
+        kind = _kind(line, gap, before, self.lead, new_line=new_line)
+        if before and before.kind == "item" and kind == "sentence" and not new_line:
+            before.end, before.text = end, " ".join(text[before.start : end].split())  # the item's next sentence
+            return
+        if before and (kind != before.kind or "\n\n" in gap.replace("\r", "").replace(" ", "")):
+            introduces = before.kind == "sentence" and text[before.end - 1] in ":："
+            keeps = kind == "item" and before.kind == "item"  # items may stand apart
+            lead = (before.start, before.end) if introduces and kind != "sentence" else None
+            if not keeps:
+                self.close()
+                self.lead = lead
+        unit = Unit(self.number, start, end, " ".join(line.split()), tuple(self.outline), kind=kind)
+        if kind == "row" and not self.block and not _NAMED_CELLS.fullmatch(line.strip("| ")):
+            self.lead = (start, end)  # the header
+        unit.lead = self.lead if kind != "sentence" and self.lead != (start, end) else None
+        self.block.append(unit)
+        self.units.append(unit)
+        for above in self.outline:
+            above.start, above.end = start if above.start < 0 else above.start, end
+        if kind == "sentence" and text[end - 1] in ":：":
+            # What follows on lines of its own is its list, also without marks.
+            self.close()
+            self.lead = (start, end)
+
+    def close(self) -> None:
+        """End the paragraph, list or table."""
+        if self.block:
+            first, last = self.block[0], self.block[-1]
+            start = min(first.start, first.lead[0]) if first.lead else first.start
+            for unit in self.block:
+                unit.block = (start, last.end)
+                if unit.kind == "row" and unit.lead == (unit.start, unit.end):
+                    unit.lead = None
+        self.block, self.lead = [], None
+
+
+def read_units(number: int, passage: Passage) -> list[Unit]:
+    """The units of a passage in their order. Headings are none."""
+    titles = passage.heading.split(" › ") if passage.heading else []
+    outline = [Heading(title, level) for level, title in enumerate(titles, 1)]
+    return _Reader(number, passage, outline).read()
+
+
+def _kind(line: str, gap: str, before: Unit | None, lead: Span | None, *, new_line: bool) -> str:
+    if " | " in line or line.startswith("|"):
+        return "row"
+    if new_line and _ITEM.match(line):
+        return "item"
+    blank = gap.count("\n") > 1
+    if new_line and not blank and lead and (before is None or before.kind == "item"):
+        return "item"
+    return "sentence"
+
+
+def _heading(text: str, places: Sequence[Span], at: int) -> Heading | None:
+    """The heading at one of the statements of a text, if it is one."""
+    start, end = places[at]
+    line = text[start:end]
+    if marked := _MARKDOWN.fullmatch(line):
+        return Heading(marked[2].strip(" #*"), len(marked[1]))
+    if len(line) > HEADING or "\n" in line or line[-1] in _END or "|" in line or _ITEM.match(line) or ": " in line:
+        return None
+    alone = (at == 0 or "\n" in text[places[at - 1][1] : start]) and at + 1 < len(places)
+    if not alone or "\n" not in text[end : places[at + 1][0]] or line[0].islower():
+        return None
+    following = text[slice(*places[at + 1])]
+    if len(following) <= CELL and following[-1] not in _END:  # a cell, or a heading above a heading
+        return None
+    if at and text[places[at - 1][1] - 1] not in _END and "\n\n" not in text[places[at - 1][1] : start]:
+        return None
+    return Heading(line, 7)
+
+
+def _mark_cut(text: str, units: Sequence[Unit]) -> None:
+    """Mark the first and last unit if the passage seems to begin or end inside them."""
+    if not units:
+        return
+    first, last = units[0], units[-1]
+    rows = [unit.text.count(" | ") for unit in units if unit.kind == "row"]
+    usual = max(rows, key=rows.count, default=0)
+    for unit in (first, last):
+        if unit.kind == "row" and len(rows) > 2 and unit.text.count(" | ") < usual:
+            unit.whole = False
+    if text[first.start].islower() and first.kind == "sentence":
+        first.whole = False
+    if last.kind == "sentence" and last.end == len(text.rstrip()) and len(last.text) > HEADING:
+        last.whole = last.whole and text[last.end - 1] in _END + "\"'”’)*"
