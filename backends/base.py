@@ -7,7 +7,7 @@ Exceptions of both are translated in `backends/translate.py`. Does not import do
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import ClassVar
@@ -131,6 +131,8 @@ class LoadCancelledError(BaseException):
 
 Report = Callable[[Progress], None]
 """Receives the progress of a load. May raise LoadCancelledError."""
+Likelihood = Callable[[str, Sequence[str]], Sequence[float]]
+"""(question, sentences) -> mean log-probability of the question after each. Raises BackendError."""
 
 
 class Backend(ABC):
@@ -182,3 +184,7 @@ class Backend(ABC):
         """Return the tokens of `text`. By default an estimate that errs high: three and a half bytes per token."""
         # Bytes rather than characters: scripts with three bytes per character use about one token for each.
         return (2 * len(text.encode()) + 6) // 7
+
+    def likelihood(self, model: str) -> Likelihood | None:
+        """What says how likely a question is after a sentence; None if the backend cannot, or it is not loaded."""
+        return None

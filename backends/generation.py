@@ -2,6 +2,7 @@
 
 A `Runtime` is a loaded model and the single thread that computes with it; jobs queue in order. A `Generation` is one
 job: it turns a prompt into pieces of text and an `End`, or an exception, and passes them to `emit` from that thread.
+`backends/likelihood.py` has the other kind of job.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from functools import partial
 from queue import SimpleQueue
 from threading import Event as Flag
 from threading import Thread
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from backends.chat_format import answer_room, encode, end_token_ids
 from backends.sampling import Sampler
@@ -47,6 +48,13 @@ Event = str | End | BaseException
 Emit = Callable[[Event], None]
 
 
+class Job(Protocol):
+    """Work for the thread of a Runtime."""
+
+    def run(self, runtime: Runtime) -> None:
+        """Compute; never raises. Ends soon if `runtime.closing` is set."""
+
+
 class Runtime:
     """A model and its tokenizer in memory, with the thread that computes with them."""
 
@@ -55,24 +63,24 @@ class Runtime:
         self.model: Any = model
         self.tokenizer: Any = tokenizer
         self.context_window = int(getattr(model.config.get_text_config(), "max_position_embeddings", 0)) or None
-        self._queue: SimpleQueue[Generation | None] = SimpleQueue()
+        self._queue: SimpleQueue[Job | None] = SimpleQueue()
         self.closing = Flag()
-        # One thread for all generations: OpenMP keeps a thread team for every thread that has ever computed.
+        # One thread for all jobs: OpenMP keeps a thread team for every thread that has ever computed.
         self._thread = Thread(target=self._work, name=f"generate {name}", daemon=True)
         self._thread.start()
 
-    def submit(self, generation: Generation) -> None:
-        """Queue `generation`. Raises BackendUnavailable if the model was unloaded."""
+    def submit(self, job: Job) -> None:
+        """Queue `job`. Raises BackendUnavailable if the model was unloaded."""
         if self.closing.is_set():
             raise BackendUnavailable(f"{self.name} was unloaded.", "Load it again.")
-        self._queue.put(generation)
+        self._queue.put(job)
 
     def count_tokens(self, text: str) -> int:
         """Return the tokens of `text`, without those that a chat template adds."""
         return len(self.tokenizer.encode(text, add_special_tokens=False))
 
     def close(self) -> None:
-        """Cancel all generations, then drop the model, even if a chat model still refers to this runtime."""
+        """Cancel all jobs, then drop the model, even if a chat model still refers to this runtime."""
         self.closing.set()
         self._queue.put(None)
         self._thread.join()
@@ -82,10 +90,10 @@ class Runtime:
         self.model = self.tokenizer = None
 
     def _work(self) -> None:
-        while generation := self._queue.get():
-            generation.run(self)
+        while job := self._queue.get():
+            job.run(self)
             # Otherwise this frame keeps the last answer's tensors alive until the next question.
-            del generation
+            del job
 
 
 class Generation:
@@ -126,7 +134,7 @@ class Generation:
         end_ids = end_token_ids(model, tokenizer)
         text = TextStream(partial(tokenizer.decode, skip_special_tokens=True), self.options.stop, frozenset(end_ids))
         listener = _Listener(text, self.emit, check)
-        with _checked_layers(model, check):
+        with checked_layers(model, check):
             model.generate(
                 input_ids=prompt["input_ids"].to(model.device),
                 attention_mask=prompt["attention_mask"].to(model.device),
@@ -175,7 +183,7 @@ class _Listener:
 
 
 @contextmanager
-def _checked_layers(model: Any, check: Callable[[], None]) -> Iterator[None]:
+def checked_layers(model: Any, check: Callable[[], None]) -> Iterator[None]:
     """Enter inference mode and call `check` before every layer: only an exception from inside stops a long prompt."""
     import torch
     from transformers.modeling_layers import GradientCheckpointingLayer

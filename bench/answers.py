@@ -53,13 +53,18 @@ def read_facts(file: Path) -> list[Fact]:
     ]
 
 
+def file_name(title: str, paragraph: int) -> str:
+    """The file that has a paragraph of an article of SQuAD."""
+    return re.sub(r"\W+", "_", title) + f"-{paragraph:02}.txt"
+
+
 def read_squad(file: Path, questions: int, skip: int = 0) -> tuple[dict[str, str], list[Fact]]:
     """Paragraphs by file name, and `questions` of the answerable questions, evenly spaced from number `skip` on."""
     texts: dict[str, str] = {}
     facts: list[Fact] = []
     for article in json.loads(file.read_text(encoding="utf-8"))["data"]:
         for number, paragraph in enumerate(article["paragraphs"], 1):
-            name = re.sub(r"\W+", "_", article["title"]) + f"-{number:02}.txt"
+            name = file_name(article["title"], number)
             texts[name] = paragraph["context"]
             answers = (
                 (qa, tuple(dict.fromkeys(answer["text"] for answer in qa["answers"]))) for qa in paragraph["qas"]

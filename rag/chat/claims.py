@@ -94,7 +94,8 @@ _FORMS = {
 
 
 @lru_cache(maxsize=20_000)
-def _stem(word: str) -> str:
+def stem(word: str) -> str:
+    """The stem of a word in lower case, which irregular forms share."""
     folded = unicodedata.normalize("NFKD", word).encode("ascii", "ignore").decode() or word
     folded = _FORMS.get(folded, folded)
     return str(snowballstemmer.stemmer("english").stemWord(folded))
@@ -188,7 +189,7 @@ def _word(word: str, start: int, end: int, lower: str) -> _Token:
     elif "'" in lower:
         lower = lower.partition("'")[0]
     stop = lower in STOP_WORDS and not (word.isupper() and len(word) > 1)  # the US, the WHO
-    return _Token(word, start, end, lower, "" if stop else _stem(lower))
+    return _Token(word, start, end, lower, "" if stop else stem(lower))
 
 
 def analyse(text: str, names: Iterable[str] = (), common: Iterable[str] = ()) -> Words:

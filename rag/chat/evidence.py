@@ -199,7 +199,7 @@ def _rows(text: str, places: Sequence[tuple[int, int]]) -> Iterator[tuple[int, i
     for shape, group in groupby(places, key=lambda place: _shape(text[slice(*place)])):
         rows = list(group)
         if table := shape == "row" or (shape == "cell" and len(rows) >= CELLS):
-            rows = _table_rows(text, rows) if shape == "cell" else rows
+            rows = table_rows(text, rows) if shape == "cell" else rows
         yield from ((start, end, index if table else None) for start, end in rows)
         index += len(rows)
 
@@ -210,7 +210,7 @@ def _shape(line: str) -> str:
     return "cell" if len(line) <= CELL and line[0] != "#" and line[-1] not in ".!?:;," else ""
 
 
-def _table_rows(text: str, cells: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+def table_rows(text: str, cells: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
     """Join cells into rows; a row begins with text after a number."""
     rows = [cells[0]]
     for before, (start, end) in pairwise(cells):

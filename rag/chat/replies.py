@@ -94,7 +94,7 @@ def left_out(routing: Routing) -> Iterator[str]:
     """That there are more documents than are summarised at once."""
     if len(routing.documents) > summary.DOCUMENTS:
         rest = len(routing.documents) - summary.DOCUMENTS
-        yield f"The first {summary.DOCUMENTS} documents are summarised; {rest:,} more are not. Name one to summarise it."
+        yield f"The first {summary.DOCUMENTS} documents are summarised, {rest:,} more are not: name one to have it."
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,7 +29,8 @@ _THIS = re.compile(
     re.IGNORECASE,
 )
 _SUMMARY = re.compile(
-    r"\b(?:summari[sz]e|summari[sz]ing|summary|sum (?:it|this|that|them|everything|all)?\s?up|tl;?dr|gist|recap|synopsis"
+    r"\b(?:summari[sz]e|summari[sz]ing|summary|sum (?:it|this|that|them|everything|all)?\s?up|tl;?dr|gist|recap"
+    r"|synopsis"
     r"|(?:key|main|most important|central|essential) (?:points|ideas|takeaways|messages|facts|findings|topics|things)"
     r"|takeaways|overview|outline|in a nutshell|brief me)\b"
     r"|\b(?:zusammenfassung|zusammenfassen|überblick|kernpunkte|hauptpunkte|kurzfassung)\b|\bfass\w*\b.*\bzusammen\b"
@@ -45,8 +46,7 @@ _ABOUT = re.compile(
         rf"(?:{form})".replace("_", f"(?P<x{number}>.+?)")
         for number, form in enumerate(
             (
-                "what(?:['’]s| is| are| does| do) _ (?:all |mainly |mostly )?"
-                "(?:about|say|contain|cover|deal with|discuss|describe)",
+                "what(?:['’]s| is| are| does| do) _ (?:all |mainly )?(?:about|say|contain|cover|deal with|describe)",
                 "what(?:['’]s| is) (?:written |said )?in _",
                 "tell me (?:more )?about _",
                 "describe _",
@@ -70,7 +70,8 @@ _EVERYTHING = re.compile(
 _COMPARE = re.compile(
     r"\b(?:compare|contrast|vergleiche?|comparez?|compara)\b (?P<a>.+?)"
     r" (?:and|with|to|against|versus|vs\.?|und|mit|et|avec|y|con|e) (?P<b>.+)"
-    r"|\bdifferences? (?:is there |are there )?between (?P<c>.+?) and (?P<d>.+)|(?P<e>\S.*?) (?:versus|vs\.?) (?P<f>.+)",
+    r"|\bdifferences? (?:is there |are there )?between (?P<c>.+?) and (?P<d>.+)"
+    r"|(?P<e>\S.*?) (?:versus|vs\.?) (?P<f>.+)",
     re.IGNORECASE,
 )
 _WORD = re.compile(r"[^\W_]+")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from dataclasses import dataclass
 
 from rag.index.lexical import STOP_WORDS
@@ -12,7 +13,10 @@ SHORTEST = 4
 """Words of the shortest clause that is judged separately."""
 
 _ENUMERATOR = re.compile(r"[^\w|]{0,3}(?:(\d{1,2})[.)])?[^\w|]{0,3}")
-_NEW_ITEM = re.compile(r"[#|*•–—\-+>]|\d{1,2}[.)]\s")
+_ROW = re.compile(r"^.* \| .*$", re.MULTILINE)
+_NOWHERE = (sys.maxsize, sys.maxsize)
+_NEW_ITEM = re.compile(r"[#|*•–—\-+>]|\d{1,2}[.)]\s|[^\n|]* \| |\w[\w ]{0,30}: ")
+"""A list item, a row of a table, a key with its value."""
 
 
 def statements(text: str) -> list[tuple[int, int]]:
@@ -21,10 +25,17 @@ def statements(text: str) -> list[tuple[int, int]]:
     Text from a PDF keeps the line breaks of the page, and small models copy them.
     """
     width = max((len(line) for line in text.splitlines()), default=0)
+    rows = (match.span() for match in _ROW.finditer(text))
+    row = next(rows, _NOWHERE)
     found: list[tuple[int, int]] = []
     item, lone = 0, False
     for start, end in sentences(text):
-        near = bool(found) and text[found[-1][1] : start].count("\n") <= 1
+        while row[1] <= start:
+            row = next(rows, _NOWHERE)
+        if found and row[0] <= found[-1][0]:  # another sentence of the same table row
+            found[-1] = (found[-1][0], end)
+            continue
+        near = bool(found) and text[found[-1][1] : start].count("\n") <= 1 and start < row[0]
         if near and (lone or _is_wrapped(text, found[-1], start, width)):
             found[-1], lone = (found[-1][0], end), False
             continue
@@ -38,7 +49,12 @@ def statements(text: str) -> list[tuple[int, int]]:
 
 def _is_wrapped(text: str, before: tuple[int, int], start: int, width: int) -> bool:
     """Whether the line that begins at `start` continues the sentence before it."""
-    if "\n" not in text[before[1] : start] or text[before[1] - 1] in ".!?:;|" or _NEW_ITEM.match(text, start):
+    if (
+        "\n" not in text[before[1] : start]
+        or text[before[1] - 1] in ".!?:;|"
+        or " | " in text[slice(*before)]
+        or _NEW_ITEM.match(text, start)
+    ):
         return False
     line = before[1] - (text.rfind("\n", 0, before[1]) + 1)
     return text[start].islower() or (line >= 40 and line >= 0.7 * width)

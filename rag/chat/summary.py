@@ -1,7 +1,7 @@
 """Summaries in the documents' own sentences: the most central ones of each section, without a model.
 
-A sentence is central if it has the words that most others have (the centroid of tf-idf vectors, as in MEAD, Radev et al.
-2004), and the first of a section counts more.
+A sentence is central if it has the words that most others have (the centroid of tf-idf vectors, as in MEAD, Radev et
+al. 2004), and the first of a section counts more.
 """
 
 from __future__ import annotations

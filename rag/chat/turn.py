@@ -325,21 +325,25 @@ class _Run:
                     async for event in events:
                         yield event
             except CANNOT_START as error:
+                stands_in = self._instead if self.pipeline.stands_in and other is None else None
                 # Never two models in one text.
-                if self.text or (other is None and not (self._instead and self.pipeline.stands_in)):
+                if self.text or not (other or stands_in):
                     raise
                 self._sent = self._usage = None
                 failed = f"{provider.label} could not answer: {error.message}"
-                if other:
-                    yield schema.Retrying(f"{failed} {other.label} answered instead.")
-                elif self._instead:
+                if stands_in:
                     yield schema.Retrying(f"{failed} {error.hint} The documents are quoted instead.")
-                    for event in self._given(
-                        await self._instead("No model could answer, so the documents are quoted.")
-                    ):
+                    for event in self._given(await stands_in("No model could answer, so the documents are quoted.")):
                         yield event
+                elif other:
+                    yield schema.Retrying(f"{failed} {other.label} answered instead.")
             else:
                 break
+        async for event in self._fold():
+            yield event
+
+    async def _fold(self) -> AsyncGenerator[Event]:
+        """Quotes in place of what the model wrote, if the passages do not support that."""
         if self._instead and not self._composed and await asyncio.to_thread(self._is_unsupported):
             yield schema.Folded()
             why = "The passages do not support what the model wrote, so they are quoted."

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
 
+from rag.chat.evidence import CELL, CELLS, table_rows
 from rag.chat.statements import statements
 from rag.schema import Passage
 
 HEADING = 70
 """Characters of the longest line without markup that is taken for a heading."""
-CELL, CELLS = 30, 6
-"""Longest cell in characters and fewest cells of a table that a PDF yields cell by cell."""
 
 _MARKDOWN = re.compile(r"(#{1,6})[ \t]+(.+)")
 _ITEM = re.compile(r"(?:[*•‣◦▪●–—\-+]|\(?(?:\d{1,2}|[a-zA-Z]|[ivx]{1,4})[.)])\s")
 _END = ".!?:;,。！？…؟।|"
+_BLANK = re.compile(r"\n[ \t\r]*\n")
+_NUMERIC = re.compile(r"[^\w(]*\(?[-+−]?\d[\d.,:/ ]*[^\w]*(?:[a-zA-Z]{1,3})?")
 _NAMED_CELLS = re.compile(r"[^|:]{1,60}: [^|]*(?: \| [^|:]{1,60}: [^|]*)*")
+_PRONOUN = re.compile(r"(?:He|She|It|They|This|These|That|Those|His|Her|Its|Their|Both|Er|Sie|Es|Il|Elle|Ella|Él)\b")
 
 Span = tuple[int, int]
 
@@ -46,12 +49,20 @@ class Unit:
     """Outermost first."""
     lead: Span | None = None
     """The line that introduces its list, or the header of its table."""
+    lead_text: str = ""
+    introduces: bool = False
+    """It is such a line."""
     block: Span = (0, 0)
     """Its paragraph; its list with the line that introduces it; its table with the header."""
     kind: str = "sentence"
     """sentence, item or row."""
     whole: bool = True
     """False if it is cut off at the edge of the passage."""
+
+    @property
+    def refers_back(self) -> bool:
+        """Whether it begins with a pronoun for what stands before it."""
+        return self.kind == "sentence" and bool(_PRONOUN.match(self.text))
 
 
 @dataclass(slots=True)
@@ -68,7 +79,7 @@ class _Reader:
 
     def read(self) -> list[Unit]:
         text = self.passage.text
-        places = statements(text)
+        places = list(_with_rows(text, statements(text)))
         for at, (start, end) in enumerate(places):
             gap = text[self.last : start]
             if heading := _heading(text, places, at):
@@ -88,36 +99,41 @@ class _Reader:
         kind = _kind(line, gap, before, self.lead, new_line=new_line)
         if before and before.kind == "item" and kind == "sentence" and not new_line:
             before.end, before.text = end, " ".join(text[before.start : end].split())  # the item's next sentence
+            self.extend(start, end)
             return
-        if before and (kind != before.kind or "\n\n" in gap.replace("\r", "").replace(" ", "")):
-            introduces = before.kind == "sentence" and text[before.end - 1] in ":："
-            keeps = kind == "item" and before.kind == "item"  # items may stand apart
-            lead = (before.start, before.end) if introduces and kind != "sentence" else None
-            if not keeps:
-                self.close()
-                self.lead = lead
-        unit = Unit(self.number, start, end, " ".join(line.split()), tuple(self.outline), kind=kind)
-        if kind == "row" and not self.block and not _NAMED_CELLS.fullmatch(line.strip("| ")):
-            self.lead = (start, end)  # the header
-        unit.lead = self.lead if kind != "sentence" and self.lead != (start, end) else None
+        if before and (kind != before.kind or (kind != "item" and _BLANK.search(gap))):
+            self.close()
+        if kind == "sentence":
+            self.lead = None
+        lead = None if kind == "row" and _NAMED_CELLS.fullmatch(line.strip("| ")) else self.lead
+        unit = Unit(self.number, start, end, " ".join(line.split()), tuple(self.outline), lead, kind=kind)
+        if kind == "row" and not self.block and _is_header(line):
+            self.lead = (start, end)
         self.block.append(unit)
         self.units.append(unit)
-        for above in self.outline:
-            above.start, above.end = start if above.start < 0 else above.start, end
+        self.extend(start, end)
         if kind == "sentence" and text[end - 1] in ":：":
             # What follows on lines of its own is its list, also without marks.
             self.close()
             self.lead = (start, end)
 
+    def extend(self, start: int, end: int) -> None:
+        """Count what stands there as below the headings."""
+        for above in self.outline:
+            above.start, above.end = start if above.start < 0 else above.start, end
+
     def close(self) -> None:
         """End the paragraph, list or table."""
         if self.block:
             first, last = self.block[0], self.block[-1]
-            start = min(first.start, first.lead[0]) if first.lead else first.start
+            lead = first.lead or (self.lead if first.kind == "row" and len(self.block) > 1 else None)
+            span = (min(first.start, lead[0]) if lead else first.start, last.end)
             for unit in self.block:
-                unit.block = (start, last.end)
-                if unit.kind == "row" and unit.lead == (unit.start, unit.end):
-                    unit.lead = None
+                unit.block = span
+                unit.lead_text = " ".join(self.passage.text[slice(*unit.lead)].split()) if unit.lead else ""
+            for unit in self.units:
+                if (unit.start, unit.end) == lead:
+                    unit.introduces, unit.block = True, span
         self.block, self.lead = [], None
 
 
@@ -129,14 +145,34 @@ def read_units(number: int, passage: Passage) -> list[Unit]:
 
 
 def _kind(line: str, gap: str, before: Unit | None, lead: Span | None, *, new_line: bool) -> str:
-    if " | " in line or line.startswith("|"):
+    if " | " in line or line.startswith("|") or (line.count("\n") > 1 and all(map(_is_cell, line.split("\n")))):
         return "row"
     if new_line and _ITEM.match(line):
         return "item"
-    blank = gap.count("\n") > 1
-    if new_line and not blank and lead and (before is None or before.kind == "item"):
+    unmarked = before is None or (before.kind == "item" and not _ITEM.match(f"{before.text} "))
+    if new_line and not _BLANK.search(gap) and lead and unmarked:
         return "item"
     return "sentence"
+
+
+def _with_rows(text: str, places: Sequence[Span]) -> Iterator[Span]:
+    """The places, with tables that a PDF yields cell by cell as rows."""
+    for is_cell, group in groupby(places, key=lambda place: _is_cell(text[slice(*place)])):
+        cells = list(group)
+        yield from table_rows(text, cells) if is_cell and len(cells) >= CELLS else cells
+
+
+def _is_cell(line: str) -> bool:
+    marked = line[0] == "#" or " | " in line or ": " in line or _ITEM.match(line)
+    return len(line) <= CELL and line[-1] not in _END and not marked
+
+
+def _is_header(row: str) -> bool:
+    """Whether a row is one of names: a number in it is a year."""
+    cells = [cell.strip() for cell in re.split(r"\||\n", row)]
+    numbers = [cell for cell in cells if _NUMERIC.fullmatch(cell)]
+    named = bool(_NAMED_CELLS.fullmatch(row.strip("| ")))
+    return not named and all(re.fullmatch(r"(?:19|20)\d\d", number) for number in numbers)
 
 
 def _heading(text: str, places: Sequence[Span], at: int) -> Heading | None:
@@ -167,6 +203,14 @@ def _mark_cut(text: str, units: Sequence[Unit]) -> None:
     usual = max(rows, key=rows.count, default=0)
     for unit in (first, last):
         if unit.kind == "row" and len(rows) > 2 and unit.text.count(" | ") < usual:
+            unit.whole = False
+    for unit in units:  # a signature, a page number
+        if (
+            unit.kind == "sentence"
+            and unit.text.isascii()
+            and unit.text[-1] not in _END
+            and len(unit.text.split()) <= 3
+        ):
             unit.whole = False
     if text[first.start].islower() and first.kind == "sentence":
         first.whole = False

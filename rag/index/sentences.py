@@ -5,8 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-_SENTENCE_END = re.compile(r"(?<=[.!?])[\"'”’)\]]*\s+(?=[\"'“‘(\[]*[A-Z0-9])|\s*\n\s*|(?<=[。！？])")
-_ABBREVIATION = re.compile(r"\b(?:Mr|Mrs|Ms|Dr|Prof|St|No|Nos|Fig|vs|e\.g|i\.e|approx|[A-Z])\.$")
+# Before anything but a small letter; “am 3. Mai” goes on.
+_SENTENCE_END = re.compile(
+    r"(?<=[.!?؟।…])[\"'”’»)\]]*\s+(?=[\"'“‘„«(\[¿¡]*[^\W_a-zß-öø-ÿа-яёα-ω])"
+    r"(?!(?:Januar|Februar|März|April|Mai|Juni|Juli|August|September|Oktober|November|Dezember)\b)"
+    r"|\s*\n\s*|(?<=[。！？])"
+)
+_ABBREVIATION = re.compile(r"\b(?:Mr|Mrs|Ms|Dr|Prof|St|No|Nos|Nr|Fig|vs|e\.g|i\.e|z\. ?B|d\. ?h|approx|[A-Z])\.$")
 
 
 def sentences(text: str) -> Iterator[tuple[int, int]]:

@@ -22,7 +22,6 @@ from rag.schema import LOCAL_OWNER, DocumentState, Finish, Finished, Message, Mo
 from services import Services
 from services.documents import SAMPLE_QUESTIONS, sample_files
 from services.models import Models
-from services.searching import Scope
 from settings import Settings
 from tests.conftest import FakeServices
 

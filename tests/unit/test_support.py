@@ -34,6 +34,11 @@ def passage(text: str, heading: str = "", document: str = "fleet.pdf") -> Passag
         ("It was a grand\npiano. It crossed.", ["It was a grand\npiano.", "It crossed."]),
         ("Marigold\nJuniper\n\nOld Tansy", ["Marigold", "Juniper", "Old Tansy"]),
         ("| Ship | Built |\n| --- | --- |\n| Juniper | 1998 |", ["| Ship | Built |", "| Juniper | 1998 |"]),
+        ("a: 1 | b: Old. Slow | c: 2\na: 2 | b: 3\nand", ["a: 1 | b: Old. Slow | c: 2", "a: 2 | b: 3", "and"]),
+        (
+            "Here: Nora Feld, Jakub Brandt, Lena Haugen\nNot: Tom",
+            ["Here: Nora Feld, Jakub Brandt, Lena Haugen", "Not: Tom"],
+        ),
         ("!!!", []),
     ],
 )

@@ -27,19 +27,8 @@ def draw(message: Message, asked: str = "", *, busy: bool = False, latest: bool 
         if message.role is Role.USER:
             _question(message, busy=busy)
             return
-        if message.text:
-            st.markdown(marks.marked(message))
-        if message.folded:
-            with st.expander("The model wrote something that the passages do not support", icon=":material/report:"):
-                st.markdown(text.answer(message.folded))
-        if message.finish is Finish.STOPPED:
-            st.caption(f":material/stop_circle: Stopped.{' The text so far is kept.' if message.text else ''}")
-        if message.finish is Finish.RUNNING:
-            errors.show("This answer was interrupted and could not be stored.", "Ask again.")
-        if message.error:
-            errors.show(message.error["message"], message.error["hint"])
-            if not busy:
-                versions.draw_retry(message)
+        _text(message)
+        _end(message, busy=busy)
         if latest:
             attachments.draw_passwords(app.services(), message.conversation_id)
         about.warn(message)
@@ -52,6 +41,26 @@ def draw(message: Message, asked: str = "", *, busy: bool = False, latest: bool 
         sources.draw(message, label=label, latest=latest)
         if not busy or message.text:
             _footer(message, asked, busy)
+
+
+def _text(message: Message) -> None:
+    if message.text:
+        st.markdown(marks.marked(message))
+    if message.folded:
+        with st.expander("The model wrote something that the passages do not support", icon=":material/report:"):
+            st.markdown(text.answer(message.folded))
+
+
+def _end(message: Message, *, busy: bool) -> None:
+    """Draw how it ended, unless it is complete."""
+    if message.finish is Finish.STOPPED:
+        st.caption(f":material/stop_circle: Stopped.{' The text so far is kept.' if message.text else ''}")
+    if message.finish is Finish.RUNNING:
+        errors.show("This answer was interrupted and could not be stored.", "Ask again.")
+    if message.error:
+        errors.show(message.error["message"], message.error["hint"])
+        if not busy:
+            versions.draw_retry(message)
 
 
 def _question(message: Message, *, busy: bool) -> None:

@@ -35,8 +35,8 @@ def draw(services: Services, *, chatting: bool) -> None:
 
 def _answers() -> None:
     purpose = (
-        "Quoted: the documents' own words, each with its place. Written: the model puts it in words. Automatic: quoted if "
-        "the model is small, because small models read better than they write."
+        "Quoted: the documents' own words, each with its place. Written: the model puts it in words. Automatic: quoted "
+        "if the model is small, because small models read better than they write."
     )
     names = {Answers.AUTOMATIC: "Automatic", Answers.QUOTED: "Quoted", Answers.WRITTEN: "Written"}
     st.segmented_control(

@@ -1,0 +1,1 @@
+"""Lists and counts by reading everything: what is asked for, and where it is found in tables, sections and prose."""
