@@ -17,6 +17,7 @@ from backends.generation import Runtime
 from backends.likelihood import likelihood
 from backends.local_chat_model import LocalChatModel
 from backends.memory import devices, memory_in_use, release_memory
+from conversion import INSTALL
 from errors import BackendUnavailable, ConfigurationError
 from options import GenerationOptions
 from settings import EnvironmentSettings, Settings, read_settings
@@ -42,7 +43,7 @@ class HuggingFaceBackend(Backend):
     capabilities: ClassVar[Capabilities] = Capabilities(
         loads_weights=True, unloads=True, free_model_name=True, variants=quantization.VARIANTS, counts_tokens=True
     )
-    start_hint: ClassVar[str] = embedded_model.INSTALL
+    start_hint: ClassVar[str] = INSTALL
 
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings)
@@ -54,7 +55,7 @@ class HuggingFaceBackend(Backend):
         note = "Small: it finds facts in passages, but does not cite them, and answers even if they hold no answer."
         converted = embedded_model.folder(self.settings.data_dir)
         if embedded_model.find_gguf() is None and not embedded_model.is_complete(converted):
-            note = f"Not installed: {embedded_model.INSTALL}"
+            note = f"Not installed: {INSTALL}"
         name, label, window = embedded_model.NAME, "SmolLM2 135M, embedded", 8192
         return [ModelInfo(name, label, note, window, embedded_model.SIZE, "llama 135M"), *hub.cached_chat_models()]
 

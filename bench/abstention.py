@@ -1,6 +1,6 @@
 """Measure abstention: ask each collection its own questions and those of all others. Prints JSON lines.
 
-    python -m bench.abstention --data DIR [--each 40] [--only squad,samples] [--skip-extras]
+    python -m bench.abstention --data DIR [--each 40] [--only squad,samples] [--skip-extras] [--languages]
 
 DIR holds `squad/`, `mtrag_un/`, `chunking_eval/`, `sec_10q/` and `xquad/`; the repository's samples are a collection
 too. Each collection is calibrated on its own text only (`rag/index/abstention.py`). Leave-one-collection-out,
@@ -14,7 +14,8 @@ import argparse
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -32,9 +33,12 @@ from rag.index.abstention import (
 )
 from rag.index.calibrations import SAMPLE
 from rag.index.embeddings import EmbeddingModel, embedded_folder
+from rag.index.language import is_foreign
+from rag.index.multilingual_model import MultilingualModel
 from rag.index.retriever import CHECKED_PASSAGES, HybridRetriever
 from rag.index.sentence_check import sentence_cosine
 from rag.index.sentence_vectors import SentenceVectors
+from settings import get_settings
 
 MOST = 200
 """Own questions asked of a collection."""
@@ -78,16 +82,20 @@ Rule = Callable[[Calibration, Probe], bool]
 
 
 class CachedModel(EmbeddingModel):
-    """The embedded model with a cache, as many questions lead to the same sentences."""
+    """The English model with a cache, as many questions lead to the same sentences."""
 
-    def __init__(self) -> None:
-        super().__init__(embedded_folder())
-        self.known: dict[str, list[float]] = {}
+    @cached_property
+    def known(self) -> dict[str, list[float]]:
+        return {}
 
     def embed_documents(self, texts: list[str]) -> list[list[float]]:
         new = [text for text in dict.fromkeys(texts) if text not in self.known]
         self.known |= dict(zip(new, super().embed_documents(new), strict=True))
         return [self.known[text] for text in texts]
+
+
+class CachedMultilingualModel(CachedModel, MultilingualModel):
+    """The multilingual model with a cache."""
 
 
 # --- asking ----------------------------------------------------------------------------------------------------------
@@ -103,7 +111,8 @@ def probe(retriever: HybridRetriever, question: str, history: Sequence[str] = ()
     # As in the earlier rule: the better of the question and the previous one.
     searched = [(text, 1.0) for text in (question, *history[-1:])]
     coverage = max(retriever.lexical.search(COLLECTION, searched).coverage)
-    signals = found.signals[COLLECTION]
+    foreign = not retriever.embeddings.latin_only and is_foreign(question, [passage.text for passage in passages])
+    signals = replace(found.signals[COLLECTION], foreign=foreign)
     return Probe(signals.with_sentence(sentence) if found.readable else signals, chunk, sentence, coverage)
 
 
@@ -284,14 +293,16 @@ def samples_extras(retriever: HybridRetriever, calibration: Calibration) -> None
             )
 
 
-def xquad(data: Path, model: EmbeddingModel) -> None:
-    for language in ("es", "de", "ar", "zh"):
+def xquad(data: Path) -> None:
+    model = CachedMultilingualModel(get_settings().data_dir)
+    english_own, english_other = xquad_halves(data, "en")[1:]
+    for language in sorted(path.name.split(".")[1] for path in (data / "xquad").glob("xquad.*.part.json")):
         texts, own, out_of_scope = xquad_halves(data, language)
         with calibrated(model, f"xquad_{language}", texts) as (retriever, calibration):
             ask(f"xquad_{language}: own (false abstentions)", retriever, calibration, alone(own))
             ask(f"xquad_{language}: of other articles", retriever, calibration, alone(out_of_scope))
-            english = alone(out_of_scope_questions())
-            ask(f"xquad_{language}: out-of-scope ones in English", retriever, calibration, english)
+            ask(f"xquad_{language}: own in English (false abstentions)", retriever, calibration, alone(english_own))
+            ask(f"xquad_{language}: of other articles in English", retriever, calibration, alone(english_other))
 
 
 def main() -> None:
@@ -300,8 +311,9 @@ def main() -> None:
     parser.add_argument("--each", type=int, default=40, help="questions of each other collection")
     parser.add_argument("--only", default="", help="names of collections")
     parser.add_argument("--skip-extras", action="store_true")
+    parser.add_argument("--languages", action="store_true", help="other languages too, with the multilingual model")
     options = parser.parse_args()
-    model = CachedModel()
+    model = CachedModel(embedded_folder())
     every = list(collections(options.data, model))
     conversations = next(found.own for found in every if found.name == "mtrag_un")
     cases = []
@@ -324,7 +336,8 @@ def main() -> None:
     if not options.skip_extras:
         removed_gold(options.data, model)
         tiny(options.data, model, [question for found in every if found.name != "squad" for question in found.alone])
-        xquad(options.data, model)
+    if options.languages:
+        xquad(options.data)
 
 
 if __name__ == "__main__":

@@ -77,7 +77,6 @@ class Services:
         self.lexical = LexicalIndex(self.database)
         self.indexes = Indexes(self.database)
         self.embeddings = EmbeddingModels(settings, self.indexes, open_embeddings)
-        self.search = Search(self.database, self.store, self.lexical, self.embeddings.of, settings.device)
         self.library = Library(self.database)
         self.parsers = Parsers()
         self.indexing = Indexing(
@@ -91,6 +90,8 @@ class Services:
             chunk_tokens=settings.chunk_tokens,
             chunk_overlap=settings.chunk_overlap,
         )
+        model_of, prepare = self.embeddings.of, self.indexing.prepare
+        self.search = Search(self.database, self.store, self.lexical, model_of, settings.device, prepare)
         self.ingest = Ingest(
             self.library,
             self.indexing.originals,
@@ -161,7 +162,10 @@ class Services:
 
         def load() -> None:
             try:
-                self.embeddings.get().embed_query("warm up")
+                collections = self.library.collections(owner)
+                used = {self.embeddings.of(owner, each.id) for each in collections}
+                for embeddings in used or {self.embeddings.get()}:
+                    embeddings.embed_query("warm up")
                 backend = self.settings.answer.backend
                 self.manager.load(backend, self.models.default(owner, backend))
             except Exception:

@@ -148,12 +148,12 @@ class Documents:
         found = self._indexes.all(owner, collection_id)
         return [(index, self._store.count(collection_id, index.fingerprint)) for index in found]
 
-    def index_again(self, owner: str, collection_id: str) -> None:
-        """Start to index a collection with the embedding model of the settings, next to its active index.
+    def index_again(self, owner: str, collection_id: str, model: str = "") -> None:
+        """Start to index a collection with an embedding model, by default that of the settings, next to its index.
 
         Raises ConfigurationError if the model is not available, or is the active one.
         """
-        self._indexing.rebuild(owner, collection_id, self._settings.embedding_model)
+        self._indexing.rebuild(owner, collection_id, model or self._settings.embedding_model)
         self._ingest.wake()
 
     def page_picture(self, owner: str, document_id: str, number: int, spans: Sequence[Span]) -> PageImage | None:

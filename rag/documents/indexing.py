@@ -1,6 +1,8 @@
 """Parse, split and embed documents into the indices of their collection, and remove them again.
 
 Also rebuilds an index with another embedding model: from the stored chunks, while the active index keeps answering.
+With GESTALT_EMBEDDING_MODEL=embedded a collection is indexed by the English model, until a document or a question in
+another language arrives: then by the multilingual one.
 """
 
 from __future__ import annotations
@@ -16,15 +18,19 @@ from rag.documents.loaders import LoadedDocument
 from rag.documents.originals import Originals
 from rag.documents.splitter import VERSION, split
 from rag.index.collection import CollectionIndex
-from rag.index.embedding_models import EmbeddingModels
+from rag.index.embedding_models import EMBEDDED, EmbeddingModels
 from rag.index.embeddings import EmbeddingModel
 from rag.index.indexes import Indexes, IndexRecord
+from rag.index.language import is_in_other_language, is_other_language
+from rag.index.multilingual_model import NAME as MULTILINGUAL
 from rag.schema import Chunk, CollectionRecord, DocumentRecord
 
 log = logging.getLogger(__name__)
 
 BATCH = 64  # chunks embedded and stored at once; at most this many are lost in a kill
 READING_SHARE = 0.2  # of the progress; embedding is the rest
+AT_ONCE = 200  # chunks of a collection that the first question in another language waits for
+BUSY_S = 10.0  # that it waits for documents being processed
 OnProgress = Callable[[float], None]  # takes the progress, 0 to 1; may raise `Interrupted`
 Vectors = dict[str, Sequence[float]]  # by text
 Read = Callable[..., LoadedDocument]  # has the parameters of `loaders.load`
@@ -64,32 +70,45 @@ class Indexing:
     ) -> None:
         """`open_index` takes a collection id and a fingerprint; `model` is the name of the one for new collections."""
         self.lock = threading.Lock()
+        self.busy = threading.Lock()  # held while documents are processed, so that the active index stays the same
         self.library, self.originals, self.indexes = library, originals, indexes
         self._open_index, self.models, self._read = open_index, models, read
         self._model, self._tokens, self._overlap = model, chunk_tokens, chunk_overlap
         self._done: dict[tuple[str, str], int] = {}  # the last chunk row checked, by index being built; not stored
 
-    def claim_model(self, owner: str, collection_id: str) -> EmbeddingModel:
-        """Return a collection's model, which an empty one keeps from now on; raises as `EmbeddingModels.of`."""
-        embeddings = self.models.of(owner, collection_id)
-        if not self.indexes.active(owner, collection_id):
-            self.indexes.add(owner, collection_id, embeddings.fingerprint, self._model, self._identity(embeddings))
+    def claim_model(self, owner: str, collection_id: str, document: Sequence[str] = ()) -> EmbeddingModel:
+        """Return a collection's model, which an empty one keeps from now on; raises as `EmbeddingModels.of`.
+
+        If the texts of a new `document` are in another language, the collection gets the multilingual model.
+        """
+        if self.indexes.active(owner, collection_id):
+            if self._may_widen(owner, collection_id) and is_in_other_language(document):
+                self.rebuild(owner, collection_id, MULTILINGUAL)
+            return self.models.of(owner, collection_id)
+        name = self._model
+        if name == EMBEDDED and self.models.has_multilingual() and is_in_other_language(document):
+            name = MULTILINGUAL
+        embeddings = self.models.get(name)
+        self.indexes.add(owner, collection_id, embeddings.fingerprint, name, self._identity(embeddings))
         return embeddings
 
     def parse(
         self,
         owner: str,
         document: DocumentRecord,
-        embeddings: EmbeddingModel,
         on_progress: OnProgress,
         password: str | None,
     ) -> ParsedDocument:
-        """Read a document, store its pages and split them. Raises Interrupted, DocumentError, StoreError."""
+        """Read a document, store its pages and split them.
+
+        Raises Interrupted, DocumentError, StoreError, and as `claim_model`.
+        """
 
         def report(done: int, total: int) -> None:
             on_progress(READING_SHARE * done / max(1, total))
 
         loaded = self._read(self.originals.path(document.sha256), document.name, password=password, report=report)
+        embeddings = self.claim_model(owner, document.collection_id, [page.text for page in loaded.pages])
         limit = min(self._tokens, embeddings.max_tokens)
         chunks = split(loaded.pages, embeddings.spans, limit, min(self._overlap, limit // 2))
         if not chunks:
@@ -175,6 +194,10 @@ class Indexing:
         if active is None:
             return None
         embeddings = self.models.get(model)
+        if embeddings.fingerprint == active.fingerprint and model != active.embedding_model:
+            # Only the name changes: what was chosen by language is now chosen by a person, or the other way round.
+            self.indexes.add(owner, collection_id, active.fingerprint, model, active.identity)
+            return self.indexes.active(owner, collection_id)
         if embeddings.fingerprint == active.fingerprint:
             raise ConfigurationError("This embedding model is already in use.", "Choose another one.")
         self.indexes.add(owner, collection_id, embeddings.fingerprint, model, self._identity(embeddings))
@@ -182,30 +205,61 @@ class Indexing:
         found = self.indexes.all(owner, collection_id)
         return next(index for index in found if index.fingerprint == embeddings.fingerprint)
 
-    def rebuild_step(self) -> bool:
-        """Embed a batch of chunks for a scheduled index, and activate it when complete; False if there is none."""
+    def _may_widen(self, owner: str, collection_id: str) -> bool:
+        """Whether a collection's model was chosen by language, and the multilingual one can take its place."""
+        found = self.indexes.all(owner, collection_id)
+        chosen = any(index.active and index.embedding_model == EMBEDDED for index in found)
+        free = chosen and self._model == EMBEDDED and not any(index.wanted for index in found)
+        return free and self.models.has_multilingual()
+
+    def prepare(self, owner: str, collection_id: str, question: str) -> None:
+        """Give a collection the multilingual model if a question is in another language.
+
+        A small collection is indexed at once; a large one is meanwhile searched as it is. Raises StoreError.
+        """
+        if not is_other_language(question):
+            return
+        if self._may_widen(owner, collection_id):
+            self.rebuild(owner, collection_id, MULTILINGUAL)
+        active = self.indexes.active(owner, collection_id)
+        if active and self._open_index(collection_id, active.fingerprint).count() <= AT_ONCE:
+            while self.rebuild_step(collection_id):
+                pass
+
+    def rebuild_step(self, collection_id: str = "") -> bool:
+        """Embed a batch of chunks for a scheduled index, and activate it when complete; False if there is none.
+
+        Of any collection, or only of one.
+        """
         for owner, wanted in self.indexes.wanted():
-            try:
-                embeddings = self.models.get(wanted.embedding_model)
-                index = self._open_index(wanted.collection_id, wanted.fingerprint)
-                key = (wanted.collection_id, wanted.fingerprint)
-                with self.lock:
-                    self._done[key], missing = index.without_vector(owner, self._done.get(key, 0), BATCH)
-                    if not missing:
-                        # Complete, as nothing is added or removed while the lock is held.
-                        self.indexes.activate(owner, *key)
-                        del self._done[key]
-                        return True
-                vectors = embeddings.embed_long([text for _, text in missing])
-                with self.lock:
-                    index.add_vectors(owner, [id_ for id_, _ in missing], vectors)
-            except ConfigurationError as error:
-                log.warning("An index cannot be built: %s", error)
-                with self.lock:
-                    self._open_index(wanted.collection_id, wanted.fingerprint).drop_vectors()
-                    self.indexes.remove(owner, wanted.collection_id, wanted.fingerprint)
-            return True
+            if collection_id in ("", wanted.collection_id) and self.busy.acquire(timeout=BUSY_S):
+                try:
+                    self._build(owner, wanted)
+                finally:
+                    self.busy.release()
+                return True
         return False
+
+    def _build(self, owner: str, wanted: IndexRecord) -> None:
+        try:
+            embeddings = self.models.get(wanted.embedding_model)
+            index = self._open_index(wanted.collection_id, wanted.fingerprint)
+            key = (wanted.collection_id, wanted.fingerprint)
+            with self.lock:
+                self._done[key], missing = index.without_vector(owner, self._done.get(key, 0), BATCH)
+                if not missing:
+                    # Complete, as nothing is added or removed while the lock is held.
+                    self.indexes.activate(owner, *key)
+                    del self._done[key]
+                    return
+            vectors = embeddings.embed_long([text for _, text in missing])
+            with self.lock:
+                index.add_vectors(owner, [id_ for id_, _ in missing], vectors)
+        except ConfigurationError as error:
+            log.warning("An index cannot be built: %s", error)
+            with self.lock:
+                self._open_index(wanted.collection_id, wanted.fingerprint).drop_vectors()
+                self.indexes.remove(owner, wanted.collection_id, wanted.fingerprint)
 
     def drop_index(self, owner: str, collection: CollectionRecord, fingerprint: str) -> None:
         """Remove an old or unfinished index, or raise ConfigurationError if it is the active one."""

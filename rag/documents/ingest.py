@@ -21,7 +21,6 @@ from rag.db import new_id, now
 from rag.documents.indexing import Indexing, Interrupted, OnProgress, ParsedDocument
 from rag.documents.library import Library, Submitted
 from rag.documents.originals import Originals
-from rag.index.embeddings import EmbeddingModel
 from rag.schema import CollectionRecord, DocumentRecord, DocumentState
 
 log = logging.getLogger(__name__)
@@ -188,7 +187,8 @@ class Ingest:
             return other == due[0] or (together and max(first.size, other[1].size) <= SMALL_BYTES)
 
         documents = [document for _, document in takewhile(is_batched, due)]
-        self._process(owner, documents)
+        with self.indexing.busy:
+            self._process(owner, documents)
         return len(documents)
 
     def process(
@@ -198,7 +198,8 @@ class Ingest:
         document = self.library.document(owner, document_id)
         if document is None or not document.state.is_open:
             return document
-        self._process(owner, [document], report)
+        with self.indexing.busy:
+            self._process(owner, [document], report)
         return self.library.document(owner, document_id)
 
     def _process(
@@ -206,7 +207,6 @@ class Ingest:
     ) -> None:
         """Read documents of one collection one by one, then embed and write them together."""
         parsed: list[ParsedDocument] = []
-        embeddings: EmbeddingModel | None = None
         seconds = {}
         for document in documents:
             started = time.perf_counter()
@@ -214,10 +214,9 @@ class Ingest:
                 values = {"state": DocumentState.INDEXING, "reason": "", "progress": 0.0}
                 if not self.library.update(owner, document.id, only=document.state, **values):
                     raise Interrupted
-                embeddings = embeddings or self.indexing.claim_model(owner, document.collection_id)
                 on_progress = self._progress_callback(owner, document.id, report)
                 password = self._passwords.get(document.id)
-                parsed.append(self.indexing.parse(owner, document, embeddings, on_progress, password))
+                parsed.append(self.indexing.parse(owner, document, on_progress, password))
             seconds[document.id] = time.perf_counter() - started
         if len(parsed) > 1:
             try:

@@ -11,12 +11,14 @@ from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.orm import Session
 
 from rag.db import CalibrationRow, ChunkRow, CollectionRow, Database, now
-from rag.index.abstention import PRIOR, Calibration
+from rag.index.abstention import MULTILINGUAL_PRIOR, PRIOR, Calibration
+from rag.index.multilingual_model import MultilingualModel
 
 SAMPLE = 300  # chunks from which a calibration makes its questions
 MIN_CHUNKS = 20  # a smaller collection has too little text to calibrate on
 MAX_GROWTH = 1.5  # factor by which the number of chunks may grow or shrink before a calibration is outdated
 _CALIBRATION = TypeAdapter(Calibration)
+_PRIORS = {MultilingualModel.fingerprint: MULTILINGUAL_PRIOR}
 
 
 class Calibrations:
@@ -26,22 +28,22 @@ class Calibrations:
         self._database = database
 
     def load(self, owner: str, collection_id: str, fingerprint: str) -> Calibration:
-        """The calibration of an index; `PRIOR` if it has none, or one that this version cannot read."""
+        """The calibration of an index; its model's prior if it has none, or one that this version cannot read."""
         with self._database.session() as session:
-            return _load(session, owner, collection_id, fingerprint)[0] or PRIOR
+            return _load(session, owner, collection_id, fingerprint)[0] or _prior(fingerprint)
 
     def save(self, owner: str, collection_id: str, fingerprint: str, calibration: Calibration) -> None:
         """Replace the calibration of an index, but keep its threshold_offset."""
         with self._database.session() as session:
             before, _ = _load(session, owner, collection_id, fingerprint)
-            kept = replace(calibration, threshold_offset=(before or PRIOR).threshold_offset)
+            kept = replace(calibration, threshold_offset=(before or _prior(fingerprint)).threshold_offset)
             _write(session, owner, collection_id, fingerprint, kept, _chunks(session, owner, collection_id))
 
     def set_threshold_offset(self, owner: str, collection_id: str, fingerprint: str, threshold_offset: float) -> None:
         """Let a collection abstain more (above 0) or less (below 0) than its calibration says."""
         with self._database.session() as session:
             before, chunks = _load(session, owner, collection_id, fingerprint)
-            changed = replace(before or PRIOR, threshold_offset=threshold_offset)
+            changed = replace(before or _prior(fingerprint), threshold_offset=threshold_offset)
             _write(session, owner, collection_id, fingerprint, changed, chunks)
 
     def all_outdated(self) -> list[tuple[str, str, str]]:
@@ -68,6 +70,10 @@ class Calibrations:
             chosen = ids if len(ids) <= SAMPLE else Random(0).sample(ids, SAMPLE)  # noqa: S311 - no secret
             texts = select(ChunkRow.text).where(ChunkRow.id.in_(chosen)).order_by(ChunkRow.id)
             return list(session.scalars(texts))
+
+
+def _prior(fingerprint: str) -> Calibration:
+    return _PRIORS.get(fingerprint, PRIOR)
 
 
 def _chunks(session: Session, owner: str, collection_id: str) -> int:

@@ -70,6 +70,10 @@ class CollectionIndex:
         """Remove all vectors. Idempotent."""
         self.store.drop(self.collection_id, self.fingerprint)
 
+    def count(self) -> int:
+        """How many vectors there are."""
+        return self.store.count(self.collection_id, self.fingerprint)
+
     def vectors(self, owner: str, document_id: str) -> dict[str, Sequence[float]]:
         """Text -> vector, for the chunks of a document."""
         query = select(ChunkRow.chunk_id, ChunkRow.text).filter_by(owner=owner, document_id=document_id)

@@ -1,4 +1,4 @@
-"""Which embedding model: the embedded one, or another from a folder, the Hugging Face hub or LangChain."""
+"""Which embedding model: an embedded one, or another from a folder, the Hugging Face hub or LangChain."""
 
 from __future__ import annotations
 
@@ -14,11 +14,18 @@ from typing_extensions import override
 
 from accelerator import choose_device, load_torch
 from errors import ConfigurationError, EmbeddingMismatch
+from rag.index import multilingual_model
+from rag.index.embeddings import NAME as ENGLISH
 from rag.index.embeddings import EmbeddingModel, embedded_folder
 from rag.index.indexes import Indexes
+from rag.index.multilingual_model import NAME as MULTILINGUAL
+from rag.index.multilingual_model import MultilingualModel
 from settings import Settings, load_attribute
 
-EMBEDDED, LANGCHAIN = "embedded", "langchain:"  # a value of GESTALT_EMBEDDING_MODEL, and the prefix of one
+EMBEDDED = "embedded"
+"""The value of GESTALT_EMBEDDING_MODEL for the embedded model of a collection's language. An index of this name is the
+English one, until something in another language arrives; the names of the two models fix one of them."""
+LANGCHAIN = "langchain:"  # the prefix of such a value
 HUB_SECONDS = 5.0
 LANGCHAIN_TOKENS = 256
 _TOKEN = re.compile(r"[\u0e00-\u0e7f\u2e80-\ud7ff\uf900-\ufaff]|\w{1,4}|[^\w\s]")
@@ -133,10 +140,21 @@ class EmbeddingModels:
     def get(self, name: str = "") -> EmbeddingModel:
         """A model by its value of GESTALT_EMBEDDING_MODEL, by default the current one. Raises ConfigurationError."""
         name = name or self._settings.embedding_model
+        name = EMBEDDED if name == ENGLISH else name  # one copy in memory
         with self._lock:
             if name not in self._models:
                 self._models[name] = self._open(self._settings.model_copy(update={"embedding_model": name}))
             return self._models[name]
+
+    def has_multilingual(self) -> bool:
+        """Whether multilingual-e5-small can be used: it is installed on Linux x86-64 only."""
+        return multilingual_model.is_available(self._settings.data_dir)
+
+    def choices(self) -> list[str]:
+        """The models that a collection can be indexed with: the embedded ones, or the one that the settings name."""
+        if self._settings.embedding_model not in (EMBEDDED, ENGLISH, MULTILINGUAL):
+            return [self._settings.embedding_model]
+        return [ENGLISH, MULTILINGUAL] if self.has_multilingual() else [ENGLISH]
 
     def of(self, owner: str, collection_id: str) -> EmbeddingModel:
         """The model of a collection, or the current one if nothing is indexed yet.
@@ -154,13 +172,15 @@ class EmbeddingModels:
 
 
 def open_embeddings(settings: Settings) -> EmbeddingModel:
-    """The model of GESTALT_EMBEDDING_MODEL: `embedded`, a folder, a Hugging Face id, or LangChain's by import path.
+    """The model of GESTALT_EMBEDDING_MODEL: an embedded one, a folder, a Hugging Face id, or LangChain's import path.
 
     Weights load on first use. Raises ConfigurationError within seconds, also without a network.
     """
     wanted = settings.embedding_model
-    if wanted == EMBEDDED:
+    if wanted in (EMBEDDED, ENGLISH):
         return EmbeddingModel(embedded_folder(), device=settings.device)
+    if wanted == MULTILINGUAL:
+        return MultilingualModel(settings.data_dir, device=settings.device)
     if wanted.startswith(LANGCHAIN):
         return LangChainModel(wanted)
     folder = model_folder(wanted, "GESTALT_EMBEDDING_MODEL")

@@ -56,9 +56,14 @@ class EmbeddingModel(Embeddings):
     latin_only = True  # trained on English: in other scripts than Latin its cosines are meaningless
 
     def __init__(self, folder: Path, *, name: str = NAME, device: str = "auto") -> None:
-        self.folder, self.name, self._wanted_device = folder, name, device
+        self._folder, self.name, self._wanted_device = folder, name, device
         self._loaded: Any = None
         self._lock = Lock()
+
+    @cached_property
+    def folder(self) -> Path:
+        """Where its files are."""
+        return self._folder
 
     @cached_property
     def dimension(self) -> int:
@@ -112,7 +117,7 @@ class EmbeddingModel(Embeddings):
 
     @cached_property
     def _prompts(self) -> dict[str, str]:
-        """The prefixes that the model was trained with, by task; the embedded model has none."""
+        """The prefixes that the model was trained with, by task; all-MiniLM-L6-v2 has none."""
         prompts: dict[str, str] = self._json("config_sentence_transformers.json", {}).get("prompts") or {}
         return prompts
 
@@ -189,12 +194,13 @@ class EmbeddingModel(Embeddings):
         return _Bert(self.folder, choose_device(self._wanted_device))
 
     def _encode(self, texts: Sequence[str], *, query: bool) -> list[list[float]]:
-        """Unit vectors. A BERT embeds questions and documents alike."""
+        """Unit vectors."""
         model = self._model()
         torch = load_torch()
-        rows = [encoding.ids for encoding in self._tokenizer.encode_batch(list(texts))]
-        special = self._tokenizer.num_special_tokens_to_add(is_pair=False)
-        self._require_fit(len(row) - special for row in rows)
+        prefix = self._prompts.get("query" if query else "document", "")
+        rows = [encoding.ids for encoding in self._tokenizer.encode_batch([prefix + text for text in texts])]
+        added = self._tokenizer.num_special_tokens_to_add(is_pair=False) + self.count(prefix)
+        self._require_fit(len(row) - added for row in rows)
         with torch.inference_mode():
             means = torch.cat([model(batch).cpu() for batch in _batches(rows)])
             vectors: list[list[float]] = torch.nn.functional.normalize(means).tolist()
@@ -252,8 +258,11 @@ class _Bert:
 
         # All tokens are in one segment.
         segment = weights["embeddings.token_type_embeddings.weight"][0]
-        self._words = weights["embeddings.word_embeddings.weight"].to(self._device, choose_dtype(device))
-        self._positions = (weights["embeddings.position_embeddings.weight"] + segment).to(self._words)
+        # As stored: on a CPU only the rows that are used leave the file.
+        self._words = weights["embeddings.word_embeddings.weight"].to(self._device)
+        self._positions = (weights["embeddings.position_embeddings.weight"] + segment).to(
+            self._device, choose_dtype(device)
+        )
         self._first = parts("embeddings.LayerNorm")
         self._layers = [
             (
@@ -273,7 +282,7 @@ class _Bert:
         lengths = [len(row) for row in rows]
         ids = torch.tensor([id_ for row in rows for id_ in row], device=self._device)
         places = torch.cat([torch.arange(length, device=self._device) for length in lengths])
-        states = self._norm(self._words[ids] + self._positions[places], self._first)
+        states = self._norm(self._words[ids].to(self._positions) + self._positions[places], self._first)
         for attention, mixing, norm, wide, narrow, last_norm in self._layers:
             mixed = self._attend(attention(states), lengths)
             states = self._norm(states + mixing(mixed), norm)

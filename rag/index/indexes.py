@@ -45,12 +45,13 @@ class Indexes:
         return next((index for index in self.all(owner, collection_id) if index.active), None)
 
     def add(self, owner: str, collection_id: str, fingerprint: str, model: str, identity: dict[str, Any]) -> None:
-        """Record an index; the first one of a collection becomes active. Idempotent."""
+        """Record an index under the name of its model; the first one of a collection becomes active. Idempotent."""
         key = {"owner": owner, "collection_id": collection_id, "fingerprint": fingerprint}
         made = insert(IndexRow).values(**key, embedding_model=model, identity=identity)
         first = update(CollectionRow).filter_by(owner=owner, id=collection_id, fingerprint="")
         with self._database.session() as session:
-            session.execute(made.on_conflict_do_nothing())
+            same = ["collection_id", "fingerprint"]
+            session.execute(made.on_conflict_do_update(index_elements=same, set_={"embedding_model": model}))
             session.execute(first.values(fingerprint=fingerprint))
 
     def want(self, owner: str, collection_id: str, fingerprint: str) -> None:

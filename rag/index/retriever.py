@@ -12,7 +12,6 @@ from __future__ import annotations
 import json
 import re
 import time
-import unicodedata
 from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
@@ -27,6 +26,7 @@ from rag.index.embeddings import EmbeddingModel
 from rag.index.exact import exact_terms
 from rag.index.filename_boost import filename_boost
 from rag.index.fusion import Candidates, best_first, fuse, gate, ranks
+from rag.index.language import is_foreign, is_other_script
 from rag.index.lexical import STOP_WORDS, LexicalHits, LexicalIndex, spoken
 from rag.index.passages import PassageReader
 from rag.index.reranker import Reranker
@@ -91,7 +91,9 @@ class HybridRetriever:
 
     def _judge(self, found: Candidates, passages: Sequence[Passage]) -> tuple[bool, float]:
         """Whether the question is out of scope for every collection, and the highest confidence."""
-        judged = [(self.calibration(id_), signals) for id_, signals in found.signals.items()]
+        texts = [passage.text for passage in passages[:CHECKED_PASSAGES]]
+        foreign = not self.embeddings.latin_only and is_foreign(found.asked[0], texts)
+        judged = [(self.calibration(id_), replace(signals, foreign=foreign)) for id_, signals in found.signals.items()]
         abstained = all(calibration.abstains(signals) for calibration, signals in judged)
         if abstained:
             cosine = sentence_cosine(self._vectors, found, passages[:CHECKED_PASSAGES])
@@ -144,7 +146,7 @@ class HybridRetriever:
         cosines: dict[int, float] = {}
         signals: dict[str, Signals] = {}
         covered = 0.0
-        readable = not (self.embeddings.latin_only and _is_other_script(question))
+        readable = not (self.embeddings.latin_only and is_other_script(question))
         texts = _texts(question, earlier, rewritten)
         # Older questions than the previous one say little about what this one is about.
         asked = tuple(text for text, _ in texts[:2])
@@ -161,7 +163,9 @@ class HybridRetriever:
             cosines |= near
             covered = max(covered, hits.coverage[0])
             match = word_match(asked, hits.coverage)
-            signals[id_] = Signals(max(near.values(), default=0.0), match, readable and self.options.dense)
+            nearest = max(near.values(), default=0.0)
+            lead = nearest - sum(near.values()) / max(1, len(near))
+            signals[id_] = Signals(nearest, match, readable and self.options.dense, lead)
         if not words and not cosines:
             return None
         # Cosines of another language are less reliable than they look, and the gate would let them decide.
@@ -286,16 +290,6 @@ def _texts(question: str, earlier: Sequence[str], rewritten: str) -> list[tuple[
     previous, older = "".join(earlier[:1]), " ".join(earlier[1 : 1 + OLDER_QUESTIONS])
     texts = [(question, 1.0), (previous, PREVIOUS_WEIGHT), (older, OLDER_WEIGHT), (rewritten, 1.0)]
     return [(text, weight) for text, weight in texts if text]
-
-
-def _is_other_script(text: str) -> bool:
-    """Whether a question has more letters of other scripts than words in Latin script.
-
-    Words, not letters: a Chinese question may contain a name in Latin script, which has more letters than the rest.
-    """
-    latin = re.sub(r"[^\W\d_]", lambda letter: letter[0] if "LATIN" in unicodedata.name(letter[0], "") else " ", text)
-    others = sum(letter.isalpha() for letter in text) - sum(letter.isalpha() for letter in latin)
-    return others > len(re.findall(r"[^\W\d_]+", latin))
 
 
 def _is_other_language(text: str) -> bool:

@@ -34,8 +34,8 @@ from rag.schema import Retrieval
 class LibraryRetriever(BaseRetriever):
     """A LangChain retriever for one question over an owner's collections; returns `Hits`."""
 
-    hybrids: tuple[HybridRetriever, ...]  # one for each embedding model
-    attached: tuple[HybridRetriever, ...] = ()  # of the files attached to the conversation, which come first
+    hybrids: Callable[[str], Sequence[HybridRetriever]]  # for a question, one for each embedding model
+    attached: Callable[[str], Sequence[HybridRetriever]] = lambda _: ()  # of a chat's files, which come first
     pool: Executor
     k: int
     history: tuple[str, ...] = ()  # earlier questions, oldest first
@@ -67,10 +67,10 @@ class LibraryRetriever(BaseRetriever):
                 ]
             )
 
-        library = search(self.hybrids)
-        if not self.attached:
+        library, files = search(self.hybrids(query)), self.attached(query)
+        if not files:
             return Hits(replace(library, passages=library.passages[: self.k]))
-        attached = search(self.attached)
+        attached = search(files)
         first, then = (library, attached) if attached.abstained and not library.abstained else (attached, library)
         both = first.abstained or not then.abstained
         room = self.k - (both and then.confidence > first.confidence)
@@ -88,11 +88,15 @@ class Search:
         lexical: LexicalIndex,
         model_of: Callable[[str, str], EmbeddingModel],
         device: str,
+        prepare: Callable[[str, str, str], None] = lambda *_: None,
     ) -> None:
-        """`model_of(owner, collection_id)` is the embedding model of a collection."""
+        """`model_of(owner, collection_id)` is the embedding model of a collection.
+
+        `prepare(owner, collection_id, question)` is called before a question, and may change that model.
+        """
         self.calibrations = Calibrations(database)
         self._database, self._store, self._lexical = database, store, lexical
-        self._model_of, self._device = model_of, device
+        self._model_of, self._device, self._prepare = model_of, device, prepare
         self._rerankers: dict[str, Reranker] = {}
         self._sentences: dict[str, SentenceVectors] = {}
         self._lock = threading.Lock()
@@ -114,9 +118,16 @@ class Search:
 
         What is found in the `attached` collections comes first; `documents` are the only ones to search, if any.
         """
+        self.hybrids(owner, [*collection_ids, *attached], options)  # raises before anything is asked
+
+        def opened(ids: Sequence[str], question: str) -> list[HybridRetriever]:
+            for id_ in ids:
+                self._prepare(owner, id_, question)
+            return self.hybrids(owner, ids, options, documents)
+
         return LibraryRetriever(
-            hybrids=tuple(self.hybrids(owner, collection_ids, options, documents)),
-            attached=tuple(self.hybrids(owner, attached, options, documents)),
+            hybrids=partial(opened, collection_ids),
+            attached=partial(opened, attached),
             pool=self._pool,
             k=k,
             history=tuple(history),

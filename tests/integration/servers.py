@@ -25,6 +25,7 @@ from pathlib import Path
 import httpx
 import psutil
 
+import conversion
 from backends import embedded_model
 from settings import ROOT
 from tests.integration.recipes import KEY, RECIPES, WINDOW, Recipe
@@ -185,7 +186,7 @@ def install(name: str) -> None:
 def facts(server: Server) -> dict[str, str]:
     """Return the values for the templates of a recipe."""
     gguf = embedded_model.find_gguf()
-    assert gguf, embedded_model.INSTALL
+    assert gguf, conversion.INSTALL
     return {
         "here": str(Path(__file__).parent),
         "venv": str(FOLDER / server.name),

@@ -468,6 +468,25 @@ def test_a_document_that_was_not_read_says_why(page: AppTest, services: FakeServ
     assert "broken\\.pdf could not be read" in texts(page)
 
 
+def test_the_model_chosen_by_language_can_be_kept(
+    page: AppTest, services: FakeServices, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(services.embeddings, "has_multilingual", lambda: False)
+    monkeypatch.setattr(services.embeddings, "choices", lambda: ["all-MiniLM-L6-v2"])
+    page.run()
+    page.session_state["index_box"] = True
+    services.put_pier()
+    page.run()
+    assert "multilingual-e5-small, for other languages, is not installed" in texts(page)
+    monkeypatch.setattr(services.embeddings, "has_multilingual", lambda: True)
+    page.run()
+    assert "in another language changes it to multilingual-e5-small" in texts(page)
+    (keep,) = [label for label in labels(page) if "Always use" in label]
+    button(page, keep).click().run()
+    assert services.indexes.active(LOCAL_OWNER, only(services).id).embedding_model == "all-MiniLM-L6-v2"  # type: ignore[union-attr]
+    assert "changes it to" not in texts(page)
+
+
 def test_a_new_index_is_built_next_to_the_active_one(
     page: AppTest, services: FakeServices, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

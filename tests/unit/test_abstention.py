@@ -17,6 +17,7 @@ from rag.index import abstention as module
 from rag.index import calibrations as calibrations_module
 from rag.index.abstention import (
     DEFAULT_THRESHOLD,
+    MULTILINGUAL_PRIOR,
     PRIOR,
     Calibration,
     ErrorRates,
@@ -28,6 +29,7 @@ from rag.index.abstention import (
 from rag.index.calibrations import Calibrations
 from rag.index.embeddings import EmbeddingModel, embedded_folder
 from rag.index.lexical import question_terms
+from rag.index.multilingual_model import MultilingualModel
 from rag.schema import Page
 from settings import ROOT
 from tests.small_library import SmallLibrary, small_library
@@ -233,7 +235,9 @@ def test_another_language_gets_out_of_scope_questions_of_its_own() -> None:
         return overlap(GERMAN)(questions)
 
     calibrate(GERMAN, measure)
-    out_of_scope = asked[: module.OUT_OF_SCOPE_QUESTIONS]
+    number = module.OUT_OF_SCOPE_QUESTIONS
+    assert asked[:number] == module.out_of_scope_questions()  # for questions in another language
+    out_of_scope = asked[number : 2 * number]
     assert out_of_scope == module.mixed_questions(GERMAN)
     for question in out_of_scope:
         own = [word for word in question_terms(question)[0] if word in words]
@@ -332,6 +336,34 @@ def test_samples_chunks_of_the_whole_collection(
     assert some == calibrations.sample("me", "c")
     assert len(set(some)) == 4
     assert set(some) < set(SENTENCES[:20])
+
+
+def test_words_do_not_count_against_a_question_in_another_language() -> None:
+    calibration = Calibration(Scale(0.8, 0.02), Scale(0.24, 0.1), lead=Scale(0.03, 0.01))
+    far = Signals(0.78, 0.0, lead=0.045)  # its cosine is lower than those of questions in the collection's language
+    assert calibration.abstains(far)
+    assert not calibration.abstains(replace(far, foreign=True))
+    assert calibration.abstains(replace(far, foreign=True, lead=0.025))  # no chunk stands out
+    assert not calibration.abstains(replace(far, foreign=True, lead=0.025, word_match=0.5))  # a name matches
+    assert calibration.abstains(replace(far, foreign=True, readable=False))
+    stricter = replace(calibration, threshold_offset=4.0)
+    assert stricter.abstains(replace(far, foreign=True))
+    assert calibration.confidence(replace(far, foreign=True)) > 0.5 > calibration.confidence(far)
+
+
+def test_the_lead_is_calibrated_with_general_questions() -> None:
+    def measure(questions: Sequence[str]) -> list[Signals]:
+        general = list(questions) == module.out_of_scope_questions()
+        return [Signals(0.8, 0.2, lead=0.03 if general else 0.2) for _ in questions]
+
+    assert calibrate(GERMAN, measure).lead.middle == 0.03
+
+
+def test_each_embedded_model_has_a_prior(tmp_path: Path) -> None:
+    with small_library(tmp_path) as library:
+        calibrations = Calibrations(library.database)
+        assert calibrations.load("me", "c", MultilingualModel.fingerprint) is MULTILINGUAL_PRIOR
+        assert calibrations.load("me", "c", "another") is PRIOR
 
 
 # --- for real --------------------------------------------------------------------------------------------------------

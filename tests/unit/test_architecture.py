@@ -36,6 +36,7 @@ MODULES: dict[str, set[str]] = {
     "options.py": {"errors"},
     "settings.py": {"errors", "options"},
     "accelerator.py": {"settings", "errors"},
+    "conversion.py": {"errors"},
 }
 """What the top-level modules may import of ours; import-linter checks the packages."""
 

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
+import conversion
 from backends import embedded_model, hub, quantization
 from backends.base import LoadCancelledError, Progress
 from backends.huggingface import HuggingFaceBackend
@@ -217,7 +218,7 @@ def test_the_embedded_model_is_listed_first_with_a_note(
     assert first.name == embedded_model.NAME
     assert "Small" in first.note
     monkeypatch.setattr(embedded_model, "PACKAGE", "no_such_package")
-    assert embedded_model.INSTALL in backend.list_models()[0].note
+    assert conversion.INSTALL in backend.list_models()[0].note
     with pytest.raises(ConfigurationError, match=r"--require-hashes -r requirements-models"):
         backend.load(embedded_model.NAME, ignore)
 
@@ -238,7 +239,7 @@ def test_a_damaged_conversion_is_repeated(gguf: Path, tmp_path: Path, damage: st
     if damage == "truncated":
         (target / "model.safetensors").write_bytes(b"weig")
     elif damage == "no manifest":
-        (target / embedded_model.MANIFEST).write_text("[]")
+        (target / conversion.MANIFEST).write_text("[]")
     elif damage == "no weights":
         (target / "model.safetensors").unlink()
     elif damage == "another GGUF":

@@ -23,12 +23,6 @@ TEXT = "\n\n".join(f"Paragraph {i} tells of ferry number {i * 7} and its {i * 3}
 
 
 class Environment(IngestEnvironment):
-    def add(self, name: str, content: bytes) -> DocumentRecord:
-        document, _ = self.ingest.submit(ANN, self.collection, name, content)
-        done = self.ingest.process(ANN, document.id)
-        assert done
-        return done
-
     def traces(self, document_id: str) -> tuple[int, int, int, int]:
         """Vectors, full-text rows, chunk rows and page rows."""
         with self.database.engine.connect() as connection:
@@ -45,9 +39,7 @@ class Environment(IngestEnvironment):
 def env(tmp_path: Path) -> Iterator[Environment]:
     env = Environment(tmp_path, chunk_tokens=500, chunk_overlap=10, max_bytes=100_000)
     yield env
-    env.ingest.close()
-    env.store.close()
-    env.database.close()
+    env.close()
 
 
 def test_add_and_delete_a_document(env: Environment) -> None:

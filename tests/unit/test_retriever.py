@@ -205,7 +205,7 @@ def pool() -> Iterator[ThreadPoolExecutor]:
 
 
 def test_returns_langchain_documents(filled: SmallLibrary, pool: ThreadPoolExecutor) -> None:
-    retriever = LibraryRetriever(hybrids=(filled.retriever("c"),), pool=pool, k=4)
+    retriever = LibraryRetriever(hybrids=lambda _: (filled.retriever("c"),), pool=pool, k=4)
     documents = retriever.invoke("when do puffins breed")
     assert len(documents) == 4
     assert retrieval_of(documents).passages[0].text == PUFFIN
@@ -246,7 +246,7 @@ def test_callbacks_see_an_asynchronous_retrieval(filled: SmallLibrary, pool: Thr
             self.seen.append([document.page_content for document in documents])
 
     recorder = Recorder()
-    retriever = LibraryRetriever(hybrids=(filled.retriever("c"),), pool=pool, k=1)
+    retriever = LibraryRetriever(hybrids=lambda _: (filled.retriever("c"),), pool=pool, k=1)
     asyncio.run(retriever.ainvoke("when do puffins breed", config={"callbacks": [recorder]}))
     assert recorder.seen == ["when do puffins breed", [PUFFIN]]
 
@@ -269,7 +269,7 @@ def test_a_cancelled_retrieval_stops_before_its_next_step(filled: SmallLibrary, 
 
     lexical = Counting(filled.database)
     hybrid = replace(filled.retriever("c"), embeddings=Blocking(), lexical=lexical)
-    retriever = LibraryRetriever(hybrids=(hybrid,), pool=pool, k=1)
+    retriever = LibraryRetriever(hybrids=lambda _: (hybrid,), pool=pool, k=1)
 
     async def ask_and_cancel() -> None:
         task = asyncio.create_task(retriever.ainvoke("puffins"))
@@ -299,18 +299,3 @@ def test_with_the_real_model(house: SmallLibrary) -> None:
         assert retriever.retrieve(question, k=2).passages[0].text == text
     assert not retriever.retrieve("When do puffins breed on the island?", k=2).abstained
     assert retriever.retrieve("Who won the football world cup in 1998?", k=2).abstained
-
-
-@pytest.mark.parametrize(
-    ("question", "other"),
-    [
-        ("日本の首都はどこですか", True),
-        ("Lotharingia 和 Weimar 在哪里？", True),
-        ("Где находится Париж?", True),
-        ("What does the letter α mean in physics?", False),
-        ("¿Dónde está la llave?", False),
-        ("42?", False),
-    ],
-)
-def test_the_script_of_a_question(question: str, other: bool) -> None:
-    assert module._is_other_script(question) is other

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import streamlit as st
 
+from rag.index.embedding_models import EMBEDDED
 from rag.index.indexes import IndexRecord
+from rag.index.multilingual_model import NAME as MULTILINGUAL
 from rag.schema import CollectionRecord
 from services import Services
 from ui.app import owner
@@ -65,13 +67,31 @@ def _facts(index: IndexRecord, vectors: int) -> str:
 
 
 def _index_again(services: Services, collection: CollectionRecord, found: list[IndexRecord]) -> None:
-    """Offer the embedding model of the settings, if another one is in use."""
-    default = services.embeddings.get()
-    name = text.literal(default.name)
-    if not any(index.active for index in found):
-        st.caption(f"Nothing is indexed yet. The first document will be, with {name}.")
-    elif not any((index.active or index.wanted) and index.fingerprint == default.fingerprint for index in found):
-        label, again, key = f"Index again with {name}", services.documents.index_again, "index_again"
-        setting = "The model of the settings (GESTALT_EMBEDDING_MODEL)."
-        purpose = f"{setting} The old index stays in use until the new one is complete, and is kept."
-        button(label, again, owner(), collection.id, icon="autorenew", key=key, help=purpose)
+    """Offer the embedding models that are not in use, and to keep the one that was chosen by language."""
+    active = next((index for index in found if index.active), None)
+    if active is None:
+        st.caption(f"Nothing is indexed yet. The first document will be, with {text.literal(_first(services))}.")
+        return
+    automatic = active.embedding_model == services.settings.embedding_model == EMBEDDED
+    if automatic and services.embeddings.has_multilingual():
+        st.caption(f"Chosen for English. A document or question in another language changes it to {MULTILINGUAL}.")
+    elif automatic:
+        st.caption(f"Made for English. {MULTILINGUAL}, for other languages, is not installed: see the README.")
+    for model in services.embeddings.choices():
+        embeddings = services.embeddings.get(model)
+        name = text.literal(embeddings.name)
+        if any((index.active or index.wanted) and index.fingerprint == embeddings.fingerprint for index in found):
+            label, purpose = f"Always use {name}", "Whatever the language of documents and questions."
+            if not (automatic and active.fingerprint == embeddings.fingerprint):
+                continue
+        else:
+            label = f"Index again with {name}"
+            purpose = "The old index stays in use until the new one is complete, and is kept."
+        again, id_ = services.documents.index_again, f"index_again-{model}"
+        button(label, again, owner(), collection.id, model, icon="autorenew", key=id_, help=purpose)
+
+
+def _first(services: Services) -> str:
+    if services.settings.embedding_model == EMBEDDED and services.embeddings.has_multilingual():
+        return f"{services.embeddings.get().name}, or {MULTILINGUAL} if it is not in English"
+    return services.embeddings.get().name
