@@ -109,7 +109,6 @@ def features(evidence: Evidence, claim: Claim, span: TextSpan, found: ClaimConte
     return {
         # Words that are not in the question.
         "covered": float(new <= own),
-        "new": evidence.coverage(own, new),
         "new_in_passage": evidence.coverage(evidence.of_passage[span.number], new),
         "echo": float(not new),
         # Words of the question.
