@@ -112,7 +112,6 @@ class Asking:
             return AnswerProvider(
                 self._manager.backend(backend).label,
                 partial(self._models.lease, owner, backend, model, options.generation),
-                partial(self._models.is_loaded, backend, model),
                 partial(self._models.is_small, backend, model),
             )
 

@@ -63,10 +63,6 @@ class Models:
         """Whether the settings name a model of that backend."""
         return backend == self._defaults.backend and bool(self._defaults.model)
 
-    def is_loaded(self, backend: str, model: str) -> bool:
-        """Whether a model can answer without being loaded first."""
-        return self._manager.status(backend, model).loaded is not None
-
     def is_small(self, backend: str, model: str) -> bool:
         """Whether a model is known to be small, before it is loaded too."""
         loaded = self._manager.status(backend, model).loaded

@@ -25,8 +25,6 @@ class AnswerProvider:
     label: str
     lease: Callable[[], AbstractAsyncContextManager[LeasedModel]]
     """Lease its chat model, loading it first if need be; other libraries' exceptions are translated."""
-    is_loaded: Callable[[], bool] = lambda: False
-    """Whether a lease is there at once."""
     is_small: Callable[[], bool] = lambda: False
     """Whether its model is known to be small: it reads better than it writes."""
 

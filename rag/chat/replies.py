@@ -8,7 +8,7 @@ from itertools import groupby
 
 from rag.chat import listing, small_talk, summary
 from rag.chat.extract import Extract, Taken, plain, quoted, windows
-from rag.chat.quotes import Likelihood, Quote, Quotes, Similarity, choose
+from rag.chat.quotes import Quote, Quotes, Similarity, choose
 from rag.chat.router import Routing
 from rag.index.contents import Contents, ListedDocument
 from rag.schema import Checked, Mode, Passage, Route
@@ -111,7 +111,6 @@ def quotes(
     sides: Sequence[Side],
     route: Route,
     similarity: Similarity | None,
-    likelihood: Likelihood | None,
     earlier: Sequence[str],
 ) -> Reply:
     """What the passages say about a question, in their own words."""
@@ -119,7 +118,7 @@ def quotes(
     found: list[Quote] = []
     chosen: list[Quotes] = []
     for side in sides:
-        best = choose(side.question, side.passages, similarity, likelihood, earlier=earlier)
+        best = choose(side.question, side.passages, similarity, earlier=earlier)
         if side.whole:
             best = replace(best, quotes=tuple(_paragraph(quote, side.passages) for quote in best.quotes[:1]))
         chosen.append(best)

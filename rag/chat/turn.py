@@ -261,13 +261,9 @@ class _Run:
         return sides, replace(merged(found), passages=passages)
 
     async def _quoted(self, sides: Sequence[Side], why: str) -> Reply:
-        """Quotes of the passages, chosen with the model's help if it is loaded."""
-        provider = self.pipeline.providers[0]
-        arguments = sides, Route(Mode.QUOTED, why), self.pipeline.similarity
-        if not (provider.is_loaded() and provider.is_small()):
-            return await asyncio.to_thread(replies.quotes, *arguments, None, self._asked)
-        async with provider.lease() as model:
-            return await asyncio.to_thread(replies.quotes, *arguments, model.likelihood, self._asked)
+        """Quotes of the passages."""
+        route, earlier = Route(Mode.QUOTED, why, verbatim=True), self._asked
+        return await asyncio.to_thread(replies.quotes, sides, route, self.pipeline.similarity, earlier)
 
     async def _summary(self, routing: Routing) -> AsyncGenerator[Event]:
         """A summary that the model writes, of a text that may be longer than its window."""
@@ -325,29 +321,36 @@ class _Run:
                     async for event in events:
                         yield event
             except CANNOT_START as error:
-                stands_in = self._instead if self.pipeline.stands_in and other is None else None
                 # Never two models in one text.
-                if self.text or not (other or stands_in):
+                if self.text or not (other or self._stands_in):
                     raise
                 self._sent = self._usage = None
                 failed = f"{provider.label} could not answer: {error.message}"
-                if stands_in:
-                    yield schema.Retrying(f"{failed} {error.hint} The documents are quoted instead.")
-                    for event in self._given(await stands_in("No model could answer, so the documents are quoted.")):
-                        yield event
-                elif other:
+                if other:
                     yield schema.Retrying(f"{failed} {other.label} answered instead.")
-            else:
-                break
+                    continue
+                yield schema.Retrying(f"{failed} {error.hint} The documents are quoted instead.")
+                for event in await self._quotes_instead("No model could answer, so the documents are quoted."):
+                    yield event
+            break
         async for event in self._fold():
             yield event
+
+    @property
+    def _stands_in(self) -> bool:
+        return self.pipeline.stands_in and self._instead is not None
+
+    async def _quotes_instead(self, why: str) -> Iterator[Event]:
+        """What is shown in place of a model's answer."""
+        assert self._instead
+        return self._given(await self._instead(why))
 
     async def _fold(self) -> AsyncGenerator[Event]:
         """Quotes in place of what the model wrote, if the passages do not support that."""
         if self._instead and not self._composed and await asyncio.to_thread(self._is_unsupported):
             yield schema.Folded()
             why = "The passages do not support what the model wrote, so they are quoted."
-            for event in self._given(await self._instead(why)):
+            for event in await self._quotes_instead(why):
                 yield event
 
     def _is_unsupported(self) -> bool:
@@ -364,7 +367,7 @@ class _Run:
             automatic = self.question.mode is None and options.answers is Answers.AUTOMATIC
             if model.window.small and automatic and self._instead:
                 # Its size was not known before it was loaded.
-                for event in self._given(await self._instead(self._why_quoted())):
+                for event in await self._quotes_instead(self._why_quoted()):
                     yield event
                 return
             if whole:

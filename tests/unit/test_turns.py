@@ -683,11 +683,15 @@ def test_a_question_that_was_put_otherwise_begins_a_branch(
         seen.append(history)
         return Finds(found=FOUND)
 
-    again = ask("It is old.").put(conversation_id=here, text="How old is it?", instead_of=asked).by(retriever=retriever)
+    again = (
+        ask("The pier is 62 metres long.")
+        .put(conversation_id=here, text="How old is it?", instead_of=asked)
+        .by(retriever=retriever)
+    )
     ended(again)
     assert seen == [[]], "what followed the first wording is none of its history"
     shown = [m.text for m in conversations.messages("ann", first.conversation_id)]
-    assert shown == ["How old is it?", "It is old."]
+    assert shown == ["How old is it?", "The pier is 62 metres long."]
     assert asked
     conversations.show("ann", asked)
     assert len(conversations.messages("ann", first.conversation_id)) == 4
