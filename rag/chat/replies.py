@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 
 from rag.chat import listing, small_talk, summary
-from rag.chat.extract import Extract, Taken, plain, quoted, windows
+from rag.chat.extract import BULLET, Extract, Taken, plain, quoted, windows
 from rag.chat.quotes import Quote, Quotes, Similarity, choose
 from rag.chat.router import Routing
 from rag.index.contents import Contents, ListedDocument
@@ -15,8 +16,8 @@ from rag.schema import Checked, Mode, Passage, Route
 
 SHOWN = 100
 """Items of a list that are shown."""
-PARAGRAPH = 800
-"""Characters of the longest paragraph that is quoted whole."""
+PARAGRAPH, ABOUT_A_CODE = 800, 300
+"""Characters of the longest paragraph that is quoted whole: to compare, and around a code."""
 TITLE = 2000
 """Characters of a document in which its title is looked for."""
 
@@ -60,22 +61,30 @@ def all_of_it(routing: Routing, contents: Contents) -> Reply | None:
     found = listing.find(routing.request, searched)
     if found is None:
         return None
-    taken = [Taken(item.passage, item.start, item.end) for item in found.items[:SHOWN]]
-    passages, places = windows(taken)
+    shown = [(item, _without_name(item)) for item in found.items[:SHOWN]]
+    passages, places = windows([Taken(item.passage, start, item.end) for item, start in shown])
     text = Extract(passages)
-    read = f"{found.scanned:,} document{'' if found.scanned == 1 else 's'}"
-    text.say(f"{found.count:,} {plain(found.what)}. I read {'all of ' if not only else ''}{read}.")
-    for name, items in groupby(zip(found.items, places, strict=False), key=lambda each: each[0].passage.document):
+    read = "the document" if found.scanned == 1 else f"all {found.scanned:,} documents"
+    text.say(f"{found.count:,} {plain(found.what)}. I read {read}{' that you named' if only else ''}.")
+    by_document = groupby(zip(shown, places, strict=True), key=lambda each: each[0][0].passage.document)
+    for name, items in by_document:
         text.say(f"\n\n**{plain(name)}**\n")
-        for item, place in items:
-            quote = item.passage.text[item.start : item.end]
-            text.say("\n- " if item.name in quote else f"\n- {plain(item.name)}: ")
+        for (item, start), place in items:
+            named = start == item.start and item.name in item.passage.text[item.start : item.end]
+            text.say("\n- " if named else f"\n- **{plain(item.name)}**: ")
             text.quote(place.number, place.start, place.end)
-    if found.count > len(taken):
-        text.say(f"\n\nThe first {len(taken):,} are shown.")
+    if found.count > len(shown):
+        text.say(f"\n\nThe first {len(shown):,} are shown.")
     return Reply(
         Route(Mode.LIST, f"{routing.why} All was read.", found.count, verbatim=True), tuple(passages), text.checked
     )
+
+
+def _without_name(item: listing.Found) -> int:
+    """Where an item begins after a heading that is its name, or its bullet."""
+    text = item.passage.text[item.start : item.end]
+    heading = re.match(rf"[#\s]*{re.escape(item.name)}[ \t]*\n\s*", text) or BULLET.match(text)
+    return item.start + (heading.end() if heading and heading.end() < len(text) else 0)
 
 
 def whole_documents(routing: Routing, contents: Contents) -> list[summary.DocumentText]:
@@ -86,7 +95,11 @@ def whole_documents(routing: Routing, contents: Contents) -> list[summary.Docume
 
 def summarise(routing: Routing, texts: Sequence[summary.DocumentText]) -> Reply:
     """A summary in the documents' own sentences."""
-    passages, checked = summary.extract(texts)
+    several = len(texts) > 1
+    intro = (
+        f"There are {len(routing.documents):,} documents; this is an overview of them. Name one to learn more of it."
+    )
+    passages, checked = summary.extract(texts, intro if several else "")
     return Reply(Route(Mode.SUMMARY, routing.why, verbatim=True), tuple(passages), checked, tuple(left_out(routing)))
 
 
@@ -103,8 +116,8 @@ class Side:
 
     question: str
     passages: Sequence[Passage]
-    whole: bool = False
-    """Quote whole paragraphs: things are compared by all that is said of them."""
+    compared: bool = False
+    """It is compared by all that its best paragraph says."""
 
 
 def quotes(
@@ -119,8 +132,10 @@ def quotes(
     chosen: list[Quotes] = []
     for side in sides:
         best = choose(side.question, side.passages, similarity, earlier=earlier)
-        if side.whole:
-            best = replace(best, quotes=tuple(_paragraph(quote, side.passages) for quote in best.quotes[:1]))
+        if side.compared:
+            best = replace(best, quotes=best.quotes[:1])
+        # Where the very code stands, the whole paragraph is about it.
+        best = replace(best, quotes=tuple(_paragraph(side, quote) for quote in best.quotes))
         chosen.append(best)
         found += [replace(quote, number=quote.number + len(passages)) for quote in best.quotes]
         passages += side.passages
@@ -128,13 +143,16 @@ def quotes(
     return Reply(route, tuple(passages), quoted(found, passages), notes)
 
 
-def _paragraph(quote: Quote, passages: Sequence[Passage]) -> Quote:
-    """A quote extended to its paragraph, unless that is long."""
-    text = passages[quote.number - 1].text
-    start = text.rfind("\n\n", 0, quote.start) + 2 if "\n\n" in text[: quote.start] else 0
-    end = text.find("\n\n", quote.end)
-    end = len(text) if end < 0 else end
-    return replace(quote, start=start, end=end) if end - start <= PARAGRAPH else quote
+def _paragraph(side: Side, quote: Quote) -> Quote:
+    """A quote extended to its paragraph, if that says more about what the question names, and is short."""
+    passage = side.passages[quote.number - 1]
+    start = passage.text.rfind("\n\n", 0, quote.start) + 2 if "\n\n" in passage.text[: quote.start] else 0
+    end = passage.text.find("\n\n", quote.start)
+    end = len(passage.text) if end < 0 else end
+    if side.compared:
+        return replace(quote, start=start, end=end) if end - start <= PARAGRAPH else quote
+    longer = start <= quote.start and quote.end < end
+    return replace(quote, start=start, end=end) if passage.codes and longer and end - start <= ABOUT_A_CODE else quote
 
 
 def titles(contents: Contents, documents: Sequence[ListedDocument]) -> dict[str, str]:

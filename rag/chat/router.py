@@ -12,10 +12,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from rag.chat import listing, small_talk
+from rag.chat.follow_up import the_other
 from rag.index.contents import ListedDocument
-from rag.index.exact import exact_terms
-from rag.index.lexical import STOP_WORDS
-from rag.schema import Mode
+from rag.index.exact import ExactTerm, exact_terms
+from rag.index.lexical import STOP_WORDS, phrase
+from rag.schema import Mode, Passage
 
 _DOCUMENT = (
     r"(?:document|file|pdf|text|paper|attachment|upload|doc|letter|contract|agreement|report|manual|article|book|page"
@@ -91,6 +92,14 @@ class Subject:
     """What is asked about it alone."""
     documents: tuple[ListedDocument, ...] = ()
     """The documents that it names."""
+    other_than: tuple[ExactTerm, ...] = ()
+    """What it is not about: “the other one”."""
+
+    def without(self, passages: tuple[Passage, ...]) -> tuple[Passage, ...]:
+        """The passages that do not name what it is not about; all if each one does."""
+        forms = [f" {form} " for term in self.other_than for form in term.phrases]
+        kept = tuple(p for p in passages if not any(form in f" {phrase(p.text)} " for form in forms))
+        return kept or passages
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +125,7 @@ class Routing:
 def route(
     question: str,
     documents: Sequence[ListedDocument],
+    earlier: Sequence[str] = (),
     *,
     mode: Mode | None = None,
     titles: Callable[[], dict[str, str]] = dict,
@@ -138,6 +148,12 @@ def route(
             Subject(_without(question, other, side), named.of(side)) for side, other in (sides, sides[::-1])
         )
         return Routing(None, f"It compares {sides[0]} with {sides[1]}.", only, subjects=subjects, unread=named.unread)
+    if other := the_other(question, earlier):
+        text, named_before = other
+        subject = Subject(text, only, tuple(named_before))
+        return Routing(
+            None, f"It asks of another one what was asked of {named_before[0].text}.", only, subjects=(subject,)
+        )
     if only:
         return Routing(None, f"It asks about {_names(only)}.", only, unread=named.unread)
     return Routing(None, "It asks for something that passages may answer.", unread=named.unread)

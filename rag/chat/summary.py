@@ -86,14 +86,15 @@ def parts(documents: Sequence[DocumentText]) -> list[Passage]:
     return found
 
 
-def extract(documents: Sequence[DocumentText]) -> tuple[list[Passage], Checked]:
-    """The passages of the most central sentences, and a summary of them."""
+def extract(documents: Sequence[DocumentText], intro: str = "") -> tuple[list[Passage], Checked]:
+    """The passages of the most central sentences, and a summary of them after an introduction."""
     shown = documents[:DOCUMENTS]
     each = max(FEWEST, SENTENCES // max(1, len(shown)))
     chosen = [(document, *_read(document, each)) for document in shown]
     taken = [one.taken for _, _, sentences in chosen for one in sentences]
     passages, quotes = windows(taken)
     text, places = Extract(passages), iter(quotes)
+    text.say(intro)
     for document, outline, sentences in chosen:
         if text.text:
             text.say("\n\n")

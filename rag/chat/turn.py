@@ -36,6 +36,7 @@ from rag.chat import prompts, replies, summary
 from rag.chat.answer import Answer, fold
 from rag.chat.citations import Checker
 from rag.chat.extract import cited_only
+from rag.chat.follow_up import with_measures
 from rag.chat.loops import loop_end
 from rag.chat.prompts import LeasedModel, Prompt
 from rag.chat.question import AnswerProvider, Pipeline, Question
@@ -126,6 +127,8 @@ class _Run:
     ) -> None:
         self.question, self.pipeline, self.history, self.stopped = question, pipeline, history, stopped
         self._asked = [message.text for message in history if message.role is Role.USER]
+        self._context = with_measures(question.text, self._asked)
+        """The earlier questions, and what a short question leaves out."""
         self.text = ""
         self.cut = False
         """The answer reached one of its limits."""
@@ -171,7 +174,8 @@ class _Run:
         if contents is None:
             return Routing(None, "")
         documents = contents.documents()
-        return route(self.question.text, documents, mode=mode, titles=lambda: replies.titles(contents, documents))
+        text, asked = self.question.text, self._asked
+        return route(text, documents, asked, mode=mode, titles=lambda: replies.titles(contents, documents))
 
     def _reply(self, routing: Routing) -> Reply | None:
         """The answer, if no model writes it and no passages are searched for it."""
@@ -245,25 +249,27 @@ class _Run:
         found = list[Retrieval]()
         for subject in asked:
             only = [document.id for document in subject.documents]
+            earlier = [] if subject.other_than else self._context
             # Opening it reads the database, and may open an embedding model.
-            retriever = await asyncio.to_thread(self.pipeline.retriever, self._asked, rewritten, only)
+            retriever = await asyncio.to_thread(self.pipeline.retriever, earlier, rewritten, only)
             found.append(retrieval_of(await retriever.ainvoke(subject.question, self.config)))
             self._go_on()
         if len(found) == 1:
-            return [Side(self.question.text, found[0].passages)], found[0]
+            passages = subject.without(found[0].passages)
+            return [Side(subject.question, passages)], replace(found[0], passages=passages)
         share = max(2, self.question.options.k // len(found))
         sides = []
         for subject, each in zip(asked, found, strict=True):
             # Of a thing that has a code, the passages that have it.
             exact = [passage for passage in each.passages if passage.codes]
-            sides.append(Side(subject.question, (exact or each.passages)[:share], whole=True))
+            sides.append(Side(subject.question, (exact or each.passages)[:share], compared=True))
         passages = tuple(passage for side in sides for passage in side.passages)
         return sides, replace(merged(found), passages=passages)
 
     async def _quoted(self, sides: Sequence[Side], why: str) -> Reply:
         """Quotes of the passages."""
-        route, earlier = Route(Mode.QUOTED, why, verbatim=True), self._asked
-        return await asyncio.to_thread(replies.quotes, sides, route, self.pipeline.similarity, earlier)
+        route = Route(Mode.QUOTED, why, verbatim=True)
+        return await asyncio.to_thread(replies.quotes, sides, route, self.pipeline.similarity, self._context)
 
     async def _summary(self, routing: Routing) -> AsyncGenerator[Event]:
         """A summary that the model writes, of a text that may be longer than its window."""
