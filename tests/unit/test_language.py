@@ -103,7 +103,7 @@ def test_english_questions_with_foreign_words(question: str) -> None:
 
 def test_a_mixture_is_in_another_language() -> None:
     assert is_in_other_language([ENGLISH * 3, GERMAN * 3])
-    assert is_in_other_language([f"{GERMAN * 3}\n{ENGLISH * 9}"])
+    assert is_in_other_language([f"{GERMAN * 3}\n{ENGLISH * 6}"])
     assert not is_in_other_language([*[ENGLISH * 3] * 30, GERMAN])  # a quotation
 
 
