@@ -17,7 +17,7 @@ from errors import BackendError
 from rag.chat.answer_spans import candidates
 from rag.chat.asked import BAN, GENERIC, Kind, asks_for_bans, kind_of, respelt, stems, words_of
 from rag.chat.claims import analyse
-from rag.chat.units import Unit
+from rag.chat.units import Heading, Unit
 from rag.schema import Passage
 
 Similarity = Callable[[str, Sequence[str]], Sequence[float]]
@@ -109,6 +109,11 @@ class Ranking:
         """Weighted share of the question's words among some stems, 0 to 1."""
         whole = sum(self.asked.values())
         return sum(weight for stem, weight in self.asked.items() if stem in found) / whole if whole else 0.0
+
+    def only_title(self, heading: Heading) -> bool:
+        """Whether no unit below a heading has a word of the question that the heading lacks."""
+        rest = self.asked.keys() - stems(heading.title)
+        return all(rest.isdisjoint(each.own) for each in self.best if heading in each.unit.headings)
 
     def share_of_title(self, title: str) -> float:
         """Weighted share of the question's words in a heading, or in the line that introduces a list."""

@@ -123,7 +123,9 @@ def _wider(each: Ranked, ranking: Ranking, kind: Kind, units: Sequence[Unit]) ->
         return None
     own = ranking.share(each.own)
     for heading in reversed(unit.headings):
-        if (covered := ranking.share_of_title(heading.title)) > ABOUT and covered >= own:
+        covered = ranking.share_of_title(heading.title)
+        # What the heading leaves open, one of its sentences may answer.
+        if covered > ABOUT and covered >= own and ranking.only_title(heading):
             return _first((heading.start, heading.end), units, unit)
     if unit.lead and unit.kind == "item" and ranking.share_of_title(unit.lead_text) > max(own, ABOUT):
         return _first(unit.block, units, unit)

@@ -141,10 +141,10 @@ class Calibration:
         )
 
 
-PRIOR = Calibration(cosine=Scale(0.27, 0.09), word_match=Scale(0.24, 0.15))
-"""For a collection without a calibration: typical of all-MiniLM-L6-v2 over small collections. Over larger ones it
-abstains less, wrongly and rightly."""
-MULTILINGUAL_PRIOR = Calibration(Scale(0.785, 0.018), Scale(0.24, 0.15), lead=Scale(0.028, 0.01))
+PRIOR = Calibration(Scale(0.27, 0.09), Scale(0.24, 0.15), threshold=2.9)
+"""For a collection without a calibration: typical of all-MiniLM-L6-v2 over small collections, where one of two rare
+words is hardly ever there by chance. Over larger ones it abstains less, wrongly and rightly."""
+MULTILINGUAL_PRIOR = Calibration(Scale(0.785, 0.018), Scale(0.24, 0.15), lead=Scale(0.028, 0.01), threshold=2.9)
 """The same of multilingual-e5-small, all of whose cosines are high."""
 
 

@@ -53,6 +53,7 @@ class EmbeddingModel(Embeddings):
     """
 
     pooling = "bert-mean-l2"
+    unrelated = 0.0  # the cosine of texts that have nothing to do with each other
     latin_only = True  # trained on English: in other scripts than Latin its cosines are meaningless
 
     def __init__(self, folder: Path, *, name: str = NAME, device: str = "auto") -> None:

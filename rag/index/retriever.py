@@ -30,7 +30,7 @@ from rag.index.language import is_foreign, is_other_script
 from rag.index.lexical import STOP_WORDS, LexicalHits, LexicalIndex, spoken
 from rag.index.passages import PassageReader
 from rag.index.reranker import Reranker
-from rag.index.sentence_check import sentence_cosine
+from rag.index.sentence_check import names_a_section, sentence_cosine
 from rag.index.sentence_vectors import SentenceVectors
 from rag.index.store import VectorStore
 from rag.schema import Passage, Retrieval
@@ -95,6 +95,8 @@ class HybridRetriever:
         foreign = not self.embeddings.latin_only and is_foreign(found.asked[0], texts)
         judged = [(self.calibration(id_), replace(signals, foreign=foreign)) for id_, signals in found.signals.items()]
         abstained = all(calibration.abstains(signals) for calibration, signals in judged)
+        if abstained and names_a_section(found.asked[0], passages[:CHECKED_PASSAGES]):
+            return False, 0.5
         if abstained:
             cosine = sentence_cosine(self._vectors, found, passages[:CHECKED_PASSAGES])
             judged = [(calibration, signals.with_sentence(cosine)) for calibration, signals in judged]

@@ -165,9 +165,10 @@ class Search:
     def similarity(
         self, owner: str, collection_ids: Sequence[str], question: str, sentences: Sequence[str]
     ) -> list[float]:
-        """The cosine of each sentence with a question, by the model of the first collection."""
+        """How similar each sentence is to a question, by the model of the first collection: 0 if unrelated, up to 1."""
         embeddings = self._model_of(owner, next(iter(collection_ids), ""))
-        return self._vectors(embeddings)(question, sentences)
+        low = embeddings.unrelated
+        return [(cosine - low) / (1.0 - low) for cosine in self._vectors(embeddings)(question, sentences)]
 
     def _vectors(self, embeddings: EmbeddingModel) -> SentenceVectors:
         """The vectors of sentences that were compared lately."""

@@ -5,6 +5,7 @@ A chunk about several subjects is far from a question about one of them; the sen
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 
 from rag.index.fusion import Candidates
@@ -17,6 +18,7 @@ MIN_WORDS = 4  # of a sentence: a name on its own, as in a heading, is near ever
 SENTENCES = 8
 """Embedded at most: those that share most words with the question. With 3 or 4 the share of abstentions on MTRAG-UN's
 and the chunking set's questions moves by up to .07, up and down."""
+_HEADING = re.compile(r"^#+ +(.+)$", re.MULTILINE)
 PREFIX, SUFFIX = 4, 3  # two words match without their last 3 letters, but in at least the first 4
 
 
@@ -38,6 +40,18 @@ def sentence_cosine(vectors: SentenceVectors, found: Candidates, passages: Seque
         return -1.0
     query = np.asarray(found.vector) / np.linalg.norm(found.vector)
     return float((vectors.of(texts) @ query).max())
+
+
+def names_a_section(question: str, passages: Sequence[Passage]) -> bool:
+    """Whether all words of a heading in the passages are in the question: “Safety” in “What are the safety rules?”.
+
+    Its sentences may have no word of the question, and be far from it.
+    """
+    asked = _stems(question_terms(question)[0])
+    titles = (
+        title for passage in passages for title in (*_HEADING.findall(passage.text), *passage.heading.split(" › "))
+    )
+    return any(words and words <= asked for words in (_stems(question_terms(title)[0]) for title in titles))
 
 
 def _stems(words: Iterable[str]) -> set[str]:
