@@ -9,27 +9,15 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import replace
 from functools import partial
-from itertools import zip_longest
-from typing import TypeVar, cast
+from typing import TypeVar
 
 from langchain_core.callbacks import AsyncCallbackManager, AsyncCallbackManagerForChainRun
-from langchain_core.messages import AIMessageChunk
-from langchain_core.messages.ai import UsageMetadata, add_usage
-from langchain_core.runnables import RunnableConfig
 
-from errors import (
-    AppError,
-    AuthenticationFailed,
-    BackendBusy,
-    BackendError,
-    BackendUnavailable,
-    ConfigurationError,
-    ModelNotFound,
-)
+from errors import AppError
 from options import Answers
 from rag import schema
 from rag.chat import prompts, replies, summary
@@ -37,25 +25,18 @@ from rag.chat.answer import Answer, fold
 from rag.chat.citations import Checker
 from rag.chat.extract import cited_only
 from rag.chat.follow_up import with_measures
-from rag.chat.loops import loop_end
-from rag.chat.prompts import LeasedModel, Prompt
-from rag.chat.question import AnswerProvider, Pipeline, Question
+from rag.chat.question import Pipeline, Question
 from rag.chat.replies import Reply, Side
 from rag.chat.router import Routing, Subject, route
-from rag.db import clean, new_id, now
+from rag.chat.writer import CANNOT_START, SmallModelError, Writer
+from rag.db import new_id, now
 from rag.index.passages import merged, retrieval_of
-from rag.schema import Event, Finish, Message, Mode, Passage, Retrieval, Role, Route, Usage, Verdict
+from rag.schema import Event, Finish, Message, Mode, Passage, Retrieval, Role, Route, Verdict
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
-CANNOT_START = BackendUnavailable, BackendBusy, AuthenticationFailed, ModelNotFound, ConfigurationError
-"""Errors after which another backend may do better; what is wrong with the question itself is not among them."""
 SENTENCE_ENDS = frozenset(".!?:\n。！？")
-LOOK_EVERY = 120
-"""Characters after which an answer is searched for a loop."""
-CHARACTERS_PER_TOKEN = 4
-"""An answer is cut at this many characters for each of its `max_new_tokens`, whatever the server sends."""
 
 
 async def answer(question: Question, pipeline: Pipeline, history: Sequence[Message] = ()) -> Message:
@@ -100,10 +81,10 @@ async def run(
         log.exception("Turn failed, reference %s", reference)
         error = AppError("Something went wrong inside Gestalt.", f"Try again; the log has it under {reference}.")
         finish = Finish.FAILED
-    for event in turn.counted():
+    for event in turn.writer.counted():
         yield event
     # The last sentence of a stopped or cut answer is not judged if it is unfinished.
-    ended = (finish is Finish.COMPLETE and not turn.cut) or ends_sentence(turn.text)
+    ended = (finish is Finish.COMPLETE and not turn.writer.cut) or ends_sentence(turn.text)
     checked = await undisturbed(asyncio.to_thread(turn.check, ended=ended))
     yield checked or schema.Checked("")
     await undisturbed(turn.trace_end(error))
@@ -129,21 +110,19 @@ class _Run:
         self._asked = [message.text for message in history if message.role is Role.USER]
         self._context = with_measures(question.text, self._asked)
         """The earlier questions, and what a short question leaves out."""
-        self.text = ""
-        self.cut = False
-        """The answer reached one of its limits."""
-        self.config: RunnableConfig = {}
+        self.writer = Writer(question, pipeline.providers, history, pipeline.seconds, self._go_on, self.elapsed)
         self._trace: AsyncCallbackManagerForChainRun | None = None
         self._checker: Checker | None = None
-        self._digested: Sequence[Passage] = ()
-        """What the model is shown of a whole text."""
         self._composed: schema.Checked | None = None
         """The check of an answer that was put together from the documents."""
         self._instead: Callable[[str], Awaitable[Reply]] | None = None
         """`(why)` -> what is shown where a model cannot answer, or writes what the passages do not support."""
-        self._sent: tuple[LeasedModel, Prompt] | None = None
-        self._usage: UsageMetadata | None = None
         self._started = time.perf_counter()
+
+    @property
+    def text(self) -> str:
+        """The answer so far."""
+        return self._composed.text if self._composed else self.writer.text
 
     def elapsed(self) -> float:
         return round(time.perf_counter() - self._started, 3)
@@ -152,7 +131,7 @@ class _Run:
         await self._trace_start()
         if self.pipeline.ready:
             await self.pipeline.ready()
-        rewritten = await self._condense() if self.question.options.condense and self._asked else ""
+        rewritten = await self.writer.condense() if self.question.options.condense and self._asked else ""
         self._go_on()
         routing = await asyncio.to_thread(self._route)
         self._go_on()
@@ -205,11 +184,11 @@ class _Run:
 
     def _given(self, reply: Reply) -> Iterator[Event]:
         """An answer that is there as a whole."""
-        self._composed, self.text = reply.checked, reply.checked.text
+        self._composed = reply.checked
         yield schema.Routed(reply.route)
         retrieval = Retrieval(reply.passages, abstained=False, confidence=1.0, seconds=self.elapsed())
         yield schema.Retrieved(retrieval, self.elapsed(), tuple(self._asked))
-        yield schema.Given(self.text, self.elapsed())
+        yield schema.Given(reply.checked.text, self.elapsed())
         for note in reply.notes:
             yield schema.Noted(note)
 
@@ -224,12 +203,14 @@ class _Run:
             yield schema.Noted(f"“{term}” does not stand in what was searched.")
         if retrieval.abstained and self.question.options.strict:
             yield schema.Routed(Route(Mode.ABSTAINED, "Nothing that was searched seems to answer it."))
-            yield self._said(prompts.not_found(self.pipeline.searched, retrieval.passages))
+            said = prompts.not_found(self.pipeline.searched, retrieval.passages)
+            self._composed = schema.Checked(said)
+            yield schema.Given(said, self.elapsed())
             return
         if retrieval.abstained:
             yield schema.Routed(Route(Mode.WRITTEN, "Nothing that was searched seems to answer it."))
             yield schema.Noted("Your documents do not answer this: the answer comes from the model alone.")
-            answer = self._speak(())
+            answer = self._written(())
         elif self._quotes():
             reply = await self._quoted(sides, f"{routing.why} {self._why_quoted()}")
             for event in self._given(reply):
@@ -238,7 +219,7 @@ class _Run:
         else:
             yield schema.Routed(Route(Mode.WRITTEN, f"{routing.why} The model writes the answer from passages."))
             self._instead = partial(self._quoted, sides)
-            answer = self._checked(self._speak(retrieval.passages))
+            answer = self._checked(self._written(retrieval.passages))
         async with aclosing(answer):
             async for event in answer:
                 yield event
@@ -252,7 +233,7 @@ class _Run:
             earlier = [] if subject.other_than else self._context
             # Opening it reads the database, and may open an embedding model.
             retriever = await asyncio.to_thread(self.pipeline.retriever, earlier, rewritten, only)
-            found.append(retrieval_of(await retriever.ainvoke(subject.question, self.config)))
+            found.append(retrieval_of(await retriever.ainvoke(subject.question, self.writer.config)))
             self._go_on()
         if len(found) == 1:
             passages = subject.without(found[0].passages)
@@ -282,7 +263,7 @@ class _Run:
         for note in replies.left_out(routing):
             yield schema.Noted(note)
         self._instead = lambda why: asyncio.to_thread(replies.summarise, replace(routing, why=why), texts)
-        async with aclosing(self._speak(parts, whole=True)) as answer:
+        async with aclosing(self._written(parts, whole=True)) as answer:
             async for event in answer:
                 yield event
         if self._composed:
@@ -298,183 +279,39 @@ class _Run:
         if self.stopped():
             raise asyncio.CancelledError
 
-    async def _condense(self) -> str:
-        """The question as its model rewrites it; empty if it cannot: the turn continues without it."""
-        # Errors are reported by whoever answers, which may be another backend.
-        with suppress(AppError, TimeoutError):
-            async with asyncio.timeout(self.pipeline.seconds), self.pipeline.providers[0].lease() as model:
-                if not model.window.small:
-                    messages = prompts.condense(self.question.text, self.history)
-                    return prompts.first_line((await model.chat.ainvoke(messages, self.config)).text)
-        return ""
-
-    def _said(self, text: str) -> schema.Delta:
-        text = clean(text)
-        self.text += text
-        return schema.Delta(text, self.elapsed())
-
-    async def _speak(self, passages: Sequence[Passage], *, whole: bool = False) -> AsyncGenerator[Event]:
-        """The answer of the first provider that starts one; what the passages say themselves if none does.
-
-        If it is about the `whole` of the passages, it is a summary.
-        """
+    async def _written(self, passages: Sequence[Passage], *, whole: bool = False) -> AsyncGenerator[Event]:
+        """What a model writes, or the documents' own words where it cannot, or where the passages do not support it."""
+        instead, options = self._instead, self.question.options
+        automatic = self.question.mode is None and options.answers is Answers.AUTOMATIC
         if passages:
             self._checker = Checker(passages, self.question.text, self.pipeline.entails)
-        providers = self.pipeline.providers
-        for provider, other in zip_longest(providers, providers[1:]):
-            try:
-                async with aclosing(self._answer(provider, passages, whole=whole)) as events:
-                    async for event in events:
-                        yield event
-            except CANNOT_START as error:
-                # Never two models in one text.
-                if self.text or not (other or self._stands_in):
-                    raise
-                self._sent = self._usage = None
-                failed = f"{provider.label} could not answer: {error.message}"
-                if other:
-                    yield schema.Retrying(f"{failed} {other.label} answered instead.")
-                    continue
-                yield schema.Retrying(f"{failed} {error.hint} The documents are quoted instead.")
-                for event in await self._quotes_instead("No model could answer, so the documents are quoted."):
+        try:
+            async with aclosing(self.writer.write(passages, whole=whole, small=not (automatic and instead))) as events:
+                async for event in events:
                     yield event
-            break
-        async for event in self._fold():
-            yield event
-
-    @property
-    def _stands_in(self) -> bool:
-        return self.pipeline.stands_in and self._instead is not None
-
-    async def _quotes_instead(self, why: str) -> Iterator[Event]:
-        """What is shown in place of a model's answer."""
-        assert self._instead
-        return self._given(await self._instead(why))
-
-    async def _fold(self) -> AsyncGenerator[Event]:
-        """Quotes in place of what the model wrote, if the passages do not support that."""
-        if self._instead and not self._composed and await asyncio.to_thread(self._is_unsupported):
+        except SmallModelError:
+            why = self._why_quoted()
+        except CANNOT_START as error:
+            if self.writer.text or not (instead and self.pipeline.stands_in):
+                raise
+            who = self.pipeline.providers[-1].label
+            note = f"{who} could not answer: {error.message} {error.hint} The documents are quoted instead."
+            yield schema.Retrying(note)
+            why = "No model could answer, so the documents are quoted."
+        else:
+            if not instead or not await asyncio.to_thread(self._is_unsupported):
+                return
             yield schema.Folded()
             why = "The passages do not support what the model wrote, so they are quoted."
-            for event in await self._quotes_instead(why):
-                yield event
+        assert instead
+        for event in self._given(await instead(why)):
+            yield event
 
     def _is_unsupported(self) -> bool:
         """Whether the passages support less than half of what the model claims."""
-        checked = self.check(ended=not self.cut)
+        checked = self.check(ended=not self.writer.cut)
         verdicts = [check.verdict for check in checked.checks] if checked else []
         return verdicts.count(Verdict.UNSUPPORTED) > verdicts.count(Verdict.SUPPORTED)
-
-    async def _answer(
-        self, provider: AnswerProvider, passages: Sequence[Passage], *, whole: bool
-    ) -> AsyncGenerator[Event]:
-        options = self.question.options
-        async with provider.lease() as model:
-            automatic = self.question.mode is None and options.answers is Answers.AUTOMATIC
-            if model.window.small and automatic and self._instead:
-                # Its size was not known before it was loaded.
-                for event in await self._quotes_instead(self._why_quoted()):
-                    yield event
-                return
-            if whole:
-                async for working in self._digest(model, passages):
-                    yield working
-                passages, template = self._digested, prompts.FROM_WHOLE_TEXT
-            else:
-                template = prompts.choose(passages, small=model.window.small, instructions=options.instructions)
-            limit = options.generation.max_new_tokens
-            history = () if whole else self.history
-            fit = partial(prompts.fit, template, self.question.text, history, passages, model.window, limit)
-            prompt = await asyncio.to_thread(fit, best_last=not whole)
-            self._sent = model, prompt
-            sent = [{"role": message.type, "text": message.text} for message in prompt.messages]
-            facts = {"prompt": sent, **model.facts}
-            yield schema.Prompted(model.backend, model.model, prompt.ledger, prompt.notes, facts)
-            stream = cast("AsyncGenerator[AIMessageChunk]", model.chat.astream(prompt.messages, self.config))
-            async with aclosing(stream), aclosing(self._bounded(stream, limit)) as events:
-                looked = 0
-                async for event in events:
-                    yield event
-                    if len(self.text) - looked >= LOOK_EVERY:
-                        looked = len(self.text)
-                        if loop_end(self.text) is not None:
-                            break
-            if (end := loop_end(self.text)) is not None:
-                self.text = self.text[:end]
-                yield schema.Cut(self.text, "The model began to repeat itself; the answer ends there.")
-        if not self.text.strip():
-            raise BackendError("The model returned an empty answer.", "Ask again, or choose another model.")
-
-    async def _digest(self, model: LeasedModel, parts: Sequence[Passage]) -> AsyncGenerator[Event]:
-        """Summarise the parts of a text group by group until they fit the model's window together."""
-        self._digested = parts
-        limit = self.question.options.generation.max_new_tokens
-        while True:
-            groups = await asyncio.to_thread(prompts.groups, self._digested, model.window, limit)
-            if len(groups) == 1:
-                return
-            notes = []
-            for number, group in enumerate(groups, 1):
-                yield schema.Working(f"Reading part {number} of {len(groups)} …")
-                said = await model.chat.ainvoke(prompts.part(group), self.config)
-                self._go_on()
-                first = group[0]
-                notes.append(replace(first, text=said.text, page=None, label=f"part {number} of {len(groups)}"))
-            if sum(len(note.text) for note in notes) >= sum(len(part.text) for part in self._digested):
-                raise BackendError("The model did not shorten the text.", "Choose another model, or quoted answers.")
-            self._digested = notes
-
-    async def _bounded(self, stream: AsyncIterator[AIMessageChunk], max_new_tokens: int) -> AsyncGenerator[Event]:
-        """The pieces of an answer, as many as it may have, however long the server goes on."""
-        limit = CHARACTERS_PER_TOKEN * max_new_tokens
-        deadline = asyncio.get_running_loop().time() + self.pipeline.seconds
-        while True:
-            try:
-                async with asyncio.timeout_at(deadline) as bound:
-                    chunk = await anext(stream, None)
-            except TimeoutError:
-                if not bound.expired():
-                    raise
-                self.cut = True
-                note = f"The model took more than {self.pipeline.seconds:,.0f} seconds and was stopped."
-                yield schema.Noted(note)
-                return
-            if chunk is None:
-                return
-            self._go_on()
-            if usage := getattr(chunk, "usage_metadata", None):
-                self._usage = add_usage(self._usage, usage)
-            piece = chunk.text[: limit - len(self.text)]
-            if piece:
-                yield self._said(piece)
-            if chunk.response_metadata.get("finish_reason") == "length":
-                self.cut = True
-                yield schema.Noted("The answer reached its limit of tokens and was cut there.")
-            if len(piece) < len(chunk.text):
-                self.cut = True
-                yield schema.Noted(f"The answer was longer than {limit:,} characters and was cut there.")
-                return
-
-    def counted(self) -> Iterator[Event]:
-        """The usage as the backend reported it, or counted here, and whether the prompt was cut."""
-        if not self._sent:
-            return
-        model, prompt = self._sent
-        if self._usage:
-            usage = Usage(self._usage["input_tokens"], self._usage["output_tokens"])
-            yield schema.Counted(usage)
-            if prompt.was_cut(usage.input_tokens):
-                yield schema.Noted(
-                    f"The server read {usage.input_tokens} tokens of about {prompt.input_tokens}: it cut the prompt. "
-                    "Give it a larger context window, or ask for fewer passages."
-                )
-        elif self.text:
-            try:
-                tokens = model.window.count(self.text)
-            except Exception:
-                log.info("The answer could not be counted: its model may be gone", exc_info=True)
-            else:
-                yield schema.Counted(Usage(prompt.input_tokens, tokens, estimated=True))
 
     async def _checked(self, speech: AsyncGenerator[Event]) -> AsyncGenerator[Event]:
         """`speech`, its sentences checked in threads while the model writes."""
@@ -510,7 +347,7 @@ class _Run:
     async def _trace_start(self) -> None:
         manager = AsyncCallbackManager.configure(inheritable_callbacks=list(self.pipeline.callbacks))
         self._trace = await manager.on_chain_start({}, {"question": self.question.text}, name="answer")
-        self.config = {"callbacks": self._trace.get_child()}
+        self.writer.config = {"callbacks": self._trace.get_child()}
 
     async def trace_end(self, error: BaseException | None) -> None:
         """Tell callbacks how the run ended."""
