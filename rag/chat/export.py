@@ -58,7 +58,11 @@ def markdown(conversation: ConversationRecord, messages: Sequence[Message]) -> s
 def _entry(message: Message) -> str:
     if message.role is Role.USER:
         return f"## {' '.join(message.text.split())}"
-    about = [message.model or "no model", message.created.isoformat(timespec="seconds")]
+    verbatim = message.route and message.route.verbatim
+    about = [
+        f"{message.mode.value}, no model" if verbatim else message.model or "no model",
+        message.created.isoformat(timespec="seconds"),
+    ]
     about += [_ENDS[message.finish]] if message.finish in _ENDS else []
     return "\n\n".join([*_parts(message), f"*{', '.join(about)}*"])
 

@@ -97,7 +97,7 @@ def test_a_question_to_a_backend_without_a_known_model_is_answered_by_the_fallba
     app.run()
     pick(app, "backend", "spare")
     pick(app, "fallback", "scripted")
-    ask(app, services, QUESTION)
+    ask(app, services, QUESTION, "The pier at Gannet Holm is 62 metres long.")
     assert "Scripted answered instead" in texts(app)
     assert "parrot · first word" in texts(app)
 

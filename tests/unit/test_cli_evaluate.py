@@ -79,8 +79,8 @@ def test_an_object_for_scripts(measure: Callable[..., tuple[int, Any]]) -> None:
 def test_answers_are_measured_on_request(measure: Callable[..., tuple[int, Any]]) -> None:
     code, value = measure("--answers", "--model", "owl", "--no-strict")
     assert code == 0
-    assert value["results"][0]["answer"] == "Scripted answer."
-    assert value["figures"]["right"]["value"] == 0
+    assert value["results"][0]["answer"] == "The pier at Gannet Holm is 62 metres long.", "quoted: the model made it up"
+    assert value["figures"]["right"]["value"] == 1, "what a user is shown is measured"
     options = value["configuration"]["options"]
     assert (options["backend"], options["model"], options["strict"]) == ("scripted", "owl", False)
 

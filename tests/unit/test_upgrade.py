@@ -45,5 +45,5 @@ def test_samples_a_chat_and_a_preset_of_0_1_0(tmp_path: Path) -> None:
     assert services.conversations.record(LOCAL_OWNER, answer.id)["prompt"]
 
     found = services.searching.retrieve(LOCAL_OWNER, QUESTION, preset.options)
-    assert found.passages == answer.passages
+    assert [passage.chunk_id for passage in found.passages] == [passage.chunk_id for passage in answer.passages]
     services.close()
