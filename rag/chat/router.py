@@ -203,7 +203,8 @@ def _has_file_name(text: str, document: ListedDocument) -> bool:
     text = unicodedata.normalize("NFC", text).casefold()
     name, stem = document.name.casefold(), document.stem.casefold()
     forms = [name] if stem.isalpha() or len(stem) < 4 else [name, stem]
-    return any(re.search(rf"(?<![\w.-]){re.escape(form)}(?![\w-]|\.\w)", text) for form in forms)
+    # Most names are not there at all, and a pattern is made for each that is.
+    return any(form in text and re.search(rf"(?<![\w.-]){re.escape(form)}(?![\w-]|\.\w)", text) for form in forms)
 
 
 class _Named:
