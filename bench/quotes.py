@@ -6,7 +6,7 @@
     python -m bench.quotes [--facts tests/samples_facts.jsonl]          40 facts of the samples
 
 Retrieval is the application's own (top 4 passages), with a temporary data folder and the embedded models. Each question
-is asked without and with the likelihood of the language model, and cut to one, two and three quotes.
+is asked by words alone and with cosines, and cut to one, two and three quotes.
 """
 
 from __future__ import annotations
@@ -17,14 +17,12 @@ import statistics
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from bench.answers import Fact, file_name, holds, ingest, read_facts, read_squad
-from errors import BackendBusy
 from options import RetrievalOptions
-from rag.chat.quotes import Likelihood, Quotes, Similarity, choose
+from rag.chat.quotes import Quotes, Similarity, choose
 from rag.documents.library import DEFAULT_COLLECTION
 from rag.index.passages import Hits
 from rag.index.sentence_vectors import SentenceVectors
@@ -56,17 +54,6 @@ def read_all(file: Path, half: int | None) -> tuple[list[Fact], list[Fact]]:
 def spaced(facts: Sequence[Fact], questions: int, skip: int) -> list[Fact]:
     step = len(facts) / questions
     return [facts[int(n * step) + skip] for n in range(questions)]
-
-
-def load_likelihood(services: Services) -> Likelihood:
-    backend = services.settings.answer.backend
-    model = services.models.default(LOCAL_OWNER, backend)
-    services.manager.load(backend, model).result()
-    found = services.manager.backend(backend).likelihood(model)
-    assert found
-    with suppress(BackendBusy):  # the first computation is slow
-        found("warm up", ["warm up"])
-    return found
 
 
 def retrieved(services: Services, facts: Sequence[Fact]) -> Iterator[tuple[Fact, tuple[Passage, ...]]]:
@@ -141,7 +128,6 @@ def main() -> None:
     parser.add_argument("--questions", type=int, default=200)
     parser.add_argument("--skip", type=int, default=0, help="start at a later question")
     parser.add_argument("--half", type=int, choices=(0, 1), help="ask about every second article only")
-    parser.add_argument("--no-model", action="store_true", help="leave out the likelihood, which takes longest")
     parser.add_argument("--rows", action="store_true", help="print a line for each question too")
     options = parser.parse_args()
     texts: dict[str, Any] = {path.name: path.read_bytes() for path in sample_files()}
@@ -154,16 +140,13 @@ def main() -> None:
         services = Services(Settings(data_dir=Path(folder)))
         services.ingest.start()
         ingest(services, texts)
-        vectors = SentenceVectors(services.embeddings.get())
-        kinds: dict[str, tuple[Similarity | None, Likelihood | None]]
-        kinds = {"words": (None, None), "cosine": (vectors, None)}
-        if not options.no_model:
-            kinds["likelihood"] = (vectors, load_likelihood(services))
+        kinds: dict[str, Similarity | None]
+        kinds = {"words": None, "cosine": SentenceVectors(services.embeddings.get())}
         rows: dict[str, list[dict[str, Any]]] = {kind: [] for kind in kinds}
         for fact, passages in retrieved(services, facts):
-            for kind, scorers in kinds.items():
+            for kind, similarity in kinds.items():
                 wall, cpu = time.perf_counter(), time.process_time()
-                found = choose(fact.question, passages, *scorers)
+                found = choose(fact.question, passages, similarity)
                 wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
                 rows[kind].append(row(fact, passages, found, wall, cpu))
                 if options.rows:

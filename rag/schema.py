@@ -133,6 +133,11 @@ class Passage:
     chunk_end: int = 0  # the span of the retrieved chunk if others were merged into it; otherwise 0 and 0
 
     @property
+    def final_score(self) -> float:
+        """The score that ranks it: the reranker's if there is one, else the fused one."""
+        return self.score if self.reranked is None else self.reranked
+
+    @property
     def place(self) -> str:
         """File and page, for users."""
         return place(self.document, self.page, self.label)

@@ -33,8 +33,7 @@ class Models:
         async with self._manager.use(name, model, options) as chat:
             loaded = self._manager.status(name, model).loaded or Loaded()
             facts = {name: getattr(loaded, name) for name in ("revision", "device", "dtype", "quantization")}
-            window, likelihood = self._window(name, model, loaded), self._manager.backend(name).likelihood(model)
-            yield LeasedModel(name, model, chat, window, facts, likelihood)
+            yield LeasedModel(name, model, chat, self._window(name, model, loaded), facts)
 
     def default(self, owner: str, backend: str, listed: Sequence[str] | None = None) -> str:
         """The model for a user who chose none: the one of the settings, else the last that answered, else the first.

@@ -16,7 +16,6 @@ from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, System
 from langchain_core.prompts import ChatPromptTemplate, MessagesPlaceholder
 
 from errors import ContextTooLong
-from rag.chat.quotes import Likelihood
 from rag.schema import Finish, Ledger, Message, Part, Passage, Role, Share
 
 FOR_SMALL = (
@@ -196,8 +195,6 @@ class LeasedModel:
     window: Window
     facts: Mapping[str, Any] = field(default_factory=dict)
     """For the record of an answer: revision, device, dtype, generation options."""
-    likelihood: Likelihood | None = None
-    """Says how likely a question is after a sentence, if the model can."""
 
 
 def fit(

@@ -1,7 +1,6 @@
 """Ranks the units of passages by how well each answers a question.
 
-A score is the cosine with the question, the weighted share of the question's words in the unit and above it, and if
-there is a language model the likelihood of the question after it.
+A score is the cosine with the question and the weighted share of the question's words in the unit and above it.
 """
 
 from __future__ import annotations
@@ -10,10 +9,8 @@ import math
 import re
 from collections import Counter
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 
-from errors import BackendError
 from rag.chat.answer_spans import candidates
 from rag.chat.asked import BAN, GENERIC, Kind, asks_for_bans, kind_of, respelt, stems, words_of
 from rag.chat.claims import analyse
@@ -22,16 +19,12 @@ from rag.schema import Passage
 
 Similarity = Callable[[str, Sequence[str]], Sequence[float]]
 """(question, sentences) -> cosine of each with the question."""
-Likelihood = Callable[[str, Sequence[str]], Sequence[float]]
-"""(question, sentences) -> mean log-probability of the question after each. May raise BackendError."""
 
 EMBEDDED = 40
 """Units embedded for a question at most: those that share most words with it."""
-CANDIDATES = 8
-"""Units whose likelihood is computed."""
-CONTEXT, RANK, CUT, LIGHT, KIND, LIKELY = 0.5, 0.05, 0.3, 0.3, 0.2, 1.0
+CONTEXT, RANK, CUT, LIGHT, KIND = 0.5, 0.05, 0.3, 0.3, 0.2
 """Weights: a word in the headings instead of the unit; each rank of its passage; a unit that is cut off; a word such
-as “rules”, or a negation; words of the kind that is asked for; the mean log-probability of the question."""
+as “rules”, or a negation; words of the kind that is asked for."""
 EARLIER = (0.5, 0.15)
 """Weight of the words of the last question, and of the one before it."""
 _ANOTHER = re.compile(r"\b(?:other|another|else|andere\w*|autre|otr[oa])\b", re.IGNORECASE)
@@ -51,18 +44,12 @@ class Ranked:
     cosine: float = 0.0
     of_kind: bool = False
     """It has words of the kind that is asked for, which the question does not have."""
-    likelihood: float | None = None
-
-    @property
-    def base(self) -> float:
-        """The score without the likelihood: about 0 to 2.5, comparable between questions."""
-        found = self.overlap + self.cosine + (KIND if self.of_kind else 0)
-        return found - RANK * (self.unit.number - 1) - (0 if self.unit.whole else CUT)
 
     @property
     def score(self) -> float:
-        """Higher is better; comparable for one question."""
-        return self.base + LIKELY * (self.likelihood or 0.0)
+        """Higher is better: about 0 to 2.5, comparable between questions."""
+        found = self.overlap + self.cosine + (KIND if self.of_kind else 0)
+        return found - RANK * (self.unit.number - 1) - (0 if self.unit.whole else CUT)
 
 
 class Ranking:
@@ -75,7 +62,6 @@ class Ranking:
         units: Sequence[Unit],
         earlier: Sequence[str],
         similarity: Similarity | None,
-        likelihood: Likelihood | None,
     ) -> None:
         headings = [
             _above(unit, before, passages[unit.number - 1]) for before, unit in zip([None, *units], units, strict=False)
@@ -100,10 +86,6 @@ class Ranking:
         self.best = sorted(found, key=lambda each: -each.score)
         if similarity:
             self._compare(similarity, [question, *([f"{earlier[-1]} {question}"] if earlier else [])])
-        if likelihood:
-            # The model may be busy or gone.
-            with suppress(BackendError):
-                self._judge(likelihood, f"{earlier[-1]} {question}" if earlier else question)
 
     def share(self, found: frozenset[str]) -> float:
         """Weighted share of the question's words among some stems, 0 to 1."""
@@ -143,12 +125,6 @@ class Ranking:
             for each, cosine in zip(self.best, cosines, strict=True):
                 each.cosine += cosine / len(questions)
         self.best.sort(key=lambda each: -each.score)
-
-    def _judge(self, likelihood: Likelihood, question: str) -> None:
-        best = self.best[:CANDIDATES]
-        for each, mean in zip(best, likelihood(question, [each.unit.text for each in best]), strict=True):
-            each.likelihood = mean
-        self.best = sorted(best, key=lambda each: -each.score)
 
 
 def _above(unit: Unit, before: Unit | None, passage: Passage) -> str:

@@ -11,11 +11,11 @@ from dataclasses import dataclass, replace
 
 from rag.chat.answer_spans import likeliest
 from rag.chat.asked import Kind, kind_of
-from rag.chat.quote_ranking import Likelihood, Ranked, Ranking, Similarity
+from rag.chat.quote_ranking import Ranked, Ranking, Similarity
 from rag.chat.units import Unit, read_units
 from rag.schema import Passage
 
-__all__ = ["Likelihood", "Quote", "Quotes", "Similarity", "choose"]
+__all__ = ["Quote", "Quotes", "Similarity", "choose"]
 
 MOST = 3
 """Quotes shown."""
@@ -61,7 +61,6 @@ def choose(
     question: str,
     passages: Sequence[Passage],
     similarity: Similarity | None = None,
-    likelihood: Likelihood | None = None,
     *,
     earlier: Sequence[str] = (),
 ) -> Quotes:
@@ -72,7 +71,7 @@ def choose(
     units = [unit for number, passage in enumerate(passages, 1) for unit in read_units(number, passage)]
     if not units:
         return Quotes(())
-    ranking = Ranking(question, passages, units, earlier, similarity, likelihood)
+    ranking = Ranking(question, passages, units, earlier, similarity)
     kind = kind_of(question)
     quotes, shown = list[Quote](), list[Ranked]()
     for each in ranking.best:
@@ -84,7 +83,7 @@ def choose(
             continue
         shown.append(each)
         quotes.append(_quote(each, ranking, kind, units, ranking.question, passages))
-    doubtful = shown[0].base < (DOUBT if similarity else DOUBT_BY_WORDS)
+    doubtful = shown[0].score < (DOUBT if similarity else DOUBT_BY_WORDS)
     return Quotes(tuple(_joined(quotes, passages)), doubtful)
 
 

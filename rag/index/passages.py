@@ -145,7 +145,7 @@ def matches(passages: Sequence[Passage]) -> list[float]:
 
     The order of passages is by the same scores, those of a reranker if there is one.
     """
-    scores = [passage.score if passage.reranked is None else passage.reranked for passage in passages]
+    scores = [passage.final_score for passage in passages]
     best = max(scores, default=0.0)
     return [max(0.0, score / best) if best > 0 else float(score == best) for score in scores]
 
@@ -163,7 +163,9 @@ def retrieval_of(found: Sequence[Document]) -> Retrieval:
 
 def merged(found: Sequence[Retrieval]) -> Retrieval:
     """Several results as one, best passages first; of none an abstention."""
-    passages = sorted((p for each in found for p in each.passages), key=lambda p: (p.codes, p.score), reverse=True)
+    passages = sorted(
+        (p for each in found for p in each.passages), key=lambda p: (p.codes, p.final_score), reverse=True
+    )
     return Retrieval(
         tuple(passages),
         abstained=all(each.abstained for each in found),

@@ -21,7 +21,7 @@ class Reranker:
         self._model: Any = None
 
     def order(self, question: str, passages: Sequence[Passage]) -> list[Passage]:
-        """The passages, best first, each with its `reranked` score.
+        """The passages, best first, each with its `reranked` score; those with codes of the question stay first.
 
         Raises ConfigurationError if the model is not available, or does not score pairs with one number.
         """
@@ -38,4 +38,4 @@ class Reranker:
                 "Name a cross-encoder for ranking in GESTALT_RETRIEVAL, or leave the reranker out.",
             )
         scored = [replace(p, reranked=float(score)) for p, score in zip(passages, scores, strict=True)]
-        return sorted(scored, key=lambda passage: passage.reranked or 0.0, reverse=True)
+        return sorted(scored, key=lambda passage: (passage.codes, passage.final_score), reverse=True)

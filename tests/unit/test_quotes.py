@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from itertools import count
 
-from errors import BackendBusy
-from rag.chat.quotes import Likelihood, Quotes, Similarity, choose
+from rag.chat.quotes import Quotes, choose
 from rag.schema import Passage
 
 _ids = count()
@@ -207,25 +205,16 @@ def test_nothing_is_bold_where_the_answer_cannot_be_told() -> None:
     assert bold("Who was there?", "Ann Moss, Peter Lamb and Noor Haddad were there.") == []
 
 
-def test_cosines_and_likelihoods_decide_between_sentences() -> None:
+def test_cosines_decide_between_sentences() -> None:
     text = "The hall is cold. The hall is red. The hall is grey."
 
-    def prefers(wanted: str, by: float = 1.0) -> Similarity:
-        return lambda question, sentences: [by * (wanted in sentence) for sentence in sentences]
+    def first(wanted: str) -> str:
+        found = choose(
+            "What of the hall?", [passage(text)], lambda _, sentences: [wanted in each for each in sentences]
+        )
+        return text[found.quotes[0].start : found.quotes[0].end]
 
-    def first(similarity: Similarity | None, likelihood: Likelihood | None) -> str:
-        quote = choose("What of the hall?", [passage(text)], similarity, likelihood).quotes[0]
-        return text[quote.start : quote.end]
-
-    assert first(prefers("red"), None) == "The hall is red."
-    assert first(prefers("red"), prefers("grey", 3.0)) == "The hall is grey."
-
-
-def test_a_model_that_is_gone_is_done_without() -> None:
-    def gone(question: str, sentences: Sequence[str]) -> list[float]:
-        raise BackendBusy("The model is busy.")
-
-    assert choose("deposit", [passage("The deposit is 300 euros.")], None, gone).quotes
+    assert [first("red"), first("grey")] == ["The hall is red.", "The hall is grey."]
 
 
 def test_a_question_about_something_else_is_doubtful() -> None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from errors import ConfigurationError
+from options import RetrievalOptions
 from rag.index.reranker import Reranker
-from rag.schema import Passage
+from rag.schema import LOCAL_OWNER, Passage
+from tests.conftest import FakeServices
 from tests.tiny_encoder import make_cross_encoder
 
 
@@ -32,6 +35,24 @@ def test_passages_are_sorted_by_its_scores(folder: Path) -> None:
     assert scores == sorted(scores, reverse=True)
     assert len(set(scores)) == 4, "each pair has its own score"
     assert [passage.score for passage in ordered] != [passage.score for passage in found]
+
+
+def test_chunks_with_a_code_of_the_question_stay_first(folder: Path) -> None:
+    found = passages("puffins breed", "the ferry sails", "marigold")
+    *_, worst = Reranker(str(folder), "cpu").order("when does the ferry sail", found)
+    coded = [replace(each, codes=int(each.text == worst.text)) for each in found]
+    ordered = Reranker(str(folder), "cpu").order("when does the ferry sail", coded)
+    assert (ordered[0].text, ordered[0].codes) == (worst.text, 1)
+
+
+def test_its_order_outlasts_the_fused_scores(folder: Path, services: FakeServices) -> None:
+    for name in ("puffins breed", "the ferry sails", "marigold", "the rent is due"):
+        services.put(f"{name}.txt", name.encode())
+    options = services.settings.answer.replace(retrieval=RetrievalOptions(reranker=str(folder)))
+    found = services.searching.retrieve(LOCAL_OWNER, "when does the ferry sail", options).passages
+    scores = [passage.reranked or 0.0 for passage in found]
+    assert scores == sorted(scores, reverse=True)
+    assert len(set(scores)) == 4
 
 
 def test_no_passages_need_no_model() -> None:
