@@ -15,6 +15,8 @@ from rag.chat.answer_spans import candidates
 from rag.chat.asked import BAN, GENERIC, Kind, asks_for_bans, kind_of, respelt, stems, words_of
 from rag.chat.claims import analyse
 from rag.chat.units import Heading, Unit
+from rag.index.exact import exact_terms
+from rag.index.lexical import phrase
 from rag.schema import Passage
 
 Similarity = Callable[[str, Sequence[str]], Sequence[float]]
@@ -22,9 +24,9 @@ Similarity = Callable[[str, Sequence[str]], Sequence[float]]
 
 EMBEDDED = 40
 """Units embedded for a question at most: those that share most words with it."""
-CONTEXT, RANK, CUT, LIGHT, KIND = 0.5, 0.05, 0.3, 0.3, 0.2
+CONTEXT, RANK, CUT, LIGHT, KIND, EXACT = 0.5, 0.05, 0.3, 0.3, 0.2, 0.4
 """Weights: a word in the headings instead of the unit; each rank of its passage; a unit that is cut off; a word such
-as “rules”, or a negation; words of the kind that is asked for."""
+as “rules”, or a negation; words of the kind that is asked for; the very code, number or phrase of the question."""
 EARLIER = (0.5, 0.15)
 """Weight of the words of the last question, and of the one before it."""
 _ANOTHER = re.compile(r"\b(?:other|another|else|andere\w*|autre|otr[oa])\b", re.IGNORECASE)
@@ -44,11 +46,13 @@ class Ranked:
     cosine: float = 0.0
     of_kind: bool = False
     """It has words of the kind that is asked for, which the question does not have."""
+    exact: bool = False
+    """It has a code, a number such as “station 47” or a quoted phrase of the question."""
 
     @property
     def score(self) -> float:
         """Higher is better: about 0 to 2.5, comparable between questions."""
-        found = self.overlap + self.cosine + (KIND if self.of_kind else 0)
+        found = self.overlap + self.cosine + (KIND if self.of_kind else 0) + (EXACT if self.exact else 0)
         return found - RANK * (self.unit.number - 1) - (0 if self.unit.whole else CUT)
 
 
@@ -77,12 +81,15 @@ class Ranking:
         avoided = self._avoided(question, earlier)
         self.asked = self._weights(question, earlier, avoided)
         """The question's stems, each with its weight."""
-        kind = kind_of(question)
+        kind, exact = kind_of(question), [form for term in exact_terms(question) for form in term.phrases]
         for each in found:
+            each.exact = any(f" {form} " in f" {phrase(each.unit.text)} " for form in exact)
             text, span = passages[each.unit.number - 1].text, (each.unit.start, each.unit.end)
             each.of_kind = kind is not Kind.OPEN and bool(candidates(question, kind, text, span))
             each.overlap = self.share(each.own) + CONTEXT * self.share(each.above - each.own)
             each.overlap -= len(avoided & (each.own | each.above)) / max(1, len(avoided))
+        self.has_exact = any(each.exact for each in found)
+        """Some unit has the very code or number: a whole table or list would bury it."""
         self.best = sorted(found, key=lambda each: -each.score)
         if similarity:
             self._compare(similarity, [question, *([f"{earlier[-1]} {question}"] if earlier else [])])

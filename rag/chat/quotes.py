@@ -116,7 +116,7 @@ def _quote(
 def _wider(each: Ranked, ranking: Ranking, kind: Kind, units: Sequence[Unit]) -> tuple[int, int] | None:
     """The list or section to show instead of a unit."""
     unit = each.unit
-    if unit.introduces:
+    if unit.introduces and not ranking.has_exact:
         return _first(unit.block, units, unit)
     if kind is not Kind.OPEN:
         return None
