@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import groupby
+from itertools import accumulate, groupby, pairwise
 
 from rag.chat.evidence import CELL, CELLS, table_rows
 from rag.chat.statements import statements
@@ -157,12 +157,18 @@ def _kind(line: str, gap: str, before: Unit | None, lead: Span | None, *, new_li
 
 def _with_rows(text: str, places: Sequence[Span]) -> Iterator[Span]:
     """The places, with tables that a PDF yields cell by cell as rows."""
-    for is_cell, group in groupby(places, key=lambda place: _is_cell(text[slice(*place)])):
-        cells = list(group)
+    # A blank line ends a table: an address and the lines below it are none.
+    ends = accumulate((bool(_BLANK.search(text[a:b])) for (_, a), (b, _) in pairwise(places)), initial=0)
+    for (is_cell, _), group in groupby(
+        zip(places, ends, strict=True), key=lambda each: (_is_cell(text[slice(*each[0])]), each[1])
+    ):
+        cells = [place for place, _ in group]
         yield from table_rows(text, cells) if is_cell and len(cells) >= CELLS else cells
 
 
 def _is_cell(line: str) -> bool:
+    if not line.strip():
+        return False
     marked = line[0] == "#" or " | " in line or ": " in line or _ITEM.match(line)
     return len(line) <= CELL and line[-1] not in _END and not marked
 

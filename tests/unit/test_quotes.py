@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from itertools import count
 
+import pytest
+
 from rag.chat.quotes import Quotes, choose
+from rag.chat.units import read_units
 from rag.schema import Passage
 
 _ids = count()
@@ -226,3 +229,18 @@ def test_a_question_about_something_else_is_doubtful() -> None:
 def test_several_items_of_a_list_are_shown_as_one_quote() -> None:
     text = "Learn these:\n- The code word for fire is Snapdragon.\n- The code word for illness is Foxglove.\nPage 4"
     assert shown("What are the code words?", passage(text)) == [text.removesuffix("\nPage 4")]
+
+
+@pytest.mark.parametrize(
+    "letter",
+    [
+        "Mr\nDesmond Tull\n9 Quarry Road\nOtterbury OT1 4AB\n\nOtterbury, 12 March 2026\n\nBoundary\n\nDear Mr Tull",
+        "Invoice 5518\nHarrow & Finch\n14 Mill Lane\nOT3 9PL\n\n12 March 2026\n\nTotal 372",
+        "Herrn\nStefan Köhler\nAm Mühlbach 3\n79117 Freiburg\n\nFreiburg, den 19. Januar 2026\n\nNebenkosten",
+    ],
+)
+def test_an_address_and_the_lines_below_it_are_no_table(letter: str) -> None:
+    passage = Passage("a:0", "a", "letter.txt", None, letter, 0, len(letter))
+    units = read_units(1, passage)
+    assert all("\n\n" not in letter[unit.start : unit.end] for unit in units)
+    assert choose("When was it written?", [passage]).quotes
