@@ -80,7 +80,7 @@ class RetrievalOptions(Options):
     filename_boost: bool = True  # prefer documents that the question names
     merge: bool = True  # merge two retrieved chunks that are adjacent on a page into one passage
     neighbours: Annotated[int, Field(ge=0)] = 0  # chunks to add on each side of a retrieved one
-    reranker: str = ""  # a sentence-transformers CrossEncoder, by id or path; empty for none
+    reranker: str = ""  # “embedded”, or a sentence-transformers CrossEncoder by id or path; empty for none
 
     @model_validator(mode="after")
     def _searches_something(self) -> Self:

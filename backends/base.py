@@ -14,7 +14,7 @@ from typing import ClassVar
 
 from langchain_core.language_models import BaseChatModel
 
-from errors import AppError, ModelNotFound
+from errors import AppError, ConfigurationError, ModelNotFound
 from options import GenerationOptions
 from settings import Settings
 
@@ -131,8 +131,6 @@ class LoadCancelledError(BaseException):
 
 Report = Callable[[Progress], None]
 """Receives the progress of a load. May raise LoadCancelledError."""
-Likelihood = Callable[[str, Sequence[str]], Sequence[float]]
-"""(question, sentences) -> mean log-probability of the question after each. Raises BackendError."""
 
 
 class Backend(ABC):
@@ -185,6 +183,9 @@ class Backend(ABC):
         # Bytes rather than characters: scripts with three bytes per character use about one token for each.
         return (2 * len(text.encode()) + 6) // 7
 
-    def likelihood(self, model: str) -> Likelihood | None:
-        """What says how likely a question is after a sentence; None if the backend cannot, or it is not loaded."""
-        return None
+    def likelihood(self, model: str, question: str, texts: Sequence[str]) -> Sequence[float]:
+        """Return the mean log-probability of a question's tokens after each text, by a model that is ready.
+
+        Waits for its turn. Raises BackendError, or ConfigurationError if the backend cannot.
+        """
+        raise ConfigurationError(f"{self.label} cannot compare texts.", "Choose another model for that.")

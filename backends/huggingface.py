@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
-from functools import partial
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
@@ -12,7 +12,7 @@ from pydantic import Field, SecretStr
 
 from accelerator import choose_device, choose_dtype, load_torch
 from backends import cpu_attention, embedded_model, hub, load_progress, quantization
-from backends.base import Backend, Capabilities, Likelihood, Loaded, ModelInfo, Progress, Released, Report
+from backends.base import Backend, Capabilities, Loaded, ModelInfo, Progress, Released, Report
 from backends.generation import Runtime
 from backends.likelihood import likelihood
 from backends.local_chat_model import LocalChatModel
@@ -182,10 +182,9 @@ class HuggingFaceBackend(Backend):
         """Return the exact count for a loaded model, else raise BackendUnavailable."""
         return self._runtime(model).count_tokens(text)
 
-    def likelihood(self, model: str) -> Likelihood | None:
-        """What scores in the model's thread; None if it is not loaded."""
-        runtime = self._runtimes.get(model)
-        return partial(likelihood, runtime) if runtime else None
+    def likelihood(self, model: str, question: str, texts: Sequence[str]) -> Sequence[float]:
+        """Return the mean log-probability of a question after each text, computed in the model's thread."""
+        return likelihood(self._runtime(model), question, texts)
 
     def _runtime(self, model: str) -> Runtime:
         if model not in self._runtimes:

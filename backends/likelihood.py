@@ -1,6 +1,6 @@
-"""How likely a question is after each of some sentences, by a model in memory.
+"""How likely a question is after each of some texts, by a model in memory.
 
-A small model that writes poorly still tells well which sentence a question is about
+A small model that writes poorly still tells well which text a question is about
 (query likelihood, https://arxiv.org/abs/2204.07496).
 """
 
@@ -8,37 +8,29 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import Future
-from threading import Event as Flag
 from typing import Any
 
 from backends.generation import Runtime, checked_layers
-from errors import BackendBusy, BackendUnavailable
+from errors import BackendUnavailable
 
-PATIENCE_S = 2.0
-"""How long to wait for the model, which may be answering somebody else."""
-SENTENCE_TOKENS, QUESTION_TOKENS = 128, 64
+TEXT_TOKENS, QUESTION_TOKENS = 256, 64
 """Read at most of each."""
 BEFORE, AFTER = "Passage: ", "\nQuestion answered by this passage:"
 
 
 class Scoring:
-    """One batch of sentences; submit it to a Runtime, in whose thread it is computed."""
+    """One batch of texts; submit it to a Runtime, in whose thread it is computed."""
 
-    def __init__(self, question: str, sentences: Sequence[str]) -> None:
-        self.question, self.sentences = question, sentences
+    def __init__(self, question: str, texts: Sequence[str]) -> None:
+        self.question, self.texts = question, texts
         self.done: Future[list[float]] = Future()
-        self._cancelled = Flag()
-
-    def cancel(self) -> None:
-        """Stop it, before its turn or between two layers. Idempotent."""
-        self._cancelled.set()
 
     def run(self, runtime: Runtime) -> None:
         """Compute. Errors are set on `done`."""
 
         def check() -> None:
-            if self._cancelled.is_set() or runtime.closing.is_set():
-                raise BackendUnavailable("The sentences were not compared: the model was stopped.", "Ask again.")
+            if runtime.closing.is_set():
+                raise BackendUnavailable("The passages were not compared: the model was unloaded.", "Ask again.")
 
         try:
             check()
@@ -54,9 +46,9 @@ class Scoring:
             found: list[int] = tokenizer.encode(text, add_special_tokens=False)[:most]
             return found
 
-        before, after = ids(BEFORE, SENTENCE_TOKENS), ids(AFTER, SENTENCE_TOKENS)
+        before, after = ids(BEFORE, TEXT_TOKENS), ids(AFTER, TEXT_TOKENS)
         question = ids(f" {self.question.strip()}", QUESTION_TOKENS)
-        rows = [[*before, *ids(sentence, SENTENCE_TOKENS), *after, *question] for sentence in self.sentences]
+        rows = [[*before, *ids(text, TEXT_TOKENS), *after, *question] for text in self.texts]
         # Padded on the left, so that the question stands at the same places in all rows.
         width = max(map(len, rows))
         padded = torch.tensor([[0] * (width - len(row)) + row for row in rows], device=model.device)
@@ -73,18 +65,13 @@ class Scoring:
         return means
 
 
-def likelihood(runtime: Runtime, question: str, sentences: Sequence[str]) -> list[float]:
-    """The mean log-probability of the question's tokens after each sentence.
+def likelihood(runtime: Runtime, question: str, texts: Sequence[str]) -> list[float]:
+    """The mean log-probability of the question's tokens after each text; waits for the jobs before it.
 
-    Raises BackendBusy if the model does not get to it within `PATIENCE_S`, BackendUnavailable if it is unloaded.
+    Raises BackendUnavailable if the model is unloaded.
     """
-    if not sentences or not question.strip():
-        return [0.0] * len(sentences)
-    scoring = Scoring(question, sentences)
+    if not texts or not question.strip():
+        return [0.0] * len(texts)
+    scoring = Scoring(question, texts)
     runtime.submit(scoring)
-    try:
-        return scoring.done.result(PATIENCE_S)
-    except TimeoutError:
-        raise BackendBusy("The model is busy.", "Try again in a moment.") from None
-    finally:
-        scoring.cancel()
+    return scoring.done.result()

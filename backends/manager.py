@@ -7,7 +7,7 @@ of such a lease must not wait for another one."""
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import asynccontextmanager, contextmanager
 from functools import partial
@@ -126,6 +126,14 @@ class ModelManager:
                 options = options.replace(max_new_tokens=min(options.max_new_tokens, limit))
             # Imports the provider's package, which can take seconds.
             yield await asyncio.to_thread(entry.backend.chat_model, model, options)
+
+    def likelihood(self, backend: str, model: str, question: str, texts: Sequence[str]) -> Sequence[float]:
+        """Lease a model, loading it if needed, for `Backend.likelihood`; raises like `use`. Blocks until it is done."""
+        entry = self._entry(backend, model)
+        with self._lease(entry) as load, self._translated(entry):
+            if load:
+                load.done.result()
+            return entry.backend.likelihood(model, question, texts)
 
     def close(self) -> None:
         """Unload all models in this process, stopping their answers. For the end of the process."""

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
+from backends import embedded_model
 from backends.base import Backend
 from backends.manager import ModelManager
 from evaluation.evaluations import Evaluations
@@ -90,8 +91,16 @@ class Services:
             chunk_tokens=settings.chunk_tokens,
             chunk_overlap=settings.chunk_overlap,
         )
-        model_of, prepare = self.embeddings.of, self.indexing.prepare
-        self.search = Search(self.database, self.store, self.lexical, model_of, settings.device, prepare)
+        self.manager = ModelManager(settings, backends)
+        self.search = Search(
+            self.database,
+            self.store,
+            self.lexical,
+            self.embeddings.of,
+            settings.device,
+            likelihood=partial(self.manager.likelihood, "local", embedded_model.NAME),
+            prepare=self.indexing.prepare,
+        )
         self.ingest = Ingest(
             self.library,
             self.indexing.originals,
@@ -102,7 +111,6 @@ class Services:
         self.documents = Documents(settings, self.library, self.indexes, self.store, self.indexing, self.ingest)
         self.presets = Presets(self.database)
         self.turns = Turns(self.conversations)
-        self.manager = ModelManager(settings, backends)
         self.models = Models(settings.answer, self.manager, self.conversations)
         self.searching = Searching(self.library, self.search, self.models, open_retriever)
         self.asking = Asking(

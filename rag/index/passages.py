@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import PurePath
 from typing import Any
@@ -161,13 +161,15 @@ def retrieval_of(found: Sequence[Document]) -> Retrieval:
     return Retrieval(passages, abstained=not passages, confidence=1.0 if passages else 0.0, seconds=0.0)
 
 
+def best_first(passages: Iterable[Passage]) -> list[Passage]:
+    """The passages by their final scores, those with codes of the question before the others."""
+    return sorted(passages, key=lambda passage: (passage.codes, passage.final_score), reverse=True)
+
+
 def merged(found: Sequence[Retrieval]) -> Retrieval:
     """Several results as one, best passages first; of none an abstention."""
-    passages = sorted(
-        (p for each in found for p in each.passages), key=lambda p: (p.codes, p.final_score), reverse=True
-    )
     return Retrieval(
-        tuple(passages),
+        tuple(best_first(passage for each in found for passage in each.passages)),
         abstained=all(each.abstained for each in found),
         confidence=max((each.confidence for each in found), default=0.0),
         seconds=sum(each.seconds for each in found),

@@ -44,7 +44,6 @@ LANGUAGE_WORDS, LANGUAGE_SHARE = 4, 0.2
 95 % of XQuAD's Spanish and German questions, and 0.2 % of SQuAD's. A list of English keywords loses nothing: SQuAD's
 questions without their stop words have R@1 .872 instead of .874."""
 FILENAME_CANDIDATES = 50  # best chunks to which the filename boost applies
-RERANKED = 20  # best passages that the reranker reads
 CHECKED_PASSAGES = 4  # best passages whose sentences are checked before abstaining
 EXACT_ROWS = 500  # with an exact term of the question
 EXACT_BONUS = 0.5  # for a number of the question in a chunk, in standard deviations of the scores
@@ -77,7 +76,8 @@ class HybridRetriever:
 
         `history` is the user's earlier questions, oldest first; `rewritten` the question as a model rewrote it to stand
         on its own. `Passage.dense` is the cosine of chunk and search vector, `Passage.lexical` BM25 without phrases.
-        Raises EmbeddingMismatch, StoreError, Stopped, and ConfigurationError if embedding model or reranker is missing.
+        Raises EmbeddingMismatch, StoreError, Stopped, ConfigurationError if embedding model or reranker is missing, and
+        BackendError if the embedded language model is the reranker and cannot be loaded.
         """
         started = time.perf_counter()
         found = self.candidates(question, history=history, rewritten=rewritten)
@@ -235,7 +235,7 @@ class HybridRetriever:
             if row in scores:
                 scores[row] += EXACT_BONUS * count
         best.sort(key=lambda row: (found.codes.get(row, 0), scores[row]), reverse=True)
-        picked = reader.passages(best, max(k, RERANKED) if self.reranker else k, self.options)
+        picked = reader.passages(best, max(k, self.reranker.reads if self.reranker else 0), self.options)
         passages = [
             replace(
                 passage,

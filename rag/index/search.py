@@ -24,7 +24,7 @@ from rag.index.contents import Contents
 from rag.index.embeddings import EmbeddingModel
 from rag.index.lexical import LexicalIndex
 from rag.index.passages import Hits, merged
-from rag.index.reranker import Reranker
+from rag.index.reranker import EMBEDDED, CrossEncoderReranker, Likelihood, LikelihoodReranker, Reranker
 from rag.index.retriever import HybridRetriever
 from rag.index.sentence_vectors import SentenceVectors
 from rag.index.store import VectorStore
@@ -88,15 +88,18 @@ class Search:
         lexical: LexicalIndex,
         model_of: Callable[[str, str], EmbeddingModel],
         device: str,
+        likelihood: Likelihood,
         prepare: Callable[[str, str, str], None] = lambda *_: None,
     ) -> None:
         """`model_of(owner, collection_id)` is the embedding model of a collection.
 
+        `likelihood` is that of the embedded language model, for the reranker.
         `prepare(owner, collection_id, question)` is called before a question, and may change that model.
         """
         self.calibrations = Calibrations(database)
         self._database, self._store, self._lexical = database, store, lexical
         self._model_of, self._device, self._prepare = model_of, device, prepare
+        self._likelihood = likelihood
         self._rerankers: dict[str, Reranker] = {}
         self._sentences: dict[str, SentenceVectors] = {}
         self._lock = threading.Lock()
@@ -195,10 +198,12 @@ class Search:
     def _reranker(self, name: str) -> Reranker | None:
         if not name:
             return None
+        if name == EMBEDDED:
+            return LikelihoodReranker(self._likelihood)
         with self._lock:
             # Keep one only: someone who tries several does not want all of them in memory.
             if name not in self._rerankers:
-                self._rerankers = {name: Reranker(name, self._device)}
+                self._rerankers = {name: CrossEncoderReranker(name, self._device)}
             return self._rerankers[name]
 
     def close(self) -> None:

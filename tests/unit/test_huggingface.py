@@ -56,13 +56,14 @@ def test_a_folder_is_loaded_with_rising_progress_and_unloaded(backend: HuggingFa
     assert (fractions[0], round(fractions[-1])) == (0, 1)
     chat_model = backend.chat_model(folder, GenerationOptions(max_new_tokens=2))
     assert len(chat_model.invoke("Hi").content) == 2
-    likelihood = backend.likelihood(folder)
-    assert likelihood
-    assert len(likelihood("Hi?", ["Hi.", "Ho."])) == 2
+    assert len(backend.likelihood(folder, "Hi?", ["Hi.", "Ho."])) == 2
     assert backend.unload(folder)
-    assert backend.likelihood(folder) is None
     assert backend.unload(folder) is None
-    for call in (lambda: chat_model.invoke("Hi"), lambda: backend.count_tokens(folder, "Hi")):
+    for call in (
+        lambda: chat_model.invoke("Hi"),
+        lambda: backend.count_tokens(folder, "Hi"),
+        lambda: backend.likelihood(folder, "Hi?", ["Hi."]),
+    ):
         with pytest.raises(BackendUnavailable):
             call()
 

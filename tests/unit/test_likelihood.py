@@ -1,4 +1,4 @@
-"""The likelihood of a question after sentences, by a model in memory."""
+"""The likelihood of a question after texts, by a model in memory."""
 
 from __future__ import annotations
 
@@ -8,10 +8,9 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from backends import likelihood as module
 from backends.generation import Runtime
-from backends.likelihood import AFTER, BEFORE, Scoring, likelihood
-from errors import BackendBusy, BackendUnavailable
+from backends.likelihood import AFTER, BEFORE, likelihood
+from errors import BackendUnavailable
 from tests.tiny_model import make_chat_model
 
 SENTENCES = ["The deposit is due.", "It is a long day by the sea and the sun is warm.", "No."]
@@ -52,31 +51,28 @@ def test_an_unloaded_model_says_so(runtime: Runtime) -> None:
         likelihood(runtime, "What?", SENTENCES)
 
 
-def test_a_busy_model_is_not_waited_for(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "PATIENCE_S", 0.05)
+def test_it_waits_for_its_turn(runtime: Runtime) -> None:
+    order = []
 
     class Busy:
         def run(self, runtime: Runtime) -> None:
-            time.sleep(0.5)
+            time.sleep(0.2)
+            order.append("busy")
 
     runtime.submit(Busy())
-    with pytest.raises(BackendBusy):
-        likelihood(runtime, "What?", SENTENCES)
+    assert likelihood(runtime, "What?", SENTENCES)
+    assert order == ["busy"]
 
 
-def test_it_stops_between_layers_and_the_model_goes_on(runtime: Runtime) -> None:
-    scoring = Scoring("What is due?", SENTENCES)
+def test_an_unload_stops_it_between_layers(runtime: Runtime) -> None:
     passes = []
 
     def count(*_: object) -> None:
         passes.append(1)
-        scoring.cancel()
+        runtime.closing.set()
 
-    hooks = [layer.register_forward_hook(count) for layer in runtime.model.model.layers]
-    runtime.submit(scoring)
+    for layer in runtime.model.model.layers:
+        layer.register_forward_hook(count)
     with pytest.raises(BackendUnavailable):
-        scoring.done.result(10)
+        likelihood(runtime, "What is due?", SENTENCES)
     assert len(passes) == 1
-    for hook in hooks:
-        hook.remove()
-    assert likelihood(runtime, "What is due?", SENTENCES)

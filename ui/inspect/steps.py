@@ -22,7 +22,7 @@ def draw(prefix: str, usual: RetrievalOptions) -> RetrievalOptions:
     merge = st.toggle("Merge", usual.merge, help="Merge two adjacent chunks into one passage.", **keep("merge"))
     purpose, most = "Chunks to add before and after a retrieved one.", max(3, usual.neighbours)
     neighbours = st.slider("Neighbours", 0, most, usual.neighbours, help=purpose, **keep("neighbours"))
-    purpose = "A sentence-transformers CrossEncoder, by id or path."
+    purpose = "“embedded” for the embedded language model, or a sentence-transformers CrossEncoder by id or path."
     reranker = st.text_input("Reranker", usual.reranker, placeholder="none", help=purpose, **keep("reranker"))
     return usual.replace(
         lexical=lexical or not dense, dense=dense, merge=merge, neighbours=neighbours, reranker=(reranker or "").strip()
