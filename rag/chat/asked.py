@@ -8,6 +8,7 @@ from enum import Enum
 from functools import lru_cache
 
 from rag.chat.claims import analyse
+from rag.index.spelling import nearest
 
 
 class Kind(Enum):
@@ -87,33 +88,15 @@ def _spelt(date: re.Match[str]) -> str:
 def respelt(question: str, known: frozenset[str], words: frozenset[str]) -> str:
     """The question with the nearest of some words, in lower case, for each word whose stems are not among the known."""
 
-    def nearest(match: re.Match[str]) -> str:
+    def spelt(match: re.Match[str]) -> str:
         word = match[0].casefold()
-        if len(word) < 5 or not word.isalpha() or not known.isdisjoint(found := stems(match[0])) or not found:
+        if not known.isdisjoint(found := stems(match[0])) or not found:
             return match[0]
-        most = 1 if len(word) < 8 else 2
-        near = (other for other in words if other[0] == word[0] and abs(len(other) - len(word)) <= most)
-        distance, best = min(((_distance(word, other, most), other) for other in near), default=(most + 1, ""))
-        return best if distance <= most else match[0]
+        return nearest(word, words) or match[0]
 
-    return _WORD.sub(nearest, question)
+    return _WORD.sub(spelt, question)
 
 
 def words_of(text: str) -> set[str]:
     """The words of a text in lower case."""
     return {word for word in _WORD.findall(text.casefold()) if len(word) > 3}
-
-
-def _distance(one: str, other: str, most: int) -> int:
-    """Insertions, deletions, replacements and swaps of neighbours between two words; over `most` if there are more."""
-    before, row = list[int](), list(range(len(other) + 1))
-    for i, a in enumerate(one, 1):
-        earlier, before, row = before, row, [i]
-        for j, b in enumerate(other, 1):
-            cost = min(before[j] + 1, row[j - 1] + 1, before[j - 1] + (a != b))
-            if i > 1 and j > 1 and a == other[j - 2] and one[i - 2] == b:
-                cost = min(cost, earlier[j - 2] + 1)
-            row.append(cost)
-        if min(row) > most:
-            return most + 1
-    return row[-1]

@@ -65,7 +65,7 @@ class Checker:
         return self._checked(evidence, text, places, judged, _cited(places, stripped.marks))
 
     def _judge_all(self, evidence: Evidence, sentences: Sequence[str]) -> list[_Judgement]:
-        """Judge each sentence that does not repeat an earlier one."""
+        """Judge each sentence; one that repeats a supported one claims nothing."""
         first: dict[tuple[str, ...], str] = {}
         judged = []
         for sentence in sentences:
@@ -73,7 +73,9 @@ class Checker:
                 self._judged[sentence] = self._judge(evidence, sentence)
             found = self._judged[sentence]
             again = bool(found.said) and first.setdefault(found.said, sentence) is not sentence
-            judged.append(_Judgement(spans=found.spans) if again else found)
+            # A repetition adds no support, and is no truer than what it repeats.
+            repeats = again and found.verdict is not Verdict.UNSUPPORTED
+            judged.append(_Judgement(spans=found.spans) if repeats else found)
         return judged
 
     def _judge(self, evidence: Evidence, sentence: str) -> _Judgement:

@@ -139,8 +139,16 @@ def quotes(
         chosen.append(best)
         found += [replace(quote, number=quote.number + len(passages)) for quote in best.quotes]
         passages += side.passages
+    found = list({" ".join(passages[q.number - 1].text[q.start : q.end].split()): q for q in reversed(found)}.values())
+    found.reverse()
     notes = ("This may not answer your question.",) if chosen and all(each.doubtful for each in chosen) else ()
     return Reply(route, tuple(passages), quoted(found, passages), notes)
+
+
+def is_sure(side: Side, similarity: Similarity | None, earlier: Sequence[str]) -> bool:
+    """Whether a quote of the passages answers what is asked, by its score."""
+    found = choose(side.question, side.passages, similarity, earlier=earlier)
+    return bool(found.quotes) and not found.doubtful
 
 
 def _paragraph(side: Side, quote: Quote) -> Quote:

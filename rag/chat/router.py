@@ -72,15 +72,20 @@ _COMPARE = re.compile(
     r"\b(?:compare|contrast|vergleiche?|comparez?|compara)\b (?P<a>.+?)"
     r" (?:and|with|to|against|versus|vs\.?|und|mit|et|avec|y|con|e) (?P<b>.+)"
     r"|\bdifferences? (?:is there |are there )?between (?P<c>.+?) and (?P<d>.+)"
-    r"|(?P<e>\S.*?) (?:versus|vs\.?) (?P<f>.+)",
+    r"|(?P<e>\S.*?) (?:versus|vs\.?) (?P<f>.+)"
+    r"|\bwh(?:ich|at|o)\b[^,?]*\w(?:er|re \w+)\b[^,?]*[,:] (?P<g>.+?) or (?P<h>.+)"
+    r"|\b(?:is|are|was|were) (?P<i>.+?) \w+er than (?P<j>.+)",
     re.IGNORECASE,
 )
+_VERBS = re.compile(_SUMMARY.pattern.replace(r"\b.*\bzusammen", "").replace(r"\b.*\bsamen", ""), re.IGNORECASE)
+"""As above, without what stands between the two parts of a verb."""
 _WORD = re.compile(r"[^\W_]+")
 _FILLER = STOP_WORDS | frozenset(
     """please give make write short brief quick concise provide want need would like could tell show summary summarise
     summarize key main points point important overview outline gist document file pdf text attached attachment whole
     entire one bullet bullets few words sentences paragraph content contents document's says about
-    一下 请 请你 帮我 这个 这 的 内容 bitte mir das dokument ce document le la el los il""".split()
+    一下 请 请你 帮我 这个 这 的 内容 bitte mir das dokument ce document le la el los il
+    der die den dem des von zusammen du of samen het de""".split()
 )
 
 
@@ -264,16 +269,22 @@ class _Named:
         if match := _ABOUT.match(self._question):
             text = next(group for group in match.groups() if group)
         else:
-            text = _SUMMARY.sub(" ", self._question)
+            text = _VERBS.sub(" ", self._question)
         return {
             word for word in _WORD.findall(text.casefold()) if word not in _FILLER and not _EVERYTHING.fullmatch(word)
         }
 
     def _by_words(self, subject: set[str]) -> tuple[ListedDocument, ...]:
-        """The documents whose names, or else titles, have all words of the subject; those with fewest others."""
-        for texts in ({d.id: d.stem for d in self._ready}, self._titles()):
+        """The documents whose names, or else titles, have all words of the subject, or whose names are all in it."""
+        names, titles = {document.id: document.stem for document in self._ready}, self._titles()
+        for texts, whole in ((names, False), (titles, False), (names, True)):
             words = {id_: set(_WORD.findall(text.casefold())) for id_, text in texts.items()}
-            found = [d for d in self._ready if subject <= words.get(d.id, set())]
+            found = [
+                document
+                for document in self._ready
+                if (own := words.get(document.id, set()))
+                and (own <= subject and any(len(word) > 3 for word in own) if whole else subject <= own)
+            ]
             if found:
                 return tuple(found)
         return ()

@@ -195,6 +195,8 @@ class _Run:
     async def _from_passages(self, routing: Routing, rewritten: str) -> AsyncGenerator[Event]:
         """The answer from retrieved passages, quoted or written."""
         sides, retrieval = await self._retrieve(routing, rewritten)
+        if retrieval.abstained and await asyncio.to_thread(self._quotable, sides):
+            retrieval = replace(retrieval, abstained=False)
         self._go_on()
         yield schema.Retrieved(retrieval, self.elapsed(), tuple(self._asked), rewritten)
         for document in routing.unread:
@@ -246,6 +248,10 @@ class _Run:
             sides.append(Side(subject.question, (exact or each.passages)[:share], compared=True))
         passages = tuple(passage for side in sides for passage in side.passages)
         return sides, replace(merged(found), passages=passages)
+
+    def _quotable(self, sides: Sequence[Side]) -> bool:
+        """Whether a sentence of the passages answers the question so well that it is in scope after all."""
+        return any(replies.is_sure(side, self.pipeline.similarity, self._context) for side in sides)
 
     async def _quoted(self, sides: Sequence[Side], why: str) -> Reply:
         """Quotes of the passages."""

@@ -16,6 +16,11 @@ _JOINT = rf"(?:{_DASH}|[_/.])"
 _QUOTED = re.compile(r"[\"“„«]([^\"“”„«»\n]{2,80})[\"”“»]")
 _DATE = re.compile(rf"\b(\d{{4}}){_DASH}(\d{{1,2}}){_DASH}(\d{{1,2}})\b|\b(\d{{1,2}})[./](\d{{1,2}})[./](\d{{4}})\b")
 _CODE = re.compile(rf"(?<![\w.])(?=[^\s?!,;:]*\d)[^\W_]+(?:{_JOINT}[^\W_]+)*(?!\w)")
+_CLAUSE = re.compile(
+    r"(?:\b(?:clause|section|article|paragraph|item|point|rule|klausel|ziffer|absatz|artikel|abschnitt)|§) ?"
+    r"(\d+(?:\.\d+)+)\b",
+    re.IGNORECASE,
+)
 _SPACED = re.compile(r"(?<![\w-])([^\W\d_]{1,12})[ \u00a0\u202f](\d{1,8}(?:\.\d+)*)(?![\w-]|[.,]\d)")
 _NUMBER = re.compile(
     r"(?<![\w.,])\d{1,3}(?:[., \u00a0\u202f’']\d{3})+(?:[.,]\d+)?(?!\w)|(?<![\w.,])\d+(?:[.,]\d+)?(?!\w)"
@@ -63,6 +68,8 @@ def _terms(question: str) -> Iterator[tuple[int, int, ExactTerm]]:
         yield *match.span(), ExactTerm(match[0], _dates(match), telling=True)
     for match in filter(_is_code, _CODE.finditer(question)):
         yield *match.span(), ExactTerm(match[0], _forms(match[0]), is_code=True)
+    for match in _CLAUSE.finditer(question):
+        yield *match.span(), ExactTerm(match[0], (" ".join(re.findall(r"\d+", match[1])),), is_code=True)
     for match in _SPACED.finditer(question):
         if match[1].lower() not in STOP_WORDS:  # “err 4012” may mean ERR-4012
             glued = rf"\b{match[1]}{_JOINT}?{re.escape(match[2])}\b"

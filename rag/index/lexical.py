@@ -20,6 +20,7 @@ from sqlalchemy import Connection
 from sqlalchemy.orm import Session
 
 from rag.db import Database
+from rag.index.spelling import SHORTEST, nearest
 
 CANDIDATES = 1000  # rows that a search returns; 200 are too few for questions about financial filings
 MAX_WORDS = 64  # distinct words that are searched; of a longer question the first and the last half of this
@@ -126,6 +127,29 @@ class LexicalIndex:
                 mass = _idf_mass(total, [counts[term] for term in terms])
                 coverage.append(best / (SATURATION * mass) if best else 0.0)
         return LexicalHits(words, phrases, tuple(coverage))
+
+    def respelt(self, collection_id: str, text: str) -> str:
+        """`text` with the nearest word of a collection for each longer word that it does not have.
+
+        Such a word is a stem, as in the index. Large collections have nearly all words, and too many to compare.
+        """
+        with self._database.engine.connect() as connection:
+            if not 0 < _total(connection, collection_id) <= LARGE:
+                return text
+            terms = [term for term in question_terms(text)[0] if len(term) >= SHORTEST and term.isalpha()]
+            missing = [term for term, rows in _counts(connection, collection_id, terms).items() if not rows]
+            found = {}
+            if missing:
+                vocabulary = f'temp."vocabulary_{collection_id}"'
+                connection.exec_driver_sql(
+                    f"CREATE VIRTUAL TABLE IF NOT EXISTS {vocabulary} "
+                    f"USING fts5vocab('main', '{_table(collection_id).strip(chr(34))}', 'row')"
+                )
+                for term in missing:
+                    statement = f"SELECT term FROM {vocabulary} WHERE term >= ? AND term < ?"  # noqa: S608 - see _table
+                    known = connection.exec_driver_sql(statement, (term[0], term[0] + chr(0x10FFFF))).scalars()
+                    found[term] = nearest(term, known)
+        return _WORD.sub(lambda word: found.get(word[0].lower()) or word[0], text)
 
     def with_phrase(self, collection_id: str, phrases: Iterable[str], limit: int) -> dict[int, str]:
         """Row -> text of `limit` rows that have one of these phrases, which are words separated by spaces."""

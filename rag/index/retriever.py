@@ -156,8 +156,7 @@ class HybridRetriever:
         only = self._rows_of_documents()
         for id_ in collections:
             self._raise_if_stopped()
-            searched = self.lexical.search(id_, texts, within=None if only is None else list(only))
-            hits = searched if self.options.lexical else LexicalHits({}, {}, (0.0,))
+            hits = self._hits(id_, texts, only)
             found = exact.find(self.lexical, id_, only)
             near = self._cosines(id_, vector, [*found, *best_first(hits.words)], only) if self.options.dense else {}
             words |= hits.words
@@ -178,6 +177,14 @@ class HybridRetriever:
             words, phrases, cosines, weight, readable, vector, signals, asked,
             exact.codes, exact.numbers, exact.absent, exact.is_found,
         )  # fmt: skip
+
+    def _hits(self, id_: str, texts: Sequence[tuple[str, float]], only: dict[int, str] | None) -> LexicalHits:
+        """The lexical hits of a collection, words of the question that it does not have respelt."""
+        if not self.options.lexical:
+            return LexicalHits({}, {}, (0.0,))
+        (question, weight), *others = texts
+        texts = [(self.lexical.respelt(id_, question), weight), *others]
+        return self.lexical.search(id_, texts, within=None if only is None else list(only))
 
     def _vector(self, question: str, earlier: Sequence[str], rewritten: str) -> list[float]:
         """The search vector: a sum of unit vectors, which ranks like the sum of their cosines."""

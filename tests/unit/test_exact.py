@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from rag.index.exact import exact_terms
+from rag.index.spelling import nearest
 from tests.small_library import small_library
 
 CODES = [f"## FX-{number}\n\nThe relay {number % 7} has failed. Switch it off and wait." for number in range(310, 350)]
@@ -75,6 +76,37 @@ def test_a_code_that_stands_nowhere_is_told(tmp_path: Path) -> None:
     with small_library(tmp_path) as library:
         library.add("c", "d", [*CODES, *LETTERS])
         assert library.retriever("c").retrieve("What does relay FX-999 do?").absent == ("FX-999",)
+
+
+def test_a_clause_is_found_by_its_number(tmp_path: Path) -> None:
+    clauses = [f"{a}.{b} The tenant pays for matter {a * b}." for a in range(1, 6) for b in range(1, 6)]
+    with small_library(tmp_path) as library:
+        library.add("c", "d", clauses)
+        for asked in ("What does clause 4.2 say?", "§ 4.2"):
+            assert library.retriever("c").retrieve(asked).passages[0].text.startswith("4.2 ")
+
+
+def test_misspelt_words_find_what_they_stand_for(tmp_path: Path) -> None:
+    with small_library(tmp_path) as library:
+        library.add("c", "d", [*LETTERS, *(f"Chapter {n} is about the harbour." for n in range(30))])
+        for asked, text in (("who joind the creww", LETTERS[0]), ("colour of roof paintd", LETTERS[3])):
+            assert library.retriever("c").retrieve(asked, k=1).passages[0].text == text
+
+
+@pytest.mark.parametrize(
+    ("word", "known"),
+    [
+        ("depsoit", "deposit"),
+        ("waranty", "warranty"),
+        ("captian", "captain"),
+        ("bread", ""),
+        ("rent", ""),
+        ("zebra", ""),
+    ],
+)
+def test_the_nearest_word(word: str, known: str) -> None:
+    words = ["deposit", "warranty", "captain", "break", "tent", "respite"]
+    assert nearest(word, words) == known
 
 
 def test_only_the_named_documents_are_searched(tmp_path: Path) -> None:

@@ -267,7 +267,7 @@ def test_a_quote_keeps_the_brackets_of_the_document(ask: Ask, ended: Ended) -> N
 
 def test_an_out_of_scope_question_is_answered_without_the_model(ask: Ask, ended: Ended) -> None:
     model = ScriptedChatModel()
-    question = ask(found=OUT_OF_SCOPE, model=model)
+    question = ask(found=OUT_OF_SCOPE, model=model).put(text="Who painted the Mona Lisa?")
     message = ended(question)
     assert "could not find this" in message.text
     assert "1 document" in message.text
@@ -277,8 +277,13 @@ def test_an_out_of_scope_question_is_answered_without_the_model(ask: Ask, ended:
     assert model.prompts == []
 
 
+def test_a_sentence_that_answers_puts_a_question_in_scope(ask: Ask, ended: Ended) -> None:
+    message = ended(ask(found=OUT_OF_SCOPE).options(answers=Answers.QUOTED))
+    assert (message.abstained, message.text) == (False, "The pier is 62 metres long.")
+
+
 def test_an_open_answer_is_marked_as_the_models_own(ask: Ask, ended: Ended) -> None:
-    question = ask("Paris.", found=OUT_OF_SCOPE).options(strict=False)
+    question = ask("Paris.", found=OUT_OF_SCOPE).put(text="What is the capital of France?").options(strict=False)
     message = ended(question)
     assert message.text == "Paris."
     assert (message.citations, message.checks) == ((), ())

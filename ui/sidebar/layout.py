@@ -35,10 +35,10 @@ def draw(services: Services, *, chatting: bool) -> None:
 
 def _answers() -> None:
     purpose = (
-        "Quoted: the documents' own words, each with its place. Written: the model puts it in words. Automatic: quoted "
+        "Quoted: the documents' own words, each with its place. Written: the model puts it in words. Auto: quoted "
         "if the model is small, because small models read better than they write."
     )
-    names = {Answers.AUTOMATIC: "Automatic", Answers.QUOTED: "Quoted", Answers.WRITTEN: "Written"}
+    names = {Answers.AUTOMATIC: "Auto", Answers.QUOTED: "Quoted", Answers.WRITTEN: "Written"}
     st.segmented_control(
         "Answers",
         list(names),
