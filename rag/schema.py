@@ -332,9 +332,9 @@ class Message:
     @property
     def mode(self) -> Mode:
         """How it was answered."""
-        if self.abstained:
-            return Mode.ABSTAINED
-        return self.route.mode if self.route else Mode.WRITTEN
+        if self.route:
+            return self.route.mode
+        return Mode.ABSTAINED if self.abstained else Mode.WRITTEN
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,7 +29,7 @@ from rag.chat.question import AnswerProvider, Pipeline, Question
 from rag.chat.turn import answer
 from rag.chat.turns import Turn, Turns
 from rag.documents.library import Library
-from rag.schema import CollectionRecord, Message
+from rag.schema import CollectionRecord, Message, Mode
 from services.models import Models
 from services.searching import Searching
 from settings import Settings
@@ -73,7 +73,7 @@ class Asking:
         return self._turns.call(answer(question, self.pipeline(owner, question), history))
 
     def compare(self, owner: str, question: Question, models: Sequence[tuple[str, str]]) -> list[tuple[Message, Turn]]:
-        """Ask each `(backend, model)` the same question over the same passages, each in a new conversation.
+        """Let each `(backend, model)` write an answer from the same passages, each in a new conversation.
 
         Raises RequestRejected if the question is empty, ConfigurationError if there is no such backend.
         """
@@ -81,7 +81,8 @@ class Asking:
         prepared = []
         for backend, model in models:
             options = question.options.replace(backend=backend, model=model, fallback="", condense=False)
-            asked = self._with_model(owner, replace(question, options=options, conversation_id=None))
+            asked = replace(question, options=options, conversation_id=None, mode=Mode.WRITTEN)
+            asked = self._with_model(owner, asked)
             asked = replace(asked, title=f"{asked.options.model}: {question.text}")
             pipeline = self.pipeline(owner, asked)
             shared = shared or _Shared(inner=pipeline.retriever([], "", []))

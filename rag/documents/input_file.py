@@ -55,7 +55,7 @@ class InputFile:
         if self.password is None:
             return PasswordRequired(
                 f"{self.name} is protected with a password.",
-                "Type its password on the Documents page, or give --password.",
+                "Type its password; on the command line, give --password.",
             )
         return PasswordRequired(
             f"The password for {self.name} is wrong.", "Type it again; upper and lower case letters differ."

@@ -146,6 +146,14 @@ def test_two_models_are_compared_over_one_retrieval(services: FakeServices, monk
     assert titles == {f"owl: {QUESTION}", f"wren: {QUESTION}"}
 
 
+def test_compared_models_write_even_where_quotes_are_chosen(services: FakeServices) -> None:
+    services.put_pier()
+    services.script.enqueue("The pier is 62 metres long.").enqueue("It is 62 metres long.")
+    question = Question(QUESTION, services.settings.answer.replace(answers=Answers.QUOTED))
+    started = services.asking.compare(LOCAL_OWNER, question, [("scripted", "owl"), ("scripted", "wren")])
+    assert [finished(turn).mode for _, turn in started] == [Mode.WRITTEN, Mode.WRITTEN]
+
+
 def test_a_comparison_with_a_backend_that_does_not_exist_leaves_no_chat(services: FakeServices) -> None:
     services.put_pier()
     with pytest.raises(ConfigurationError):

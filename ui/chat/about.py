@@ -35,7 +35,7 @@ def figures(message: Message) -> str:
     """Model, speed and tokens in a line; empty if nothing was counted."""
     timings, usage = message.timings, message.usage
     if message.route and message.route.verbatim and not message.ledger.shares:
-        return f"{_NAMES[message.mode]} · no model was needed · {timings.total_s:.1f} s"
+        return f"{_NAMES[message.mode]} · not written by a model · {timings.total_s:.1f} s"
     if not usage.output_tokens or timings.first_token_s is None:
         return ""
     generation_s = max(timings.total_s - timings.first_token_s, 1e-3)

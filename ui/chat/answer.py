@@ -7,7 +7,7 @@ from typing import Any
 import streamlit as st
 
 from rag.chat import export
-from rag.schema import Feedback, Finish, Message, Role
+from rag.schema import Feedback, Finish, Message, Mode, Role
 from services import Services
 from ui import app, navigation
 from ui.app import owner
@@ -29,14 +29,15 @@ def draw(message: Message, asked: str = "", *, busy: bool = False, latest: bool 
             return
         _text(message)
         _end(message, busy=busy)
-        if latest:
-            attachments.draw_passwords(app.services(), message.conversation_id)
         about.warn(message)
         for note in message.notes:
             st.caption(f":material/info: {text.literal(note)}")
-        if message.abstained and latest and not busy:
+        if latest:
+            attachments.draw_passwords(app.services(), message.conversation_id)
+        if message.mode is Mode.ABSTAINED and latest and not busy:
             versions.draw_ways_on(message)
-        sources.row(message)
+        if message.mode is not Mode.QUOTED:  # quotes have their places with them
+            sources.row(message)
         label = "Nearest passages" if message.abstained else sources.title(message.passages)
         sources.draw(message, label=label, latest=latest)
         if not busy or message.text:
@@ -91,7 +92,7 @@ def _footer(message: Message, asked: str, busy: bool) -> None:
         if message.text:
             _copy(message)
             about.draw(message)
-        if asked:
+        if asked and message.mode is not Mode.LIBRARY:
             label, purpose = "Inspect the search", "See what this question finds, and why a text is not found."
             icon, query = ":material/search:", {"q": asked}
             st.page_link(navigation.SEARCH, label=label, icon=icon, query_params=query, help=purpose)

@@ -53,7 +53,8 @@ def draw_passwords(services: Services, conversation_id: str) -> None:
     if collection := services.library.attached(owner(), conversation_id):
         for document in services.library.documents(owner(), collection.id):
             if needs_password(document):
-                actions.ask_password(services, document)
+                # The menu of the file has such a form too.
+                actions.ask_password(services, document, f"Password of {text.literal(document.name)}")
 
 
 def _reading(documents: Sequence[DocumentRecord]) -> bool:
