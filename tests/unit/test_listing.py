@@ -404,3 +404,55 @@ def test_only_documents_with_the_words_are_read(contents: Contents, monkeypatch:
     monkeypatch.setattr(Contents, "pages", recorded)
     assert names("List all nurses", contents)
     assert read == ["staff"]
+
+
+EXPENSES = """Date | Description | Category | Employee | Amount
+Date: 2024-03-02 | Description: Train to Voss | Category: Travel | Employee: Ada Lund | Amount: 62.50
+Date: 2024-03-09 | Description: Lunch | Category: Meals | Employee: Ben Roy | Amount: 31
+Date: 2024-06-11 | Description: Flight to Rome | Category: Travel | Employee: Ben Roy | Amount: 240.25
+Date: 2024-06-20 | Description: Coffee | Category: Meals | Employee: Ada Lund | Amount: 8.25"""
+SPARE_PARTS = """# Pump manual
+
+## Spare parts
+
+| Part | Price |
+|---|---|
+| Board | 129.00 EUR |
+| Seal | 18.20 EUR |"""
+
+
+@pytest.fixture(scope="module")
+def accounts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Contents]:
+    with small_library(tmp_path_factory.mktemp("accounts")) as library:
+        library.add("c", "expenses-2024", ["\n" + EXPENSES])
+        library.add("c", "pump", ["\n" + SPARE_PARTS])
+        yield contents_of(library)
+
+
+@pytest.mark.parametrize(
+    ("question", "expected"),
+    [
+        ("Which expenses are over 100?", "2024-06-11 Flight to Rome"),
+        ("Which expenses are above 1,000?", ""),
+        ("How many expenses are more than 50 euros?", "2024-03-02 Train to Voss, 2024-06-11 Flight to Rome"),
+        ("Which travel expenses are under 100?", "2024-03-02 Train to Voss"),
+        ("Which spare parts cost more than 100?", "Board"),
+        ("How many expenses did Ada Lund have?", "2024-03-02 Train to Voss, 2024-06-20 Coffee"),
+        ("List the expenses of June 2024", "2024-06-11 Flight to Rome, 2024-06-20 Coffee"),
+        ("Which expenses did Ben Roy have in March?", "2024-03-09 Lunch"),
+        ("How many expenses did Ben Roy have in June 2024?", "2024-06-11 Flight to Rome"),
+        ("Which salaries are over 100?", None),
+        ("Which expenses in Norway are over 5?", None),
+        ("Which expenses did Carl Nes have in March?", None),
+    ],
+)
+def test_the_subject_of_a_question_chooses_the_table(question: str, expected: str | None, accounts: Contents) -> None:
+    found = listed(question, accounts)
+    assert (", ".join(item.name for item in found.items) if found else None) == expected
+
+
+def test_rows_of_something_else_are_not_listed(tmp_path: Path) -> None:
+    with small_library(tmp_path) as library:
+        library.add("c", "pump", [SPARE_PARTS])
+        for question in ("Which expenses are over 100?", "How many expenses are over 500?"):
+            assert listed(question, contents_of(library)) is None

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from rag.chat.lists.bound import Bound, take_bound
+from rag.chat.lists.values import MONTH
 from rag.chat.lists.words import is_generic, words
 
 
@@ -84,7 +85,8 @@ _WHICH = re.compile(
     rf"which (?:of the )?(?P<body>{_PLURAL} {_PREDICATE}\b.+)"
     rf"|(?:which|what) (?P<there>{_PLURAL} (?:are|were) (?:there|listed|mentioned|defined|described|available|given"
     r"|needed|required|included|possible)\b.*)"
-    rf"|(?:which|what) (?P<has>{_PLURAL}) do(?:es)? (?P<owner>.+) (?:have|offer|sell|{_HOLDS})"
+    rf"|(?:which|what) (?P<has>{_PLURAL}) d(?:o|oes|id) (?P<owner>.+) (?:have|offer|sell|make|claim|{_HOLDS})"
+    rf"(?P<when>(?: (?:in|during) (?:\d{{4}}|{MONTH}(?: \d{{4}})?))?)"
     r"|(?:welche|was f[üu]r) (?P<welche>\S.+?) (?:gibt es|sind|kosten|wiegen|haben|liegen|wohnen|arbeiten)(?P<rest>.*)"
     r"|quel(?:le)?s (?P<quels>\S.+? (?:y a[- ]t[- ]il|existent|co[ûu]tent|sont|p[èe]sent|ont).*)"
     r"|(?:qu[ée]|cu[áa]les) (?P<que>\S.+? (?:hay|existen|cuestan|pesan|tienen|est[áa]n|son).*)",
@@ -139,7 +141,8 @@ _FACT = re.compile(
 )
 _VERB = re.compile(r" (?:do|does|did|has|can|could|should|must|may|will|would|am)\b", re.IGNORECASE)
 _OWNED = re.compile(
-    rf"(?P<body>.+) do(?:es)? (?P<owner>.+) (?:have|{_HOLDS})",
+    rf"(?P<body>.+) d(?:o|oes|id) (?P<owner>.+) (?:have|make|claim|{_HOLDS})"
+    rf"(?P<when>(?: (?:in|during) (?:\d{{4}}|{MONTH}(?: \d{{4}})?))?)",
     re.IGNORECASE,
 )
 _EITHER = re.compile(r"([\w-]+),? (?:and|or|und|oder|et|ou|y|o) ([\w-]+)", re.IGNORECASE)
@@ -167,7 +170,8 @@ def wanted(question: str) -> Request | None:
     elif match := _LIST.fullmatch(text):
         bodies = iter((match["body"],))
     elif match := _WHICH.fullmatch(text):
-        bodies = iter((" of ".join(part for part in match.groups() if part),))
+        when = match["when"] or ""
+        bodies = iter((" of ".join(part for part in match.groups() if part and part != when) + when,))
     body = next(bodies, "")
     return _request(_IN_ALL.sub("", body), counts=counts) if body else None
 
@@ -177,7 +181,7 @@ def _counted(body: str) -> Iterator[str]:
     if _FACT.match(body):
         return
     if owned := _OWNED.fullmatch(body):
-        yield f"{owned['body']} of {owned['owner']}"
+        yield f"{owned['body']} of {owned['owner']}{owned['when']}"
     elif not _VERB.search(body):
         yield body
 
