@@ -17,7 +17,7 @@ from rag.chat.units import Unit
 Cells = list[tuple[str, str]]
 
 _NAMED = re.compile(r"([^|:]{1,60}): (.*)")
-_IDENTIFIES = frozenset(map(root, ("no", "nr", "number", "id", "code", "name", "title")))
+IDENTIFIES = frozenset(map(root, ("no", "nr", "number", "id", "code", "name", "title")))
 """Stems of column names that identify rows: numbers there are no quantities."""
 
 
@@ -201,7 +201,7 @@ def _columns(row: Cells, bound: Bound) -> Iterator[tuple[int, str, str]]:
     for rank, word in enumerate(bound.near):
         for name, value in row:
             own = stems(name)
-            if forms(word) & own and own.isdisjoint(_IDENTIFIES):
+            if forms(word) & own and own.isdisjoint(IDENTIFIES):
                 yield rank, name, value
     if bound.is_date:
         yield from ((len(bound.near), name, value) for name, value in row if not is_money(name))
