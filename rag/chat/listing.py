@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from rag.chat.lists.found import LIMIT, Found, Items, Part, pages_of
 from rag.chat.lists.measures import Measures
-from rag.chat.lists.patterns import Patterns, kind_of
+from rag.chat.lists.patterns import DOCUMENTS, Patterns, kind_of
 from rag.chat.lists.request import Request, wanted
 from rag.chat.lists.rows import Rows
 from rag.chat.lists.sections import Sections
@@ -63,6 +63,8 @@ def _find(request: Request, ready: Sequence[ListedDocument], contents: Contents)
         if reading.rows.is_fact:
             return None
         readings.append(reading)
+    if named := [reading for reading in readings if reading.is_named]:
+        readings = named
     none: Listing | None = None
     for way in (_Reading.strong, _Reading.weak, _Reading.weakest):
         if found := [items for reading in readings for items in way(reading)]:
@@ -82,6 +84,11 @@ class _Reading:
         self._sections, self._patterns = Sections(request), Patterns(request)
         self._amounts = Amounts(request, request.bound) if request.bound else None
         self._words = AllWords(request)
+
+    @property
+    def is_named(self) -> bool:
+        """Whether the question names the document, as “the letter from Ms Finch”."""
+        return self._patterns.is_named
 
     def read(self, part: Part) -> None:
         """Read a page."""
@@ -135,7 +142,7 @@ def _candidates(request: Request, ready: Sequence[ListedDocument], contents: Con
     if request.bound:
         needed = [request.bound.near]
     else:
-        optional = kind.words if kind else frozenset[str]()
+        optional = kind.words | DOCUMENTS if kind else frozenset[str]()
         telling = [word for word in request.words if not is_generic(word) and word not in optional]
         needed = [(word,) for word in telling if not is_anyone(word)] or [(word,) for word in telling]
     if not needed and not kind:

@@ -522,3 +522,42 @@ def test_one_is_not_said_in_the_plural(accounts: Contents) -> None:
         found = listed(question, accounts)
         assert found
         assert (found.count, found.what) == (1, what)
+
+
+LETTER = """
+Moss & Partner
+3 Mill Lane
+12 March 2026
+Dear Ms Pocock,
+
+Thank you for the meeting of 3 March.
+
+The fence was put up in August 2025. The survey costs £650.
+
+Please answer by 27 March 2026. Mr Abbs can come on 9 April. Four markers stand there."""
+
+
+@pytest.mark.parametrize(
+    ("question", "expected"),
+    [
+        (
+            "Which dates are mentioned in the letter from Moss & Partner?",
+            "12 March 2026, 3 March, August 2025, 27 March 2026, 9 April",
+        ),
+        ("List all amounts in the letter to Ms Pocock", "£650"),
+        ("Which dates are mentioned in the letter from Reed & Co?", None),
+    ],
+)
+def test_a_document_is_named_by_its_sender(question: str, expected: str | None, tmp_path: Path) -> None:
+    with small_library(tmp_path) as library:
+        library.add("c", "a7", [LETTER])
+        library.add(
+            "c",
+            "b2",
+            [
+                "Nothing new was said. " * 20
+                + "On 5 May 2025 the bill of £70 was sent to Ms Pocock by Moss, its partner."
+            ],
+        )
+        found = listed(question, contents_of(library))
+        assert (", ".join(item.name for item in found.items) if found else None) == expected

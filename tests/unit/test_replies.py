@@ -23,13 +23,17 @@ DOCUMENTS = {
     [
         (
             "Which expenses are after 24 March 2024?",
-            "1 row whose Date is after 24 March 2024. I read all 2 documents.\n\n**expenses.pdf**\n"
-            "\n- Date: 2024-03-25 | Item: Taxi | Amount: 10",
+            (
+                "1 row whose Date is after 24 March 2024. I read all 2 documents.\n\n**expenses.pdf**\n"
+                "\n- Date: 2024-03-25 | Item: Taxi | Amount: 10"
+            ),
         ),
         (
             "List all amounts in the offer",
-            "2 amounts of money with “offer”. I read all 2 documents.\n\n**offer.pdf**\n"
-            "\n- A survey costs £650, while a claim costs £4,800.",
+            (
+                "2 amounts of money with “offer”. I read all 2 documents.\n\n**offer.pdf**\n"
+                "\n- A survey costs £650, while a claim costs £4,800."
+            ),
         ),
         (
             "List all duties",
