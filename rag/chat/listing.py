@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from rag.chat.lists.found import LIMIT, Found, Items, Part, pages_of
-from rag.chat.lists.patterns import Patterns, kind_of
+from rag.chat.lists.measures import Measures
+from rag.chat.lists.patterns import DOCUMENTS, Patterns, kind_of
 from rag.chat.lists.request import Request, wanted
 from rag.chat.lists.rows import Rows
 from rag.chat.lists.sections import Sections
@@ -28,9 +30,11 @@ class Listing:
     """In the order of the documents, at most `LIMIT`."""
     count: int
     what: str
-    """For users, what was looked for: “headings under “Fault codes””."""
+    """For users, what was looked for: “headings under “Fault codes””; “row …” where there is one."""
     scanned: int
     """Documents looked through; the index rules out those without the words."""
+    result: str = ""
+    """The total, average or extreme that was asked for, in words."""
 
 
 def find(request: Request, contents: Contents) -> Listing | None:
@@ -38,6 +42,8 @@ def find(request: Request, contents: Contents) -> Listing | None:
     ready = [document for document in contents.documents() if document.is_ready]
     if request.mention:
         return _mentions(request.mention, ready, contents)
+    if request.measure:
+        return _measured(request, ready, contents)
     if found := _find(request, ready, contents):
         return found
     halves = [_find(each, ready, contents) for each in request.either]
@@ -57,6 +63,8 @@ def _find(request: Request, ready: Sequence[ListedDocument], contents: Contents)
         if reading.rows.is_fact:
             return None
         readings.append(reading)
+    if named := [reading for reading in readings if reading.is_named]:
+        readings = named
     none: Listing | None = None
     for way in (_Reading.strong, _Reading.weak, _Reading.weakest):
         if found := [items for reading in readings for items in way(reading)]:
@@ -76,6 +84,11 @@ class _Reading:
         self._sections, self._patterns = Sections(request), Patterns(request)
         self._amounts = Amounts(request, request.bound) if request.bound else None
         self._words = AllWords(request)
+
+    @property
+    def is_named(self) -> bool:
+        """Whether the question names the document, as “the letter from Ms Finch”."""
+        return self._patterns.is_named
 
     def read(self, part: Part) -> None:
         """Read a page."""
@@ -101,6 +114,18 @@ class _Reading:
         return [items] if len(items) > 1 and not self.request.bound else []
 
 
+def _measured(request: Request, ready: Sequence[ListedDocument], contents: Contents) -> Listing | None:
+    measures = Measures(request)
+    documents = _candidates(Request(tuple(measures.asked)), ready, contents)
+    for document in documents:
+        for part in pages_of(contents.pages([document.id]), document.stem):
+            measures.read(part)
+    if not (told := measures.result()):
+        return None
+    result, items = told
+    return replace(_listing([items], len(ready)), result=result)
+
+
 def _mentions(phrase: str, ready: Sequence[ListedDocument], contents: Contents) -> Listing | None:
     mentions = Mentions(phrase)
     if not mentions.words:
@@ -117,7 +142,7 @@ def _candidates(request: Request, ready: Sequence[ListedDocument], contents: Con
     if request.bound:
         needed = [request.bound.near]
     else:
-        optional = kind.words if kind else frozenset[str]()
+        optional = kind.words | DOCUMENTS if kind else frozenset[str]()
         telling = [word for word in request.words if not is_generic(word) and word not in optional]
         needed = [(word,) for word in telling if not is_anyone(word)] or [(word,) for word in telling]
     if not needed and not kind:
@@ -139,7 +164,15 @@ def _listing(found: Sequence[Items], scanned: int) -> Listing:
     kept = tuple(item for item in merged.values() if item)[:LIMIT]
     texts = list(dict.fromkeys(items.what for items in found))
     what = ", ".join(texts[:SHOWN]) + (f" and {len(texts) - SHOWN} more" if len(texts) > SHOWN else "")
-    return Listing(kept, len(merged), what, scanned)
+    return Listing(kept, len(merged), _one(what) if len(merged) == 1 else what, scanned)
+
+
+def _one(what: str) -> str:
+    """What was looked for, of which there is one: “sentence with “cases””."""
+    kinds = re.match(r"(?:(?!“| (?:whose|with|under|of) ).)*", what)
+    end = kinds.end() if kinds else 0
+    named = what[:end].replace(" and ", " or ").replace("addresses", "address")
+    return re.sub(r"(?<!s)s\b", "", named) + what[end:]
 
 
 def _joined(listed: Sequence[Listing], ready: Sequence[ListedDocument]) -> Listing:
@@ -149,4 +182,5 @@ def _joined(listed: Sequence[Listing], ready: Sequence[ListedDocument]) -> Listi
     kept = sorted(items, key=lambda item: (order[item.passage.document_id], item.passage.page or 0, item.start))
     what = " and ".join(dict.fromkeys(each.what for each in listed))
     twice = sum(len(each.items) for each in listed) - len(items)
-    return Listing(tuple(kept[:LIMIT]), sum(each.count for each in listed) - twice, what, listed[0].scanned)
+    count = sum(each.count for each in listed) - twice
+    return Listing(tuple(kept[:LIMIT]), count, what, listed[0].scanned)

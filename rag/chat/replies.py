@@ -14,8 +14,8 @@ from rag.chat.router import Routing
 from rag.index.contents import Contents, ListedDocument
 from rag.schema import Checked, Mode, Passage, Route
 
-SHOWN = 100
-"""Items of a list that are shown."""
+SHOWN, SUMMED = 100, 20
+"""Items of a list that are shown, and rows of those whose total or average is told."""
 PARAGRAPH, ABOUT_A_CODE = 800, 300
 """Characters of the longest paragraph that is quoted whole: to compare, and around a code."""
 TITLE = 2000
@@ -61,23 +61,32 @@ def all_of_it(routing: Routing, contents: Contents) -> Reply | None:
     found = listing.find(routing.request, searched)
     if found is None:
         return None
-    shown = [(item, _without_name(item)) for item in found.items[:SHOWN]]
+    shown = [(item, _without_name(item)) for item in found.items[: SUMMED if found.result else SHOWN]]
     passages, places = windows([Taken(item.passage, start, item.end) for item, start in shown])
     text = Extract(passages)
     read = "the document" if found.scanned == 1 else f"all {found.scanned:,} documents"
-    text.say(f"{found.count:,} {plain(found.what)}. I read {read}{' that you named' if only else ''}.")
+    said = found.result or f"{found.count:,} {found.what}"
+    text.say(f"{plain(said)}. I read {read}{' that you named' if only else ''}.")
     by_document = groupby(zip(shown, places, strict=True), key=lambda each: each[0][0].passage.document)
     for name, items in by_document:
         text.say(f"\n\n**{plain(name)}**\n")
-        for (item, start), place in items:
-            named = start == item.start and item.name in item.passage.text[item.start : item.end]
-            text.say("\n- " if named else f"\n- **{plain(item.name)}**: ")
+        for place, group in groupby(items, key=lambda each: each[1]):
+            unsaid = [item.name for (item, start), _ in group if not _says_name(item, start)]
+            text.say(f"\n- **{plain(', '.join(unsaid))}**: " if unsaid else "\n- ")
             text.quote(place.number, place.start, place.end)
     if found.count > len(shown):
         text.say(f"\n\nThe first {len(shown):,} are shown.")
     return Reply(
         Route(Mode.LIST, f"{routing.why} All was read.", found.count, verbatim=True), tuple(passages), text.checked
     )
+
+
+def _says_name(item: listing.Found, start: int) -> bool:
+    """Whether what is shown of an item from `start` says its name."""
+    text = item.passage.text
+    if text[item.start : start].strip("# \n").endswith(item.name):  # a heading is named, whatever is below it
+        return False
+    return set(re.findall(r"\w+", item.name)) <= set(re.findall(r"\w+", text[start : item.end]))
 
 
 def _without_name(item: listing.Found) -> int:

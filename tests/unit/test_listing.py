@@ -347,7 +347,7 @@ def test_each_item_is_a_readable_whole_with_its_place(contents: Contents) -> Non
         ("List all departments", "values of “department”"),
         ("How many employees are there?", "rows of staff.pdf"),
         ("every mention of the oven", "sentences, headings and rows with “oven”"),
-        ("List all percentages", "percentages"),
+        ("List all percentages", "percentage"),
     ],
 )
 def test_it_says_what_was_looked_for(question: str, what: str, contents: Contents) -> None:
@@ -404,3 +404,160 @@ def test_only_documents_with_the_words_are_read(contents: Contents, monkeypatch:
     monkeypatch.setattr(Contents, "pages", recorded)
     assert names("List all nurses", contents)
     assert read == ["staff"]
+
+
+EXPENSES = """Date | Description | Category | Employee | Amount
+Date: 2024-03-02 | Description: Train to Voss | Category: Travel | Employee: Ada Lund | Amount: 62.50
+Date: 2024-03-09 | Description: Lunch | Category: Meals | Employee: Ben Roy | Amount: 31
+Date: 2024-06-11 | Description: Flight to Rome | Category: Travel | Employee: Ben Roy | Amount: 240.25
+Date: 2024-06-20 | Description: Coffee | Category: Meals | Employee: Ada Lund | Amount: 8.25"""
+SPARE_PARTS = """# Pump manual
+
+## Spare parts
+
+| Part | Price |
+|---|---|
+| Board | 129.00 EUR |
+| Seal | 18.20 EUR |"""
+
+
+@pytest.fixture(scope="module")
+def accounts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Contents]:
+    with small_library(tmp_path_factory.mktemp("accounts")) as library:
+        library.add("c", "expenses-2024", ["\n" + EXPENSES])
+        library.add("c", "pump", ["\n" + SPARE_PARTS])
+        yield contents_of(library)
+
+
+@pytest.mark.parametrize(
+    ("question", "expected"),
+    [
+        ("Which expenses are over 100?", "2024-06-11 Flight to Rome"),
+        ("Which expenses are above 1,000?", ""),
+        ("How many expenses are more than 50 euros?", "2024-03-02 Train to Voss, 2024-06-11 Flight to Rome"),
+        ("Which travel expenses are under 100?", "2024-03-02 Train to Voss"),
+        ("Which spare parts cost more than 100?", "Board"),
+        ("How many expenses did Ada Lund have?", "2024-03-02 Train to Voss, 2024-06-20 Coffee"),
+        ("List the expenses of June 2024", "2024-06-11 Flight to Rome, 2024-06-20 Coffee"),
+        ("Which expenses did Ben Roy have in March?", "2024-03-09 Lunch"),
+        ("How many expenses did Ben Roy have in June 2024?", "2024-06-11 Flight to Rome"),
+        ("Which salaries are over 100?", None),
+        ("Which expenses in Norway are over 5?", None),
+        ("Which expenses did Carl Nes have in March?", None),
+    ],
+)
+def test_the_subject_of_a_question_chooses_the_table(question: str, expected: str | None, accounts: Contents) -> None:
+    found = listed(question, accounts)
+    assert (", ".join(item.name for item in found.items) if found else None) == expected
+
+
+def test_rows_of_something_else_are_not_listed(tmp_path: Path) -> None:
+    with small_library(tmp_path) as library:
+        library.add("c", "pump", [SPARE_PARTS])
+        for question in ("Which expenses are over 100?", "How many expenses are over 500?"):
+            assert listed(question, contents_of(library)) is None
+
+
+@pytest.mark.parametrize(
+    ("question", "expected"),
+    [
+        ("What is the total of all expenses?", "342.00 in total (Amount of 4 rows)"),
+        ("How much did we spend on travel?", "302.75 in total (Amount of 2 rows whose Category is Travel)"),
+        (
+            "How much was spent on meals in March 2024?",
+            "31 in total (Amount of 1 row whose Category is Meals in March 2024)",
+        ),
+        ("How much was spent on lunch?", "31 in total (Amount of 1 row whose Description is Lunch)"),
+        (
+            "How much did Ada Lund spend on travel?",
+            "62.50 in total (Amount of 1 row whose Category is Travel and Employee is Ada Lund)",
+        ),
+        ("What did we spend in June 2024?", "248.50 in total (Amount of 2 rows in June 2024)"),
+        ("How much did the meals cost altogether?", "39.25 in total (Amount of 2 rows whose Category is Meals)"),
+        ("What is the average price of the expenses?", "85.50 on average (Amount of 4 rows)"),
+        ("What was the most expensive item in the expenses?", "240.25 is the largest Amount of 4 rows"),
+        ("Which expense was the cheapest?", "8.25 is the smallest Amount of 4 rows"),
+        ("What is the total cost of the spare parts?", "147.20 EUR in total (Price of 2 rows)"),
+        ("What is the total of the invoices?", None),
+        ("How much did we spend on taxis?", None),
+        ("What is the largest planet?", None),
+    ],
+)
+def test_totals_averages_and_extremes(question: str, expected: str | None, accounts: Contents) -> None:
+    found = listed(question, accounts)
+    assert (found.result if found else None) == expected
+
+
+@pytest.mark.parametrize(
+    ("rows", "expected"),
+    [
+        (["rope | 3.50", "lamp | 4", "Total | 7.50"], "7.50 in total (Price of 2 rows)"),
+        (["rope | €3.50", "lamp | €4.00"], "7.50 € in total (Price of 2 rows)"),
+        (["rope | €3.50", "lamp | $4.00"], None),
+        (["rope | €3.50", "lamp | 4.00"], None),
+        (["rope | 3.50", "lamp | 4.00", "oil | on request"], None),
+        (["rope | 1.250", "lamp | 62,50"], None),
+        (["rope | 5 %", "lamp | 4 %"], None),
+    ],
+)
+def test_no_total_of_what_cannot_be_added(rows: list[str], expected: str | None, tmp_path: Path) -> None:
+    with small_library(tmp_path) as library:
+        library.add("c", "purchases", ["Item | Price\n" + "\n".join(rows)])
+        found = listed("What is the total of the purchases?", contents_of(library))
+        assert (found.result if found else None) == expected
+
+
+def test_no_total_where_documents_have_the_same_rows(tmp_path: Path) -> None:
+    with small_library(tmp_path) as library:
+        library.add("c", "expenses-a", [EXPENSES])
+        library.add("c", "expenses-b", [EXPENSES])
+        assert listed("What is the total of all expenses?", contents_of(library)) is None
+
+
+def test_one_is_not_said_in_the_plural(accounts: Contents) -> None:
+    for question, what in {
+        "Which expenses are over 100?": "row whose Amount is more than 100",
+        "every mention of Rome": "sentence, heading or row with “Rome”",
+    }.items():
+        found = listed(question, accounts)
+        assert found
+        assert (found.count, found.what) == (1, what)
+
+
+LETTER = """
+Moss & Partner
+3 Mill Lane
+12 March 2026
+Dear Ms Pocock,
+
+Thank you for the meeting of 3 March.
+
+The fence was put up in August 2025. The survey costs £650.
+
+Please answer by 27 March 2026. Mr Abbs can come on 9 April. Four markers stand there."""
+
+
+@pytest.mark.parametrize(
+    ("question", "expected"),
+    [
+        (
+            "Which dates are mentioned in the letter from Moss & Partner?",
+            "12 March 2026, 3 March, August 2025, 27 March 2026, 9 April",
+        ),
+        ("List all amounts in the letter to Ms Pocock", "£650"),
+        ("Which dates are mentioned in the letter from Reed & Co?", None),
+    ],
+)
+def test_a_document_is_named_by_its_sender(question: str, expected: str | None, tmp_path: Path) -> None:
+    with small_library(tmp_path) as library:
+        library.add("c", "a7", [LETTER])
+        library.add(
+            "c",
+            "b2",
+            [
+                "Nothing new was said. " * 20
+                + "On 5 May 2025 the bill of £70 was sent to Ms Pocock by Moss, its partner."
+            ],
+        )
+        found = listed(question, contents_of(library))
+        assert (", ".join(item.name for item in found.items) if found else None) == expected

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from math import inf, nextafter
 
-from rag.chat.lists.values import number, ordinal, ratio, unit_of
+from rag.chat.lists.values import MONTH, month_of, number, ordinal, ratio, unit_of
 from rag.chat.lists.words import words
 
 
@@ -23,12 +23,16 @@ class Bound:
     unit: str = ""
     """“kg”."""
     is_date: bool = False
+    month: int = 0
+    """Of any year, if the question says none."""
 
     def has(self, text: str, column: str = "") -> bool | None:
         """Whether a value is within it, None if it is none; its unit may stand in the name of its column."""
         value = ordinal(text) if self.is_date else number(text)
         if value is None:
             return None
+        if self.month:
+            return value // 100 % 100 == self.month
         return self.low <= value * (ratio(unit_of(text) or unit_of(column), self.unit) or 1) <= self.high
 
 
@@ -49,13 +53,15 @@ _COMPARISONS = {
     "since": "since|seit|depuis|desde",
     "after": "after|later than|nach|après|después de",
     "before": "before|earlier than|vor|avant|antes de",
-    "in": r"(?:in|during)(?= (?:19|20)\d\d\b)",
+    "in": rf"(?:in|during|im|en)(?= (?:(?:19|20)\d\d|{MONTH})\b)|(?:of|from|for)(?= {MONTH}\b)",
 }
 """Their names for users, and how questions put them; the longer ones first."""
+_AHEAD = re.compile(r"\(\?= .*?\\b\)")
 _DATES = ("since", "after", "before", "in")
 _VALUE = (
     r"(?:\d{1,2}(?:st|nd|rd|th|\.)? (?:of )?[^\W\d_]+ \d{4}|[^\W\d_]+ \d{1,2}(?:st|nd|rd|th)?,? \d{4}"
-    r"|[^\W\d_]+ \d{4}\b|(?:[€$£¥] ?)?-?(?:\d{1,3}(?:[ \u00a0\u202f]\d{3})+|\d(?:[\d.,:/-]*\d)?)"
+    rf"|[^\W\d_]+ \d{{4}}\b|{MONTH}\b"
+    r"|(?:[€$£¥] ?)?-?(?:\d{1,3}(?:[ \u00a0\u202f]\d{3})+|\d(?:[\d.,:/-]*\d)?)"
     r"(?: (?:million|thousand)\b| ?[%€])?)"
 )
 _BOUND = re.compile(
@@ -97,9 +103,11 @@ def _range(match: re.Match[str], near: tuple[str, ...], unit: str) -> Bound | No
 def _comparison(match: re.Match[str], near: tuple[str, ...], unit: str) -> Bound | None:
     value, text = match["value"].strip(), match["comparison"]
     name = next(
-        name for name, forms in _COMPARISONS.items() if re.fullmatch(forms.split("(?=")[0], text, re.IGNORECASE)
+        name for name, forms in _COMPARISONS.items() if re.fullmatch(_AHEAD.sub("", forms), text, re.IGNORECASE)
     )
     if name in _DATES:
+        if name == "in" and value.isalpha():
+            return Bound(-inf, inf, f"in {value}", near, is_date=True, month=month_of(value))
         first, last = ordinal(value), ordinal(value, last=True)
         if first is None or last is None:
             return None

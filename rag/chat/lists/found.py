@@ -63,6 +63,10 @@ class Part:
         """The document's name and the headings above a unit, outermost first."""
         return (self.outline[0], *(heading.title for heading in unit.headings))
 
+    def about(self, unit: Unit) -> frozenset[str]:
+        """The stems of the words of the document's name, of the page's label (of a sheet its name) and the headings."""
+        return path_stems((*self.path(unit), self.passage.label))
+
     def place(self, unit: Unit, name: str) -> Found:
         """A unit as an item."""
         return Found(self.passage, unit.start, unit.end, name)

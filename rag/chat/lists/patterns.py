@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from rag.chat.lists.found import Found, Items, Part, path_stems
 from rag.chat.lists.request import Request
+from rag.chat.lists.values import MONTH
 from rag.chat.lists.words import is_generic, root, stems, uncovered
 from rag.chat.statements import statements
 
@@ -20,10 +21,19 @@ _MONTH = (
     r"|enero|abril|mayo|agosto|dic)[^\W\d_]*\.?"
 )
 _DAY = r"\d{1,2}(?:\.|st|nd|rd|th)?"
-_AMOUNT = r"\d[\d.,'’]*(?: ?(?:million|thousand))?"
+_AMOUNT = r"\d(?:[\d.,'’]*\d)?(?: ?(?:million|thousand))?"
 _CURRENCY = r"(?:euros?|dollars?|pounds?|crowns?|francs?|kron(?:or|er)|yen|eur|usd|gbp|chf|sek|nok|dkk)"
 _ADDRESS = "address addresses adressen adresses direcciones"
 _NUMBER = "number numbers nummern numéros números"
+
+
+BEGINNING = 300
+"""Characters of a document that have its title, its sender and who it is to."""
+DOCUMENTS = frozenset(
+    """letter letters mail email message document file report contract agreement minutes manual invoice brief bericht
+    vertrag rechnung protokoll lettre contrat facture carta contrato factura""".split()
+)
+"""Words for a document that it need not have itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +91,8 @@ KINDS = [
         r"\b\d{1,2}[./]\d{1,2}[./]\d{4}\b",
         rf"\b{_DAY} (?:of |de )?{_MONTH} (?:de )?\d{{4}}\b",
         rf"\b{_MONTH} {_DAY}, \d{{4}}\b",
+        rf"\b{_DAY} (?:of )?{MONTH}\b",
+        rf"\b{MONTH} \d{{4}}\b",
     ),
     _kind(
         "amounts of money",
@@ -131,12 +143,20 @@ class Patterns:
         self.kind = kind
         what = kind.name if kind else ""
         self._what = f"{what} with “{' '.join(self.asked)}”" if self.asked else what
+        self.is_named = False
+        """Whether the question names the document: by its name, title or sender."""
+        self._naming = [word for word in self.asked if word not in DOCUMENTS]
+        self._is_first = True
         self._near = set[str]()
         self._all: list[tuple[str, Found]] = []
 
     def read(self, part: Part) -> None:
         """Read a page."""
         text = part.passage.text
+        if self._is_first and self.kind and self._naming and not DOCUMENTS.isdisjoint(self.asked):
+            beginning = stems(text[:BEGINNING]) | path_stems(part.outline)
+            self.is_named = not uncovered(self._naming, beginning)
+        self._is_first = False
         if not self.kind or not self.kind.pattern.search(text):
             return
         starts = [unit.start for unit in part.units]
@@ -145,7 +165,7 @@ class Patterns:
             unit = part.units[at] if at >= 0 and part.units[at].end >= end else None
             path = part.path(unit) if unit else part.outline
             for match in self.kind.pattern.finditer(text, start, end):
-                if uncovered(self.asked, path_stems(path) | stems(text[start:end])):
+                if not self.is_named and uncovered(self.asked, path_stems(path) | stems(text[start:end])):
                     break
                 around = text[start : match.start()].split()[-BEFORE:] + text[match.end() : end].split()[:AFTER]
                 if not uncovered(self.asked, stems(" ".join(around))):

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from rag.chat.lists.bound import Bound, take_bound
+from rag.chat.lists.values import MONTH
 from rag.chat.lists.words import is_generic, words
 
 
@@ -23,6 +24,10 @@ class Request:
     """The word or phrase every mention of which is wanted; the other fields are empty then."""
     counts: bool = False
     """Whether a number was asked for."""
+    measure: str = ""
+    """“total”, “average”, “largest” or “smallest”, if one number of all is wanted."""
+    is_spent: bool = False
+    """Whether the question says that it is money that was spent."""
     either: tuple[Request, ...] = ()
     """Both halves of “nurses and porters”, which may be listed apart."""
 
@@ -84,7 +89,8 @@ _WHICH = re.compile(
     rf"which (?:of the )?(?P<body>{_PLURAL} {_PREDICATE}\b.+)"
     rf"|(?:which|what) (?P<there>{_PLURAL} (?:are|were) (?:there|listed|mentioned|defined|described|available|given"
     r"|needed|required|included|possible)\b.*)"
-    rf"|(?:which|what) (?P<has>{_PLURAL}) do(?:es)? (?P<owner>.+) (?:have|offer|sell|{_HOLDS})"
+    rf"|(?:which|what) (?P<has>{_PLURAL}) d(?:o|oes|id) (?P<owner>.+) (?:have|offer|sell|make|claim|{_HOLDS})"
+    rf"(?P<when>(?: (?:in|during) (?:\d{{4}}|{MONTH}(?: \d{{4}})?))?)"
     r"|(?:welche|was f[üu]r) (?P<welche>\S.+?) (?:gibt es|sind|kosten|wiegen|haben|liegen|wohnen|arbeiten)(?P<rest>.*)"
     r"|quel(?:le)?s (?P<quels>\S.+? (?:y a[- ]t[- ]il|existent|co[ûu]tent|sont|p[èe]sent|ont).*)"
     r"|(?:qu[ée]|cu[áa]les) (?P<que>\S.+? (?:hay|existen|cuestan|pesan|tienen|est[áa]n|son).*)",
@@ -139,7 +145,8 @@ _FACT = re.compile(
 )
 _VERB = re.compile(r" (?:do|does|did|has|can|could|should|must|may|will|would|am)\b", re.IGNORECASE)
 _OWNED = re.compile(
-    rf"(?P<body>.+) do(?:es)? (?P<owner>.+) (?:have|{_HOLDS})",
+    rf"(?P<body>.+) d(?:o|oes|id) (?P<owner>.+) (?:have|make|claim|{_HOLDS})"
+    rf"(?P<when>(?: (?:in|during) (?:\d{{4}}|{MONTH}(?: \d{{4}})?))?)",
     re.IGNORECASE,
 )
 _EITHER = re.compile(r"([\w-]+),? (?:and|or|und|oder|et|ou|y|o) ([\w-]+)", re.IGNORECASE)
@@ -151,6 +158,46 @@ _QUALIFIER = re.compile(
 )
 
 
+_EXTREMES = {
+    "largest": "most expensive|dearest|costliest|highest|largest|biggest",
+    "smallest": "cheapest|least expensive|lowest|smallest",
+}
+_ASKS = r"(?:(?:what(?:'s| is| was| are| were)?|tell me|give me|show me|calculate|compute|add up) )?"
+_ALTOGETHER = r"(?:in total|altogether|all together|in all|overall)"
+_TOGETHER = re.compile(rf"\b{_ALTOGETHER}$")
+_WE = frozenset("we i they you our my their your spent spend paid pay company".split())
+_MEASURES = [
+    (name, re.compile(pattern, re.IGNORECASE))
+    for name, pattern in [
+        ("total", rf"{_ASKS}(?:the |our |my )?(?:grand |overall )?(?:total|sum)(?: of)? (?P<of>.+)"),
+        ("total", r"how much (?:did|have|has|do|does) (?P<of>.+) (?P<spent>spen[dt]|pa(?:y|id))\b(?P<on>.*)"),
+        ("total", r"how much (?:money )?(?:was|were|is|has been) (?P<spent>spent|paid)\b(?P<of>.*)"),
+        ("total", r"what did (?P<of>.+) (?P<spent>spend)\b(?P<on>.*)"),
+        ("total", rf"(?:how much|what) (?:did|do|does|are|were|is|was) (?P<of>.+ )(?:cost )?{_ALTOGETHER}"),
+        ("average", rf"{_ASKS}(?:the |our )?(?:average|mean) (?P<of>.+)"),
+        *(
+            (name, rf"(?:what|which) (?P<of>.*?)(?:is|was|are|were) (?:the |our )?(?:{words}) ?(?P<on>.*)")
+            for name, words in _EXTREMES.items()
+        ),
+    ]
+]
+_COMPARES = re.compile(r"\b(?:compared|than|differences?|versus|vs|not|without|except|excluding)\b", re.IGNORECASE)
+
+
+def _measured(text: str) -> Request | None:
+    """A question for a total, an average or an extreme."""
+    for name, pattern in _MEASURES:
+        if (match := pattern.fullmatch(text)) and not _COMPARES.search(text):
+            groups = match.groupdict()
+            bound, body = take_bound(f"{groups['of'] or ''} {groups.get('on') or ''}".strip())
+            body = _TOGETHER.sub("", body)
+            if bound and not bound.is_date:
+                return None
+            asked = tuple(word for word in words(body) if word not in _WE)
+            return Request(asked, bound=bound, measure=name, is_spent=bool(groups.get("spent")))
+    return None
+
+
 def wanted(question: str) -> Request | None:
     """What a question wants all of, or None if it does not ask for all of something. Reads no document."""
     text = " ".join(question.split()).strip(" ?.!¿¡")
@@ -160,6 +207,8 @@ def wanted(question: str) -> Request | None:
     if match := _MENTION.fullmatch(text):
         phrase = _phrase(next(filter(None, match.groups())))
         return Request(mention=phrase) if phrase else None
+    if measured := _measured(text):
+        return measured
     counts = False
     bodies: Iterator[str] = iter(())
     if match := _COUNT.fullmatch(text):
@@ -167,7 +216,8 @@ def wanted(question: str) -> Request | None:
     elif match := _LIST.fullmatch(text):
         bodies = iter((match["body"],))
     elif match := _WHICH.fullmatch(text):
-        bodies = iter((" of ".join(part for part in match.groups() if part),))
+        when = match["when"] or ""
+        bodies = iter((" of ".join(part for part in match.groups() if part and part != when) + when,))
     body = next(bodies, "")
     return _request(_IN_ALL.sub("", body), counts=counts) if body else None
 
@@ -177,7 +227,7 @@ def _counted(body: str) -> Iterator[str]:
     if _FACT.match(body):
         return
     if owned := _OWNED.fullmatch(body):
-        yield f"{owned['body']} of {owned['owner']}"
+        yield f"{owned['body']} of {owned['owner']}{owned['when']}"
     elif not _VERB.search(body):
         yield body
 

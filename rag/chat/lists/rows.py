@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from itertools import zip_longest
 
 from rag.chat.lists.bound import Bound
 from rag.chat.lists.found import Found, Items, Part, path_stems
 from rag.chat.lists.request import Request
-from rag.chat.lists.values import number
-from rag.chat.lists.words import forms, is_anyone, is_generic, root, stems, uncovered
+from rag.chat.lists.values import number, unit_of
+from rag.chat.lists.words import forms, is_anyone, is_currency, is_generic, is_money, root, stems, uncovered
 from rag.chat.units import Unit
 
 Cells = list[tuple[str, str]]
 
 _NAMED = re.compile(r"([^|:]{1,60}): (.*)")
-_IDENTIFIES = frozenset(map(root, ("no", "nr", "number", "id", "code", "name", "title")))
+IDENTIFIES = frozenset(map(root, ("no", "nr", "number", "id", "code", "name", "title")))
 """Stems of column names that identify rows: numbers there are no quantities."""
 
 
@@ -32,6 +33,17 @@ def cells(unit: Unit, text: str) -> Cells:
     return [(name, value) for name, value in zip_longest(names, parts, fillvalue="") if value]
 
 
+@dataclass(slots=True)
+class _Compared:
+    """What a table has of what is asked for; a word that it has nowhere makes it a table of something else."""
+
+    missing: list[str]
+    """The words that are neither in its name nor in those of its columns."""
+    seen: set[str] = field(default_factory=set)
+    """Those of them that are in a row."""
+    rows: list[Found] = field(default_factory=list)
+
+
 class Rows:
     """Finds rows page by page of one document."""
 
@@ -45,10 +57,7 @@ class Rows:
         self._loose: dict[str, Items] = {}
         self._all: dict[str, Items] = {}
         self._values: dict[str, Items] = {}
-        self._bounded: dict[int, list[tuple[Found, frozenset[str]]]] = {}
-        self._columns: dict[int, str] = {}
-        self._seen: set[str] = set()
-        self._is_about = False
+        self._tables: dict[tuple[int, str, frozenset[str]], _Compared] = {}
 
     def read(self, part: Part) -> None:
         """Read a page."""
@@ -56,43 +65,48 @@ class Rows:
             if unit.kind == "row" and (row := cells(unit, part.passage.text)):
                 item = part.place(unit, _key(row))
                 if self.request.bound:
-                    self._compare(row, item, path_stems(part.path(unit)))
+                    self._compare(row, item, part.about(unit))
                 else:
                     self._select(row, item, part.path(unit))
 
     # --- a number in a range ---
 
-    def _compare(self, row: Cells, item: Found, path: frozenset[str]) -> None:
+    def _compare(self, row: Cells, item: Found, about: frozenset[str]) -> None:
         bound = self.request.bound
         assert bound
         for rank, name, value in _columns(row, bound):
             within = bound.has(value, name)
             if within is None:
                 continue
-            names = path.union(*(stems(other) for other, _ in row))
-            missing = [word for word in uncovered(self.asked, names) if word not in bound.near[rank : rank + 1]]
+            names = about.union(*(stems(other) for other, _ in row))
+            said = bound.near[rank : rank + 1]
+            missing = [
+                word
+                for word in uncovered(self.asked, names)
+                if not (word in said or is_currency(word) or unit_of(word))
+            ]
             values = frozenset().union(*(stems(cell) for other, cell in row if missing and other != name))
-            self._seen.update(word for word in missing if root(word) in values)
-            self._columns.setdefault(rank, name)
-            self._is_about |= is_generic(self.head) or not uncovered([self.head], names | values)
-            rows = self._bounded.setdefault(rank, [])
-            if within:
-                rows.append((item, frozenset(word for word in missing if root(word) not in values)))
+            table = self._tables.setdefault((rank, name, names), _Compared(missing))
+            had = {word for word in missing if root(word) in values}
+            table.seen |= had
+            if within and len(had) == len(set(missing)):
+                table.rows.append(item)
             return
 
     def bounded(self) -> list[Items]:
-        """The rows in the range, if any table has such a column."""
-        if not self._bounded or not self.request.bound:
-            return []
-        rank = min(self._bounded)
-        with_ = " ".join(word for word in self.asked if word in self._seen)
-        items = Items(
-            f"rows whose {self._columns[rank]} is {self.request.bound.text}" + (f", with “{with_}”" * bool(with_))
-        )
-        for item, missing in self._bounded[rank]:
-            if missing.isdisjoint(self._seen):  # a word that is in no row says nothing about them
-                items.add_place(item)
-        return [items] if items or self._is_about else []  # no part of a price list weighs a ton: is it about machines?
+        """The rows in the range, if any table is about what is asked for and has such a column."""
+        assert self.request.bound
+        fitting = {key: table for key, table in self._tables.items() if table.seen.issuperset(table.missing)}
+        best = min((rank for rank, _, _ in fitting), default=0)
+        found = dict[str, Items]()
+        for (rank, name, _), table in fitting.items():
+            if rank == best:
+                with_ = f", with “{' '.join(table.missing)}”" if table.missing else ""
+                what = f"rows whose {name} is {self.request.bound.text}{with_}"
+                items = found.setdefault(what, Items(what))
+                for item in table.rows:
+                    items.add_place(item)
+        return [*found.values()]
 
     # --- a value, a column, or all rows ---
 
@@ -180,15 +194,19 @@ def _longest(found: dict[str, Items]) -> list[Items]:
 
 
 def _columns(row: Cells, bound: Bound) -> Iterator[tuple[int, str, str]]:
-    """The cells whose columns the words name, as (rank of the word, name, value); dates need no name."""
+    """The cells whose columns the words name, as (rank of the word, name, value).
+
+    Dates need no name, nor do amounts of money where there is one column of them.
+    """
     for rank, word in enumerate(bound.near):
         for name, value in row:
             own = stems(name)
-            if forms(word) & own and own.isdisjoint(_IDENTIFIES):
+            if forms(word) & own and own.isdisjoint(IDENTIFIES):
                 yield rank, name, value
     if bound.is_date:
-        for name, value in row:
-            yield len(bound.near), name, value
+        yield from ((len(bound.near), name, value) for name, value in row if not is_money(name))
+    elif not bound.unit and len(amounts := [cell for cell in row if is_money(cell[0])]) == 1:
+        yield len(bound.near), *amounts[0]
 
 
 def _key(row: Cells) -> str:

@@ -25,6 +25,13 @@ _MONTHS = (
     "nov",
     "dec dez déc dic",
 )
+MONTH = (
+    "(?:jan(?:uary|uar|vier)?|feb(?:ruary|ruar|rero)?|f[ée]vrier|mar(?:ch|s|zo)?|m[äa]rz|apr(?:il)?|avril|abril|may|mai"
+    "|mayo|june?|juni|juin|junio|july?|juli|juillet|julio|aug(?:ust)?|août|agosto|sept?(?:ember|embre|iembre)?"
+    "|oct(?:ober|obre|ubre)?|okt(?:ober)?|nov(?:ember|embre|iembre)?|dec(?:ember)?|dez(?:ember)?|d[ée]cembre|diciembre"
+    "|enero)"
+)
+"""A month, as a pattern."""
 _UNITS = {
     name: (each, float(factor))
     for each, *others in map(
@@ -75,7 +82,7 @@ def ordinal(text: str, *, last: bool = False) -> float | None:
     elif match := _FIGURES.fullmatch(text):
         year, month, day = int(match[3]), int(match[2]), match[1]
     elif match := _NAMED.fullmatch(text):
-        year, month, day = int(match[4]), _month(match[2]), match[1] or match[3]
+        year, month, day = int(match[4]), month_of(match[2]), match[1] or match[3]
     elif _YEAR.fullmatch(text):
         year, month, day = int(text), 12 if last else 1, None
     else:
@@ -85,7 +92,8 @@ def ordinal(text: str, *, last: bool = False) -> float | None:
     return float(year * 10000 + month * 100 + int(day or (31 if last else 1)))
 
 
-def _month(name: str) -> int:
+def month_of(name: str) -> int:
+    """Its number from 1; 0 if it is none."""
     return next((at for at, names in enumerate(_MONTHS, 1) if name.casefold().startswith(tuple(names.split()))), 0)
 
 

@@ -30,7 +30,8 @@ GENERIC = frozenset(
 _GROUPS = [
     frozenset(line.split())
     for line in """
-    cost price fee charge expensive cheaper dearer kosten preis teurer billiger coûtent prix precio cuestan
+    cost price fee charge expensive cheaper dearer amount total sum value kosten preis betrag teurer billiger \
+    coûtent prix montant precio importe cuestan
     weigh weight mass heavy heavier light lighter wiegen gewicht schwerer leichter poids pesar pesan peso pèsent
     earn salary wage pay paid income gehalt lohn verdienen salaire gagnent salario ganan
     old older young younger age alter âge edad älter jünger
@@ -45,8 +46,10 @@ _GROUPS = [
     telephone phone tel mobile telefon teléfono téléphone
     error fault failure fehler störung fehlercode fehlercodes erreur erreurs error errores
     part parts teil teile pièce pièces pieza piezas
-    cost amount total sum betrag montant importe
-    """.strip().splitlines()
+    article articles item items product products artikel produkt produit produits artículo artículos producto
+    """.replace("\\\n", "")
+    .strip()
+    .splitlines()
 ]
 _ANYONE = frozenset(
     """everyone everybody people person persons member members personen person leute mitglied mitglieder
@@ -66,6 +69,10 @@ _OWN = [
 _OWN[0] |= {"employés", "empleado", "empleados", "personal"}
 _GROUPS += [group | _ANYONE for group in _OWN]
 _PEOPLE = _ANYONE.union(*_OWN)
+_EXPENSES = frozenset({"expense", "expenses"})
+"""They have an amount or a price, and what has one need not be an expense; their stem is that of “expensive”."""
+_CURRENCIES = frozenset("eur usd gbp chf sek nok dkk jpy euro dollar pound franc krone kroner krona yen".split())
+_MONEY = frozenset(map(stem, _CURRENCIES | {"money", "paid", "spent", "net", "gross"}))
 _WORD = re.compile(r"[^\W_]+")
 _LETTERS = frozenset("ABCDEFGHJKLMNOPQRSTUVWXYZ")
 _CAPITAL = "A-ZÀ-ÖØ-ÞŁŚŠŽČŞİ"
@@ -104,6 +111,8 @@ def synonyms(word: str) -> frozenset[str]:
     """A word and those that name the same thing."""
     if word in _ANYONE:
         return _PEOPLE
+    if word in _EXPENSES:
+        return _EXPENSES
     wanted = root(word)
     return frozenset({word}).union(*(group for group in _GROUPS if any(root(each) == wanted for each in group)))
 
@@ -112,6 +121,16 @@ def synonyms(word: str) -> frozenset[str]:
 def forms(word: str) -> frozenset[str]:
     """The stems of a word and its synonyms."""
     return frozenset(map(root, synonyms(word)))
+
+
+def is_money(name: str) -> bool:
+    """Whether a column's name says that it has amounts of money."""
+    return not stems(name).isdisjoint(forms("amount") | _MONEY)
+
+
+def is_currency(word: str) -> bool:
+    """Whether a word names a currency."""
+    return word in _CURRENCIES or (word.endswith("s") and word[:-1] in _CURRENCIES)
 
 
 def is_generic(word: str) -> bool:
