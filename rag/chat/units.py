@@ -15,12 +15,28 @@ HEADING = 70
 """Characters of the longest line without markup that is taken for a heading."""
 
 _MARKDOWN = re.compile(r"(#{1,6})[ \t]+(.+)")
-_ITEM = re.compile(r"(?:[*•‣◦▪●–—\-+]|\(?(?:\d{1,2}|[a-zA-Z]|[ivx]{1,4})[.)])\s")
+_ITEM = re.compile(
+    r"(?:[*•‣◦▪●–—\-+]|\(?(?:\d{1,2}|[a-zA-Z]|[ivx]{1,4})[.)]|\d{1,2}(?:\.\d{1,2})+\.?(?=\s+[^\W\d_a-zß-ÿ]))\s"
+)
+_CLAUSE = re.compile(r"(\d{1,2}(?:\.\d{1,2})+\.?|\d{1,2}[.)])(?:\s+|$)(.*)", re.DOTALL)
+"""A clause or heading with its number."""
 _END = ".!?:;,。！？…؟।|"
 _BLANK = re.compile(r"\n[ \t\r]*\n")
 _NUMERIC = re.compile(r"[^\w(]*\(?[-+−]?\d[\d.,:/ ]*[^\w]*(?:[a-zA-Z]{1,3})?")
 _NAMED_CELLS = re.compile(r"[^|:]{1,60}: [^|]*(?: \| [^|:]{1,60}: [^|]*)*")
+_FORMULA = re.compile(
+    r"(?:Dear|Hi|Hello|(?:Sehr )?geehrte[rs]?|Liebe[rs]?|Hallo|Cher|Chère|Madame|Monsieur|Estimad[oa]s?|Querid[oa]s?)\b"
+    r"(?:[^.?!:,]|(?:Mrs?|Ms|Dr|Prof)\.)*[,!]?"
+    r"|(?:Yours|Best|Kind|Warm|With (?:best|kind)|Mit (?:\w+ )?(?:freundlich|best|herzlich)\w*)\b[^.?!:,\d]{0,30},?"
+)
+"""A salutation or the end of a letter."""
+_CAPITAL = r"(?:[A-ZÀ-Þ\d][\w'’.&-]*|of|and|the|&)"
+_NAMES = re.compile(rf"(?:From|To|Cc|Von|An|De|À|Para): .*|{_CAPITAL}(?:,? {_CAPITAL}){{0,5}}(?<!\.)")
+"""Names alone, as in an address, also the sender or receiver of a mail."""
 _PRONOUN = re.compile(r"(?:He|She|It|They|This|These|That|Those|His|Her|Its|Their|Both|Er|Sie|Es|Il|Elle|Ella|Él)\b")
+
+_RULE = re.compile(r"\s*\|?[ \t]*:?-{3}")
+_YEAR = re.compile(r"\b\d{4}$")
 
 Span = tuple[int, int]
 
@@ -58,6 +74,8 @@ class Unit:
     """sentence, item or row."""
     whole: bool = True
     """False if it is cut off at the edge of the passage."""
+    bare: bool = False
+    """It says nothing: a salutation, an address, a name or number alone, a header without its table."""
 
     @property
     def refers_back(self) -> bool:
@@ -79,10 +97,12 @@ class _Reader:
 
     def read(self) -> list[Unit]:
         text = self.passage.text
-        places = list(_with_rows(text, statements(text)))
+        places = list(_with_rows(text, _with_numbers(text, statements(text))))
         for at, (start, end) in enumerate(places):
             gap = text[self.last : start]
-            if heading := _heading(text, places, at):
+            if self.lead and text[slice(*self.lead)] == text[start:end]:
+                pass  # the header of the table once more
+            elif heading := _heading(text, places, at, first=not self.passage.start):
                 self.close()
                 self.outline = [above for above in self.outline if above.level < heading.level] + [heading]
             else:
@@ -90,6 +110,7 @@ class _Reader:
             self.last = end
         self.close()
         _mark_cut(text, self.units)
+        _mark_bare(text, self.units)
         return self.units
 
     def add(self, start: int, end: int, gap: str) -> None:
@@ -155,12 +176,24 @@ def _kind(line: str, gap: str, before: Unit | None, lead: Span | None, *, new_li
     return "sentence"
 
 
+def _with_numbers(text: str, places: Sequence[Span]) -> list[Span]:
+    """The places, with the number of a clause or heading and what it numbers as one."""
+    joined = list[Span]()
+    for start, end in places:
+        lone = joined and _CLAUSE.fullmatch(text, *joined[-1])
+        if lone and not lone[2] and text[joined[-1][1] : start].count("\n") <= 1:
+            joined[-1] = (joined[-1][0], end)
+        else:
+            joined.append((start, end))
+    return joined
+
+
 def _with_rows(text: str, places: Sequence[Span]) -> Iterator[Span]:
     """The places, with tables that a PDF yields cell by cell as rows."""
     # A blank line ends a table: an address and the lines below it are none.
     ends = accumulate((bool(_BLANK.search(text[a:b])) for (_, a), (b, _) in pairwise(places)), initial=0)
     for (is_cell, _), group in groupby(
-        zip(places, ends, strict=True), key=lambda each: (_is_cell(text[slice(*each[0])]), each[1])
+        zip(places, ends, strict=False), key=lambda each: (_is_cell(text[slice(*each[0])]), each[1])
     ):
         cells = [place for place, _ in group]
         yield from table_rows(text, cells) if is_cell and len(cells) >= CELLS else cells
@@ -181,23 +214,47 @@ def _is_header(row: str) -> bool:
     return not named and all(re.fullmatch(r"(?:19|20)\d\d", number) for number in numbers)
 
 
-def _heading(text: str, places: Sequence[Span], at: int) -> Heading | None:
-    """The heading at one of the statements of a text, if it is one."""
+def _heading(text: str, places: Sequence[Span], at: int, *, first: bool) -> Heading | None:
+    """The heading at one of the statements of a text, if it is one; `first` if the text begins its document."""
     start, end = places[at]
     line = text[start:end]
     if marked := _MARKDOWN.fullmatch(line):
         return Heading(marked[2].strip(" #*"), len(marked[1]))
+    if clause := _CLAUSE.fullmatch(line):
+        return Heading(" ".join(line.split()), 7 + _depth(clause)) if _is_numbered_heading(text, places, at) else None
     if len(line) > HEADING or "\n" in line or line[-1] in _END or "|" in line or _ITEM.match(line) or ": " in line:
         return None
     alone = (at == 0 or "\n" in text[places[at - 1][1] : start]) and at + 1 < len(places)
     if not alone or "\n" not in text[end : places[at + 1][0]] or line[0].islower():
         return None
     following = text[slice(*places[at + 1])]
+    if first and at == 0 and _BLANK.search(text[end : places[1][0]]) and _NAMES.fullmatch(line):
+        return Heading(line, 1)  # the title
     if len(following) <= CELL and following[-1] not in _END:  # a cell, or a heading above a heading
         return None
     if at and text[places[at - 1][1] - 1] not in _END and "\n\n" not in text[places[at - 1][1] : start]:
         return None
     return Heading(line, 7)
+
+
+def _depth(clause: re.Match[str]) -> int:
+    return clause[1].strip(".)").count(".")
+
+
+def _is_numbered_heading(text: str, places: Sequence[Span], at: int) -> bool:
+    """Whether a numbered line is a title: it does not end as a sentence, and its text or deeper numbers follow."""
+    start, end = places[at]
+    clause = _CLAUSE.fullmatch(text, start, end)
+    if not clause or not clause[2] or at + 1 == len(places) or "\n" not in text[end : places[at + 1][0]]:
+        return False
+    title = clause[2]
+    if len(title) > HEADING or "\n" in title or title[-1] in _END or title[0].islower() or _YEAR.search(title):
+        return False
+    if following := _CLAUSE.fullmatch(text, *places[at + 1]):
+        return _depth(following) > _depth(clause)
+    before = _CLAUSE.fullmatch(text, *places[at - 1]) if at else None
+    in_list = before and _depth(before) == _depth(clause) and text[before.end() - 1] not in _END
+    return not in_list and not _ITEM.match(text, places[at + 1][0])
 
 
 def _mark_cut(text: str, units: Sequence[Unit]) -> None:
@@ -222,3 +279,14 @@ def _mark_cut(text: str, units: Sequence[Unit]) -> None:
         first.whole = False
     if last.kind == "sentence" and last.end == len(text.rstrip()) and len(last.text) > HEADING:
         last.whole = last.whole and text[last.end - 1] in _END + "\"'”’)*"
+
+
+def _mark_bare(text: str, units: Sequence[Unit]) -> None:
+    for unit in units:
+        if unit.kind == "row":
+            alone = unit.block == (unit.start, unit.end) and not unit.lead and _is_header(unit.text)
+            unit.bare = alone and (unit is units[-1] or bool(_RULE.match(text, unit.end)))
+        else:
+            if unit.kind == "sentence" and _NAMES.fullmatch(unit.text):
+                unit.bare, unit.whole = True, False
+            unit.bare = unit.bare or bool(_FORMULA.fullmatch(unit.text)) or not any(map(str.isalpha, unit.text))
