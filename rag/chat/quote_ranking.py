@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from rag.chat.answer_spans import candidates
 from rag.chat.asked import BAN, GENERIC, Kind, asks_for_bans, kind_of, respelt, stems, words_of
 from rag.chat.claims import analyse
-from rag.chat.units import Heading, Unit
+from rag.chat.headings import Heading
+from rag.chat.units import Unit
 from rag.index.exact import exact_terms
 from rag.index.lexical import phrase
 from rag.schema import Passage

@@ -103,7 +103,8 @@ def choose(
         quotes.append(_quote(each, ranking, kind, units, ranking.question, passages))
     best = shown[0].unit
     is_about = bool(best.headings) and ranking.share_of_title(best.headings[-1].title) > ABOUT
-    doubtful = not is_about and shown[0].score < (DOUBT if similarity else DOUBT_BY_WORDS)
+    low = shown[0].score < (DOUBT if similarity else DOUBT_BY_WORDS)
+    doubtful = shown[0].is_bare or (low and not is_about)
     return Quotes(tuple(_joined(quotes, passages)), doubtful)
 
 

@@ -349,8 +349,24 @@ def test_salutations_and_addresses_answer_nothing() -> None:
     assert shown("Was muss Herr Köhler zahlen?", passage(german)) == ["die Nachzahlung beträgt 212 Euro."]
     assert shown("Who is Mrs Pocock?", passage("Dear Mrs Pocock,")) == ["Dear Mrs Pocock,"]
     assert bold("Who is Mrs Pocock?", "Dear Mrs Pocock,") == []
+    assert choose("Who is Mrs Pocock?", [passage("Dear Mrs Pocock,")]).doubtful
     assert not any(unit.bare for unit in read_units(1, passage("Капитан парома Анна\n\nThe fair is off. Cancelled.")))
     assert shown("Who wrote it?", passage("Ann Berg\n\nIt rains.", "letter.txt"))
+
+
+@pytest.mark.parametrize(
+    ("text", "bare"),
+    [
+        ("Dear Mr. Tull,", True),
+        ("Kind regards,", True),
+        ("Mit freundlichen Grüßen", True),
+        ("Warm milk helps", False),
+        ("Best before the end of May", False),
+        ("Madame Bovary lived in the second house of the long street", False),
+    ],
+)
+def test_salutations_are_told_from_sentences(text: str, bare: bool) -> None:
+    assert [unit.bare for unit in read_units(1, passage(f"It rains.\n\n{text}"))] == [False, bare]
 
 
 def test_an_empty_passage_has_no_units() -> None:
