@@ -34,6 +34,7 @@ _DURATION = re.compile(
     r"|\bevery (?:\w+ )?\w+|\b(?:once|twice) an? \w+",
     re.IGNORECASE,
 )
+_CLAUSE_NUMBER = re.compile(r"\s*(?:\d{1,2}[.)]|\d{1,2}(?:\.\d{1,2})+\.?)\s+(?=[^\W\d_a-zß-ÿ])")
 _WORD = re.compile(r"[^\W_]+(?:[.'’&-]+[^\W_]+)*\.?")
 _VALUE = re.compile(r"(?P<key>[^|:\n]{1,60}): *(?P<value>[^|\n]+)")
 _IN = frozenset("in at on near from to of beside behind under inside outside across".split())
@@ -62,6 +63,8 @@ def likeliest(question: str, kind: Kind, text: str, span: Span, header: Span | N
 def candidates(question: str, kind: Kind, text: str, span: Span) -> list[Span]:
     """The words of `text[span]` of the kind that is asked for, without those of the question."""
     asked = stems(question)
+    if number := _CLAUSE_NUMBER.match(text, *span):
+        span = (number.end(), span[1])
     return [place for place in _of_kind(question, kind, text, span) if not stems(text[slice(*place)]) <= asked]
 
 

@@ -38,9 +38,23 @@ _KIND = [(kind, re.compile(rf"\b(?:{words})", re.IGNORECASE)) for kind, words in
 GENERIC = frozenset(
     """rule step list thing inform detail say tell describ explain give show mean point summari summar overview
     instruct regul condit requir polici key exact know find pleas need happen much mani long kind type sort includ
-    contain cover matter""".split()
+    contain cover matter document file text contract agreement manual""".split()
 )
 """Stems that say what kind of text is wanted rather than what about."""
+
+_MEASURES = {
+    stem: measure
+    for measure, words in {
+        "weight": "heavi weigh schwer gewicht",
+        "width": "wide breit breite",
+        "height": "tall hoehe höhe",
+        "depth": "deep tief tiefe",
+        "price": "cost cheap cheaper cheapest expens teuer billig billiger preis kost",
+        "speed": "fast schnell geschwind",
+    }.items()
+    for stem in words.split()
+}
+"""Stems of what a question asks by, and of what tables call it."""
 
 _LETTER_DIGIT = re.compile(r"(?<=[^\W\d_])(?=\d)")
 _DECIMAL_COMMA = re.compile(r"(?<=\d),(?=\d{1,2}\b)")
@@ -76,8 +90,8 @@ def stems(text: str) -> frozenset[str]:
     text = "".join(f" {unicodedata.name(c, '').lower()} " if unicodedata.category(c) == "So" else c for c in text)
     text = _ISO_DATE.sub(_spelt, text)
     words = analyse(_DECIMAL_COMMA.sub(".", _LETTER_DIGIT.sub(" ", text)))
-    found = words.content | {f"¬{stem}" for stem in words.negated}
-    return found | {BAN} if _FORBIDDEN.search(text) else found
+    found = {_MEASURES.get(stem, stem) for stem in words.content} | {f"¬{stem}" for stem in words.negated}
+    return frozenset(found | {BAN} if _FORBIDDEN.search(text) else found)
 
 
 def _spelt(date: re.Match[str]) -> str:

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from rag.chat.answer_spans import candidates
 from rag.chat.asked import BAN, GENERIC, Kind, asks_for_bans, kind_of, respelt, stems, words_of
 from rag.chat.claims import analyse
-from rag.chat.units import Heading, Unit
+from rag.chat.headings import Heading
+from rag.chat.units import Unit
 from rag.index.exact import exact_terms
 from rag.index.lexical import phrase
 from rag.schema import Passage
@@ -24,9 +25,10 @@ Similarity = Callable[[str, Sequence[str]], Sequence[float]]
 
 EMBEDDED = 40
 """Units embedded for a question at most: those that share most words with it."""
-CONTEXT, RANK, CUT, LIGHT, KIND, EXACT = 0.5, 0.05, 0.3, 0.3, 0.2, 0.4
-"""Weights: a word in the headings instead of the unit; each rank of its passage; a unit that is cut off; a word such
-as “rules”, or a negation; words of the kind that is asked for; the very code, number or phrase of the question."""
+CONTEXT, RANK, CUT, BARE, LIGHT, KIND, EXACT = 0.5, 0.05, 0.3, 0.7, 0.3, 0.2, 0.4
+"""Weights: a word in the headings instead of the unit; each rank of its passage; a unit that is cut off; one
+that says nothing; a word such as “rules”, or a negation; words of the kind that is asked for; the very code, number or
+phrase of the question."""
 EARLIER = (0.5, 0.15)
 """Weight of the words of the last question, and of the one before it."""
 _ANOTHER = re.compile(r"\b(?:other|another|else|andere\w*|autre|otr[oa])\b", re.IGNORECASE)
@@ -50,10 +52,16 @@ class Ranked:
     """It has a code, a number such as “station 47” or a quoted phrase of the question."""
 
     @property
+    def is_bare(self) -> bool:
+        """It says nothing; a name alone may be what is asked for."""
+        return self.unit.bare and (self.unit.whole or not self.of_kind)
+
+    @property
     def score(self) -> float:
         """Higher is better: about 0 to 2.5, comparable between questions."""
         found = self.overlap + self.cosine + (KIND if self.of_kind else 0) + (EXACT if self.exact else 0)
-        return found - RANK * (self.unit.number - 1) - (0 if self.unit.whole else CUT)
+        without = BARE if self.is_bare else 0 if self.unit.whole else CUT
+        return found - RANK * (self.unit.number - 1) - without
 
 
 class Ranking:
@@ -73,7 +81,7 @@ class Ranking:
         found = [Ranked(unit, stems(unit.text), stems(above)) for unit, above in zip(units, headings, strict=True)]
         self._counts = Counter(stem for each in found for stem in each.own)
         self._total = len(found)
-        known = frozenset(self._counts).union(*(each.above for each in found))
+        self._known = known = frozenset(self._counts).union(*(each.above for each in found))
         words = frozenset().union(
             *(words_of(f"{unit.text} {above}") for unit, above in zip(units, headings, strict=True))
         )
@@ -86,7 +94,11 @@ class Ranking:
             each.exact = any(f" {form} " in f" {phrase(each.unit.text)} " for form in exact)
             text, span = passages[each.unit.number - 1].text, (each.unit.start, each.unit.end)
             each.of_kind = kind is not Kind.OPEN and bool(candidates(question, kind, text, span))
-            each.overlap = self.share(each.own) + CONTEXT * self.share(each.above - each.own)
+            # In its own document the document's name tells no unit from another.
+            name = stems(_name(passages[each.unit.number - 1]))
+            name = frozenset() if self.asked.keys() <= name else name
+            own = each.own - name
+            each.overlap = self.share(own) + CONTEXT * self.share(each.above - own)
             each.overlap -= len(avoided & (each.own | each.above)) / max(1, len(avoided))
         self.has_exact = any(each.exact for each in found)
         """Some unit has the very code or number: a whole table or list would bury it."""
@@ -98,6 +110,14 @@ class Ranking:
         """Weighted share of the question's words among some stems, 0 to 1."""
         whole = sum(self.asked.values())
         return sum(weight for stem, weight in self.asked.items() if stem in found) / whole if whole else 0.0
+
+    def is_above_answer(self, header: Ranked) -> bool:
+        """Whether a row of the table below a header has a word of the question that the header lacks."""
+        rest = self.asked.keys() - header.own - header.above
+        rows = (each for each in self.best if each.unit.kind == "row" and each.unit.block == header.unit.block)
+        return header.unit.kind == "row" and any(
+            not rest.isdisjoint(each.own) for each in rows if each.unit.number == header.unit.number
+        )
 
     def only_title(self, heading: Heading) -> bool:
         """Whether no unit below a heading has a word of the question that the heading lacks."""
@@ -114,7 +134,10 @@ class Ranking:
             words = stems(text) - ({BAN[1:]} if asks_for_bans(text) else {BAN}) - avoided
             for stem in words:
                 weight = factor * math.log(1 + self._total / max(1, self._counts[stem]))
-                weight *= LIGHT if (stem in GENERIC and is_open) or (stem[0] == "¬" and stem != BAN) else 1.0
+                if stem in GENERIC and is_open:
+                    weight *= LIGHT if stem in self._known else 0.0
+                elif stem[0] == "¬" and stem != BAN:
+                    weight *= LIGHT
                 weights[stem] = max(weights.get(stem, 0.0), weight)
         return weights
 
@@ -134,7 +157,10 @@ class Ranking:
         self.best.sort(key=lambda each: -each.score)
 
 
+def _name(passage: Passage) -> str:
+    return re.sub(r"[\W_]+", " ", passage.document.rpartition(".")[0])
+
+
 def _above(unit: Unit, before: Unit | None, passage: Passage) -> str:
-    name = re.sub(r"[\W_]+", " ", passage.document.rpartition(".")[0])
     subject = before.text if before and unit.refers_back and before.block == unit.block else ""
-    return " . ".join([name, *(heading.title for heading in unit.headings), unit.lead_text, subject])
+    return " . ".join([_name(passage), *(heading.title for heading in unit.headings), unit.lead_text, subject])

@@ -6,6 +6,7 @@ line that introduces it, a section if it is about the heading.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -27,8 +28,23 @@ ABOUT = 0.65
 """Share of the question's words in a heading or the line above a list from which the question is about all of it."""
 DOUBT, DOUBT_BY_WORDS = 0.93, 0.39
 """Scores below which 10 % of SQuAD's answerable questions stay, with cosines and without."""
-WITH_SUBJECT = 350
-"""Characters of a sentence that begins with a pronoun and the one before it."""
+TOGETHER = 350
+"""Characters of sentences that are shown together, as one is not understood without another."""
+_TURN = (
+    r"\b(?:but|however|except|unless|only|instead|no longer|aber|jedoch|außer|nur|sondern|statt\w*|mais|sauf|seulement"
+    r"|cependant|pero|salvo|excepto|sino)\b"
+)
+_DECIDED = (
+    r"\b(?:not|rejected|refused|withdrawn|cancelled|postponed|allowed|permitted|forbidden|prohibited|banned|abgelehnt"
+    r"|erlaubt|gestattet|verboten|untersagt|nicht|kein\w*|pas|interdit\w*|permis\w*|prohibid\w*)\b|n['’]t\b"
+)
+_RESUMED = (
+    r"(?:after|then|this|that|these|those|the (?:proposal|motion|request|offer|plan|idea)|danach|dies\w*"
+    r"|der (?:antrag|vorschlag))\b"
+)
+_TURNS = re.compile(f".*(?:{_TURN})", re.IGNORECASE)
+_GOES_ON = re.compile(f"{_RESUMED}|.*(?:{_TURN}|{_DECIDED})", re.IGNORECASE)
+"""A sentence that turns what the one before it says, and one that resumes or decides it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,13 +93,18 @@ def choose(
     for each in ranking.best:
         if len(quotes) == MOST or each.score < ranking.best[0].score - NEAR:
             break
+        if each.is_bare and shown and not shown[0].is_bare:
+            continue
         if any(_repeats(each, other) for other in shown) or any(_holds(quote, each.unit) for quote in quotes):
             continue
-        if quotes and each.unit.introduces:  # the whole list or table would follow
+        if each.unit.introduces and (quotes or ranking.is_above_answer(each)):  # the whole list or table would follow
             continue
         shown.append(each)
         quotes.append(_quote(each, ranking, kind, units, ranking.question, passages))
-    doubtful = shown[0].score < (DOUBT if similarity else DOUBT_BY_WORDS)
+    best = shown[0].unit
+    is_about = bool(best.headings) and ranking.share_of_title(best.headings[-1].title) > ABOUT
+    low = shown[0].score < (DOUBT if similarity else DOUBT_BY_WORDS)
+    doubtful = shown[0].is_bare or (low and not is_about)
     return Quotes(tuple(_joined(quotes, passages)), doubtful)
 
 
@@ -106,11 +127,25 @@ def _quote(
     start = unit.start
     if unit.refers_back:
         before = [other for other in units if other.number == unit.number and other.end <= unit.start]
-        if before and before[-1].block == unit.block and unit.end - before[-1].start <= WITH_SUBJECT:
+        if before and before[-1].block == unit.block and unit.end - before[-1].start <= TOGETHER:
             start = before[-1].start
-    sure = each.score >= ranking.best[0].score - NEAR / 2
+    end = _turned(unit, kind, units, start)
+    sure = not unit.bare and each.score >= ranking.best[0].score - NEAR / 2
     bold = likeliest(question, kind, text, (unit.start, unit.end), unit.lead) if sure else ()
-    return Quote(unit.number, start, unit.end, bold, each.score, unit.lead)
+    return Quote(unit.number, start, end, bold, each.score, unit.lead)
+
+
+def _turned(unit: Unit, kind: Kind, units: Sequence[Unit], start: int) -> int:
+    """Where a sentence ends together with those after it in its paragraph that turn what it says, or decide it."""
+    end, goes_on = unit.end, _GOES_ON if kind is Kind.OPEN else _TURNS
+    if unit.kind == "sentence":
+        for after in units:
+            if after.number != unit.number or after.block != unit.block or after.start < end:
+                continue
+            if after.end - start > TOGETHER or not after.whole or not goes_on.match(after.text):
+                break
+            end = after.end
+    return end
 
 
 def _wider(each: Ranked, ranking: Ranking, kind: Kind, units: Sequence[Unit]) -> tuple[int, int] | None:
@@ -157,7 +192,8 @@ def _joined(quotes: Sequence[Quote], passages: Sequence[Passage]) -> list[Quote]
             end, heads = max(other.end, quote.end), (other.start, other.lead and other.lead[0])
             if quote.lead and quote.lead[0] in heads and end - quote.lead[0] <= LONGEST:
                 # Bold in two items would be two answers.
-                joined[at] = replace(other, start=quote.lead[0], end=end, lead=None)
+                bold = () if other.bold and quote.bold else other.bold
+                joined[at] = replace(other, start=quote.lead[0], end=end, lead=None, bold=bold)
                 break
         else:
             joined.append(quote)

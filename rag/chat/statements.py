@@ -15,8 +15,10 @@ SHORTEST = 4
 _ENUMERATOR = re.compile(r"[^\w|]{0,3}(?:(\d{1,2})[.)])?[^\w|]{0,3}")
 _ROW = re.compile(r"^.* \| .*$", re.MULTILINE)
 _NOWHERE = (sys.maxsize, sys.maxsize)
-_NEW_ITEM = re.compile(r"[#|*•–—\-+>]|\d{1,2}[.)]\s|[^\n|]* \| |\w[\w ]{0,30}: ")
-"""A list item, a row of a table, a key with its value."""
+_NEW_ITEM = re.compile(
+    r"[#|*•–—\-+>]|\d{1,2}[.)]\s|\d{1,2}(?:\.\d{1,2})+\.?\s+[^\W\d_a-zß-ÿ]|[^\n|]* \| |\w[\w ]{0,30}: "
+)
+"""A list item, a numbered clause, a row of a table, a key with its value."""
 
 
 def statements(text: str) -> list[tuple[int, int]]:

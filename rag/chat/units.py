@@ -8,31 +8,25 @@ from dataclasses import dataclass, field
 from itertools import accumulate, groupby, pairwise
 
 from rag.chat.evidence import CELL, CELLS, table_rows
+from rag.chat.headings import BLANK, END, HEADING, ITEM, NAMES, Heading, heading_at, with_numbers
 from rag.chat.statements import statements
 from rag.schema import Passage
 
-HEADING = 70
-"""Characters of the longest line without markup that is taken for a heading."""
-
-_MARKDOWN = re.compile(r"(#{1,6})[ \t]+(.+)")
-_ITEM = re.compile(r"(?:[*•‣◦▪●–—\-+]|\(?(?:\d{1,2}|[a-zA-Z]|[ivx]{1,4})[.)])\s")
-_END = ".!?:;,。！？…؟।|"
-_BLANK = re.compile(r"\n[ \t\r]*\n")
 _NUMERIC = re.compile(r"[^\w(]*\(?[-+−]?\d[\d.,:/ ]*[^\w]*(?:[a-zA-Z]{1,3})?")
 _NAMED_CELLS = re.compile(r"[^|:]{1,60}: [^|]*(?: \| [^|:]{1,60}: [^|]*)*")
+_FORMULA = re.compile(
+    r"(?:Dear|Hi|Hello|(?:Sehr )?geehrte[rs]?|Liebe[rs]?|Hallo|Cher|Chère|Madame|Monsieur|Estimad[oa]s?|Querid[oa]s?)\b"
+    r"(?:[^.?!:,]|(?:Mrs?|Ms|Dr|Prof)\.){0,40}[,!]?"
+    r"|Yours(?: \w+)?,?|(?:With )?(?:best|kind|warm) (?:\w+ )?(?:regards|wishes),?"
+    r"|Mit (?:\w+ )?(?:freundlich|best|herzlich)\w* Gr(?:u|ü)(?:ß|ss)\w*,?",
+    re.IGNORECASE,
+)
+"""A salutation or the end of a letter."""
 _PRONOUN = re.compile(r"(?:He|She|It|They|This|These|That|Those|His|Her|Its|Their|Both|Er|Sie|Es|Il|Elle|Ella|Él)\b")
 
+_RULE = re.compile(r"\s*\|?[ \t]*:?-{3}")
+
 Span = tuple[int, int]
-
-
-@dataclass(slots=True)
-class Heading:
-    """A heading above some units; `start` and `end` are what stands below it in the passage."""
-
-    title: str
-    level: int
-    start: int = -1
-    end: int = -1
 
 
 @dataclass(slots=True)
@@ -58,6 +52,8 @@ class Unit:
     """sentence, item or row."""
     whole: bool = True
     """False if it is cut off at the edge of the passage."""
+    bare: bool = False
+    """It says nothing: a salutation, an address, a name or number alone, a header without its table."""
 
     @property
     def refers_back(self) -> bool:
@@ -79,10 +75,12 @@ class _Reader:
 
     def read(self) -> list[Unit]:
         text = self.passage.text
-        places = list(_with_rows(text, statements(text)))
+        places = list(_with_rows(text, with_numbers(text, statements(text))))
         for at, (start, end) in enumerate(places):
             gap = text[self.last : start]
-            if heading := _heading(text, places, at):
+            if self.lead and text[slice(*self.lead)] == text[start:end]:
+                pass  # the header of the table once more
+            elif heading := heading_at(text, places, at, first=not self.passage.start):
                 self.close()
                 self.outline = [above for above in self.outline if above.level < heading.level] + [heading]
             else:
@@ -90,6 +88,7 @@ class _Reader:
             self.last = end
         self.close()
         _mark_cut(text, self.units)
+        _mark_bare(text, self.units)
         return self.units
 
     def add(self, start: int, end: int, gap: str) -> None:
@@ -101,7 +100,7 @@ class _Reader:
             before.end, before.text = end, " ".join(text[before.start : end].split())  # the item's next sentence
             self.extend(start, end)
             return
-        if before and (kind != before.kind or (kind != "item" and _BLANK.search(gap))):
+        if before and (kind != before.kind or (kind != "item" and BLANK.search(gap))):
             self.close()
         if kind == "sentence":
             self.lead = None
@@ -147,10 +146,10 @@ def read_units(number: int, passage: Passage) -> list[Unit]:
 def _kind(line: str, gap: str, before: Unit | None, lead: Span | None, *, new_line: bool) -> str:
     if " | " in line or line.startswith("|") or (line.count("\n") > 1 and all(map(_is_cell, line.split("\n")))):
         return "row"
-    if new_line and _ITEM.match(line):
+    if new_line and ITEM.match(line):
         return "item"
-    unmarked = before is None or (before.kind == "item" and not _ITEM.match(f"{before.text} "))
-    if new_line and not _BLANK.search(gap) and lead and unmarked:
+    unmarked = before is None or (before.kind == "item" and not ITEM.match(f"{before.text} "))
+    if new_line and not BLANK.search(gap) and lead and unmarked:
         return "item"
     return "sentence"
 
@@ -158,9 +157,9 @@ def _kind(line: str, gap: str, before: Unit | None, lead: Span | None, *, new_li
 def _with_rows(text: str, places: Sequence[Span]) -> Iterator[Span]:
     """The places, with tables that a PDF yields cell by cell as rows."""
     # A blank line ends a table: an address and the lines below it are none.
-    ends = accumulate((bool(_BLANK.search(text[a:b])) for (_, a), (b, _) in pairwise(places)), initial=0)
-    for (is_cell, _), group in groupby(
-        zip(places, ends, strict=True), key=lambda each: (_is_cell(text[slice(*each[0])]), each[1])
+    ends = accumulate((bool(BLANK.search(text[a:b])) for (_, a), (b, _) in pairwise(places)), initial=0)
+    for (is_cell, _), group in groupby(  # without places there is still the first of the ends
+        zip(places, ends, strict=False), key=lambda each: (_is_cell(text[slice(*each[0])]), each[1])
     ):
         cells = [place for place, _ in group]
         yield from table_rows(text, cells) if is_cell and len(cells) >= CELLS else cells
@@ -169,8 +168,8 @@ def _with_rows(text: str, places: Sequence[Span]) -> Iterator[Span]:
 def _is_cell(line: str) -> bool:
     if not line.strip():
         return False
-    marked = line[0] == "#" or " | " in line or ": " in line or _ITEM.match(line)
-    return len(line) <= CELL and line[-1] not in _END and not marked
+    marked = line[0] == "#" or " | " in line or ": " in line or ITEM.match(line)
+    return len(line) <= CELL and line[-1] not in END and not marked
 
 
 def _is_header(row: str) -> bool:
@@ -179,25 +178,6 @@ def _is_header(row: str) -> bool:
     numbers = [cell for cell in cells if _NUMERIC.fullmatch(cell)]
     named = bool(_NAMED_CELLS.fullmatch(row.strip("| ")))
     return not named and all(re.fullmatch(r"(?:19|20)\d\d", number) for number in numbers)
-
-
-def _heading(text: str, places: Sequence[Span], at: int) -> Heading | None:
-    """The heading at one of the statements of a text, if it is one."""
-    start, end = places[at]
-    line = text[start:end]
-    if marked := _MARKDOWN.fullmatch(line):
-        return Heading(marked[2].strip(" #*"), len(marked[1]))
-    if len(line) > HEADING or "\n" in line or line[-1] in _END or "|" in line or _ITEM.match(line) or ": " in line:
-        return None
-    alone = (at == 0 or "\n" in text[places[at - 1][1] : start]) and at + 1 < len(places)
-    if not alone or "\n" not in text[end : places[at + 1][0]] or line[0].islower():
-        return None
-    following = text[slice(*places[at + 1])]
-    if len(following) <= CELL and following[-1] not in _END:  # a cell, or a heading above a heading
-        return None
-    if at and text[places[at - 1][1] - 1] not in _END and "\n\n" not in text[places[at - 1][1] : start]:
-        return None
-    return Heading(line, 7)
 
 
 def _mark_cut(text: str, units: Sequence[Unit]) -> None:
@@ -211,14 +191,20 @@ def _mark_cut(text: str, units: Sequence[Unit]) -> None:
         if unit.kind == "row" and len(rows) > 2 and unit.text.count(" | ") < usual:
             unit.whole = False
     for unit in units:  # a signature, a page number
-        if (
-            unit.kind == "sentence"
-            and unit.text.isascii()
-            and unit.text[-1] not in _END
-            and len(unit.text.split()) <= 3
-        ):
+        if unit.kind == "sentence" and unit.text.isascii() and unit.text[-1] not in END and len(unit.text.split()) <= 3:
             unit.whole = False
     if text[first.start].islower() and first.kind == "sentence":
         first.whole = False
     if last.kind == "sentence" and last.end == len(text.rstrip()) and len(last.text) > HEADING:
-        last.whole = last.whole and text[last.end - 1] in _END + "\"'”’)*"
+        last.whole = last.whole and text[last.end - 1] in END + "\"'”’)*"
+
+
+def _mark_bare(text: str, units: Sequence[Unit]) -> None:
+    for unit in units:
+        if unit.kind == "row":
+            alone = unit.block == (unit.start, unit.end) and not unit.lead and _is_header(unit.text)
+            unit.bare = alone and (unit is units[-1] or bool(_RULE.match(text, unit.end)))
+        else:
+            if unit.kind == "sentence" and NAMES.fullmatch(unit.text):
+                unit.bare, unit.whole = True, False
+            unit.bare = unit.bare or bool(_FORMULA.fullmatch(unit.text)) or not any(map(str.isalpha, unit.text))

@@ -244,3 +244,130 @@ def test_an_address_and_the_lines_below_it_are_no_table(letter: str) -> None:
     units = read_units(1, passage)
     assert all("\n\n" not in letter[unit.start : unit.end] for unit in units)
     assert choose("When was it written?", [passage]).quotes
+
+
+def test_a_sentence_comes_with_the_next_one_that_decides_or_turns_it() -> None:
+    minutes = (
+        "Sunita proposed banning hosepipes in summer. After discussion the proposal was rejected by three votes. "
+        "The hall is cold."
+    )
+    assert shown("hosepipe ban", passage(minutes)) == [minutes.removesuffix(" The hall is cold.")]
+    balcony = "Das Grillen mit Holzkohle ist auf dem Balkon verboten. Elektrogrills sind erlaubt. Die Miete ist hoch."
+    assert shown("Darf ich auf dem Balkon grillen?", passage(balcony)) == [balcony.removesuffix(" Die Miete ist hoch.")]
+    fee = "The fee is 12 euros. However, members pay nothing. Bring a torch."
+    assert shown("How much is the fee?", passage(fee)) == [fee.removesuffix(" Bring a torch.")]
+    apart = "Sunita proposed banning hosepipes in summer.\n\nThe other proposal was rejected."
+    assert shown("hosepipe ban", passage(apart)) == ["Sunita proposed banning hosepipes in summer."]
+
+
+CONTRACT = """TENANCY AGREEMENT
+between Ann Moss and Noor Haddad
+2. Rent
+2.1 The rent is 940 pounds a month, payable on the first day of
+each month.
+2.2 The landlord may raise the rent of the tenancy once a year after the first
+anniversary.
+6.
+Pets
+6.1 No dog may be kept in the house without written consent.
+6.2 Up to two cats live here.
+7. End
+7.1 The tenancy ends with two months' notice."""
+
+
+def test_numbered_headings_stand_above_their_clauses() -> None:
+    units = {unit.text: [heading.title for heading in unit.headings] for unit in read_units(1, passage(CONTRACT))}
+    assert units["6.1 No dog may be kept in the house without written consent."] == ["6. Pets"]
+    assert not {"2. Rent", "6.", "Pets", "6. Pets", "7. End"} & units.keys()
+    pets = CONTRACT[CONTRACT.index("6.1") : CONTRACT.index("\n7.")]
+    for question in ("pets?", "What does the contract say about pets?"):
+        assert shown(question, passage(CONTRACT)) == [pets]
+        assert not choose(question, [passage(CONTRACT)]).doubtful
+    assert shown("When is the rent payable?", passage(CONTRACT))[0].startswith("2.1 The rent is")
+
+
+def test_a_numbered_list_has_no_headings() -> None:
+    text = "To start:\n1. Open the valve\n2. Light the burner\n3. Close the door\n\nThen wait."
+    assert [unit.kind for unit in read_units(1, passage(text))] == ["sentence", "item", "item", "item", "sentence"]
+
+
+def test_the_number_of_a_clause_is_not_bold() -> None:
+    assert bold("How much is the rent?", "2.1 The rent of the tenancy is 940 pounds.") == ["940 pounds"]
+    assert bold("How many cats may be kept?", "6. Up to two cats may be kept.") == ["two cats"]
+
+
+def test_the_name_of_the_document_tells_none_of_its_sentences_from_another() -> None:
+    found = shown("What does the tenancy agreement say about pets?", passage(CONTRACT, "tenancy-agreement.pdf"))
+    assert found[0].startswith("6.1 No dog")
+    assert not any("tenancy ends" in quote or "rent" in quote for quote in found)
+
+
+MACHINE = """## Parts
+
+| Part | Number | Price |
+|---|---|---|
+| Drain pump | DP-11 | 58 euros |
+| Door seal | DS-2 | 14 euros |
+| Heater | HT-7 | 52 euros |
+
+## Data
+
+| Property | Value |
+| --- | --- |
+| Weight | 48 kg |
+| Width | 60 cm |"""
+
+
+def test_the_rows_that_are_asked_for() -> None:
+    machine = passage(MACHINE, "dishwasher.md")
+    both = " ".join(shown("Which is cheaper, the drain pump or the heater?", machine))
+    assert "Drain pump" in both
+    assert "Heater" in both
+    assert shown("How heavy is the dishwasher?", machine) == ["| Property | Value | / | Weight | 48 kg |"]
+    assert not choose("How heavy is the dishwasher?", [machine]).doubtful
+    assert shown("Price of the door seal", machine)[0] == "| Part | Number | Price | / | Door seal | DS-2 | 14 euros |"
+
+
+def test_the_header_of_a_table_is_no_row_of_it() -> None:
+    twice = "| Part | Price |\n|---|---|\n| Part | Price |\n| Heater | 52 euros |\n| Pump | 58 euros |"
+    assert [unit.text for unit in read_units(1, passage(twice))].count("| Part | Price |") == 1
+    lone = "The price of a part is on the list.\n\n| Part | Price |\n|---|---|"
+    assert shown("price of a part", passage(lone)) == ["The price of a part is on the list."]
+
+
+def test_salutations_and_addresses_answer_nothing() -> None:
+    letter = (
+        "From: Harriet Lowe <h.lowe@pennant.example>\n\nFlat 3, Tannery House\nOtterbury OT1 4AB\n\n"
+        "Dear Mrs Pocock,\n\nThe boiler was serviced on 4 May. The lift is out of order.\n\nYours,\nHarriet Lowe"
+    )
+    for question in ("Is there a lift in Tannery House?", "Is the lift working, Mrs Pocock?"):
+        found = " ".join(shown(question, passage(letter, "letter.txt")))
+        assert "The lift is out of order." in found
+        assert not any(word in found for word in ("Tannery", "Dear", "Lowe", "Yours"))
+    german = "Sehr geehrter Herr Köhler,\n\ndie Nachzahlung beträgt 212 Euro.\n\nMit freundlichen Grüßen\nAnn Berg"
+    assert shown("Nachzahlung von Herrn Köhler", passage(german)) == ["die Nachzahlung beträgt 212 Euro."]
+    assert shown("Was muss Herr Köhler zahlen?", passage(german)) == ["die Nachzahlung beträgt 212 Euro."]
+    assert shown("Who is Mrs Pocock?", passage("Dear Mrs Pocock,")) == ["Dear Mrs Pocock,"]
+    assert bold("Who is Mrs Pocock?", "Dear Mrs Pocock,") == []
+    assert choose("Who is Mrs Pocock?", [passage("Dear Mrs Pocock,")]).doubtful
+    assert not any(unit.bare for unit in read_units(1, passage("Капитан парома Анна\n\nThe fair is off. Cancelled.")))
+    assert shown("Who wrote it?", passage("Ann Berg\n\nIt rains.", "letter.txt"))
+
+
+@pytest.mark.parametrize(
+    ("text", "bare"),
+    [
+        ("Dear Mr. Tull,", True),
+        ("Kind regards,", True),
+        ("Mit freundlichen Grüßen", True),
+        ("Warm milk helps", False),
+        ("Best before the end of May", False),
+        ("Madame Bovary lived in the second house of the long street", False),
+    ],
+)
+def test_salutations_are_told_from_sentences(text: str, bare: bool) -> None:
+    assert [unit.bare for unit in read_units(1, passage(f"It rains.\n\n{text}"))] == [False, bare]
+
+
+def test_an_empty_passage_has_no_units() -> None:
+    assert read_units(1, passage("")) == []

@@ -6,8 +6,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
+from rag.chat.headings import Heading
 from rag.chat.lists.words import stems
-from rag.chat.units import Heading, Unit, read_units
+from rag.chat.units import Unit, read_units
 from rag.schema import Passage
 
 LIMIT = 200

@@ -7,11 +7,12 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from rag.chat.headings import Heading
 from rag.chat.lists.found import Found, Items, Part, path_stems
 from rag.chat.lists.patterns import kind_of
 from rag.chat.lists.request import Request
 from rag.chat.lists.words import PERSON, forms, is_anyone, is_generic, is_person, stems, uncovered
-from rag.chat.units import Heading, Unit
+from rag.chat.units import Unit
 
 SENTENCES = 30
 """Most sentences of a section without lists that are a list themselves."""
