@@ -129,13 +129,13 @@ def _quote(
         before = [other for other in units if other.number == unit.number and other.end <= unit.start]
         if before and before[-1].block == unit.block and unit.end - before[-1].start <= TOGETHER:
             start = before[-1].start
-    end = _turned(unit, kind, units, start)
+    end = turned(unit, kind, units, start)
     sure = not unit.bare and each.score >= ranking.best[0].score - NEAR / 2
     bold = likeliest(question, kind, text, (unit.start, unit.end), unit.lead) if sure else ()
     return Quote(unit.number, start, end, bold, each.score, unit.lead)
 
 
-def _turned(unit: Unit, kind: Kind, units: Sequence[Unit], start: int) -> int:
+def turned(unit: Unit, kind: Kind, units: Sequence[Unit], start: int) -> int:
     """Where a sentence ends together with those after it in its paragraph that turn what it says, or decide it."""
     end, goes_on = unit.end, _GOES_ON if kind is Kind.OPEN else _TURNS
     if unit.kind == "sentence":

@@ -64,9 +64,10 @@ def all_of_it(routing: Routing, contents: Contents) -> Reply | None:
     shown = [(item, _without_name(item)) for item in found.items[: SUMMED if found.result else SHOWN]]
     passages, places = windows([Taken(item.passage, start, item.end) for item, start in shown])
     text = Extract(passages)
-    read = "the document" if found.scanned == 1 else f"all {found.scanned:,} documents"
+    one = found.scanned == 1
+    read, verb = ("The document", "was") if one else (f"All {found.scanned:,} documents", "were")
     said = found.result or f"{found.count:,} {found.what}"
-    text.say(f"{plain(said)}. I read {read}{' that you named' if only else ''}.")
+    text.say(f"{plain(said)}. {read}{' that you named' if only else ''} {verb} searched.")
     by_document = groupby(zip(shown, places, strict=True), key=lambda each: each[0][0].passage.document)
     for name, items in by_document:
         text.say(f"\n\n**{plain(name)}**\n")
@@ -77,7 +78,9 @@ def all_of_it(routing: Routing, contents: Contents) -> Reply | None:
     if found.count > len(shown):
         text.say(f"\n\nThe first {len(shown):,} are shown.")
     return Reply(
-        Route(Mode.LIST, f"{routing.why} All was read.", found.count, verbatim=True), tuple(passages), text.checked
+        Route(Mode.LIST, f"{routing.why} Everything was searched.", found.count, verbatim=True),
+        tuple(passages),
+        text.checked,
     )
 
 
@@ -162,6 +165,8 @@ def is_sure(side: Side, similarity: Similarity | None, earlier: Sequence[str]) -
 
 def _paragraph(side: Side, quote: Quote) -> Quote:
     """A quote extended to its paragraph, if that says more about what the question names, and is short."""
+    if quote.lead:  # a row or item: the rest of its table or list is about other things
+        return quote
     passage = side.passages[quote.number - 1]
     start = passage.text.rfind("\n\n", 0, quote.start) + 2 if "\n\n" in passage.text[: quote.start] else 0
     end = passage.text.find("\n\n", quote.start)

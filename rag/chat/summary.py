@@ -11,7 +11,9 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
+from rag.chat.asked import Kind
 from rag.chat.extract import BULLET, Extract, Taken, plain, windows
+from rag.chat.quotes import turned
 from rag.chat.units import Unit, read_units
 from rag.index.lexical import question_terms
 from rag.schema import Checked, Passage
@@ -54,13 +56,19 @@ class _Sentence:
     page: Passage
     unit: Unit
     words: frozenset[str]
+    end: int = 0
+    """Where those end that turn or decide what it says."""
     score: float = 0.0
 
     @property
     def taken(self) -> Taken:
         """Where it stands, without its bullet."""
         mark = BULLET.match(self.unit.text)
-        return Taken(self.page, self.unit.start + (mark.end() if mark else 0), self.unit.end)
+        return Taken(self.page, self.unit.start + (mark.end() if mark else 0), max(self.end, self.unit.end))
+
+    def holds(self, other: _Sentence) -> bool:
+        """Whether another sentence is one of those that turn it."""
+        return self.page is other.page and self.unit.start <= other.unit.start < self.end
 
     @property
     def section(self) -> str:
@@ -116,14 +124,19 @@ def extract(documents: Sequence[DocumentText], intro: str = "") -> tuple[list[Pa
 
 def _read(document: DocumentText, most: int) -> tuple[list[str], list[_Sentence]]:
     """The headings of a document, and its most central sentences in their order."""
-    units = [(page, unit) for page in document.pages for unit in read_units(1, page)]
-    outline = list(dict.fromkeys(heading.title for _, unit in units for heading in unit.headings[1:2]))
+    by_page = [(page, read_units(1, page)) for page in document.pages]
+    units = [
+        (page, unit, turned(unit, Kind.OPEN, every[at + 1 : at + 4], unit.start))
+        for page, every in by_page
+        for at, unit in enumerate(every)
+    ]
+    outline = list(dict.fromkeys(heading.title for _, unit, _ in units for heading in unit.headings[1:2]))
     step = max(1, len(units) // READ)
-    if units and all(unit.kind == "row" for _, unit in units):
-        return outline, [_Sentence(page, unit, frozenset()) for page, unit in units[: FEWEST + 1]]
+    if units and all(unit.kind == "row" for _, unit, _ in units):
+        return outline, [_Sentence(page, unit, frozenset()) for page, unit, _ in units[: FEWEST + 1]]
     sentences = [
-        _Sentence(page, unit, frozenset(question_terms(unit.text)[0]))
-        for page, unit in units[::step]
+        _Sentence(page, unit, frozenset(question_terms(unit.text)[0]), end)
+        for page, unit, end in units[::step]
         if _is_whole(unit)
     ]
     _score(sentences)
@@ -139,6 +152,7 @@ def _read(document: DocumentText, most: int) -> tuple[list[str], list[_Sentence]
         ranked.append((sections[one.section], place, one))
         sections[one.section] += 1
     best = [one for _, _, one in sorted(ranked, key=lambda each: each[:2])[:most]]
+    best = [one for one in best if not any(other.holds(one) for other in best if other is not one)]
     return outline, sorted(best, key=lambda one: order[id(one)])
 
 

@@ -63,7 +63,7 @@ class MultilingualModel(EmbeddingModel):
     """
 
     latin_only = False
-    unrelated = 0.75
+    unrelated = 0.7
     # Known without the converted folder.
     dimension = DIMENSION
     _prompts = PROMPTS

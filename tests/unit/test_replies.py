@@ -24,20 +24,20 @@ DOCUMENTS = {
         (
             "Which expenses are after 24 March 2024?",
             (
-                "1 row whose Date is after 24 March 2024. I read all 2 documents.\n\n**expenses.pdf**\n"
+                "1 row whose Date is after 24 March 2024. All 2 documents were searched.\n\n**expenses.pdf**\n"
                 "\n- Date: 2024-03-25 | Item: Taxi | Amount: 10"
             ),
         ),
         (
             "List all amounts in the offer",
             (
-                "2 amounts of money with “offer”. I read all 2 documents.\n\n**offer.pdf**\n"
+                "2 amounts of money with “offer”. All 2 documents were searched.\n\n**offer.pdf**\n"
                 "\n- A survey costs £650, while a claim costs £4,800."
             ),
         ),
         (
             "List all duties",
-            "2 list items under “Duties”. I read all 2 documents.\n\n**offer.pdf**\n\n- keep the keys\n- lock the gate",
+            "2 list items under “Duties”. All 2 documents were searched.\n\n**offer.pdf**\n\n- keep the keys\n- lock the gate",
         ),
     ],
 )
@@ -48,7 +48,7 @@ def test_a_place_is_shown_once_without_the_name_that_it_says(question: str, expe
 def test_the_total_comes_first_and_few_of_its_rows_follow(tmp_path: Path) -> None:
     text = said("What is the total of all expenses?", tmp_path)
     assert text
-    assert text.startswith("250 in total (Amount of 25 rows). I read all 2 documents.")
+    assert text.startswith("250 in total (Amount of 25 rows). All 2 documents were searched.")
     assert text.count("Item: Taxi") == 20
     assert text.endswith("The first 20 are shown.")
 
