@@ -31,6 +31,8 @@ that says nothing; a word such as “rules”, or a negation; words of the kind 
 phrase of the question."""
 EARLIER = (0.5, 0.15)
 """Weight of the words of the last question, and of the one before it."""
+_CALLED = re.compile(r"\b(what (?:is|are|was|were) .{2,60}?) (?:called|named)\b", re.IGNORECASE)
+"""“What is it called?” is a question for its name."""
 _ANOTHER = re.compile(r"\b(?:other|another|else|andere\w*|autre|otr[oa])\b", re.IGNORECASE)
 
 
@@ -131,7 +133,7 @@ class Ranking:
     def _weights(self, question: str, earlier: Sequence[str], avoided: frozenset[str]) -> dict[str, float]:
         weights, is_open = dict[str, float](), kind_of(question) is Kind.OPEN
         for text, factor in [(question, 1.0), *zip(reversed(earlier), EARLIER, strict=False)]:
-            words = stems(text) - ({BAN[1:]} if asks_for_bans(text) else {BAN}) - avoided
+            words = stems(_CALLED.sub(r"\1 name", text)) - ({BAN[1:]} if asks_for_bans(text) else {BAN}) - avoided
             for stem in words:
                 weight = factor * math.log(1 + self._total / max(1, self._counts[stem]))
                 if stem in GENERIC and is_open:

@@ -43,6 +43,14 @@ def test_misspelt_words_find_the_nearest_ones() -> None:
     assert shown("Who is the secertary?", passage(text)) == ["Ann Moss is the secretary."]
 
 
+def test_what_something_is_called_is_its_name() -> None:
+    cat = "Staff number 44 is a cat. Her name is Pickle, and she lives in the ticket office at Penderby."
+    book = "You can book at the ticket office, where the cat will supervise."
+    assert shown("What is the cat in the ticket office called?", passage(cat), passage(book))[0] == cat
+    mast = "The rope that holds the mast from the front is named the forestay. Nobody called."
+    assert shown("What is the rope in front of the mast called?", passage(mast)) == [mast.partition(" Nobody")[0]]
+
+
 RULES = """# Boathouse rules
 
 ## Keys
