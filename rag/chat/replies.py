@@ -77,11 +77,8 @@ def all_of_it(routing: Routing, contents: Contents) -> Reply | None:
             text.quote(place.number, place.start, place.end)
     if found.count > len(shown):
         text.say(f"\n\nThe first {len(shown):,} are shown.")
-    return Reply(
-        Route(Mode.LIST, f"{routing.why} Everything was searched.", found.count, verbatim=True),
-        tuple(passages),
-        text.checked,
-    )
+    route = Route(Mode.LIST, f"{routing.why} Everything was searched.", found.count, verbatim=True)
+    return Reply(route, tuple(passages), text.checked)
 
 
 def _says_name(item: listing.Found, start: int) -> bool:

@@ -103,6 +103,18 @@ def test_a_summary_has_sentences_of_each_section_with_their_places() -> None:
     assert len(passages) == 1
 
 
+def test_a_summary_does_not_stop_before_what_was_decided() -> None:
+    minutes = (
+        "Sunita proposed banning hosepipes on all plots in summer. After discussion the proposal was rejected. "
+        "The open day of the plots will be on Saturday 13 June."
+    )
+    _, checked = summary.extract([DocumentText("minutes.txt", [page(minutes, "minutes.txt")])])
+    assert texts(checked) == [
+        "Sunita proposed banning hosepipes on all plots in summer. After discussion the proposal was rejected.",
+        "The open day of the plots will be on Saturday 13 June.",
+    ]
+
+
 def test_a_summary_of_a_table_shows_how_it_begins() -> None:
     rows = "part | price\n" + "\n".join(f"part: P{n} | price: {n}.50" for n in range(90))
     _, checked = summary.extract([DocumentText("parts.csv", [page(rows, "parts.csv")])])

@@ -37,7 +37,10 @@ DOCUMENTS = {
         ),
         (
             "List all duties",
-            "2 list items under “Duties”. All 2 documents were searched.\n\n**offer.pdf**\n\n- keep the keys\n- lock the gate",
+            (
+                "2 list items under “Duties”. All 2 documents were searched.\n\n"
+                "**offer.pdf**\n\n- keep the keys\n- lock the gate"
+            ),
         ),
     ],
 )
