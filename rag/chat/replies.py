@@ -46,6 +46,11 @@ def unreadable(routing: Routing) -> Reply:
     return Reply(Route(Mode.LIBRARY, routing.why, verbatim=True), (), Checked(said))
 
 
+def unread_notes(routing: Routing) -> tuple[str, ...]:
+    """Which attached files could not be read."""
+    return tuple(map(unread_note, routing.unread))
+
+
 def unread_note(document: ListedDocument) -> str:
     """That an attached file could not be read."""
     if document.state.is_open:
@@ -78,7 +83,7 @@ def all_of_it(routing: Routing, contents: Contents) -> Reply | None:
     if found.count > len(shown):
         text.say(f"\n\nThe first {len(shown):,} are shown.")
     route = Route(Mode.LIST, f"{routing.why} Everything was searched.", found.count, verbatim=True)
-    return Reply(route, tuple(passages), text.checked)
+    return Reply(route, tuple(passages), text.checked, unread_notes(routing))
 
 
 def _says_name(item: listing.Found, start: int) -> bool:
@@ -109,7 +114,12 @@ def summarise(routing: Routing, texts: Sequence[summary.DocumentText]) -> Reply:
         f"There are {len(routing.documents):,} documents; this is an overview of them. Name one to learn more of it."
     )
     passages, checked = summary.extract(texts, intro if several else "")
-    return Reply(Route(Mode.SUMMARY, routing.why, verbatim=True), tuple(passages), checked, tuple(left_out(routing)))
+    return Reply(
+        Route(Mode.SUMMARY, routing.why, verbatim=True),
+        tuple(passages),
+        checked,
+        (*unread_notes(routing), *left_out(routing)),
+    )
 
 
 def left_out(routing: Routing) -> Iterator[str]:

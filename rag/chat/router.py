@@ -140,11 +140,11 @@ def route(
     if topic and mode is None:
         return Routing(Mode.LIBRARY, f"This is {_ARTICLE[topic[0]]}, which Gestalt answers itself.", topic=topic)
     named = _Named(question, documents, titles)
+    if named.is_unreadable:
+        return Routing(Mode.LIBRARY, "It asks about an attached file that could not be read.", unread=named.unread)
     if mode is Mode.SUMMARY or (mode is None and _asks_for_summary(question)):
         if found := named.whole(certain=mode is Mode.SUMMARY):
             return Routing(Mode.SUMMARY, f"It asks about all of {_names(found)}.", found, unread=named.unread)
-        if named.unread:
-            return Routing(Mode.SUMMARY, "It asks about an attached file.", unread=named.unread)
     only = named.documents
     if mode in (None, Mode.LIST) and (request := listing.wanted(question)):
         return Routing(Mode.LIST, "It asks for all of something.", only, request=request, unread=named.unread)
@@ -247,6 +247,12 @@ class _Named:
         failed = [document for document in self._attached if not document.is_ready]
         return tuple(d for d in failed if d in self._by_file or not self._by_file)
 
+    @property
+    def is_unreadable(self) -> bool:
+        """Whether the question points to attached files, none of which could be read."""
+        points = self._this or any(document in self._by_file for document in self.unread)
+        return points and bool(self.unread) and not any(document.is_ready for document in self._attached)
+
     def whole(self, *, certain: bool) -> tuple[ListedDocument, ...]:
         """The documents to be read whole; empty if the question asks about a subject instead.
 
@@ -254,8 +260,6 @@ class _Named:
         """
         if self.documents:
             return self.documents
-        if self.unread and not any(document.is_ready for document in self._attached):
-            return ()
         subject = self._subject()
         if subject and (found := self._by_words(subject)):
             return found

@@ -161,12 +161,12 @@ class _Run:
         contents = self.pipeline.contents
         assert contents
         match routing.mode:
+            case Mode.LIBRARY if routing.unread:
+                return replies.unreadable(routing)
             case Mode.LIBRARY:
                 return replies.about_library(routing, contents.documents())
             case Mode.LIST:
                 return replies.all_of_it(routing, contents)
-            case Mode.SUMMARY if not routing.documents:
-                return replies.unreadable(routing)
             case Mode.SUMMARY if self._quotes():
                 return replies.summarise(routing, replies.whole_documents(routing, contents))
         return None

@@ -95,8 +95,9 @@ def test_the_only_document_is_this_document() -> None:
 
 def test_an_attached_file_that_cannot_be_read_is_told() -> None:
     failed = document("scan.pdf", attached=True, state=DocumentState.FAILED)
-    routing = routed("Summarise this document", [failed, *LIBRARY])
-    assert (routing.mode, routing.documents, routing.unread) == (Mode.SUMMARY, (), (failed,))
+    for question in ("Summarise this document", "What does the attached file cost?", "Who signed scan.pdf?"):
+        routing = routed(question, [failed, *LIBRARY])
+        assert (routing.mode, routing.documents, routing.unread) == (Mode.LIBRARY, (), (failed,))
     assert routed("What does it cost?", [failed, *LIBRARY]).unread == (failed,)
     assert routed("What does boats.pdf cost?", [failed, *LIBRARY]).unread == ()
 
