@@ -142,9 +142,9 @@ def route(
     named = _Named(question, documents, titles)
     if named.is_unreadable:
         return Routing(Mode.LIBRARY, "It asks about an attached file that could not be read.", unread=named.unread)
-    if mode is Mode.SUMMARY or (mode is None and _asks_for_summary(question)):
-        if found := named.whole(certain=mode is Mode.SUMMARY):
-            return Routing(Mode.SUMMARY, f"It asks about all of {_names(found)}.", found, unread=named.unread)
+    wants_summary = mode is Mode.SUMMARY or (mode is None and _asks_for_summary(question))
+    if wants_summary and (found := named.whole(certain=mode is Mode.SUMMARY)):
+        return Routing(Mode.SUMMARY, f"It asks about all of {_names(found)}.", found, unread=named.unread)
     only = named.documents
     if mode in (None, Mode.LIST) and (request := listing.wanted(question)):
         return Routing(Mode.LIST, "It asks for all of something.", only, request=request, unread=named.unread)
