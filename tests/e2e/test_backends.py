@@ -10,7 +10,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from tests.e2e.conftest import App, shoot
-from tests.e2e.test_visit import PATIENCE, ask, last_answer
+from tests.e2e.test_visit import PATIENCE, answered, ask, last_answer
 from tests.stubs.ollama_server import OllamaStub
 from tests.stubs.openai_server import OpenAIStub
 
@@ -66,7 +66,7 @@ def test_the_chosen_backend_answers_next(app: App, page: Page) -> None:
     page.goto(app.url)
     page.get_by_role("button", name="Load the sample documents").click()
     page.get_by_role("button", name=QUESTION).click(timeout=PATIENCE)
-    expect(last_answer(page).get_by_text("tokens/s")).to_be_visible(timeout=PATIENCE)
+    answered(page)
     pick(page, "Backend", "Ollama")
     expect(page.get_by_test_id("stSidebar").get_by_role("combobox", name=re.compile("Model"))).to_have_value("llama3.2")
     ask(page, "And how tall is it, the lighthouse on Gannet Holm?")
@@ -88,6 +88,8 @@ def test_a_dead_backend_is_a_sentence_and_a_hint(app: App, page: Page) -> None:
     shoot(page, "dead-backend")
     ask(page, QUESTION)
     expect(last_answer(page).get_by_text("cannot be reached")).to_be_visible(timeout=PATIENCE)
+    expect(last_answer(page)).to_contain_text("The documents are quoted instead.")
+    expect(last_answer(page)).to_contain_text("31 metres")
     expect(last_answer(page).get_by_text("Sources (")).to_be_visible()
     shoot(page, "dead-backend-answer")
     pick(page, "Backend", "Google Gemini")

@@ -15,7 +15,7 @@ from rag.chat.conversations import Conversations
 from rag.db import Database
 from rag.schema import LOCAL_OWNER, Finish, Role
 from tests.e2e.conftest import App, shoot
-from tests.e2e.test_visit import PATIENCE, ask, last_answer
+from tests.e2e.test_visit import PATIENCE, answered, ask, last_answer
 from tests.stubs.ollama_server import OllamaStub
 
 pytestmark = pytest.mark.e2e
@@ -26,7 +26,7 @@ The harbour cat of Vik is called Pickle. She sleeps in the ticket office.
 
 The lamp on the pier of Vik is green and is lit at 18:30.
 
-The ferry from Vik to Gannet Holm leaves at 07:10 and carries forty passengers.
+The ferry from Vik to Gannet Holm leaves at 07:10 with a thunderous horn and carries forty passengers.
 """
 CAT = "What is the harbour cat of Vik called?"
 LAMP = "When is the lamp on the pier of Vik lit?"
@@ -92,7 +92,7 @@ def talked(app: App, page: Page, *questions: str) -> None:
     page.goto(app.url)
     for question in questions:
         ask(page, question)
-        expect(last_answer(page)).to_contain_text("tokens/s", timeout=PATIENCE)
+        answered(page)
 
 
 def choose(page: Page, menu: Locator, item: str) -> None:
@@ -103,7 +103,7 @@ def choose(page: Page, menu: Locator, item: str) -> None:
 def answer_again(page: Page, model: str) -> None:
     choose(page, last_answer(page).get_by_role("button", name="Answer again"), model)
     expect(last_answer(page)).to_contain_text("2 / 2", timeout=PATIENCE)
-    expect(last_answer(page)).to_contain_text("tokens/s", timeout=PATIENCE)
+    answered(page)
 
 
 def step(place: Locator, by: int) -> Locator:
@@ -148,17 +148,17 @@ def violations(page: Page) -> list[str]:
 
 def test_another_model_answers_again_and_both_answers_stay(app: App, page: Page, ollama: OllamaStub) -> None:
     talked(app, page, CAT)
-    with ollama.saying("Pickle ", "is ", "her name."):
+    with ollama.saying("The harbour cat ", "is called ", "Pickle."):
         answer_again(page, "qwen3:8b")
     expect(last_answer(page)).to_contain_text("2 / 2")
-    expect(last_answer(page)).to_contain_text("Pickle is her name.")
+    expect(last_answer(page)).to_contain_text("The harbour cat is called Pickle.")
     step(last_answer(page), -1).click()
     expect(last_answer(page)).to_contain_text("1 / 2")
     expect(last_answer(page)).to_contain_text("The cat is called Pickle.")
     expect(step(last_answer(page), -1)).to_be_disabled()
     last_answer(page).get_by_role("button", name="Compare answers").click()
     dialog = page.get_by_role("dialog")
-    expect(dialog).to_contain_text("Pickle is her name.")
+    expect(dialog).to_contain_text("The harbour cat is called Pickle.")
     expect(dialog).to_contain_text("The cat is called Pickle.")
     expect(dialog).to_contain_text("What differed")
     expect(dialog.get_by_test_id("stDataFrame")).to_contain_text("qwen3:8b")
@@ -175,7 +175,7 @@ def test_an_edited_question_starts_a_branch_and_the_old_one_is_kept(app: App, pa
     box.fill("Where does the harbour cat of Vik sleep?")
     page.get_by_role("button", name="Ask this instead").click()
     expect(messages).to_have_count(2)
-    expect(last_answer(page)).to_contain_text("tokens/s", timeout=PATIENCE)
+    answered(page)
     expect(messages.first).to_contain_text("Where does the harbour cat of Vik sleep?")
     expect(messages.first).to_contain_text("2 / 2")
     step(messages.first, -1).click()
@@ -199,7 +199,7 @@ def test_stop_before_the_first_word(app: App, page: Page, ollama: OllamaStub) ->
     expect(last_answer(page).get_by_role("button", name="Answer again")).to_be_visible()
     shoot(page, "chat-stopped-before-the-first-word")
     ask(page, LAMP)
-    expect(last_answer(page)).to_contain_text("tokens/s", timeout=PATIENCE)
+    answered(page)
 
 
 def test_stop_in_mid_answer_keeps_the_text(app: App, page: Page, ollama: OllamaStub) -> None:
@@ -318,7 +318,7 @@ def test_an_attached_file_answers_in_its_chat_only_and_can_be_removed(app: App, 
     attach(page, "shed.md", "# Shed 9\n\nThe spare key to Shed 9 hangs behind the barometer.")
     with ollama.saying("It hangs ", "behind the ", "barometer."):
         ask(page, "Where does the spare key to Shed 9 hang?")
-        expect(last_answer(page)).to_contain_text("tokens/s", timeout=PATIENCE)
+        answered(page)
     expect(last_answer(page)).to_contain_text("shed.md")
     assert "behind the barometer" in json.dumps(ollama.requests[-1].body)
     chip = page.locator('[class*="st-key-file-"]').get_by_role("button", name="shed.md")
@@ -363,7 +363,7 @@ def test_by_keyboard_from_question_to_question(app: App, page: Page) -> None:
     expect(box).to_have_value("And when is the lamp\non the pier of Vik lit?")
     page.keyboard.press("Enter")
     expect(page.get_by_test_id("stChatMessage")).to_have_count(4)
-    expect(last_answer(page)).to_contain_text("tokens/s", timeout=PATIENCE)
+    answered(page)
     expect(box).to_be_focused()
     expect(box).to_have_value("")
 
@@ -389,7 +389,7 @@ def rich(app: App, browser: Browser, ollama: OllamaStub) -> str:
     page.goto(app.url)
     attach(page, "opening-hours-of-the-pier.md", "The pier of Vik opens at six.")
     ask(page, LAMP)
-    expect(last_answer(page)).to_contain_text("tokens/s", timeout=PATIENCE)
+    answered(page)
     with ollama.saying("The lamp is lit at 18:30. ", "It is green. ", "Napoleon built it in 1807."):
         answer_again(page, "qwen3:8b")
     address = page.url

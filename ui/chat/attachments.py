@@ -54,7 +54,7 @@ def draw_passwords(services: Services, conversation_id: str) -> None:
         for document in services.library.documents(owner(), collection.id):
             if needs_password(document):
                 # The menu of the file has such a form too.
-                actions.ask_password(services, document, f"Password of {text.literal(document.name)}")
+                actions.ask_password(services, document, "answer")
 
 
 def _reading(documents: Sequence[DocumentRecord]) -> bool:

@@ -116,13 +116,13 @@ def _card(services: Services, document: DocumentRecord, *, ticked: bool = False)
             button(label, dialogs.ask, _confirm, services, [document], icon="delete", key=f"delete-{id_}")
 
 
-def ask_password(services: Services, document: DocumentRecord, label: str = "Password") -> None:
-    """Draw the form for the password of a locked file; it forgets the password when sent."""
+def ask_password(services: Services, document: DocumentRecord, where: str = "list") -> None:
+    """Draw the form for the password of a locked file, one in each place; it forgets the password when sent."""
     with (
-        st.form(f"open-{document.id}-{label}", clear_on_submit=True, border=False),
+        st.form(f"open-{document.id}-{where}", clear_on_submit=True, border=False),
         st.container(horizontal=True, vertical_alignment="bottom"),
     ):
-        password = st.text_input(label, type="password", autocomplete="off")
+        password = st.text_input("Password", type="password", autocomplete="off", placeholder=document.name)
         if st.form_submit_button("Open", icon=":material/lock_open:", type="primary") and password:
             services.ingest.retry(owner(), document.id, password)
             st.rerun()
