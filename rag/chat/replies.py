@@ -18,8 +18,6 @@ SHOWN, SUMMED = 100, 20
 """Items of a list that are shown, and rows of those whose total or average is told."""
 PARAGRAPH, ABOUT_A_CODE = 800, 300
 """Characters of the longest paragraph that is quoted whole: to compare, and around a code."""
-TITLE = 2000
-"""Characters of a document in which its title is looked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,12 +180,3 @@ def _paragraph(side: Side, quote: Quote) -> Quote:
         return replace(quote, start=start, end=end) if end - start <= PARAGRAPH else quote
     longer = start <= quote.start and quote.end < end
     return replace(quote, start=start, end=end) if passage.codes and longer and end - start <= ABOUT_A_CODE else quote
-
-
-def titles(contents: Contents, documents: Sequence[ListedDocument]) -> dict[str, str]:
-    """The beginning of each document up to its first line break, by its id."""
-    found = {}
-    for document in documents:
-        first = next(contents.pages([document.id]), None)
-        found[document.id] = first.text[:TITLE].lstrip("# \n").split("\n", 1)[0] if first else ""
-    return found

@@ -286,9 +286,14 @@ class _Named:
             found = [
                 document
                 for document in self._ready
-                if (own := words.get(document.id, set()))
-                and (own <= subject and any(len(word) > 3 for word in own) if whole else subject <= own)
+                if (own := words.get(document.id, set())) and (_has_words(own, subject) if whole else subject <= own)
             ]
             if found:
                 return tuple(found)
         return ()
+
+
+def _has_words(name: set[str], subject: set[str]) -> bool:
+    """Whether a subject has all words of a document's name; “minutes-2026-02” is “the minutes of the meeting”."""
+    words = {word for word in name if word.isalpha()}
+    return words <= subject and any(len(word) > 3 for word in words)

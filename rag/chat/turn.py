@@ -152,9 +152,7 @@ class _Run:
         contents, mode = self.pipeline.contents, self.question.mode
         if contents is None:
             return Routing(None, "")
-        documents = contents.documents()
-        text, asked = self.question.text, self._asked
-        return route(text, documents, asked, mode=mode, titles=lambda: replies.titles(contents, documents))
+        return route(self.question.text, contents.documents(), self._asked, mode=mode, titles=contents.titles)
 
     def _reply(self, routing: Routing) -> Reply | None:
         """The answer, if no model writes it and no passages are searched for it."""

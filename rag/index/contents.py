@@ -6,11 +6,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 
 from rag.db import Database, DocumentRow, PageRow
 from rag.index.lexical import LexicalIndex
 from rag.schema import DocumentState, Passage
+
+TITLE = 300
+"""Characters of a document in which its title is looked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +75,15 @@ class Contents:
         ]
         found = [document for document in found if self.only is None or document.id in self.only]
         return sorted(found, key=lambda document: (not document.attached, document.name.casefold()))
+
+    def titles(self) -> dict[str, str]:
+        """The first line of each document, without the marks of a heading, by its id."""
+        query = select(PageRow.document_id, func.substr(PageRow.text, 1, TITLE))
+        query = query.join(DocumentRow, DocumentRow.id == PageRow.document_id)
+        query = query.where(PageRow.owner == self.owner, PageRow.position == 0)
+        with self.database.session() as session:
+            rows = session.execute(query.where(DocumentRow.collection_id.in_(self._ids))).all()
+        return {id_: text.lstrip("# \n").split("\n", 1)[0] for id_, text in rows}
 
     def pages(self, document_ids: Sequence[str]) -> Iterator[Passage]:
         """The whole pages of documents, document by document; a format without pages has one."""

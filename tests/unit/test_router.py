@@ -55,6 +55,7 @@ def test_a_summary_of_all_documents(question: str) -> None:
         ("Give me the main points of the mooring contract", "mooring-contract.docx"),
         ("What does the agreement with Ms Hale say?", "mooring-contract.docx"),
         ("what is staff_2024 about", "staff_2024.csv"),
+        ("tl;dr of the list of all staff", "staff_2024.csv"),
         ("Fasse den Mooring Contract bitte zusammen", "mooring-contract.docx"),
         ("Summarise the long mooring contract of last year", "mooring-contract.docx"),
     ],

@@ -452,3 +452,47 @@ def test_a_preset_keeps_its_collections_by_id_and_an_empty_choice_is_no_choice(s
     assert services.searching.scope(LOCAL_OWNER, preset.options).names == ("Piers",)
     with pytest.raises(ConfigurationError, match="No collection is chosen"):
         services.searching.scope(LOCAL_OWNER, preset.options.replace(collection_ids=()))
+
+
+@pytest.mark.parametrize(
+    ("question", "mode", "document"),
+    [
+        ("Summarise the mooring rules", Mode.SUMMARY, "a7.md"),
+        ("Summarise pier.md", Mode.SUMMARY, "pier.md"),
+        ("List all mooring rules", Mode.LIST, "a7.md"),
+        ("How long is the pier at Gannet Holm?", Mode.QUOTED, "pier.md"),
+    ],
+)
+def test_documents_answer_by_what_is_asked(services: FakeServices, question: str, mode: Mode, document: str) -> None:
+    services.put_pier()
+    services.put(
+        "a7.md", b"# Mooring rules\n\n- No boat may stay for more than two nights.\n- Lights are off at ten.\n"
+    )
+    message = finish(services, question, answers=Answers.QUOTED)
+    assert (message.mode, message.finish) == (mode, Finish.COMPLETE)
+    assert {citation.document for citation in message.citations} == {document}
+    for check, citation in zip(message.checks, message.citations, strict=True):
+        assert message.text[check.start : check.end] in citation.quote
+    assert services.script.prompts == []
+
+
+def test_the_application_answers_about_its_library(services: FakeServices) -> None:
+    services.put_pier()
+    message = finish(services, "Which documents do you have?")
+    assert (message.mode, message.text, message.passages) == (Mode.LIBRARY, "There is 1 document: pier.md.", ())
+    assert services.script.prompts == []
+
+
+def test_a_model_summarises_a_whole_document_part_by_part(services: FakeServices) -> None:
+    text = "\n\n".join(
+        f"On day {day} the crew of the lighthouse painted step {day} of the tower." for day in range(900)
+    )
+    services.put("log.md", text.encode())
+    parts = [f"The crew painted step {n}." for n in range(40)]
+    for part in parts:
+        services.script.enqueue(part)
+    message = finish(services, "Summarise log.md", answers=Answers.WRITTEN)
+    assert len(services.script.prompts) > 2, "more than fits the window of 4,096 tokens"
+    assert message.mode in (Mode.SUMMARY, Mode.QUOTED)
+    assert message.finish is Finish.COMPLETE
+    assert message.passages
