@@ -23,7 +23,7 @@ KEY = "a-key-that-nobody-may-see"
 
 @pytest.fixture(scope="module")
 def ollama() -> Iterator[OllamaStub]:
-    with OllamaStub(models=("llama3.2", "qwen3:8b")) as stub, stub.saying("It is ", "31 metres ", "high."):
+    with OllamaStub(models=("llama3.2", "qwen3:8b")) as stub, stub.saying("It is ", "31 metres ", "tall."):
         yield stub
 
 
@@ -68,11 +68,13 @@ def test_the_chosen_backend_answers_next(app: App, page: Page) -> None:
     page.get_by_role("button", name=QUESTION).click(timeout=PATIENCE)
     answered(page)
     pick(page, "Backend", "Ollama")
-    expect(page.get_by_test_id("stSidebar").get_by_role("combobox", name=re.compile("Model"))).to_have_value("llama3.2")
+    model = page.get_by_test_id("stSidebar").get_by_role("combobox", name=re.compile("Model"))
+    expect(model).to_have_value("llama3.2")
     ask(page, "And how tall is it, the lighthouse on Gannet Holm?")
     expect(last_answer(page)).to_contain_text("llama3.2:latest · first word", timeout=PATIENCE)
-    expect(last_answer(page)).to_contain_text("It is 31 metres high.")
+    expect(last_answer(page)).to_contain_text("It is 31 metres tall.")
     pick(page, "Backend", "vLLM")
+    expect(model).to_have_value("granite")
     ask(page, "Please say once more how high the lighthouse on Gannet Holm is.")
     expect(last_answer(page)).to_contain_text("granite · first word", timeout=PATIENCE)
     expect(page.get_by_test_id("stChatMessage")).to_have_count(6)
@@ -104,7 +106,7 @@ def test_another_backend_answers_instead_and_is_named(app: App, page: Page) -> N
     pick(page, "Fallback", "Ollama")
     ask(page, QUESTION)
     expect(last_answer(page).get_by_text("Ollama answered instead.")).to_be_visible(timeout=PATIENCE)
-    expect(last_answer(page)).to_contain_text("It is 31 metres high.")
+    expect(last_answer(page)).to_contain_text("It is 31 metres tall.")
     shoot(page, "fallback")
 
 
