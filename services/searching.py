@@ -137,7 +137,8 @@ class Searching:
         found = self.retrieve(owner, question, options)
         window, how = self._models.window(options.backend, options.model), options.answers
         number = len(found.passages)
-        if how is Answers.WRITTEN or (how is Answers.AUTOMATIC and not (window and window.small)):
+        small = window.small if window else self._models.is_small(options.backend, options.model)
+        if how is Answers.WRITTEN or (how is Answers.AUTOMATIC and not small):
             if window is None:
                 return None
             try:
