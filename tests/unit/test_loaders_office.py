@@ -251,7 +251,7 @@ def test_office_passwords(tmp_path: Path) -> None:
     path = locked(make_word(tmp_path / "a"), "sesame")
     with pytest.raises(PasswordRequired, match="is protected with a password") as error:
         load(path, "a.docx")
-    assert "Documents page" in error.value.hint
+    assert "Type its password" in error.value.hint
     with pytest.raises(PasswordRequired, match="wrong"):
         load(path, "a.docx", password="barley")
     assert load(path, "a.docx", password="sesame").pages[0].text == "three ferries"
