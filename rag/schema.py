@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     # Parser processes read this module too, and need no pydantic.
     from options import AnswerOptions
 
+Span = tuple[int, int]  # start and end in a text
+
 LOCAL_OWNER = "local"  # the owner of everything, since there is no login
 
 

@@ -14,12 +14,12 @@ from errors import UnreadableDocument, UnsupportedDocument
 from rag.documents.indexing import Indexing
 from rag.documents.ingest import Ingest
 from rag.documents.library import Library
-from rag.documents.page_image import PageImage, Span
+from rag.documents.page_image import PageImage
 from rag.documents.parsers import Parsers
 from rag.documents.sync import Sync
 from rag.index.indexes import Indexes, IndexRecord
 from rag.index.store import VectorStore
-from rag.schema import DocumentRecord, DocumentState
+from rag.schema import DocumentRecord, DocumentState, Span
 from settings import ROOT, Settings
 
 log = logging.getLogger(__name__)

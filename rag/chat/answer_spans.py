@@ -7,8 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from rag.chat.asked import Kind, stems
 from rag.index.lexical import STOP_WORDS
-
-Span = tuple[int, int]
+from rag.schema import Span
 
 _NUMBER = (
     r"(?:[£$€¥]\s?)?(?<![\w.,-])\d+(?:[.,:]\d+)*(?:[–-]\d+(?:[.,]\d+)*)?"

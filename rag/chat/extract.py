@@ -7,9 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 from rag.chat.quotes import Quote
-from rag.schema import Check, Checked, Citation, Passage, Verdict
-
-Span = tuple[int, int]
+from rag.schema import Check, Checked, Citation, Passage, Span, Verdict
 
 WINDOW = 1200
 """Characters of a page that one passage shows around what was taken from it, at most, unless that is longer."""

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from rag.chat.evidence import CELL
+from rag.schema import Span
 
 HEADING = 70
 """Characters of the longest line without markup that is taken for a heading."""
@@ -23,8 +24,6 @@ _CAPITAL = r"(?:[A-ZÀ-Þ\d][\w'’.&-]*|of|and|the|&)"
 NAMES = re.compile(rf"(?:From|To|Cc|Von|An|De|À|Para): .*|{_CAPITAL}(?:,? {_CAPITAL}){{0,5}}(?<!\.)")
 """Names alone, as in an address, also the sender or receiver of a mail."""
 _YEAR = re.compile(r"\b\d{4}$")
-
-Span = tuple[int, int]
 
 
 @dataclass(slots=True)

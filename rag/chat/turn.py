@@ -36,7 +36,7 @@ from rag.schema import Event, Finish, Message, Mode, Passage, Retrieval, Role, R
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
-UNLIKELY = 0.25
+UNLIKELY = 0.15
 """Score of a sentence that is hardly supported."""
 SENTENCE_ENDS = frozenset(".!?:\n。！？")
 

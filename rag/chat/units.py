@@ -10,7 +10,7 @@ from itertools import accumulate, groupby, pairwise
 from rag.chat.evidence import CELL, CELLS, table_rows
 from rag.chat.headings import BLANK, END, HEADING, ITEM, NAMES, Heading, heading_at, with_numbers
 from rag.chat.statements import statements
-from rag.schema import Passage
+from rag.schema import Passage, Span
 
 _NUMERIC = re.compile(r"[^\w(]*\(?[-+−]?\d[\d.,:/ ]*[^\w]*(?:[a-zA-Z]{1,3})?")
 _NAMED_CELLS = re.compile(r"[^|:]{1,60}: [^|]*(?: \| [^|:]{1,60}: [^|]*)*")
@@ -25,8 +25,6 @@ _FORMULA = re.compile(
 _PRONOUN = re.compile(r"(?:He|She|It|They|This|These|That|Those|His|Her|Its|Their|Both|Er|Sie|Es|Il|Elle|Ella|Él)\b")
 
 _RULE = re.compile(r"\s*\|?[ \t]*:?-{3}")
-
-Span = tuple[int, int]
 
 
 @dataclass(slots=True)

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from errors import DocumentError, PasswordRequired, UnreadableDocument, UnsupportedDocument
 from rag.documents.detection import PDF, detect_kind
+from rag.schema import Span
 
 if TYPE_CHECKING:
     from PIL.Image import Image as Picture
@@ -33,7 +34,6 @@ MIN_PIECE = 12  # letters and digits; shorter pieces would match anywhere
 MIN_FOUND_SHARE = 0.6  # of a span that must be found to highlight it
 FILL, EDGE = (255, 228, 120), (214, 138, 0)  # yellow, and an outline that shows on dark pages too
 
-Span = tuple[int, int]
 Box = tuple[int, int, int, int]
 Letters = tuple[str, list[int]]  # the letters and digits of a text, and their indexes in it
 

@@ -30,8 +30,8 @@ import psutil
 import errors
 from errors import DocumentError, UnreadableDocument
 from rag.documents.loaders import LoadedDocument, Report, load
-from rag.documents.page_image import PageImage, Span, draw_page
-from rag.schema import Page
+from rag.documents.page_image import PageImage, draw_page
+from rag.schema import Page, Span
 
 COMMAND = (sys.executable, "-m", "rag.documents.parsers")
 POLL_S = 0.1  # between checks whether to stop reading

@@ -10,7 +10,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from tests.e2e.conftest import App, shoot
-from tests.e2e.test_visit import PATIENCE, answered, ask, last_answer
+from tests.e2e.test_visit import PATIENCE, answered, ask, last_answer, pick
 from tests.stubs.ollama_server import OllamaStub
 from tests.stubs.openai_server import OpenAIStub
 
@@ -47,19 +47,6 @@ def app(tmp_path_factory: pytest.TempPathFactory, ollama: OllamaStub, vllm: Open
     app.start()
     yield app
     app.kill()
-
-
-def pick(page: Page, label: str, option: str) -> None:
-    box = page.get_by_test_id("stSidebar").get_by_role("combobox", name=re.compile(label)).first
-    wanted = page.get_by_role("option", name=option, exact=True)
-    box.scroll_into_view_if_needed()
-    # A list that opens while its box still moves closes again.
-    for _ in range(5):
-        box.click()
-        page.wait_for_timeout(1000)
-        if wanted.count():
-            break
-    wanted.click()
 
 
 def test_the_chosen_backend_answers_next(app: App, page: Page) -> None:

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import streamlit as st
 
 from errors import DocumentError, PasswordRequired
-from rag.documents.page_image import PageImage, Span
-from rag.schema import Citation, DocumentRecord, Message, Page, Passage, Verdict
+from rag.documents.page_image import PageImage
+from rag.schema import Citation, DocumentRecord, Message, Page, Passage, Span, Verdict
 from services import Services
 from ui import app
 from ui.app import owner

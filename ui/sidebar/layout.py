@@ -35,19 +35,11 @@ def draw(services: Services, *, chatting: bool) -> None:
 
 def _answers() -> None:
     purpose = (
-        "Quoted: the documents' own words, each with its place. Written: the model puts it in words. Auto: quoted "
+        "Quoted: the documents' own words, each with its place. Written: the model puts it in words. Automatic: quoted "
         "if the model is small, because small models read better than they write."
     )
-    names = {Answers.AUTOMATIC: "Auto", Answers.QUOTED: "Quoted", Answers.WRITTEN: "Written"}
-    st.segmented_control(
-        "Answers",
-        list(names),
-        key="answers",
-        format_func=names.__getitem__,
-        required=True,
-        help=purpose,
-        width="stretch",
-    )
+    names = {Answers.AUTOMATIC: "Automatic", Answers.QUOTED: "Quoted", Answers.WRITTEN: "Written"}
+    st.selectbox("Answers", list(names), key="answers", format_func=names.__getitem__, help=purpose)
 
 
 def _settings(services: Services, backend: Backend) -> None:
