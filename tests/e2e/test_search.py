@@ -35,7 +35,7 @@ def test_a_question_shows_its_passages_and_their_scores(page: Page, filled: App)
     box.press("Enter")
     expect(page.get_by_text("10 passages in")).to_be_visible()
     expect(page.get_by_text("beehive").first).to_be_visible()
-    expect(page.get_by_text("used for the answer")).to_have_count(4)
+    expect(page.get_by_text("used for the answer")).to_have_count(8)  # four badges, each with its label inside
     shoot(page, "search")
     page.get_by_role("button", name="Steps").click()
     expect(page.get_by_text("Neighbours")).to_be_visible()

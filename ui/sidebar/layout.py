@@ -93,7 +93,7 @@ def _presets(services: Services) -> None:
         st.text_input("Name", key="preset_name", max_chars=LONGEST_NAME, placeholder="Strict, in French")
         default = st.checkbox("Use for new chats", key="preset_default")
         st.caption("Saves the current model, collections and settings.")
-        button("Save", _save_preset, services, default, key="preset_save", type="primary")
+        button("Save", _save_preset, services, default, key="preset_save")
     if chosen := found.get(state["preset"] or ""):
         label, default_name = ("Not for new chats", None) if chosen.is_default else ("For new chats", chosen.name)
         make_default, delete = services.presets.make_default, services.presets.delete
