@@ -13,10 +13,11 @@ from collections.abc import Iterable, Sequence
 from rag.index.lexical import STOP_WORDS
 
 PIECE, PIECES = 300, 200  # characters judged at a time, and how many pieces of a document, evenly spread
-OTHER_PIECES = 0.2  # share of the pieces that makes a document one in another language
+OTHER_PIECES = 0.2  # share of their text that makes a document one in another language
 COMMON = 0.12  # share of different words of a text that are its language's commonest, or have accents
 _WORD = re.compile(r"[^\W\d_]{2,}|¿")  # single letters are more often labels than words
 _OTHER_LETTER = re.compile(r"(?![A-Za-zªµºÀ-ɏḀ-ỿﬀ-ﬆＡ-Ｚａ-ｚ])[^\W\d_]")
+_OTHER_WORD = re.compile(rf"[฀-໿ក-៿぀-ヿ㐀-鿿가-힣]|(?:{_OTHER_LETTER.pattern})+")  # a letter where words are not spaced
 
 _SHARED = frozenset("die den man war hat men fut son come par van over pour us mi sur net plus on".split())
 # Languages in Latin script; some of these words are English too.
@@ -62,12 +63,12 @@ _COMMONEST = {name: frozenset(words.split()) for name, words in _WORDS.items()}
 
 
 def is_other_script(text: str) -> bool:
-    """Whether a text has more letters of other scripts than words in Latin script.
+    """Whether a text has more words of other scripts, or letters where words are not spaced, than in Latin script.
 
-    Words, not letters: a Chinese question may contain a name in Latin script, which has more letters than the rest.
+    Not letters: a Chinese question may contain a name in Latin script, which has more letters than the rest.
     """
     words = re.findall(r"[^\W\d_]+", _OTHER_LETTER.sub(" ", text))
-    return len(_OTHER_LETTER.findall(text)) > len(words)
+    return len(_OTHER_WORD.findall(text)) > len(words)
 
 
 def is_other_language(text: str) -> bool:
@@ -108,4 +109,5 @@ def is_in_other_language(texts: Iterable[str]) -> bool:
     """Whether a document, given by its pages, is at least partly in another language than English."""
     pieces = [text[at : at + PIECE] for text in texts for at in range(0, len(text), PIECE)]
     judged = pieces[:: -(-len(pieces) // PIECES)] if pieces else []
-    return sum(map(is_other_language, judged)) > OTHER_PIECES * len(judged)
+    # The last piece of a page may be a few words.
+    return sum(map(len, filter(is_other_language, judged))) > OTHER_PIECES * sum(map(len, judged))

@@ -105,6 +105,9 @@ def test_a_mixture_is_in_another_language() -> None:
     assert is_in_other_language([ENGLISH * 3, GERMAN * 3])
     assert is_in_other_language([f"{GERMAN * 3}\n{ENGLISH * 6}"])
     assert not is_in_other_language([*[ENGLISH * 3] * 30, GERMAN])  # a quotation
+    # A page whose last piece has more Greek letters than English words.
+    assert not is_in_other_language([f"{ENGLISH * 8:.900} The word pharmakeia (φαρμακεία) is from φάρμακον, a drug."])
+    assert not is_in_other_language([f"{ENGLISH * 8:.900}Φαρμακεία"])
 
 
 def test_passages_in_two_languages_are_foreign_to_neither() -> None:
