@@ -3,9 +3,9 @@
     python -m bench.serving --data DIR [--questions 40] [--people 1,32] [--rounds 3]
 
 DIR holds `squad/squad-v2.0-dev-part.json`. Both pipelines search its first 722 paragraphs and get the same answers of
-200 words, half of whose sentences stand in the paragraph that was asked about. They take turns in one process; CPU is
-that of the whole process, and the latency of the first token is what a client sees, from asking on. Gestalt also stores
-question and answer, and checks the sentences.
+200 words, of whose sentences one in four does not stand in the paragraph that was asked about. No question is asked
+twice. They take turns in one process; CPU is that of the whole process, and the latency of the first token is what a
+client sees, from asking on. Gestalt also stores question and answer, and checks the sentences.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from itertools import chain, zip_longest
+from itertools import chain, islice, zip_longest
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -40,7 +40,7 @@ from rag.schema import LOCAL_OWNER, Delta
 from services import Services
 from settings import Settings
 
-PARAGRAPHS, TOKENS, PASSAGES = 722, 200, 4
+PARAGRAPHS, TOKENS, PASSAGES, WARM_UP = 722, 200, 4, 8
 Ask = Callable[[str], float]
 """Ask a question and wait for the whole answer; the seconds until its first token."""
 
@@ -100,9 +100,10 @@ class InstantBackend(Backend):
 
 
 def answer(paragraph: str, other: str) -> list[str]:
-    """200 words, the sentences of two paragraphs in turn."""
-    both = [[text[start:end] for start, end in sentences(text)] for text in (paragraph, other)]
-    mixed = [sentence for pair in zip_longest(*both) for sentence in pair if sentence]
+    """200 words: three sentences of a paragraph, one of another, and so on."""
+    own, foreign = ([text[start:end] for start, end in sentences(text)] for text in (paragraph, other))
+    groups = zip_longest([own[at : at + 3] for at in range(0, len(own), 3)], foreign[: len(own) // 3 + 1])
+    mixed = [sentence for group, extra in groups for sentence in [*(group or []), extra] if sentence]
     words = " ".join(mixed).split()
     return [f"{word} " for word in [*words, *(f"more{n}" for n in range(TOKENS))][:TOKENS]]
 
@@ -175,14 +176,18 @@ def main() -> None:
     paragraphs, asked = read_squad(options.data / "squad/squad-v2.0-dev-part.json")
     paragraphs = paragraphs[:PARAGRAPHS]
     asked = [each for each in asked if each.paragraph < len(paragraphs)]
-    chosen: list[Asked] = asked[:: max(1, len(asked) // options.questions)][: options.questions]
+    people = [int(number) for number in options.people.split(",")]
+    # Gestalt keeps vectors of questions and sentences: nothing is asked twice.
+    sizes = [options.questions * (1 if number == 1 else 3) for number in people for _ in range(options.rounds)]
+    every = sum(sizes) + WARM_UP
+    chosen: list[Asked] = asked[:: max(1, len(asked) // every)][:every]
     model = InstantModel(
         answers={
             " ".join(each.question.split()): answer(paragraphs[each.paragraph], paragraphs[each.paragraph - 7])
             for each in chosen
         }
     )
-    questions = list(model.answers)
+    questions = iter(model.answers)
     with tempfile.TemporaryDirectory() as folder:
         texts = Path(folder) / "texts"
         texts.mkdir()
@@ -195,18 +200,20 @@ def main() -> None:
         baseline = Baseline(Path(folder) / "plain")
         baseline.ingest(sorted(texts.iterdir()))
         pipelines = {"Gestalt": gestalt(services), "plain": plain(baseline, model)}
+        warm_up = list(islice(questions, WARM_UP))
         for ask in pipelines.values():
-            measure(ask, questions[:8], 1)
+            measure(ask, warm_up, 1)
         while services.search.calibrations.all_outdated():
             time.sleep(0.5)
         time.sleep(2)
-        for people in map(int, options.people.split(",")):
+        for number in people:
             found: dict[str, list[dict[str, Any]]] = {name: [] for name in pipelines}
             for _ in range(options.rounds):
+                batch = list(islice(questions, options.questions * (1 if number == 1 else 3)))
                 for name, ask in pipelines.items():
-                    found[name].append(measure(ask, questions * (1 if people == 1 else 3), people))
+                    found[name].append(measure(ask, batch, number))
             for name, rounds in found.items():
-                report(name, people, rounds)
+                report(name, number, rounds)
         services.close()
 
 

@@ -203,13 +203,18 @@ def _without(question: str, other: str, side: str) -> str:
     return " ".join(question.split())
 
 
-def _has_file_name(text: str, document: ListedDocument) -> bool:
-    """Whether a text has the file's name, with its extension, or without it if it does not look like a word."""
+def _with_names_in(text: str, documents: Sequence[ListedDocument]) -> list[ListedDocument]:
+    """The documents whose name a text has, with its extension, or without it if it does not look like a word."""
     text = unicodedata.normalize("NFC", text).casefold()
-    name, stem = document.name.casefold(), document.stem.casefold()
-    forms = [name] if stem.isalpha() or len(stem) < 4 else [name, stem]
-    # Most names are not there at all, and a pattern is made for each that is.
-    return any(form in text and re.search(rf"(?<![\w.-]){re.escape(form)}(?![\w-]|\.\w)", text) for form in forms)
+
+    def has(document: ListedDocument) -> bool:
+        stem = document.stem.casefold()
+        if stem not in text:  # as nearly always
+            return False
+        forms = [document.name.casefold(), *([] if stem.isalpha() or len(stem) < 4 else [stem])]
+        return any(re.search(rf"(?<![\w.-]){re.escape(form)}(?![\w-]|\.\w)", text) for form in forms)
+
+    return list(filter(has, documents))
 
 
 class _Named:
@@ -222,11 +227,11 @@ class _Named:
         self._ready = [document for document in documents if document.is_ready]
         self._attached = [document for document in documents if document.attached]
         self._this = bool(_THIS.search(question))
-        self._by_file = [document for document in documents if _has_file_name(question, document)]
+        self._by_file = _with_names_in(question, documents)
 
     def of(self, side: str) -> tuple[ListedDocument, ...]:
         """The documents that a part of the question names."""
-        by_file = tuple(document for document in self._by_file if document.is_ready and _has_file_name(side, document))
+        by_file = tuple(document for document in _with_names_in(side, self._by_file) if document.is_ready)
         words = {word for word in _WORD.findall(side.casefold()) if word not in _FILLER}
         return by_file or (self._by_words(words) if words and not exact_terms(side) else ())
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import PurePath
+from typing import NamedTuple
 
 from sqlalchemy import func, select
 
@@ -16,9 +16,8 @@ TITLE = 300
 """Characters of a document in which its title is looked for."""
 
 
-@dataclass(frozen=True, slots=True)
-class ListedDocument:
-    """A document of the searched collections."""
+class ListedDocument(NamedTuple):
+    """A document of the searched collections; every question makes one of each, so they are cheap to make."""
 
     id: str
     name: str
@@ -35,7 +34,7 @@ class ListedDocument:
     @property
     def stem(self) -> str:
         """Its name without the extension."""
-        return PurePath(self.name).stem
+        return self.name.rpartition(".")[0] or self.name
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,18 +61,12 @@ class Contents:
         query = query.where(DocumentRow.collection_id.in_(self._ids), DocumentRow.state != DocumentState.DELETING)
         with self.database.session() as session:
             rows = session.execute(query).all()
+        states = {state.value: state for state in DocumentState}
         found = [
-            ListedDocument(
-                row.id,
-                row.name,
-                DocumentState(row.state),
-                row.collection_id == self.attached_id,
-                row.reason,
-                row.reason_type,
-            )
-            for row in rows
+            ListedDocument(id_, name, states[state], collection_id == self.attached_id, *reason)
+            for id_, name, state, collection_id, *reason in rows
+            if self.only is None or id_ in self.only
         ]
-        found = [document for document in found if self.only is None or document.id in self.only]
         return sorted(found, key=lambda document: (not document.attached, document.name.casefold()))
 
     def titles(self) -> dict[str, str]:
