@@ -183,6 +183,10 @@ class Backend(ABC):
         # Bytes rather than characters: scripts with three bytes per character use about one token for each.
         return (2 * len(text.encode()) + 6) // 7
 
+    def left_out(self, model: str) -> Sequence[str]:
+        """Return the fields of a request that its server refused for a model, and that are no longer sent."""
+        return ()
+
     def likelihood(self, model: str, question: str, texts: Sequence[str]) -> Sequence[float]:
         """Return the mean log-probability of a question's tokens after each text, by a model that is ready.
 

@@ -6,9 +6,11 @@ import re
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from langchain_core.language_models import BaseChatModel
+from typing_extensions import override
 
 from backends.base import Capabilities, Loaded, ModelInfo, Progress, Report
-from backends.server import CLOSE_CONNECTION, LIST_TIMEOUT_S, Address, ServerBackend, ServerSettings, tls
+from backends.gemini_wire import GeminiWire
+from backends.server import CLOSE_CONNECTION, LIST_TIMEOUT_S, RootAddress, ServerBackend, ServerSettings
 from errors import ConfigurationError
 from options import GenerationOptions
 from settings import prefixed
@@ -25,7 +27,7 @@ class GeminiSettings(ServerSettings):
 
     model_config = prefixed("GOOGLE")
 
-    base_url: Address = "https://generativelanguage.googleapis.com"
+    base_url: RootAddress = "https://generativelanguage.googleapis.com"
 
 
 class GeminiBackend(ServerBackend):
@@ -36,6 +38,10 @@ class GeminiBackend(ServerBackend):
     capabilities: ClassVar[Capabilities] = Capabilities(free_model_name=True)
     start_hint: ClassVar[str] = "Connect to the internet, or correct GOOGLE_BASE_URL."
     settings_class = GeminiSettings
+
+    @override
+    def make_wire(self) -> GeminiWire:
+        return GeminiWire()
 
     def list_models(self) -> list[ModelInfo]:
         """Return the models that answer with text, Gemini's first; none if a proxy has no list."""
@@ -54,7 +60,8 @@ class GeminiBackend(ServerBackend):
         models = []
         for model in listed:
             name = (model.name or "").removeprefix("models/")
-            if "generateContent" in (model.supported_actions or []) and not NOT_FOR_CHAT.search(name):
+            # A proxy may not tell what a model does.
+            if "generateContent" in (model.supported_actions or ["generateContent"]) and not NOT_FOR_CHAT.search(name):
                 models.append(ModelInfo(name, model.display_name or name, context_window=model.input_token_limit))
         return sorted(models, key=lambda info: not info.name.startswith("gemini"))
 
@@ -81,7 +88,6 @@ class GeminiBackend(ServerBackend):
             "timeout": self.server.timeout,
             # It counts attempts, not retries.
             "max_retries": self.server.max_retries + 1,
-            "client_args": {"verify": tls()},
         }
         chat = GeminiChatModel(**fields)
         chat.client = self._client()
@@ -89,7 +95,6 @@ class GeminiBackend(ServerBackend):
 
     def _client(self) -> Client:
         key = self._key()
-        import httpx
         from google.genai import Client
         from google.genai.types import HttpOptions, HttpRetryOptions
 
@@ -103,9 +108,8 @@ class GeminiBackend(ServerBackend):
                 # In milliseconds. A chat model sets its own with each request.
                 timeout=int(LIST_TIMEOUT_S * 1000),
                 retry_options=HttpRetryOptions(attempts=1),
-                client_args={"auth": self.login, "verify": tls()},
-                # Without a transport it uses aiohttp if installed, which raises other exceptions.
-                async_client_args={"auth": self.login, "transport": httpx.AsyncHTTPTransport(verify=tls())},
+                client_args={"auth": self.login, "transport": self.transport()},
+                async_client_args={"auth": self.login, "transport": self.transport()},
             ),
         )
 

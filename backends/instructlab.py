@@ -30,7 +30,7 @@ class InstructLabBackend(OpenAICompatibleBackend):
 
     name: ClassVar[str] = "instructlab"
     label: ClassVar[str] = "InstructLab"
-    capabilities: ClassVar[Capabilities] = Capabilities(reports_usage=False)
+    capabilities: ClassVar[Capabilities] = Capabilities(free_model_name=True, reports_usage=False)
     start_hint: ClassVar[str] = "Start it with: ilab model serve, or correct INSTRUCTLAB_BASE_URL."
     settings_class = InstructLabSettings
 

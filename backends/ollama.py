@@ -6,7 +6,8 @@ The window is always sent, because Ollama silently truncates longer prompts.
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 from urllib.parse import urlsplit
 
@@ -14,14 +15,17 @@ import httpx
 import psutil
 from langchain_core.language_models import BaseChatModel
 from pydantic import Field
+from typing_extensions import override
 
 from backends.base import Capabilities, Loaded, ModelInfo, Progress, Released, Report
-from backends.server import LIST_TIMEOUT_S, Address, ServerBackend, ServerSettings, tls
+from backends.ollama_wire import OllamaWire
+from backends.server import LIST_TIMEOUT_S, RootAddress, ServerBackend, ServerSettings
+from errors import BackendUnavailable
 from options import GenerationOptions
 from settings import Settings, prefixed
 
 if TYPE_CHECKING:
-    from ollama import Client, ListResponse
+    from ollama import Client
 
 LOAD_TIMEOUT_S = 600.0
 """For reading a model from the server's disk."""
@@ -40,7 +44,7 @@ class OllamaSettings(ServerSettings):
 
     model_config = prefixed("OLLAMA")
 
-    base_url: Address = "http://localhost:11434"
+    base_url: RootAddress = "http://localhost:11434"
     num_ctx: Annotated[int | None, Field(ge=256)] = None
     """Tokens of the window; by default the model's own, as far as memory allows."""
     keep_alive: str | None = None
@@ -63,30 +67,33 @@ class OllamaBackend(ServerBackend):
         # Cached by digest, because each takes a request.
         self._context_lengths: dict[str, int | None] = {}
 
+    @override
+    def make_wire(self) -> OllamaWire:
+        return OllamaWire(self.label)
+
     def list_models(self) -> list[ModelInfo]:
-        """Return the installed models, those in memory first."""
-        client = self._client()
+        """Return the installed models, those in memory first; what the server does not tell of one is left out."""
         deadline = time.monotonic() + CONTEXT_LENGTHS_TIMEOUT_S
-        with self.reading_response():
-            resident = {model.model for model in client.ps().models}
-            models = client.list().models
-            for model in models:
-                if model.digest and model.digest not in self._context_lengths and time.monotonic() < deadline:
-                    shown = client.show(model.model or "").modelinfo or {}
-                    self._context_lengths[model.digest] = _context_length(shown)
-        infos = [_info(model, self._context_lengths.get(model.digest or ""), resident) for model in models]
+        models, resident = self._models(), self._resident()
+        for name, model in models.items():
+            digest = model.get("digest")
+            if digest and digest not in self._context_lengths and time.monotonic() < deadline:
+                self._context_lengths[digest] = _context_length(self._shown(name))
+        infos = [
+            _info(name, model, self._context_lengths.get(model.get("digest") or ""), in_memory=name in resident)
+            for name, model in models.items()
+        ]
         return sorted(infos, key=lambda info: not info.in_memory)
 
     def check(self) -> None:
         """Return if the server responds."""
-        httpx.get(f"{self.url}/api/version", **self.http_options(LIST_TIMEOUT_S)).raise_for_status()
+        self._request("GET", "/api/version")
 
     def load(self, model: str, report: Report) -> Loaded:
         """Make the server load a model, with the window that the answers will use."""
         report(Progress(f"Asking {self.location}"))
         name = _full_name(model)
-        with self.reading_response():
-            names = [each.model or "" for each in self._client().list().models]
+        names = list(self._models())
         if name not in names:
             raise self.model_not_found(name, names)
         window = self._window(name)
@@ -95,27 +102,26 @@ class OllamaBackend(ServerBackend):
         options = {"num_ctx": window, "num_predict": 1}
         self._client(LOAD_TIMEOUT_S).generate(name, options=options, keep_alive=self.server.keep_alive)
         self._windows[model] = window
-        running = next((each for each in self._client().ps().models if each.model == name), None)
+        running = self._resident().get(name)
         if running is None:
             return Loaded(context_window=window)
-        size, on_gpu = int(running.size or 0), int(running.size_vram or 0)
+        size, on_gpu = int(running.get("size") or 0), int(running.get("size_vram") or 0)
         share = round(100 * on_gpu / size) if size else 0
         return Loaded(
-            context_window=running.context_length or window,
+            context_window=running.get("context_length") or window,
             device={0: "CPU", 100: "GPU"}.get(share, f"GPU {share} %, CPU {100 - share} %"),
-            quantization=running.details.quantization_level if running.details else None,
+            quantization=(running.get("details") or {}).get("quantization_level"),
             size_bytes=size or None,
-            revision=running.digest,
+            revision=running.get("digest"),
         )
 
     def unload(self, model: str) -> Released | None:
         """Make the server unload a model (`keep_alive=0`), and measure whether it did."""
         name = _full_name(model)
-        client = self._client()
-        before = _sizes(client).get(name, 0)
-        client.generate(name, keep_alive=0, options={"num_predict": 1})
+        before = self._size_in_memory(name)
+        self._client().generate(name, keep_alive=0, options={"num_predict": 1})
         deadline = time.monotonic() + UNLOAD_TIMEOUT_S
-        while (left := _sizes(client).get(name, 0)) and time.monotonic() < deadline:
+        while (left := self._size_in_memory(name)) and time.monotonic() < deadline:
             time.sleep(0.1)
         self._windows.pop(model, None)
         return Released("Ollama", before, before - left) if before else None
@@ -131,7 +137,6 @@ class OllamaBackend(ServerBackend):
         """Return a ChatOllama for `model`."""
         from backends.ollama_chat_model import OllamaChatModel
 
-        retries = self.server.max_retries
         return OllamaChatModel(
             model=model,
             base_url=self.url,
@@ -144,14 +149,15 @@ class OllamaBackend(ServerBackend):
             seed=options.seed,
             keep_alive=self.server.keep_alive,
             client_kwargs=self.http_options(self.server.timeout),
-            sync_client_kwargs={"transport": httpx.HTTPTransport(retries=retries, verify=tls())},
-            async_client_kwargs={"transport": httpx.AsyncHTTPTransport(retries=retries, verify=tls())},
+            sync_client_kwargs={"transport": self.transport()},
+            async_client_kwargs={"transport": self.transport()},
+            reasoning=True,
         )
 
     def _client(self, timeout: float = LIST_TIMEOUT_S) -> Client:
         from ollama import Client
 
-        return Client(self.url, **self.http_options(timeout))
+        return Client(self.url, transport=self.transport(), **self.http_options(timeout))
 
     def _window(self, name: str) -> int:
         if self.server.num_ctx:
@@ -159,15 +165,46 @@ class OllamaBackend(ServerBackend):
         budget = MAX_CACHE_BYTES
         if urlsplit(self.url).hostname in ("localhost", "127.0.0.1", "::1"):
             budget = min(budget, psutil.virtual_memory().available // 4)
-        return largest_window(self._client().show(name).modelinfo or {}, budget)
+        return largest_window(self._shown(name), budget)
+
+    def _request(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
+        """Return what an endpoint answers. Ollama's client refuses a reply if a single field of it is missing."""
+        with httpx.Client(transport=self.transport(), **self.http_options(LIST_TIMEOUT_S)) as client:
+            response = client.request(method, f"{self.url}{path}", json=body)
+        response.raise_for_status()
+        with self.reading_response():
+            return response.json()
+
+    def _models(self) -> dict[str, dict[str, Any]]:
+        """Return the installed models by name."""
+        with self.reading_response():
+            listed = self._request("GET", "/api/tags")["models"] or ()
+            return {model.get("model") or model["name"]: model for model in listed}
+
+    def _resident(self) -> dict[str, dict[str, Any]]:
+        """Return the models in the server's memory by name; none if it does not tell."""
+        with suppress(httpx.HTTPStatusError, KeyError, TypeError, AttributeError, BackendUnavailable):
+            return {model.get("model") or model["name"]: model for model in self._request("GET", "/api/ps")["models"]}
+        return {}
+
+    def _size_in_memory(self, name: str) -> int:
+        return int(self._resident().get(name, {}).get("size") or 0)
+
+    def _shown(self, name: str) -> Mapping[str, Any]:
+        """Return the facts of a model under GGUF's keys; none if the server does not tell."""
+        with suppress(httpx.HTTPStatusError, BackendUnavailable):
+            found = self._request("POST", "/api/show", {"model": name})
+            facts = found.get("model_info") if isinstance(found, dict) else None
+            return facts if isinstance(facts, dict) else {}
+        return {}
 
 
-def _info(model: ListResponse.Model, window: int | None, resident: Collection[str | None]) -> ModelInfo:
-    name, details = model.model or "", model.details
-    parts = (details.family, details.parameter_size, details.quantization_level) if details else ()
+def _info(name: str, model: Mapping[str, Any], window: int | None, *, in_memory: bool) -> ModelInfo:
+    details = model.get("details") or {}
+    parts = (details.get(each) for each in ("family", "parameter_size", "quantization_level"))
     label, family = name.removesuffix(":latest"), " ".join(part for part in parts if part)
     return ModelInfo(
-        name, label, context_window=window, size_bytes=model.size, family=family, in_memory=name in resident
+        name, label, context_window=window, size_bytes=model.get("size"), family=family, in_memory=in_memory
     )
 
 
@@ -203,8 +240,3 @@ def _context_length(model_info: Mapping[str, Any]) -> int | None:
 def _full_name(model: str) -> str:
     """Return the name as the server lists it, with a tag."""
     return model if ":" in model.rpartition("/")[2] else f"{model}:latest"
-
-
-def _sizes(client: Client) -> dict[str, int]:
-    """Return the bytes of each model in the server's memory."""
-    return {model.model or "": int(model.size or 0) for model in client.ps().models}

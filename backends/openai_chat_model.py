@@ -24,6 +24,16 @@ class OpenAIChatModel(ChatOpenAI):
     gate: Any = Field(default=None, exclude=True, repr=False)
     """A Lock shared by all chat models of a server; None if the server answers several requests at once."""
 
+    def _convert_chunk_to_generation_chunk(
+        self, chunk: dict[str, Any], default_chunk_class: type, base_generation_info: dict[str, Any] | None
+    ) -> ChatGenerationChunk | None:
+        """Keep what a model thinks, which ChatOpenAI drops, where other chat models have it."""
+        found = super()._convert_chunk_to_generation_chunk(chunk, default_chunk_class, base_generation_info)
+        delta = next((choice.get("delta") or {} for choice in chunk.get("choices") or ()), {})
+        if found and (thought := delta.get("reasoning_content")):
+            found.message.additional_kwargs["reasoning_content"] = thought
+        return found
+
     def _stream(self, *args: Any, **kwargs: Any) -> Iterator[ChatGenerationChunk]:
         chunk = None
         with self.gate or nullcontext():

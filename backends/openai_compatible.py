@@ -9,9 +9,11 @@ from typing import Annotated, Any
 import httpx
 from langchain_core.language_models import BaseChatModel
 from pydantic import Field, SecretStr
+from typing_extensions import override
 
-from backends.base import ModelInfo
-from backends.server import CLOSE_CONNECTION, CONNECT_TIMEOUT_S, LIST_TIMEOUT_S, ServerBackend, ServerSettings, tls
+from backends.base import Loaded, ModelInfo, Progress, Report
+from backends.openai_wire import OpenAIWire
+from backends.server import CLOSE_CONNECTION, CONNECT_TIMEOUT_S, LIST_TIMEOUT_S, ServerBackend, ServerSettings
 from options import GenerationOptions
 
 
@@ -29,12 +31,36 @@ class OpenAICompatibleBackend(ServerBackend):
     gate: Lock | None = None
     """Held while the server answers, if it can only answer one request at a time."""
 
+    wire: OpenAIWire
+
+    @override
+    def make_wire(self) -> OpenAIWire:
+        return OpenAIWire(self.url, self.label)
+
     def list_models(self) -> list[ModelInfo]:
-        """Return the models of `/v1/models`, in the server's order."""
-        response = httpx.get(f"{self.url}/v1/models", **self.http_options(LIST_TIMEOUT_S))
+        """Return the models in the server's order; none if it has no list."""
+        with httpx.Client(transport=self.transport(), **self.http_options(LIST_TIMEOUT_S)) as client:
+            response = client.get(f"{self.url}/models")
+        if response.status_code == 404:
+            return []
         response.raise_for_status()
         with self.reading_response():
-            return [self._info(model) for model in response.json()["data"]]
+            found = response.json()
+            # Some send the bare list; an empty one may be anything.
+            listed = found if isinstance(found, list) and found else found["data"]
+            models = [self._info(model) for model in listed or ()]
+        self.wire.found()
+        return models
+
+    def load(self, model: str, report: Report) -> Loaded:
+        """Check server, key and model; nothing of the model if the server has no list."""
+        report(Progress(f"Asking {self.location}"))
+        listed = self.list_models()
+        return Loaded(context_window=self.model_info(model).context_window if listed else self.server.context_window)
+
+    def left_out(self, model: str) -> tuple[str, ...]:
+        """What the server refused for a model, and is no longer sent."""
+        return self.wire.left_out(model)
 
     def _info(self, model: dict[str, Any]) -> ModelInfo:
         name = model["id"]
@@ -46,18 +72,18 @@ class OpenAICompatibleBackend(ServerBackend):
 
     def chat_model(self, model: str, options: GenerationOptions) -> BaseChatModel:
         """Return a ChatOpenAI. Options that OpenAI's protocol lacks are sent under vLLM's and llama.cpp's names."""
-        from openai import DefaultAsyncHttpxClient, DefaultHttpxClient, Timeout
+        from openai import Timeout
 
         from backends.openai_chat_model import OpenAIChatModel
 
         return OpenAIChatModel(
             model=model,
-            base_url=f"{self.url}/v1",
+            base_url=self.url,
             # The client requires a key even if the server does not.
             api_key=self.server.api_key or SecretStr("none"),
             default_headers=CLOSE_CONNECTION,
-            http_client=DefaultHttpxClient(auth=self.login, verify=tls()),
-            http_async_client=DefaultAsyncHttpxClient(auth=self.login, verify=tls()),
+            http_client=httpx.Client(auth=self.login, transport=self.transport()),
+            http_async_client=httpx.AsyncClient(auth=self.login, transport=self.transport()),
             temperature=options.temperature,
             top_p=options.top_p,
             # llama.cpp's Python server only knows the old name of `max_completion_tokens`.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ssl
+from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
@@ -13,6 +14,8 @@ import httpx
 from pydantic import AfterValidator, Field, SecretStr
 
 from backends.base import Backend, Loaded, ModelInfo, Progress, Report
+from backends.transport import Transport
+from backends.wire import Wire
 from errors import BackendUnavailable, ModelNotFound
 from settings import EnvironmentSettings, Settings, read_settings
 
@@ -30,9 +33,9 @@ def tls() -> ssl.SSLContext:
 
 
 def _address(url: str) -> str:
-    """Add a missing scheme to `url`, and remove a trailing slash and `/v1`; raise ValueError if it is invalid."""
+    """Add a missing scheme to `url`, and remove trailing slashes; raise ValueError if it is invalid."""
     url = url.strip()
-    url = (url if "://" in url else f"http://{url}").rstrip("/").removesuffix("/v1").rstrip("/")
+    url = (url if "://" in url else f"http://{url}").rstrip("/")
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.port == 0:
         raise ValueError("it is not an address of the form http://host:port")
@@ -40,6 +43,8 @@ def _address(url: str) -> str:
 
 
 Address = Annotated[str, AfterValidator(_address)]
+RootAddress = Annotated[Address, AfterValidator(lambda url: url.removesuffix("/v1").rstrip("/"))]
+"""The address of a server whose own protocol is not OpenAI's, which many also speak, under `/v1`."""
 
 
 class ServerSettings(EnvironmentSettings):
@@ -66,6 +71,11 @@ class ServerBackend(Backend):
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings)
         self.server = read_settings(self.settings_class)
+        self.wire = self.make_wire()
+
+    @abstractmethod
+    def make_wire(self) -> Wire:
+        """Return how its server speaks, of which nothing is known yet."""
 
     @property
     def url(self) -> str:
@@ -91,8 +101,13 @@ class ServerBackend(Backend):
             "headers": CLOSE_CONNECTION,
             # Neither shows its secret if the client is printed.
             "auth": httpx.BasicAuth(*self.login) if self.login else send_key if self.server.key else None,
-            "verify": tls(),
+            # Redirects are followed by the transport, and never to another host.
+            "follow_redirects": False,
         }
+
+    def transport(self) -> Transport:
+        """Return a new transport for a client of httpx."""
+        return Transport(self.wire, verify=tls())
 
     @property
     def location(self) -> str:

@@ -55,6 +55,13 @@ _MEMORY: _Row = (
     "The device does not have enough memory.",
     "Choose a smaller model or a shorter answer.",
 )
+_SERVER_MEMORY: _Row = (
+    BackendUnavailable,
+    "{who} does not have enough memory for it.",
+    "Choose a smaller model, or ask with fewer passages.",
+)
+_LOADING: _Row = BackendBusy, "{who} is still loading the model.", "Wait a moment, then ask again."
+_PLACE: _Row = BackendUnavailable, "{who} does not serve this country.", "Choose another backend."
 _NO_FILES: _Row = ModelNotFound, "The model's files cannot be found.", "Check its name, or choose another model."
 _BAD_FILES: _Row = (
     BackendUnavailable,
@@ -107,6 +114,8 @@ NAMES: dict[str, _Row] = {
     "ollama._types.ResponseError": _BROKEN,
     "google.genai.errors.APIError": _BROKEN,
     "google.genai.errors.UnknownApiResponseError": _DROPPED,
+    "backends.wire.StreamError": _BROKEN,
+    "backends.wire.NotThisProtocolError": _ELSEWHERE,
     "torch.OutOfMemoryError": _MEMORY,
     "safetensors._safetensors_rust.SafetensorError": _BAD_FILES,
 }
@@ -118,6 +127,9 @@ STATUS: dict[int, _Row] = {
 }  # fmt: skip
 
 WORDS: tuple[tuple[str, set[int], _Row], ...] = (
+    (r"out of memory|(more|enough) (system |gpu )?memory|outofmemory", {400, 500, 503}, _SERVER_MEMORY),
+    (r"loading model|model is (currently )?loading", {500, 503}, _LOADING),
+    (r"location is not supported", {400, 403}, _PLACE),
     (
         r"context (length|window|size)|context_(length|size)|token limit|prompt is too long|maximum number of tokens",
         {400, 413, 422, 500},

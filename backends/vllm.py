@@ -23,6 +23,6 @@ class VllmBackend(OpenAICompatibleBackend):
 
     name: ClassVar[str] = "vllm"
     label: ClassVar[str] = "vLLM"
-    capabilities: ClassVar[Capabilities] = Capabilities()
+    capabilities: ClassVar[Capabilities] = Capabilities(free_model_name=True)
     start_hint: ClassVar[str] = "Start it with: vllm serve MODEL --port 8000, or correct VLLM_BASE_URL."
     settings_class = VllmSettings

@@ -192,6 +192,7 @@ class MessageRow(IdentifiedBase):
     checks: Mapped[list[Any]] = mapped_column(default=list)
     ledger: Mapped[dict[str, Any]] = mapped_column(default=dict)
     route: Mapped[dict[str, Any] | None]
+    thoughts: Mapped[str] = mapped_column(default="")
     folded: Mapped[str] = mapped_column(default="")
     feedback: Mapped[dict[str, Any] | None]
     record: Mapped[dict[str, Any]] = mapped_column(default=dict, deferred=True)

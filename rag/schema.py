@@ -7,7 +7,7 @@ number.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
@@ -292,6 +292,7 @@ class Usage:
 
     input_tokens: int = 0
     output_tokens: int = 0
+    thought_tokens: int = 0  # of the output, those of its thoughts, if the backend tells them apart
     estimated: bool = False  # counted here, because the backend did not report them
 
 
@@ -301,6 +302,7 @@ class Timings:
 
     retrieve_s: float = 0.0
     first_token_s: float | None = None
+    thought_s: float = 0.0  # from the first to the last thought
     total_s: float = 0.0
 
 
@@ -326,6 +328,7 @@ class Message:
     checks: tuple[Check, ...] = ()  # its sentences, checked against the passages
     ledger: Ledger = Ledger()
     route: Route | None = None  # None if a version without routes stored it
+    thoughts: str = ""  # what the model thought before it answered: never checked, cited, or sent to a model again
     folded: str = ""  # what the model wrote, if quotes are shown instead because the passages do not support it
     feedback: Feedback | None = None
     parent_id: str | None = None  # the message before it; None for the first of a conversation
@@ -406,6 +409,16 @@ class Delta:
 
 
 @dataclass(frozen=True, slots=True)
+class Thought:
+    """More of what the model thinks before it answers."""
+
+    text: str
+    seconds: float = 0.0
+    since: float = 0.0  # when it began to think
+    all_so_far: bool = False  # and so was all of the answer up to here
+
+
+@dataclass(frozen=True, slots=True)
 class Given:
     """The whole answer, in the words of the documents or the application: a model's citation numbers are not in it."""
 
@@ -445,6 +458,7 @@ class Counted:
     """The tokens of prompt and answer are known."""
 
     usage: Usage
+    facts: Mapping[str, Any] = field(default_factory=dict)  # for the record: what was learned from the server
 
 
 @dataclass(frozen=True, slots=True)
@@ -480,6 +494,7 @@ Event = (
     | Retrying
     | Working
     | Delta
+    | Thought
     | Given
     | Cut
     | Folded

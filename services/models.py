@@ -33,7 +33,8 @@ class Models:
         async with self._manager.use(name, model, options) as chat:
             loaded = self._manager.status(name, model).loaded or Loaded()
             facts = {name: getattr(loaded, name) for name in ("revision", "device", "dtype", "quantization")}
-            yield LeasedModel(name, model, chat, self._window(name, model, loaded), facts)
+            left_out = partial(self._manager.backend(name).left_out, model)
+            yield LeasedModel(name, model, chat, self._window(name, model, loaded), facts, left_out)
 
     def default(self, owner: str, backend: str, listed: Sequence[str] | None = None) -> str:
         """The model for a user who chose none: the one of the settings, else the last that answered, else the first.

@@ -41,6 +41,8 @@ def fold(answer: Answer, event: Event) -> Answer:  # noqa: C901 - a case for eac
             if not answer.raw:
                 message = replace(message, timings=replace(message.timings, first_token_s=event.seconds))
             return replace(answer, message=message, raw=answer.raw + event.text)
+        case schema.Thought():
+            return _thought(answer, event)
         case schema.Given():
             timings = message.timings if answer.raw else replace(message.timings, first_token_s=event.seconds)
             return replace(answer, message=replace(message, timings=timings), raw=event.text, verbatim=True)
@@ -63,13 +65,24 @@ def fold(answer: Answer, event: Event) -> Answer:  # noqa: C901 - a case for eac
             written, raw = answer.stored.text, ""
             return replace(answer, raw=raw, message=replace(message, folded=written, citations=(), checks=()))
         case schema.Counted():
-            return replace(answer, message=replace(message, usage=event.usage))
+            record = {**answer.record, **event.facts}
+            return replace(answer, record=record, message=replace(message, usage=event.usage))
         case schema.Checked():
             return replace(answer, message=replace(message, citations=event.citations, checks=event.checks))
         case schema.Ended():
             return _ended(answer, event)
         case schema.Finished() | schema.Working():
             return answer
+
+
+def _thought(answer: Answer, event: schema.Thought) -> Answer:
+    message = answer.message
+    timings = replace(message.timings, thought_s=round(event.seconds - event.since, 3))
+    message = replace(message, thoughts=message.thoughts + event.text, timings=timings)
+    if not event.all_so_far:
+        return replace(answer, message=message)
+    thoughts = answer.raw + message.thoughts
+    return replace(answer, raw="", message=replace(message, thoughts=thoughts, checks=(), citations=()))
 
 
 def _retrieved(answer: Answer, event: schema.Retrieved) -> Answer:

@@ -195,6 +195,8 @@ class LeasedModel:
     window: Window
     facts: Mapping[str, Any] = field(default_factory=dict)
     """For the record of an answer: revision, device, dtype, generation options."""
+    left_out: Callable[[], Sequence[str]] = tuple
+    """What its server refused so far, and is no longer sent."""
 
 
 def fit(

@@ -32,6 +32,7 @@ from rag.chat import prompts
 from rag.chat.loops import loop_end
 from rag.chat.prompts import LeasedModel, Prompt
 from rag.chat.question import AnswerProvider, Question
+from rag.chat.thinking import Spoken, Thoughts, without_thoughts
 from rag.db import clean
 from rag.schema import Event, Message, Passage, Usage
 
@@ -66,10 +67,13 @@ class Writer:
         self._go_on, self._elapsed = go_on, elapsed
         self.config: RunnableConfig = {}
         self.text = ""
+        self.thoughts = ""
+        """What the model thought before it answered."""
         self.cut = False
         """The answer reached one of its limits."""
         self._digested: Sequence[Passage] = ()
         """What the model is shown of a whole text."""
+        self._thinking_since = 0.0
         self._sent: tuple[LeasedModel, Prompt] | None = None
         self._usage: UsageMetadata | None = None
 
@@ -80,7 +84,8 @@ class Writer:
             async with asyncio.timeout(self.seconds), self.providers[0].lease() as model:
                 if not model.window.small:
                     messages = prompts.condense(self.question.text, self.history)
-                    return prompts.first_line((await model.chat.ainvoke(messages, self.config)).text)
+                    said = (await model.chat.ainvoke(messages, self.config)).text
+                    return prompts.first_line(without_thoughts(said))
         return ""
 
     async def write(
@@ -139,6 +144,11 @@ class Writer:
             if (end := loop_end(self.text)) is not None:
                 self.text = self.text[:end]
                 yield schema.Cut(self.text, "The model began to repeat itself; the answer ends there.")
+        if not self.text.strip() and self.thoughts:
+            why = "reached its limit of tokens while it was thinking" if self.cut else "thought, but did not answer"
+            raise BackendError(
+                f"The model {why}.", "Raise the limit of tokens in the options, or choose another model."
+            )
         if not self.text.strip():
             raise BackendError("The model returned an empty answer.", "Ask again, or choose another model.")
 
@@ -157,7 +167,9 @@ class Writer:
                     said = await model.chat.ainvoke(prompts.part(group), self.config)
                 self._go_on()
                 first = group[0]
-                notes.append(replace(first, text=said.text, page=None, label=f"part {number} of {len(groups)}"))
+                notes.append(
+                    replace(first, text=without_thoughts(said.text), page=None, label=f"part {number} of {len(groups)}")
+                )
             if sum(len(note.text) for note in notes) >= sum(len(part.text) for part in self._digested):
                 raise BackendError("The model did not shorten the text.", "Choose another model, or quoted answers.")
             self._digested = notes
@@ -165,6 +177,7 @@ class Writer:
     async def _bounded(self, stream: AsyncIterator[AIMessageChunk], max_new_tokens: int) -> AsyncGenerator[Event]:
         """The pieces of an answer, as many as it may have, however long the server goes on."""
         limit = CHARACTERS_PER_TOKEN * max_new_tokens
+        thoughts = Thoughts()
         deadline = asyncio.get_running_loop().time() + self.seconds
         while True:
             try:
@@ -178,43 +191,64 @@ class Writer:
                 yield schema.Noted(note)
                 return
             if chunk is None:
+                for event in self._spoken(thoughts.end(), limit):
+                    yield event
                 return
             self._go_on()
-            if usage := getattr(chunk, "usage_metadata", None):
-                self._usage = add_usage(self._usage, usage)
-            piece = chunk.text[: limit - len(self.text)]
-            if piece:
-                yield self._said(piece)
-            if chunk.response_metadata.get("finish_reason") == "length":
+            for event in self._taken(chunk, thoughts, limit):
+                yield event
+            if len(self.text) >= limit or len(self.thoughts) >= limit:
                 self.cut = True
-                yield schema.Noted("The answer reached its limit of tokens and was cut there.")
-            if len(piece) < len(chunk.text):
-                self.cut = True
-                yield schema.Noted(f"The answer was longer than {limit:,} characters and was cut there.")
+                what = "answer was" if len(self.text) >= limit else "model’s thoughts were"
+                yield schema.Noted(f"The {what} longer than {limit:,} characters and cut there.")
                 return
 
-    def _said(self, text: str) -> schema.Delta:
-        text = clean(text)
-        self.text += text
-        return schema.Delta(text, self._elapsed())
+    def _taken(self, chunk: AIMessageChunk, thoughts: Thoughts, limit: int) -> Iterator[Event]:
+        """What a piece of the stream adds."""
+        if usage := getattr(chunk, "usage_metadata", None):
+            self._usage = add_usage(self._usage, usage)
+        spoken = thoughts.read(chunk.text)
+        # Servers that tell thoughts apart send them as such.
+        told = chunk.additional_kwargs.get("reasoning_content") or ""
+        yield from self._spoken(replace(spoken, thought=told + spoken.thought), limit)
+        if chunk.response_metadata.get("finish_reason") == "length":
+            self.cut = True
+            yield schema.Noted("The answer reached its limit of tokens and was cut there.")
+
+    def _spoken(self, spoken: Spoken, limit: int) -> Iterator[Event]:
+        """What a piece of the answer adds to text and thoughts, which may each have `limit` characters."""
+        thought = clean(spoken.thought)
+        if thought or spoken.all_was_thought:
+            if not self.thoughts:
+                self._thinking_since = self._elapsed()
+                yield schema.Working("Thinking …")
+            self.thoughts += (self.text if spoken.all_was_thought else "") + thought
+            self.text = "" if spoken.all_was_thought else self.text
+            since = 0.0 if spoken.all_was_thought else self._thinking_since
+            yield schema.Thought(thought, self._elapsed(), since, spoken.all_was_thought)
+        if said := clean(spoken.said[: limit - len(self.text)]):
+            self.text += said
+            yield schema.Delta(said, self._elapsed())
 
     def counted(self) -> Iterator[Event]:
         """The usage as the backend reported it, or counted here, and whether the prompt was cut."""
         if not self._sent:
             return
         model, prompt = self._sent
+        facts = {"left_out": list(left_out)} if (left_out := model.left_out()) else {}
         if self._usage:
-            usage = Usage(self._usage["input_tokens"], self._usage["output_tokens"])
-            yield schema.Counted(usage)
+            thought = (self._usage.get("output_token_details") or {}).get("reasoning") or 0
+            usage = Usage(self._usage["input_tokens"], self._usage["output_tokens"], thought)
+            yield schema.Counted(usage, facts)
             if prompt.was_cut(usage.input_tokens):
                 yield schema.Noted(
                     f"The server read {usage.input_tokens} tokens of about {prompt.input_tokens}: it cut the prompt. "
                     "Give it a larger context window, or ask for fewer passages."
                 )
-        elif self.text:
+        elif self.text or self.thoughts:
             try:
-                tokens = model.window.count(self.text)
+                thought, tokens = model.window.count(self.thoughts), model.window.count(self.text)
             except Exception:
                 log.info("The answer could not be counted: its model may be gone", exc_info=True)
             else:
-                yield schema.Counted(Usage(prompt.input_tokens, tokens, estimated=True))
+                yield schema.Counted(Usage(prompt.input_tokens, thought + tokens, thought, estimated=True), facts)

@@ -220,11 +220,20 @@ def test_a_failed_answer(client: Client, mode: str, reply: Reply, kind: type[App
     assert sum(request.path.endswith(ANSWERS) for request in client.stub.requests) == 1
 
 
-# A list has no prompt, and a Gemini proxy needs no list.
-@table(lambda name, reply, kind: kind is not ContextTooLong and (name, reply.status) != ("gemini", 404))
+# A list has no prompt, and only Ollama needs one.
+@table(lambda name, reply, kind: kind is not ContextTooLong and (name == "ollama" or reply.status != 404))
 def test_a_failed_list_of_models(client: Client, reply: Reply, kind: type[AppError], words: str) -> None:
     check_error(client.list_models(client.stub.failing_all(*reply)), client, kind, words)
     assert len(client.stub.requests) == 1
+
+
+@pytest.mark.parametrize("name", ["vllm", "instructlab", "gemini"])
+@pytest.mark.parametrize("body", [{"detail": "Not Found"}, HTML])
+def test_a_server_without_a_list_of_models(client: Client, body: object) -> None:
+    with client.stub.failing_all(404, body):
+        assert client.backend.list_models() == []
+        assert client.manager.load(client.backend.name, "typed").result(5) is None
+    assert client.backend.capabilities.free_model_name
 
 
 @pytest.mark.parametrize(
@@ -313,17 +322,17 @@ def test_an_unknown_host(name: str) -> None:
     check_error(client.list_models(nullcontext()), client, BackendUnavailable, client.backend.start_hint)
 
 
-@pytest.mark.parametrize("name", ["ollama", "vllm", "instructlab"])
-def test_another_kind_of_server(name: str) -> None:
-    with STUBS["vllm" if name == "ollama" else "ollama"]() as other:
-        client = Client(name, other)
+def test_another_kind_of_server() -> None:
+    with STUBS["vllm"]() as other:
+        client = Client("ollama", other)
         for outcome in client.list_models(nullcontext()), client.load():
             check_error(outcome, client, BackendUnavailable, "answers, but not as expected. Correct its address.")
 
 
-def test_a_wrong_server_for_gemini_is_noticed_when_it_answers() -> None:
+@pytest.mark.parametrize("name", ["vllm", "instructlab", "gemini"])
+def test_a_wrong_server_without_a_list_is_noticed_when_it_answers(name: str) -> None:
     with STUBS["ollama"]() as other:
-        client = Client("gemini", other)
+        client = Client(name, other)
         assert client.backend.list_models() == []
         outcome = client.ask("async", nullcontext())
     check_error(outcome, client, BackendUnavailable, "answers, but not as expected. Correct its address.")

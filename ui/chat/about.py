@@ -22,6 +22,8 @@ _NAMES = {
     Mode.LIBRARY: "Answered by Gestalt itself",
     Mode.ABSTAINED: "Not answered",
 }
+_REFUSED = {"system": "a system message (it stands before the question)", "stream_options": "the count of tokens"}
+"""What servers refuse, where its name in the protocol says nothing to people."""
 COLORS = {  # legible on light and on dark
     Part.SYSTEM: "#7f8c8d",
     Part.HISTORY: "#8e6bbf",
@@ -44,6 +46,7 @@ def figures(message: Message) -> str:
         f"{text.literal(message.model)} · first word after {timings.first_token_s:.1f} s · "
         f"{about}{usage.output_tokens / generation_s:.0f} tokens/s · "
         f"{about}{usage.input_tokens} tokens in, {usage.output_tokens} out"
+        + (f", {usage.thought_tokens} of them thoughts" if usage.thought_tokens else "")
     )
 
 
@@ -73,6 +76,9 @@ def _dialog(message_id: str) -> None:
         st.markdown("**What the model was given**")
         _ledger(message.ledger)
     if record := conversations.record(app.owner(), message_id):
+        if left_out := record.get("left_out"):
+            refused = ", ".join(_REFUSED.get(name, f"`{name}`") for name in left_out)
+            st.caption(f"Sent without what the server refuses for this model: {refused}.")
         _record(record)
 
 

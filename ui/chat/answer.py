@@ -45,6 +45,10 @@ def draw(message: Message, asked: str = "", *, busy: bool = False, latest: bool 
 
 
 def _text(message: Message) -> None:
+    if message.thoughts:
+        seconds = max(1, round(message.timings.thought_s))
+        with st.expander(f"Thought for {seconds} s", icon=":material/neurology:"):
+            st.markdown(text.answer(message.thoughts))
     if message.text:
         st.markdown(marks.marked(message))
     if message.folded:
