@@ -49,6 +49,8 @@ class Capabilities:
     counts_tokens: bool = False
     """`count_tokens` is exact, not an estimate."""
     reports_usage: bool = True
+    counts_cached: bool = True
+    """The tokens of a prompt that it reports include those that its server had cached."""
     cannot: Mapping[str, str] = field(default_factory=dict)
     """Fields of GenerationOptions that it ignores, each with the reason."""
 

@@ -56,7 +56,9 @@ class OllamaBackend(ServerBackend):
 
     name: ClassVar[str] = "ollama"
     label: ClassVar[str] = "Ollama"
-    capabilities: ClassVar[Capabilities] = Capabilities(unloads=True, pulls=True, free_model_name=True)
+    capabilities: ClassVar[Capabilities] = Capabilities(
+        unloads=True, pulls=True, free_model_name=True, counts_cached=False
+    )
     start_hint: ClassVar[str] = "Start it with: ollama serve, or correct OLLAMA_BASE_URL."
     settings_class = OllamaSettings
     server: OllamaSettings
@@ -149,8 +151,8 @@ class OllamaBackend(ServerBackend):
             seed=options.seed,
             keep_alive=self.server.keep_alive,
             client_kwargs=self.http_options(self.server.timeout),
-            sync_client_kwargs={"transport": self.transport()},
-            async_client_kwargs={"transport": self.transport()},
+            sync_client_kwargs={"transport": self.transport(self.server.max_retries)},
+            async_client_kwargs={"transport": self.transport(self.server.max_retries)},
             reasoning=True,
         )
 

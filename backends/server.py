@@ -105,9 +105,9 @@ class ServerBackend(Backend):
             "follow_redirects": False,
         }
 
-    def transport(self) -> Transport:
-        """Return a new transport for a client of httpx."""
-        return Transport(self.wire, verify=tls())
+    def transport(self, retries: int = 0) -> Transport:
+        """Return a new transport for a client of httpx, which tries as often again to connect."""
+        return Transport(self.wire, verify=tls(), retries=retries)
 
     @property
     def location(self) -> str:

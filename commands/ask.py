@@ -36,7 +36,8 @@ app = typer.Typer()
 Asked = Annotated[str | None, typer.Argument(metavar="QUESTION")]
 Questions = Annotated[Path | None, typer.Option(help='JSON lines {"id", "question", "history": []}.')]
 _NOT_STARTED: dict[str, Any] = {
-    "answer": "", "mode": None, "count": None, "finish": "failed", "checks": [], "citations": [], "passages": [],
+    "answer": "", "thoughts": "", "mode": None, "count": None, "finish": "failed",
+    "checks": [], "citations": [], "passages": [],
     "usage": {"input_tokens": 0, "output_tokens": 0},
     "timings": {"retrieve_s": 0.0, "first_token_s": None, "total_s": 0.0},
 }  # fmt: skip
@@ -130,6 +131,7 @@ def _ask_of_file(
 def _as_dict(message: Message) -> dict[str, Any]:
     return {
         "answer": message.text,
+        "thoughts": message.thoughts,
         "mode": message.mode.value,
         "count": message.route.count if message.route else None,
         "finish": message.finish.value,

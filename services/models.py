@@ -78,6 +78,7 @@ class Models:
         return Window(
             partial(backend.count_tokens, model),
             exact=backend.capabilities.counts_tokens,
+            counts_cached=backend.capabilities.counts_cached,
             size=loaded.context_window,
             prompt_limit=loaded.prompt_limit,
             small=loaded.is_small,

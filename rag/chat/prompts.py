@@ -160,14 +160,17 @@ class Prompt:
     """As counted before sending."""
     notes: tuple[str, ...]
 
-    def was_cut(self, read: int) -> bool:
-        """Whether a server that reports `read` prompt tokens dropped part of the prompt."""
+    def was_read(self, read: int) -> bool:
+        """Whether `read` prompt tokens, as a server reports them, may be all of it."""
         # The template's overhead is counted at its maximum, and an estimate may be off by half.
         overhead = MESSAGE_OVERHEAD * (len(self.messages) + 1)
-        least = (self.input_tokens - overhead) * (0.9 if self.ledger.exact else 0.5)
+        return read >= (self.input_tokens - overhead) * (0.9 if self.ledger.exact else 0.5)
+
+    def was_cut(self, read: int, *, counts_cached: bool = True) -> bool:
+        """Whether a server that reports `read` prompt tokens dropped part of the prompt."""
         # A prompt that fills the window was cut: one that fits leaves room for the answer.
         window = self.ledger.window
-        return read < least or bool(window and read >= 0.95 * window)
+        return (counts_cached and not self.was_read(read)) or bool(window and read >= 0.95 * window)
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,6 +186,8 @@ class Window:
     """Tokens of the longest prompt that the model answers well from; None if only the window limits it."""
     small: bool = False
     """The model gets lost in long prompts: short instructions, and passages without their neighbours."""
+    counts_cached: bool = True
+    """What the server reports to have read includes what it had cached."""
 
 
 @dataclass(frozen=True, slots=True)

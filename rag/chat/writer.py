@@ -238,11 +238,14 @@ class Writer:
         facts = {"left_out": list(left_out)} if (left_out := model.left_out()) else {}
         if self._usage:
             thought = (self._usage.get("output_token_details") or {}).get("reasoning") or 0
-            usage = Usage(self._usage["input_tokens"], self._usage["output_tokens"], thought)
+            read, written = self._usage["input_tokens"], self._usage["output_tokens"]
+            counts_cached = model.window.counts_cached
+            is_cached = not counts_cached and not prompt.was_read(read)
+            usage = Usage(prompt.input_tokens if is_cached else read, written, thought, estimated=is_cached)
             yield schema.Counted(usage, facts)
-            if prompt.was_cut(usage.input_tokens):
+            if prompt.was_cut(read, counts_cached=counts_cached):
                 yield schema.Noted(
-                    f"The server read {usage.input_tokens} tokens of about {prompt.input_tokens}: it cut the prompt. "
+                    f"The server read {read} tokens of about {prompt.input_tokens}: it cut the prompt. "
                     "Give it a larger context window, or ask for fewer passages."
                 )
         elif self.text or self.thoughts:

@@ -2,20 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
-import re
 import socket
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
-from typing import Any, NamedTuple
+from contextlib import ExitStack, contextmanager, nullcontext
 
 import pytest
-from langchain_core.messages import HumanMessage
 
 from backends.base import State
-from backends.manager import ModelManager
-from backends.server import ServerBackend
-from backends.translate import translate
 from errors import (
     AnswerBlocked,
     AppError,
@@ -28,72 +21,16 @@ from errors import (
     RequestRejected,
 )
 from options import GenerationOptions
-from settings import Settings
 from tests.stubs import gemini_server, ollama_server, openai_server
-from tests.stubs.connect import MODELS, STUBS, connect
+from tests.stubs.client import Client, Outcome
+from tests.stubs.connect import STUBS, connect
 from tests.stubs.gemini_server import GeminiStub
 from tests.stubs.wire import Reply, WireStub
 
-QUESTION = [HumanMessage("Count to four hundred.")]
 ANSWERS = "/chat/completions", "/api/chat", ":streamGenerateContent"
-TIMEOUT = 0.6
 
 each_backend = pytest.mark.parametrize("name", list(STUBS))
 each_mode = pytest.mark.parametrize("mode", ["sync", "async"])
-
-
-class Outcome(NamedTuple):
-    """Result of a question."""
-
-    text: str
-    """What was received before the error."""
-    error: AppError | None
-
-
-class Client:
-    """A backend connected to its stub, which asks in two modes."""
-
-    def __init__(self, name: str, stub: WireStub, address: str = "") -> None:
-        self.stub, self.model = stub, MODELS[name]
-        self.backend = connect(name, address or stub.url, api_key=stub.key or "key", timeout=TIMEOUT)
-        self.manager = ModelManager(Settings(), [self.backend])
-
-    def ask(self, mode: str, failure: AbstractContextManager[None], **options: Any) -> Outcome:
-        """Ask a loaded model: through the manager like the application (async), or only its chat model (sync)."""
-        generation, text = GenerationOptions(**{"max_new_tokens": 400, **options}), ""
-        self.manager.load(self.backend.name, self.model).result(5)
-        chat_model = self.backend.chat_model(self.model, generation)
-        self.stub.requests.clear()
-
-        async def read() -> None:
-            nonlocal text
-            async with self.manager.use(self.backend.name, self.model, generation) as used:
-                async for chunk in used.astream(QUESTION):
-                    text += chunk.text
-
-        error = None
-        with failure:
-            try:
-                if mode == "async":
-                    asyncio.run(read())
-                else:
-                    for chunk in chat_model.stream(QUESTION):
-                        text += chunk.text
-            except Exception as raised:  # noqa: BLE001 - its translation is tested
-                error = translated(raised, self.backend)
-        return Outcome(text, error)
-
-    def load(self) -> Outcome:
-        """Load the model, which must fail."""
-        with pytest.raises(AppError) as raised:
-            self.manager.load(self.backend.name, self.model).result(5)
-        return Outcome("", translated(raised.value, self.backend))
-
-    def list_models(self, failure: AbstractContextManager[None]) -> Outcome:
-        """List the models, which must fail."""
-        with failure, pytest.raises(Exception) as raised:  # noqa: PT011 - as above
-            self.backend.list_models()
-        return Outcome("", translated(raised.value, self.backend))
 
 
 @contextmanager
@@ -102,15 +39,6 @@ def stopping(stub: WireStub) -> Iterator[None]:
     stub.__exit__()
     yield
     stub.__enter__()
-
-
-def translated(raised: Exception, backend: ServerBackend) -> AppError:
-    error = translate(raised, backend.location, backend.start_hint)
-    assert error, f"no translation of {raised!r}"
-    for text in (error.message, error.hint):
-        assert re.fullmatch(r"([A-Z]|vLLM )[^\n]*\.", text), text
-        assert not re.search(r"traceback|exception|\berror|[{<]", text, re.IGNORECASE), text
-    return error
 
 
 @pytest.fixture(scope="module")

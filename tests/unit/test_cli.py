@@ -128,8 +128,8 @@ def test_ask_prints_one_object(run: Run, folder: Path) -> None:
     assert set(answer["citations"][0]) == {"n", "document", "page", "quote", "start", "end"}
     assert answer["citations"][0]["document"] == "pier.md"
     assert set(answer["passages"][0]) == {"document", "page", "text", "score"}
-    assert set(answer["usage"]) == {"input_tokens", "output_tokens", "estimated"}
-    assert set(answer["timings"]) == {"retrieve_s", "first_token_s", "total_s"}
+    assert set(answer["usage"]) == {"input_tokens", "output_tokens", "thought_tokens", "estimated"}
+    assert set(answer["timings"]) == {"retrieve_s", "first_token_s", "thought_s", "total_s"}
     assert answer["checks"] == [{"start": 0, "end": 42, "verdict": "supported", "passages": [1]}]
     assert (answer["mode"], answer["count"]) == ("quoted", None), "no passage supports what the model wrote"
     code, [answer] = run("ask", QUESTION, "--model", "owl", "--backend", "scripted")

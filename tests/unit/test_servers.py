@@ -46,8 +46,8 @@ def stub(name: str) -> Iterator[WireStub]:
 
 
 def model_request(stub: WireStub) -> Request:
-    """Return the only request to a model."""
-    (request,) = (request for request in stub.requests if request.path.endswith(stub.answers))
+    """Return the last request to a model: the first may have looked for it without `/v1`."""
+    *_, request = (request for request in stub.requests if request.path.endswith(stub.answers))
     return request
 
 
@@ -111,8 +111,9 @@ def test_requests_are_retried_if_configured(name: str, stub: WireStub) -> None:
 @pytest.mark.parametrize("written", ["{}", "{}/", "{}/v1", " {}/v1/ "])
 def test_addresses_are_normalised(name: str, stub: WireStub, written: str) -> None:
     backend = connect(name, stub, base_url=written.format(stub.url))
-    assert backend.server.base_url == stub.url
-    assert backend.location == f"{backend.label} at {stub.url}"
+    version = "/v1" if "/v1" in written and name in ("vllm", "instructlab") else ""
+    assert backend.server.base_url == f"{stub.url}{version}"
+    assert backend.location == f"{backend.label} at {stub.url}{version}"
     assert backend.list_models()
 
 

@@ -9,6 +9,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, closing
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -114,8 +115,9 @@ def ask(conversations: Conversations) -> Ask:
         model: BaseChatModel | None = None,
         other: BaseChatModel | None = None,
         exact: bool = True,
+        counts_cached: bool = True,
     ) -> Asked:
-        window = Window(lambda text: len(text.split()), exact, 4000)
+        window = Window(lambda text: len(text.split()), exact, 4000, counts_cached=counts_cached)
 
         def lease(chat: BaseChatModel, name: str) -> AbstractAsyncContextManager[LeasedModel]:
             @asynccontextmanager
@@ -127,7 +129,7 @@ def ask(conversations: Conversations) -> Ask:
             return answering()
 
         first = model or ScriptedChatModel().enqueue(*steps)
-        providers = [AnswerProvider("Scripted", lambda: lease(first, "parrot"))]
+        providers = [AnswerProvider("Scripted", partial(lease, chat=first, name="parrot"))]
         if other:
             providers.append(AnswerProvider("Spare", lambda: lease(other, "wren")))
         options = AnswerOptions(backend="scripted", model="parrot", generation=GenerationOptions(max_new_tokens=100))
@@ -358,6 +360,43 @@ def test_a_prompt_that_the_server_cut_is_noted(ask: Ask, read: float, exact: boo
     message = ended(question)
     assert any("cut the prompt" in note for note in message.notes) is cut
     assert not message.usage.estimated
+
+
+def test_a_prompt_that_the_server_had_cached_is_no_cut(ask: Ask, ended: Ended) -> None:
+    question = ask(model=ScriptedChatModel(reads=0.1).enqueue("62 metres"), counts_cached=False)
+    message = ended(question)
+    assert not message.notes
+    assert message.usage.estimated
+    assert message.usage.input_tokens > 20
+
+
+@pytest.mark.parametrize("first", ["<think>", ""], ids=["both marks", "the last mark"])
+def test_what_a_model_thinks_is_apart(
+    conversations: Conversations, turns: Turns, ask: Ask, ended: Ended, first: str
+) -> None:
+    thoughts = f"{first}The pier is 40 metres long. It is of gold. ", "</thi", "nk>\n\n"
+    question = ask(*thoughts, "The pier is 62 metres", " long [1].")
+    message = ended(question)
+    assert message.text == "The pier is 62 metres long."
+    assert message.thoughts.strip() == "The pier is 40 metres long. It is of gold."
+    assert message.finish is Finish.COMPLETE
+    assert [check.verdict for check in message.checks] == [Verdict.SUPPORTED]
+    assert [citation.quote for citation in message.citations] == ["The pier is 62 metres long."]
+    next_one = ask("It is old.").put(conversation_id=question.question.conversation_id)
+    ended(next_one)
+    lease = next_one.pipeline.providers[0].lease
+    assert isinstance(lease, partial)
+    sent = str(lease.keywords["chat"].prompts)
+    assert "62 metres" in sent
+    assert "gold" not in sent
+
+
+def test_a_model_that_only_thinks_gives_no_answer(conversations: Conversations, turns: Turns, ask: Ask) -> None:
+    question = ask(model=ScriptedChatModel(finish_reason="length").enqueue("<think>", "It may be long. "))
+    event = list(question.start(turns)[1].follow())[-1]
+    assert isinstance(event, Finished)
+    assert "while it was thinking" in str(event.error)
+    assert stored(conversations, question).thoughts == "It may be long. "
 
 
 def test_an_empty_answer_is_not_an_answer(conversations: Conversations, turns: Turns, ask: Ask) -> None:
