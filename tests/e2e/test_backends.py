@@ -68,6 +68,23 @@ def test_the_chosen_backend_answers_next(app: App, page: Page) -> None:
     shoot(page, "three-backends-in-one-conversation")
 
 
+def test_what_a_model_thinks_is_folded(app: App, page: Page, vllm: OpenAIStub) -> None:
+    page.goto(app.url)
+    pick(page, "Backend", "vLLM")
+    thoughts = "<think>\nThe passage names a height. ", "Or is it the depth?\n</think>\n\n"
+    with vllm.saying(*thoughts, "The lighthouse ", "is 31 metres ", "tall."):
+        ask(page, QUESTION)
+        answered(page)
+    answer = last_answer(page)
+    expect(answer).to_contain_text("The lighthouse is 31 metres tall")
+    expect(answer.get_by_text("Or is it the depth?")).to_be_hidden()
+    shoot(page, "thoughts-folded")
+    answer.get_by_text(re.compile(r"Thought for \d+ s")).click()
+    expect(answer.get_by_text("Or is it the depth?")).to_be_visible()
+    expect(answer.get_by_text("not supported")).to_have_count(0)
+    shoot(page, "thoughts")
+
+
 def test_a_dead_backend_is_a_sentence_and_a_hint(app: App, page: Page) -> None:
     page.goto(app.url)
     pick(page, "Backend", "InstructLab")
