@@ -7,13 +7,13 @@ Read once at start and frozen. A backend's own settings (server, key, time-outs)
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cache
 from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import AliasGenerator, BeforeValidator, Field, ValidationError
+from pydantic import AliasGenerator, BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -93,6 +93,8 @@ class Settings(EnvironmentSettings):
     """A LangChain retriever to use instead of the library's own: `module:attribute`."""
     support_model: Annotated[str, Field(validation_alias="GESTALT_SUPPORT_MODEL")] = ""
     """A cross-encoder for natural language inference that also checks answers; empty for none."""
+    secret_key: Annotated[SecretStr | None, Field(validation_alias="GESTALT_SECRET_KEY")] = None
+    """Encrypts the keys of servers in the database; by default `secret.key` in the data folder does."""
     chunk_tokens: Annotated[int, Field(validation_alias="GESTALT_CHUNK_TOKENS", ge=32)] = 220
     """Longest chunk in tokens of the embedding model, within that model's limit."""
     chunk_overlap: Annotated[int, Field(validation_alias="GESTALT_CHUNK_OVERLAP", ge=0)] = 30
@@ -142,6 +144,24 @@ def read_settings(kind: type[S]) -> S:
         raise ConfigurationError(
             f"The setting {name} cannot be used: {reason}", "Correct it in the environment or in .env."
         ) from None
+
+
+def settings_from(kind: type[S], values: Mapping[str, Any]) -> S:
+    """Settings of `kind` from these values alone, whatever the environment says. Raises ConfigurationError."""
+
+    class Given(kind):  # type: ignore[valid-type, misc]
+        @classmethod
+        def settings_customise_sources(
+            cls, settings_cls: type[BaseSettings], init_settings: PydanticBaseSettingsSource, *_: Any, **__: Any
+        ) -> tuple[PydanticBaseSettingsSource, ...]:
+            return (init_settings,)
+
+    try:
+        found: S = Given(**values)
+    except ValidationError as error:
+        name, reason = explain(error)
+        raise ConfigurationError(f"The {name.replace('_', ' ')} cannot be used: {reason}", "Correct it.") from None
+    return found
 
 
 @cache

@@ -18,13 +18,15 @@ BACKENDS: dict[str, str] = {
     "gemini": "backends.gemini:GeminiBackend",
 }
 """name -> module:class, in display order."""
+KINDS: dict[str, str] = {**BACKENDS, "openai": "backends.openai_server:OpenAIServerBackend"}
+"""The same, with what has no address before a user adds one."""
 
 
 def backend_class(name: str) -> type[Backend]:
     """Return the class of a backend. Raises ConfigurationError, which lists the existing ones."""
-    if name not in BACKENDS:
+    if name not in KINDS:
         hint = f"Choose one of {', '.join(BACKENDS)} (LLM_BACKEND_TYPE)."
         raise ConfigurationError(f"There is no backend {name!r}.", hint)
-    module, _, attribute = BACKENDS[name].partition(":")
+    module, _, attribute = KINDS[name].partition(":")
     backend: type[Backend] = getattr(import_module(module), attribute)
     return backend

@@ -65,6 +65,7 @@ class ModelInfo:
     """A model in a backend's list."""
 
     name: str
+    """Identifies it in options and addresses; a server that a user added has a name of its own."""
     label: str
     note: str = ""
     """One sentence to show before the model is chosen."""
@@ -138,10 +139,10 @@ Report = Callable[[Progress], None]
 class Backend(ABC):
     """One source of answers. Register subclasses in `backends/__init__.py`."""
 
-    name: ClassVar[str]
-    label: ClassVar[str]
+    name: str
+    label: str
     capabilities: ClassVar[Capabilities]
-    start_hint: ClassVar[str]
+    start_hint: str
     """What to do when it is down: the command that starts it."""
 
     def __init__(self, settings: Settings) -> None:

@@ -75,6 +75,12 @@ class Checks:
             started, _ = self._running.get(name, (float("-inf"), None))
         return time.monotonic() - started < self._timeout
 
+    def forget(self, name: str) -> None:
+        """Discard what is known of a backend."""
+        with self._lock:
+            self._results.pop(name, None)
+            self._running.pop(name, None)
+
     def refresh(self, name: str) -> None:
         """Discard the latest result and check again."""
         backend = self._backend(name)
@@ -85,11 +91,13 @@ class Checks:
     def _check(self, backend: Backend) -> None:
         def store(result: BackendCheck) -> None:
             with self._lock:
-                self._results[backend.name] = result
-                del self._running[backend.name]
+                if self._running.get(backend.name, (0.0, None))[1] is started:
+                    self._results[backend.name] = result
+                    del self._running[backend.name]
 
         if backend.name not in self._running:
-            self._running[backend.name] = (time.monotonic(), _start(backend, store))
+            started = _start(backend, store)
+            self._running[backend.name] = (time.monotonic(), started)
 
 
 def _start(backend: Backend, store: Callable[[BackendCheck], None] = lambda result: None) -> Future[BackendCheck]:

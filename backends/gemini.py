@@ -33,10 +33,10 @@ class GeminiSettings(ServerSettings):
 class GeminiBackend(ServerBackend):
     """The chat models of Google's Gemini API."""
 
-    name: ClassVar[str] = "gemini"
-    label: ClassVar[str] = "Google Gemini"
+    name = "gemini"
+    label = "Google Gemini"
     capabilities: ClassVar[Capabilities] = Capabilities(free_model_name=True)
-    start_hint: ClassVar[str] = "Connect to the internet, or correct GOOGLE_BASE_URL."
+    start_hint = "Connect to the internet, or correct GOOGLE_BASE_URL."
     settings_class = GeminiSettings
 
     @override

@@ -38,12 +38,12 @@ class LocalSettings(EnvironmentSettings):
 class HuggingFaceBackend(Backend):
     """Hugging Face models, loaded into this process. Thread-safe."""
 
-    name: ClassVar[str] = "local"
-    label: ClassVar[str] = "Local (Hugging Face)"
+    name = "local"
+    label = "Local (Hugging Face)"
     capabilities: ClassVar[Capabilities] = Capabilities(
         loads_weights=True, unloads=True, free_model_name=True, variants=quantization.VARIANTS, counts_tokens=True
     )
-    start_hint: ClassVar[str] = INSTALL
+    start_hint = INSTALL
 
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings)

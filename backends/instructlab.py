@@ -11,7 +11,7 @@ from typing import ClassVar
 
 from backends.base import Capabilities
 from backends.openai_compatible import OpenAICompatibleBackend, OpenAISettings
-from backends.server import Address
+from backends.server import Address, StoredServer
 from settings import Settings, prefixed
 
 
@@ -28,12 +28,12 @@ class InstructLabSettings(OpenAISettings):
 class InstructLabBackend(OpenAICompatibleBackend):
     """The model of an InstructLab server."""
 
-    name: ClassVar[str] = "instructlab"
-    label: ClassVar[str] = "InstructLab"
+    name = "instructlab"
+    label = "InstructLab"
     capabilities: ClassVar[Capabilities] = Capabilities(free_model_name=True, reports_usage=False)
-    start_hint: ClassVar[str] = "Start it with: ilab model serve, or correct INSTRUCTLAB_BASE_URL."
+    start_hint = "Start it with: ilab model serve, or correct INSTRUCTLAB_BASE_URL."
     settings_class = InstructLabSettings
 
-    def __init__(self, settings: Settings) -> None:
-        super().__init__(settings)
+    def __init__(self, settings: Settings, stored: StoredServer | None = None) -> None:
+        super().__init__(settings, stored)
         self.gate = Lock()

@@ -33,7 +33,7 @@ class ModelManager:
     def __init__(self, settings: Settings, backends: Iterable[Backend] | None = None) -> None:
         self._settings = settings
         self._backends = {backend.name: backend for backend in backends or ()}
-        self._names = tuple(BACKENDS if backends is None else self._backends)
+        self._names = list(BACKENDS if backends is None else self._backends)
         self._entries: dict[tuple[str, str], ModelEntry] = {}
         # Guards the fields above and the entries. Notified when a lease ends or a load is cancelled.
         self._changed = Condition()
@@ -41,8 +41,28 @@ class ModelManager:
         self._memory = Lock()
         self.checks = Checks(self.backend)
 
+    def put(self, backend: Backend) -> None:
+        """Add a backend, or replace the one of its name, of which answers that are being written go on."""
+        with self._changed:
+            self.remove(backend.name)
+            known = list(BACKENDS)
+            self._names.append(backend.name)
+            self._names.sort(key=lambda name: known.index(name) if name in known else len(known))
+            self._backends[backend.name] = backend
+
+    def remove(self, name: str) -> None:
+        """Forget a backend and the states of its models; a server keeps what it has loaded."""
+        with self._changed:
+            self._names = [each for each in self._names if each != name]
+            self._backends.pop(name, None)
+            self._entries = {key: entry for key, entry in self._entries.items() if key[0] != name}
+        self.checks.forget(name)
+
     def backends(self) -> list[Backend]:
-        """Return all backends, in the table's order. Raises ConfigurationError if the settings of one are invalid."""
+        """Return all backends, in the table's order, then those that were added.
+
+        Raises ConfigurationError if the settings of one are invalid.
+        """
         return [self.backend(name) for name in self._names]
 
     def backend(self, name: str) -> Backend:

@@ -19,7 +19,7 @@ from typing_extensions import override
 
 from backends.base import Capabilities, Loaded, ModelInfo, Progress, Released, Report
 from backends.ollama_wire import OllamaWire
-from backends.server import LIST_TIMEOUT_S, RootAddress, ServerBackend, ServerSettings
+from backends.server import LIST_TIMEOUT_S, RootAddress, ServerBackend, ServerSettings, StoredServer
 from errors import BackendUnavailable
 from options import GenerationOptions
 from settings import Settings, prefixed
@@ -54,17 +54,17 @@ class OllamaSettings(ServerSettings):
 class OllamaBackend(ServerBackend):
     """The models of an Ollama server. Thread-safe."""
 
-    name: ClassVar[str] = "ollama"
-    label: ClassVar[str] = "Ollama"
+    name = "ollama"
+    label = "Ollama"
     capabilities: ClassVar[Capabilities] = Capabilities(
         unloads=True, pulls=True, free_model_name=True, counts_cached=False
     )
-    start_hint: ClassVar[str] = "Start it with: ollama serve, or correct OLLAMA_BASE_URL."
+    start_hint = "Start it with: ollama serve, or correct OLLAMA_BASE_URL."
     settings_class = OllamaSettings
     server: OllamaSettings
 
-    def __init__(self, settings: Settings) -> None:
-        super().__init__(settings)
+    def __init__(self, settings: Settings, stored: StoredServer | None = None) -> None:
+        super().__init__(settings, stored)
         self._windows: dict[str, int] = {}
         # Cached by digest, because each takes a request.
         self._context_lengths: dict[str, int | None] = {}

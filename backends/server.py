@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import ssl
 from abc import abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from functools import cache
 from typing import Annotated, Any, ClassVar
 from urllib.parse import unquote, urlsplit
@@ -17,7 +18,7 @@ from backends.base import Backend, Loaded, ModelInfo, Progress, Report
 from backends.transport import Transport
 from backends.wire import Wire
 from errors import BackendUnavailable, ModelNotFound
-from settings import EnvironmentSettings, Settings, read_settings
+from settings import EnvironmentSettings, Settings, read_settings, settings_from
 
 CONNECT_TIMEOUT_S = 3.0
 LIST_TIMEOUT_S = 10.0
@@ -63,15 +64,46 @@ class ServerSettings(EnvironmentSettings):
         return self.api_key.get_secret_value() if self.api_key else None
 
 
+@dataclass(frozen=True, slots=True)
+class StoredServer:
+    """A server as a user set it up. It replaces a backend of the table that has its name, or is another one."""
+
+    name: str
+    kind: str
+    """Name of its class in the table of backends."""
+    label: str
+    values: Mapping[str, Any] = field(default_factory=dict)
+    """Fields of the settings of its class."""
+    disabled: bool = False
+
+
 class ServerBackend(Backend):
     """A backend whose models run on a server. Thread-safe."""
 
     settings_class: ClassVar[type[ServerSettings]]
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, stored: StoredServer | None = None) -> None:
+        """Read its settings from the environment, or take them from what a user stored, which the environment overrides
+        for a backend of the table. Raises ConfigurationError."""
         super().__init__(settings)
-        self.server = read_settings(self.settings_class)
+        self.server = self._settings(stored)
+        if stored:
+            self.name, self.label = stored.name, stored.label
+        if stored and stored.name != type(self).name:
+            self.start_hint = "Start it, or correct its address on the Models page."
         self.wire = self.make_wire()
+
+    @classmethod
+    def from_environment(cls) -> dict[str, Any]:
+        """Return the settings that the environment names. Raises ConfigurationError."""
+        read = read_settings(cls.settings_class)
+        return {name: getattr(read, name) for name in read.model_fields_set}
+
+    def _settings(self, stored: StoredServer | None) -> ServerSettings:
+        if stored is None:
+            return read_settings(self.settings_class)
+        over = self.from_environment() if stored.name == type(self).name else {}
+        return settings_from(self.settings_class, {**stored.values, **over})
 
     @abstractmethod
     def make_wire(self) -> Wire:

@@ -21,8 +21,8 @@ class VllmSettings(OpenAISettings):
 class VllmBackend(OpenAICompatibleBackend):
     """The models of a vLLM server."""
 
-    name: ClassVar[str] = "vllm"
-    label: ClassVar[str] = "vLLM"
+    name = "vllm"
+    label = "vLLM"
     capabilities: ClassVar[Capabilities] = Capabilities(free_model_name=True)
-    start_hint: ClassVar[str] = "Start it with: vllm serve MODEL --port 8000, or correct VLLM_BASE_URL."
+    start_hint = "Start it with: vllm serve MODEL --port 8000, or correct VLLM_BASE_URL."
     settings_class = VllmSettings

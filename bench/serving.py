@@ -77,10 +77,10 @@ class InstantModel(BaseChatModel):
 class InstantBackend(Backend):
     """A backend with that model."""
 
-    name: ClassVar[str] = "instant"
-    label: ClassVar[str] = "Instant"
+    name = "instant"
+    label = "Instant"
     capabilities: ClassVar[Capabilities] = Capabilities()
-    start_hint: ClassVar[str] = "nothing to start"
+    start_hint = "nothing to start"
 
     def __init__(self, settings: Settings, model: InstantModel) -> None:
         super().__init__(settings)

@@ -199,6 +199,18 @@ class MessageRow(IdentifiedBase):
     """What it was made with: prompt, passages, model, settings. Deferred, because it is large and rarely read."""
 
 
+class ServerRow(IdentifiedBase):
+    """A server of models that was set up on the page; `id` is the name of its backend."""
+
+    __tablename__ = "servers"
+
+    kind: Mapped[str]
+    label: Mapped[str]
+    values: Mapped[dict[str, Any]] = mapped_column(default=dict)  # settings, without the key
+    key: Mapped[str] = mapped_column(default="")  # encrypted; empty if there is none
+    disabled: Mapped[bool] = mapped_column(default=False)
+
+
 class PresetRow(IdentifiedBase):
     """Answer options by name."""
 

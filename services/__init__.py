@@ -39,8 +39,10 @@ from rag.index.store import VectorStore
 from services.asking import Asking
 from services.documents import Documents
 from services.evaluating import Evaluating, sample_questions
+from services.keys import Keys
 from services.models import Models
 from services.searching import OpenRetriever, Searching
+from services.servers import Servers
 from settings import Settings
 
 log = logging.getLogger(__name__)
@@ -92,6 +94,10 @@ class Services:
             chunk_overlap=settings.chunk_overlap,
         )
         self.manager = ModelManager(settings, backends)
+        secret = settings.secret_key.get_secret_value() if settings.secret_key else None
+        self.servers = Servers(settings, self.database, Keys(self.folder.path, secret), self.manager)
+        if backends is None:
+            self.servers.open()
         self.search = Search(
             self.database,
             self.store,

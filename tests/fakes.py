@@ -119,10 +119,10 @@ class ScriptedChatModel(BaseChatModel):
 class ScriptedBackend(Backend):
     """A backend whose loads and answers are scripted, and which keeps account of what is in memory."""
 
-    name: ClassVar[str] = "scripted"
-    label: ClassVar[str] = "Scripted"
+    name = "scripted"
+    label = "Scripted"
     capabilities: ClassVar[Capabilities] = Capabilities()
-    start_hint: ClassVar[str] = "nothing to start"
+    start_hint = "nothing to start"
 
     def __init__(
         self,
@@ -137,8 +137,8 @@ class ScriptedBackend(Backend):
         check: tuple[Step, ...] = (),
     ) -> None:
         super().__init__(settings or Settings())
-        self.name = name  # type: ignore[misc] # one class plays several backends
-        self.label = name.capitalize()  # type: ignore[misc]
+        self.name = name  # one class plays several backends
+        self.label = name.capitalize()
         self.capabilities = Capabilities(  # type: ignore[misc]
             loads_weights=loads_weights, unloads=loads_weights, pulls=pulls, cannot=cannot or {}
         )
