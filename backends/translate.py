@@ -34,7 +34,7 @@ _DROPPED: _Row = BackendUnavailable, "{who} broke off in the middle.", "Ask agai
 _KEY: _Row = (
     AuthenticationFailed,
     "{who} refused the key.",
-    "Correct the key in the environment, .env or .streamlit/secrets.toml, then restart Gestalt.",
+    "Correct the key on the Models page, or in the environment if it is set there.",
 )
 _BUSY: _Row = BackendBusy, "{who} is overloaded.", "Wait a moment, then ask again."
 _MISSING: _Row = ModelNotFound, "{who} has no such model.", "Choose a model that it lists."

@@ -95,6 +95,10 @@ class Servers:
         """What is stored for a backend."""
         return next((stored for stored in self.list() if stored.name == name), None)
 
+    def fields(self, kind: str) -> Mapping[str, Any]:
+        """The settings of a kind of server, with their defaults."""
+        return {name: info.default for name, info in _server_class(kind).settings_class.model_fields.items()}
+
     def from_environment(self, name: str) -> Mapping[str, Any]:
         """The settings of a backend that the environment names, and that cannot be changed here."""
         server = _server_class(name) if name in BACKENDS else None

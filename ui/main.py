@@ -15,7 +15,7 @@ PAGES = (
     (navigation.SEARCH, "Search", "search", "See which passages a question finds, and why a text is not found."),
     (navigation.COMPARE, "Compare", "compare_arrows", "Ask two models the same question over the same passages."),
     (navigation.EVALUATE, "Evaluate", "analytics", "Measure search and answers, and compare two configurations."),
-    (navigation.BACKENDS, "Backends", "dns", "See which backends are available; load, unload and pull models."),
+    (navigation.MODELS, "Models", "dns", "Add servers of models, see which answer, and load, unload and pull models."),
 )
 
 page = st.navigation(

@@ -115,8 +115,8 @@ def test_another_backend_answers_instead_and_is_named(app: App, page: Page) -> N
 
 
 def test_the_backends_page_loads_and_unloads(app: App, page: Page, ollama: OllamaStub) -> None:
-    page.goto(f"{app.url}/backends")
-    expect(page.get_by_role("heading", name="Backends")).to_be_visible()
+    page.goto(f"{app.url}/models")
+    expect(page.get_by_role("heading", name="Models", exact=True)).to_be_visible()
     card = page.get_by_test_id("stVerticalBlock").filter(has=page.get_by_role("heading", name="Ollama")).last
     expect(card.get_by_text("2 models")).to_be_visible()
     card.get_by_role("button", name="Unload").click()
@@ -132,7 +132,7 @@ def test_the_backends_page_loads_and_unloads(app: App, page: Page, ollama: Ollam
 def test_the_backends_page_in_the_dark(app: App, browser: Browser) -> None:
     context = browser.new_context(viewport={"width": 1280, "height": 1400}, color_scheme="dark")
     page = context.new_page()
-    page.goto(f"{app.url}/backends")
+    page.goto(f"{app.url}/models")
     expect(page.get_by_text("GOOGLE_API_KEY is not set.")).to_be_visible()
     shoot(page, "backends-dark")
     context.close()
@@ -151,7 +151,7 @@ def test_two_models_side_by_side(app: App, page: Page) -> None:
 
 
 def test_no_key_is_on_a_page_or_in_the_servers_log(app: App, page: Page, vllm: OpenAIStub) -> None:
-    page.goto(f"{app.url}/backends")
+    page.goto(f"{app.url}/models")
     expect(page.get_by_text(f"vLLM at {vllm.url}")).to_be_visible()
     assert KEY not in page.content()
     log = (app.data.parent / "server.log").read_text(encoding="utf-8")

@@ -53,9 +53,9 @@ def answered(page: Page) -> None:
     expect(last_answer(page).get_by_role("button", name="About this answer")).to_be_visible(timeout=PATIENCE)
 
 
-def pick(page: Page, label: str, option: str) -> None:
-    """Choose in a list of the sidebar."""
-    box = page.get_by_test_id("stSidebar").get_by_role("combobox", name=re.compile(label)).first
+def pick(page: Page, label: str, option: str, *, place: str = "stSidebar") -> None:
+    """Choose in a list, of the sidebar by default."""
+    box = page.get_by_test_id(place).get_by_role("combobox", name=re.compile(label)).first
     wanted = page.get_by_role("option", name=option, exact=True)
     box.scroll_into_view_if_needed()
     # A list that opens while its box still moves closes again.

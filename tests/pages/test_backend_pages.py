@@ -1,4 +1,4 @@
-"""Backends: the pickers in the sidebar, the Backends page and the Compare page."""
+"""Backends: the pickers in the sidebar, the Models page and the Compare page."""
 
 from __future__ import annotations
 
@@ -144,8 +144,8 @@ def test_models_are_loaded_unloaded_and_reloaded_by_buttons(
     page: Callable[[str], AppTest], services: FakeServices
 ) -> None:
     services.spare.capabilities = ScriptedBackend(loads_weights=True).capabilities  # type: ignore[misc]
-    app = page("../pages/backends.py")
-    assert app.title[0].value == "Backends"
+    app = page("../pages/models.py")
+    assert app.title[0].value == "Models"
 
     def state() -> State:
         return services.manager.status("spare", "wren").state
@@ -169,7 +169,7 @@ def test_a_load_can_be_cancelled_and_a_failed_one_says_why(
     gate = threading.Event()
     services.spare.enqueue_load("Reading the weights", gate)
     services.spare.enqueue_load(BackendUnavailable("Spare broke.", "Mend it."))
-    app = page("../pages/backends.py")
+    app = page("../pages/models.py")
     app.button(key="manage-spare-Load").click().run()
     settle(app, lambda: "Reading" in str(services.manager.status("spare", "wren").progress))
     app.button(key="page-cancel-spare-wren").click().run()
@@ -183,7 +183,7 @@ def test_a_load_can_be_cancelled_and_a_failed_one_says_why(
 def test_a_missing_model_can_be_pulled(page: Callable[[str], AppTest], services: FakeServices) -> None:
     services.spare.capabilities = ScriptedBackend(pulls=True).capabilities  # type: ignore[misc]
     services.spare.enqueue_load(ModelNotFound("Spare has no model wren.", "Pull it."))
-    app = page("../pages/backends.py")
+    app = page("../pages/models.py")
     app.button(key="manage-spare-Load").click().run()
     settle(app, lambda: services.manager.status("spare", "wren").state is State.ERROR)
     app.button(key="page-pull-spare-wren").click().run()
@@ -193,7 +193,7 @@ def test_a_missing_model_can_be_pulled(page: Callable[[str], AppTest], services:
 
 def test_a_dead_backend_does_not_hide_the_others(page: Callable[[str], AppTest], services: FakeServices) -> None:
     services.spare.check_steps = (BackendUnavailable("Spare cannot be reached.", "Start it with: spare serve"),)
-    app = page("../pages/backends.py")
+    app = page("../pages/models.py")
     assert "Spare cannot be reached" in texts(app)
     assert app.selectbox(key="manage-scripted").value == "parrot"
 

@@ -1,1 +1,1 @@
-"""The Backends page, and the pickers of backend and model."""
+"""The Models page, and the pickers of backend and model."""

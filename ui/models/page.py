@@ -1,4 +1,4 @@
-"""The Backends page: which are available, and buttons to load, unload and pull their models."""
+"""The Models page: which backends are available, servers to add and change, models to load, unload and pull."""
 
 from __future__ import annotations
 
@@ -8,11 +8,13 @@ from typing import Literal
 
 import streamlit as st
 
+from backends import BACKENDS
 from backends.base import Backend, State
 from backends.checks import BackendCheck
+from backends.server import ServerBackend, StoredServer
 from services import Services
-from ui.models import pickers
-from ui.widgets import text
+from ui.models import pickers, server_form
+from ui.widgets import dialogs, text
 from ui.widgets.errors import button, live
 
 BADGES: dict[State, tuple[str, Literal["gray", "blue", "green", "red"]]] = {
@@ -25,11 +27,17 @@ BADGES: dict[State, tuple[str, Literal["gray", "blue", "green", "red"]]] = {
 
 def draw(services: Services) -> None:
     """Draw the page."""
-    st.title("Backends")
-    st.markdown("Check and manage the backends. Choose the one that answers in the sidebar.")
-    button("Check again", _check_again, services, icon="refresh")
+    st.title("Models")
+    st.markdown("The backends that models answer on. Choose the one that answers in the sidebar.")
+    with st.container(horizontal=True):
+        button("Add a server", dialogs.ask, server_form.add, icon="add", type="primary")
+        button("Check again", _check_again, services, icon="refresh")
     for backend in services.manager.backends():
         _card(services, backend)
+    for stored in services.servers.list():
+        if stored.disabled:
+            _disabled(services, stored)
+    dialogs.draw()
 
 
 def _check_again(services: Services) -> None:
@@ -52,6 +60,8 @@ def _card(services: Services, backend: Backend) -> None:
                 pickers.details(services, backend, model, status, "page")
             if checked and not checked.error:
                 _controls(services, backend, checked)
+            if isinstance(backend, ServerBackend):
+                _server(services, backend)
 
     live(1.0 if busy else None, draw_card)
 
@@ -63,7 +73,7 @@ def _busy(services: Services, backend: Backend) -> bool:
 
 def _head(backend: Backend, checked: BackendCheck | None) -> None:
     with st.container(horizontal=True, vertical_alignment="center"):
-        st.subheader(backend.label, anchor=False, width="content")
+        st.subheader(text.literal(backend.label), anchor=False, width="content")
         if checked is None:
             st.badge("Checking …", icon=":material/hourglass_top:", color="blue")
         elif checked.error:
@@ -74,6 +84,39 @@ def _head(backend: Backend, checked: BackendCheck | None) -> None:
                 st.caption(f"{text.literal(backend.location)} · answered in {1000 * checked.seconds:.0f} ms")
     if checked and checked.error:
         st.markdown(f"**{text.literal(checked.error.message)}** {text.literal(checked.error.hint)}")
+
+
+def _server(services: Services, backend: ServerBackend) -> None:
+    """What can be done with a server itself."""
+    stored = services.servers.get(backend.name)
+    key, name = f"server-{backend.name}", backend.name
+    with st.container(horizontal=True, gap="small"):
+        button("Test", _test, services, name, icon="network_check", key=f"{key}-test", type="tertiary")
+        button("Change", dialogs.ask, server_form.change, name, icon="edit", key=f"{key}-change", type="tertiary")
+        if stored:
+            disable, remove = services.servers.disable, services.servers.remove
+            button("Disable", disable, name, True, icon="visibility_off", key=f"{key}-disable", type="tertiary")
+            label = "Forget the changes" if name in BACKENDS else "Remove"
+            button(label, remove, name, icon="delete", key=f"{key}-remove", type="tertiary")
+    if names := services.servers.from_environment(name):
+        st.caption(f"From the environment: {', '.join(server_form.TITLES[each] for each in names)}.")
+    if tried := st.session_state.get("tried_servers", {}).get(name):
+        server_form.draw_tried(tried)
+
+
+def _test(services: Services, name: str) -> None:
+    tried = services.servers.test(services.servers.current(name), str(st.session_state.get(f"manage-{name}") or ""))
+    st.session_state.setdefault("tried_servers", {})[name] = tried
+
+
+def _disabled(services: Services, stored: StoredServer) -> None:
+    """A server that is not offered."""
+    with st.container(border=True, horizontal=True, vertical_alignment="center"):
+        st.subheader(text.literal(stored.label), anchor=False, width="content")
+        st.badge("Disabled", icon=":material/visibility_off:", color="gray")
+        key, servers = f"server-{stored.name}", services.servers
+        button("Enable", servers.disable, stored.name, False, icon="visibility", key=f"{key}-on", type="tertiary")
+        button("Remove", servers.remove, stored.name, icon="delete", key=f"{key}-remove", type="tertiary")
 
 
 def _controls(services: Services, backend: Backend, checked: BackendCheck) -> None:
