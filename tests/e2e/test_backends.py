@@ -54,14 +54,11 @@ def test_the_chosen_backend_answers_next(app: App, page: Page) -> None:
     page.get_by_role("button", name="Load the sample documents").click()
     page.get_by_role("button", name=QUESTION).click(timeout=PATIENCE)
     answered(page)
-    pick(page, "Backend", "Ollama")
-    model = page.get_by_test_id("stSidebar").get_by_role("combobox", name=re.compile("Model"))
-    expect(model).to_have_value("llama3.2")
+    pick(page, "Model", "llama3.2 · Ollama")
     ask(page, "And how tall is it, the lighthouse on Gannet Holm?")
     expect(last_answer(page)).to_contain_text("llama3.2:latest · first word", timeout=PATIENCE)
     expect(last_answer(page)).to_contain_text("It is 31 metres tall.")
-    pick(page, "Backend", "vLLM")
-    expect(model).to_have_value("granite")
+    pick(page, "Model", "granite · vLLM")
     ask(page, "Please say once more how high the lighthouse on Gannet Holm is.")
     expect(last_answer(page)).to_contain_text("granite · first word", timeout=PATIENCE)
     expect(page.get_by_test_id("stChatMessage")).to_have_count(6)
@@ -70,7 +67,7 @@ def test_the_chosen_backend_answers_next(app: App, page: Page) -> None:
 
 def test_what_a_model_thinks_is_folded(app: App, page: Page, vllm: OpenAIStub) -> None:
     page.goto(app.url)
-    pick(page, "Backend", "vLLM")
+    pick(page, "Model", "granite · vLLM")
     thoughts = "<think>\nThe passage names a height. ", "Or is it the depth?\n</think>\n\n"
     with vllm.saying(*thoughts, "The lighthouse ", "is 31 metres ", "tall."):
         ask(page, QUESTION)
@@ -87,7 +84,7 @@ def test_what_a_model_thinks_is_folded(app: App, page: Page, vllm: OpenAIStub) -
 
 def test_a_dead_backend_is_a_sentence_and_a_hint(app: App, page: Page) -> None:
     page.goto(app.url)
-    pick(page, "Backend", "InstructLab")
+    pick(page, "Model", "InstructLab: not available")
     sidebar = page.get_by_test_id("stSidebar")
     expect(sidebar.get_by_text(f"InstructLab at {NOBODY} cannot be reached.")).to_be_visible()
     expect(sidebar.get_by_text("Start it with: ilab model serve")).to_be_visible()
@@ -98,14 +95,14 @@ def test_a_dead_backend_is_a_sentence_and_a_hint(app: App, page: Page) -> None:
     expect(last_answer(page)).to_contain_text("31 metres")
     expect(last_answer(page).get_by_text("Sources (")).to_be_visible()
     shoot(page, "dead-backend-answer")
-    pick(page, "Backend", "Google Gemini")
+    pick(page, "Model", "Google Gemini: not available")
     expect(sidebar.get_by_text("GOOGLE_API_KEY is not set.")).to_be_visible()
     shoot(page, "missing-key")
 
 
 def test_another_backend_answers_instead_and_is_named(app: App, page: Page) -> None:
     page.goto(app.url)
-    pick(page, "Backend", "InstructLab")
+    pick(page, "Model", "InstructLab: not available")
     page.get_by_test_id("stSidebar").get_by_text("Settings").click()
     pick(page, "Fallback", "Ollama")
     ask(page, QUESTION)

@@ -60,7 +60,7 @@ def test_a_server_is_added_with_its_key_and_tested(app: App, page: Page, stub: O
 
 def test_it_answers(app: App, page: Page) -> None:
     page.goto(app.url)
-    pick(page, "Backend", "The big box")
+    pick(page, "Model", "granite · The big box")
     ask(page, QUESTION)
     answered(page)
     expect(last_answer(page)).to_contain_text("granite · first word")
@@ -71,7 +71,7 @@ def test_it_is_there_after_a_restart_and_can_be_changed(app: App, page: Page, st
     app.kill()
     app.start()
     page.goto(app.url)
-    pick(page, "Backend", "The big box")
+    pick(page, "Model", "granite · The big box")
     ask(page, f"{QUESTION} Say it again.")
     expect(last_answer(page)).to_contain_text("granite · first word", timeout=PATIENCE)
     page.goto(f"{app.url}/models")
@@ -109,7 +109,7 @@ def test_the_form_in_light_and_dark_wide_and_narrow(app: App, browser: Browser, 
     shoot(page, f"models-{scheme}-{width}")
     page.get_by_role("button", name="Add a server").click()
     page.get_by_role("dialog").get_by_text("More", exact=True).click()
-    expect(page.get_by_role("dialog").get_by_label("Time-out")).to_be_visible()
+    expect(page.get_by_role("dialog").get_by_role("spinbutton", name="Time-out")).to_be_visible()
     shoot(page, f"server-form-{scheme}-{width}")
     context.close()
 

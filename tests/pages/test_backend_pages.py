@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import pytest
 from streamlit.testing.v1 import AppTest
@@ -27,50 +28,63 @@ def test_the_next_answer_comes_from_the_backend_that_was_picked(app: AppTest, se
     services.put_pier()
     app.run()
     ask(app, services, QUESTION)
-    pick(app, "backend", "spare")
-    assert app.selectbox(key="model").value == "wren"
+    pick(app, "model", "spare/wren")
     ask(app, services, "And who repaired it, the pier at Gannet Holm?")
     assert [message.model for message in messages(services)] == ["", "parrot", "", "wren"]
-    pick(app, "backend", "scripted")
-    assert app.selectbox(key="model").value == "parrot"
+    pick(app, "model", "scripted/owl")
+    ask(app, services, "And who repaired it then, the pier at Gannet Holm?")
+    assert messages(services)[-1].model == "owl"
 
 
-def test_options_that_a_backend_ignores_are_disabled_with_the_reason(app: AppTest) -> None:
+def test_options_that_a_backend_ignores_are_disabled_with_the_reason(app: AppTest, services: FakeServices) -> None:
+    services.manager.checks.latest("spare", 5)
     app.run()
     assert not app.slider(key="top_k").disabled
-    pick(app, "backend", "spare")
+    pick(app, "model", "spare/wren")
     assert app.slider(key="top_k").disabled
     assert app.slider(key="top_k").help == "It takes none."
     assert not app.slider(key="top_p").disabled
 
 
-def test_a_picked_model_is_kept_for_its_backend(app: AppTest) -> None:
+def test_the_models_of_all_backends_are_in_one_list(app: AppTest, services: FakeServices) -> None:
+    services.manager.checks.latest("spare", 5)
     app.run()
-    pick(app, "model", "owl")
-    pick(app, "backend", "spare")
-    pick(app, "backend", "scripted")
-    assert app.selectbox(key="model").value == "owl"
+    assert app.selectbox(key="model").value == "scripted/parrot"
+    assert app.selectbox(key="model").options == ["parrot · Scripted", "owl · Scripted", "wren · Spare"]
+
+
+@pytest.mark.parametrize(
+    ("typed", "model"), [("spare/lark", "spare/lark"), ("lark", "scripted/lark"), ("org/lark", "scripted/org/lark")]
+)
+def test_a_models_name_can_be_typed(app: AppTest, services: FakeServices, typed: str, model: str) -> None:
+    services.backend.capabilities = replace(services.backend.capabilities, free_model_name=True)  # type: ignore[misc]
+    app.session_state["model"] = typed  # as the list does with what is typed
+    app.run()
+    assert not app.exception
+    assert app.selectbox(key="model").value == model
 
 
 def test_a_backend_that_is_down_says_how_to_start_it_and_can_be_checked_again(
     app: AppTest, services: FakeServices
 ) -> None:
     services.spare.check_steps = (BackendUnavailable("Spare cannot be reached.", "Start it with: spare serve"),)
+    services.manager.checks.latest("spare", 5)
     app.run()
-    pick(app, "backend", "spare")
+    assert app.selectbox(key="model").options[-1] == "Spare: not available"
+    pick(app, "model", "spare/")
     assert "**Spare cannot be reached\\.**  \nStart it with" in texts(app)
-    assert app.selectbox(key="model").value is None
     services.spare.check_steps = ()
     button(app, "Try again").click().run()
     app.run()
     assert "cannot be reached" not in texts(app)
-    assert app.selectbox(key="model").value == "wren"
+    assert app.selectbox(key="model").value == "spare/wren"
 
 
 def test_a_missing_key_is_named_and_never_typed(app: AppTest, services: FakeServices) -> None:
     services.spare.check_steps = (ConfigurationError("SPARE_API_KEY is not set.", "Put it into .env."),)
+    services.manager.checks.latest("spare", 5)
     app.run()
-    pick(app, "backend", "spare")
+    pick(app, "model", "spare/")
     assert "SPARE\\_API\\_KEY is not set" in texts(app)
     assert [field.key for field in app.text_input] == ["preset_name"]
 
@@ -79,11 +93,12 @@ def test_the_page_does_not_wait_for_a_list_of_models(app: AppTest, services: Fak
     gate = threading.Event()
     services.spare.check_steps = (gate,)
     app.run()
-    pick(app, "backend", "spare")
+    assert app.selectbox(key="model").options[-1] == "Spare: checking …"
+    pick(app, "model", "spare/")
     assert "Checking Spare" in texts(app)
     gate.set()
     settle(app, lambda: services.manager.checks.latest("spare") is not None)
-    assert app.selectbox(key="model").value == "wren"
+    assert app.selectbox(key="model").value == "spare/wren"
 
 
 def test_a_question_to_a_backend_without_a_known_model_is_answered_by_the_fallback(
@@ -94,8 +109,9 @@ def test_a_question_to_a_backend_without_a_known_model_is_answered_by_the_fallba
 
     monkeypatch.setattr(services.spare, "list_models", down)
     services.put_pier()
+    services.manager.checks.latest("spare", 5)
     app.run()
-    pick(app, "backend", "spare")
+    pick(app, "model", "spare/")
     pick(app, "fallback", "scripted")
     ask(app, services, QUESTION, "The pier at Gannet Holm is 62 metres long.")
     assert "Scripted answered instead" in texts(app)
@@ -117,8 +133,9 @@ def vllm(monkeypatch: pytest.MonkeyPatch) -> Iterator[OpenAIStub]:
 @pytest.mark.parametrize("options", [{"backends": [VllmBackend]}])
 def test_a_key_is_neither_drawn_nor_kept_by_the_page(vllm: OpenAIStub, app: AppTest, services: FakeServices) -> None:
     services.put_pier()
+    services.manager.checks.latest("vllm", 5)
     app.run()
-    pick(app, "backend", "vllm")
+    pick(app, "model", "vllm/granite")
     settle(app, lambda: services.manager.checks.latest("vllm") is not None)
     ask(app, services, QUESTION)
     assert "granite · first word" in texts(app)
@@ -203,7 +220,10 @@ def test_two_models_answer_side_by_side(page: Callable[[str], AppTest], services
     services.script.enqueue("It is 62 metres long.")
     services.spare.model.enqueue("The pier is 62 metres long.")
     app = page("../pages/compare.py")
-    assert (app.selectbox(key="left-model").value, app.selectbox(key="right-model").value) == ("parrot", "wren")
+    assert (app.selectbox(key="left-model").value, app.selectbox(key="right-model").value) == (
+        "scripted/parrot",
+        "spare/wren",
+    )
     app.chat_input[0].set_value(QUESTION).run()
 
     def done() -> bool:
@@ -224,7 +244,7 @@ def test_two_models_answer_side_by_side(page: Callable[[str], AppTest], services
 def test_comparing_without_a_model_is_an_error(page: Callable[[str], AppTest], services: FakeServices) -> None:
     services.spare.models = ()
     app = page("../pages/compare.py")
-    pick(app, "right-backend", "spare")
+    pick(app, "right-model", "spare/")
     app.chat_input[0].set_value(QUESTION).run()
     assert "A model is missing" in texts(app)
     assert services.conversations.list(LOCAL_OWNER) == []

@@ -176,16 +176,16 @@ def test_a_long_chat_shows_its_last_messages(app: AppTest, services: FakeService
 
 def test_a_reopened_chat_has_its_settings(app: AppTest, services: FakeServices) -> None:
     app.run()
-    app.sidebar.selectbox(key="model").set_value("owl").run()
+    app.sidebar.selectbox(key="model").set_value("scripted/owl").run()
     app.slider(key="temperature").set_value(0.7).run()
     first = ask(app, services, QUESTION, LONG)
     button(app, "New chat").click().run()
     app.slider(key="temperature").set_value(0.2).run()
-    app.sidebar.selectbox(key="model").set_value("parrot").run()
+    app.sidebar.selectbox(key="model").set_value("scripted/parrot").run()
     ask(app, services, "Is the pier old?", OLD)
     app.button(key=f"open-{first.conversation_id}").click().run()
     assert app.slider(key="temperature").value == 0.7
-    assert app.sidebar.selectbox(key="model").value == "owl"
+    assert app.sidebar.selectbox(key="model").value == "scripted/owl"
 
 
 def test_presets_are_saved_applied_and_used_for_new_chats(app: AppTest, services: FakeServices) -> None:
@@ -224,7 +224,7 @@ def test_stored_options_that_are_gone_or_out_of_range_are_ignored(app: AppTest, 
     assert not app.exception
     assert not app.error
     assert (app.slider(key="top_k").value, app.slider(key="k").value) == (200, 12)
-    assert app.session_state["backend"] == "scripted"
+    assert app.session_state["model"] == "scripted/parrot"
 
 
 def test_an_attached_file_answers_and_can_be_removed(app: AppTest, services: FakeServices) -> None:

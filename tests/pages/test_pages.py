@@ -79,7 +79,7 @@ def test_abstaining_names_what_was_searched(app: AppTest, services: FakeServices
 def test_the_options_of_the_sidebar_are_used(app: AppTest, services: FakeServices) -> None:
     services.put_pier()
     app.run()
-    app.sidebar.selectbox[1].set_value("owl").run()
+    app.sidebar.selectbox(key="model").set_value("scripted/owl").run()
     app.sidebar.slider[1].set_value(0.7).run()
     assert ask(app, services, QUESTION).model == "owl"
     assert services.backend.options[-1].temperature == 0.7

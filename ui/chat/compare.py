@@ -39,22 +39,22 @@ def draw(services: Services) -> None:
 
 
 def _pick(services: Services, side: str) -> tuple[Backend, str | None]:
-    key = f"{side}-backend"
+    key = f"{side}-model"
     if key not in st.session_state:
-        st.session_state[key] = _suggest(services, side)
-    backend = pickers.pick_backend(services, key)
-    return backend, pickers.pick_model(services, backend, f"{side}-model")
+        pickers.choose(key, *_suggest(services, side))
+    return pickers.pick(services, key)
 
 
-def _suggest(services: Services, side: str) -> str:
-    """The backend of the sidebar on one side, another available one on the other."""
-    mine: str = st.session_state["backend"]
+def _suggest(services: Services, side: str) -> pickers.Choice:
+    """The model of the sidebar on one side, one of another available backend on the other."""
+    mine = pickers.chosen(services, choices.MODEL)
     if side == SIDES[0]:
         return mine
     names = [backend.name for backend in services.manager.backends()]
     for patience in (0.0, 0.1):  # all are asked before waiting for the first
         found = [services.manager.checks.latest(name, patience) for name in names]
-    return next((f.backend.name for f in found if f and not f.error and f.backend.name != mine), mine)
+    others = (each.backend.name for each in found if each and not each.error)
+    return next((pickers.Choice(name, "") for name in others if name != mine.backend), mine)
 
 
 def _ask(services: Services, question: str, picked: list[tuple[Backend, str | None]]) -> None:

@@ -12,6 +12,7 @@ from rag.chat.records import differences
 from rag.schema import Message, Mode, Role
 from services import Services
 from ui import app
+from ui.models import pickers
 from ui.sidebar import choices, collections
 from ui.widgets import dialogs, errors, text
 from ui.widgets.errors import button
@@ -122,9 +123,9 @@ def draw_retry(message: Message) -> None:
 
 def _models(services: Services) -> dict[tuple[str, str], str]:
     """Models that can answer, with their Markdown: the chosen one first, then those listed by the backends."""
-    state = st.session_state
     labels = {backend.name: backend.label for backend in services.manager.backends()}
-    found = [(state["backend"], state["model"])] if state.get("model") else []
+    mine = pickers.chosen(services, choices.MODEL)
+    found: list[tuple[str, str]] = [mine] if mine.model else []
     for name in labels:
         checked = services.manager.checks.latest(name)
         found += [(name, info.name) for info in checked.models] if checked else []

@@ -85,9 +85,8 @@ def _configure(services: Services, side: str, default: Configuration, names: dic
     purpose = "Also measure answers: one call of the model for each question."
     if answers := st.toggle("Generate answers", key=key("answers"), help=purpose, **keep):
         strict = st.toggle("Only from the documents", options.strict, key=key("strict"), **keep)
-        backend = pickers.pick_backend(services, key("backend")).name
-        model = pickers.pick_model(services, services.manager.backend(backend), key("model")) or ""
-        options = options.replace(strict=strict, backend=backend, model=model)
+        backend, model = pickers.pick(services, key("model"))
+        options = options.replace(strict=strict, backend=backend.name, model=model or "")
         answers = bool(model)
     made = Configuration("", options, answers)
     described = made.described(default, names)

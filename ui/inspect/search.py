@@ -42,7 +42,7 @@ def draw(services: Services) -> None:
         _nothing_asked(services)
         return
     st.query_params["q"] = question
-    options = choices.current().replace(retrieval=retrieval)
+    options = choices.current(services).replace(retrieval=retrieval)
     with st.spinner("Searching …", show_time=False):
         found = services.searching.retrieve(owner(), question, options.replace(k=SHOWN))
         used = services.searching.used(owner(), question, options)

@@ -88,16 +88,21 @@ def _head(backend: Backend, checked: BackendCheck | None) -> None:
 
 def _server(services: Services, backend: ServerBackend) -> None:
     """What can be done with a server itself."""
-    stored = services.servers.get(backend.name)
+    stored, servers = services.servers.get(backend.name), services.servers
     key, name = f"server-{backend.name}", backend.name
+
+    def act(label: str, icon: str, do: Callable[..., object], *args: object) -> None:
+        """A button that changes more of the page than its card."""
+        if st.button(label, icon=f":material/{icon}:", key=f"{key}-{label}", type="tertiary"):
+            do(*args)
+            st.rerun()
+
     with st.container(horizontal=True, gap="small"):
         button("Test", _test, services, name, icon="network_check", key=f"{key}-test", type="tertiary")
-        button("Change", dialogs.ask, server_form.change, name, icon="edit", key=f"{key}-change", type="tertiary")
+        act("Change", "edit", dialogs.ask, server_form.change, name)
         if stored:
-            disable, remove = services.servers.disable, services.servers.remove
-            button("Disable", disable, name, True, icon="visibility_off", key=f"{key}-disable", type="tertiary")
-            label = "Forget the changes" if name in BACKENDS else "Remove"
-            button(label, remove, name, icon="delete", key=f"{key}-remove", type="tertiary")
+            act("Disable", "visibility_off", servers.disable, name, True)
+            act("Forget the changes" if name in BACKENDS else "Remove", "delete", servers.remove, name)
     if names := services.servers.from_environment(name):
         st.caption(f"From the environment: {', '.join(server_form.TITLES[each] for each in names)}.")
     if tried := st.session_state.get("tried_servers", {}).get(name):

@@ -1,8 +1,9 @@
-"""The pickers of backend and model, and the state of the chosen model. Names no backend: each describes itself."""
+"""The list of models of all backends, and the state of the chosen one. Names no backend: each describes itself."""
 
 from __future__ import annotations
 
 from functools import partial
+from typing import NamedTuple
 
 import streamlit as st
 
@@ -16,63 +17,102 @@ from ui.widgets.errors import button, live
 PATIENCE_S = 0.3  # how long a page waits for the first list of models; it does not wait for later ones
 
 
-def pick_backend(services: Services, key: str) -> Backend:
-    """Draw the choice of a backend; `key` holds its name."""
-    default = services.settings.answer.backend
-    services.manager.backend(default)  # report an unknown name in the settings
+class Choice(NamedTuple):
+    """A model of a backend; no model if the backend lists none, or is not available."""
+
+    backend: str
+    model: str
+
+    def __str__(self) -> str:
+        """As it is kept by a page, and as a person may type it."""
+        return f"{self.backend}/{self.model}"
+
+
+def chosen(services: Services, key: str) -> Choice:
+    """What is chosen in a list of models with this key, before it is drawn too."""
+    value = str(st.session_state.get(key) or "")
+    names = [backend.name for backend in services.manager.backends()]
+    backend, slash, model = value.partition("/")
+    if slash and backend in names:
+        return Choice(backend, model)
+    # A typed name alone is a model of the backend that was chosen before, or of the first that takes one.
+    default, last = services.settings.answer.backend, st.session_state.get(f"{key}-backend")
+    free = [each.name for each in services.manager.backends() if each.capabilities.free_model_name]
+    wanted = [name for name in (last, default, *free) if name in names and (name in free or not value)]
+    return Choice(next(iter(wanted), names[0]), value)
+
+
+def choose(key: str, backend: str, model: str) -> None:
+    """Choose a model in a list that is drawn later."""
+    st.session_state[key] = str(Choice(backend, model))
+
+
+def pick(services: Services, key: str) -> tuple[Backend, str | None]:
+    """Draw the choice of a model from all backends; `key` holds it. The model is None while none is known."""
     backends = {backend.name: backend for backend in services.manager.backends()}
-    st.session_state.setdefault(key, default)
-    name = st.selectbox("Backend", backends, key=key, format_func=lambda name: backends[name].label)
-    return backends[name]
-
-
-def pick_model(services: Services, backend: Backend, key: str) -> str | None:
-    """Draw the choice of a model of `backend`; `key` holds its name. None while no model is known."""
-    checked = services.manager.checks.latest(backend.name, PATIENCE_S)
-    models = {info.name: info for info in checked.models} if checked else {}
-    _keep_choice(services, backend, key, list(models) if checked and not checked.error else None)
-    chosen: str | None = st.session_state.get(key)
-    names = list(dict.fromkeys([*models, *services.manager.known(backend.name), *([chosen] if chosen else [])]))
-    free = backend.capabilities.free_model_name
-    picked = st.selectbox(
+    services.manager.backend(services.settings.answer.backend)  # report an unknown name in the settings
+    choice = _with_model(services, chosen(services, key))
+    choose(key, *choice)
+    st.session_state[f"{key}-backend"] = choice.backend
+    labels = _labels(services, choice)
+    st.selectbox(
         "Model",
-        names,
-        index=0 if names else None,
+        labels,
         key=key,
-        format_func=lambda name: models[name].label if name in models else str(name),
-        accept_new_options=free,
-        placeholder="Type a model's name" if free else "No model to choose",
-        help="Choose a model, or type a name or the path of a folder." if free else None,
+        format_func=lambda value: labels.get(value, str(value)),
+        accept_new_options=True,
+        help="Choose a model, or type its name: `ollama/llama3.2`, or the name or folder of a Hugging Face model.",
     )
-    if picked in models and models[picked].note:
-        st.caption(models[picked].note)
-    if checked is None:
-        _wait(services, backend)
-    elif checked.error:
+    backend = backends[choice.backend]
+    checked = services.manager.checks.latest(backend.name)
+    if note := next((info.note for info in (checked.models if checked else []) if info.name == choice.model), ""):
+        st.caption(note)
+    if checked and checked.error:
         errors.show(checked.error.message, checked.error.hint)
         button("Try again", services.manager.checks.refresh, backend.name, icon="refresh", key=f"{key}-again")
-    return picked
+    _wait(services, backend)
+    return backend, choice.model or None
 
 
-def _keep_choice(services: Services, backend: Backend, key: str, listed: list[str] | None) -> None:
-    """Choose a model of `backend` if none is: the last one chosen for it, else the default."""
-    state = st.session_state
-    picked: dict[str, str] = state.setdefault(f"{key}-of", {})
-    if state.get(f"{key}-backend") == backend.name and state.get(key):
-        picked[backend.name] = state[key]
-        return
-    state[f"{key}-backend"] = backend.name
-    state[key] = picked.get(backend.name)
+def _with_model(services: Services, choice: Choice) -> Choice:
+    """The choice with the backend's default model if it has none."""
+    checked = services.manager.checks.latest(choice.backend, PATIENCE_S)
+    listed = [info.name for info in checked.models] if checked and not checked.error else None
     with errors.error_boundary():
-        if state[key] is None and (listed or services.models.is_set(backend.name)):
-            state[key] = services.models.default(owner(), backend.name, listed or ())
+        if not choice.model and (listed or services.models.is_set(choice.backend)):
+            return choice._replace(model=services.models.default(owner(), choice.backend, listed or ()))
+    return choice
+
+
+def _labels(services: Services, choice: Choice) -> dict[str, str]:
+    """Everything to choose from, in the order of the backends, with what it is called."""
+    labels: dict[str, str] = {}
+    for backend in services.manager.backends():
+        checked = services.manager.checks.latest(backend.name)
+        listed = {info.name: info.label for info in checked.models} if checked else {}
+        names = [*listed, *services.manager.known(backend.name)]
+        if backend.name == choice.backend and choice.model:
+            names.append(choice.model)
+        for name in dict.fromkeys(names):
+            labels[str(Choice(backend.name, name))] = f"{listed.get(name, name)} · {backend.label}"
+        if not names:
+            why = "checking …" if checked is None else "not available" if checked.error else "no model listed"
+            labels[str(Choice(backend.name, ""))] = f"{backend.label}: {why}"
+    return labels
 
 
 def _wait(services: Services, backend: Backend) -> None:
+    """Draw the page again when another backend has said which models it has."""
+    names = [each.name for each in services.manager.backends()]
+    open_ = [name for name in names if services.manager.checks.latest(name) is None]
+    if not open_:
+        return
+
     def wait() -> None:
-        if services.manager.checks.latest(backend.name):
+        if any(services.manager.checks.latest(name) for name in open_):
             st.rerun()
-        st.caption(f":shimmer[Checking {text.literal(backend.location)} …]")
+        if backend.name in open_:
+            st.caption(f":shimmer[Checking {text.literal(backend.location)} …]")
 
     live(0.5, wait)
 

@@ -12,11 +12,14 @@ import streamlit as st
 from options import AnswerOptions
 from rag.chat.question import Question
 from services import Services
+from ui import app
 from ui.app import owner
+from ui.models import pickers
 from ui.sidebar import collections
 
 GENERATION = "temperature", "top_p", "top_k", "max_new_tokens"
-WIDGETS = "backend", "model", "fallback", "answers", "k", "strict", "condense", "instructions"
+MODEL = "model"
+WIDGETS = "fallback", "answers", "k", "strict", "condense", "instructions"
 RANGES: dict[str, tuple[float, float]] = {  # of the sliders; a setting outside extends them
     "k": (1, 12),
     "temperature": (0.0, 2.0),
@@ -39,13 +42,13 @@ def bounds(services: Services, key: str) -> tuple[float, float]:
     return min(low, configured), max(high, configured)
 
 
-def current() -> AnswerOptions:
+def current(services: Services) -> AnswerOptions:
     """The options chosen now."""
     state = st.session_state
     options: AnswerOptions = state[_OPTIONS]
-    chosen = {name: state[name] for name in WIDGETS}
     return options.replace(
-        **chosen | {"model": chosen["model"] or ""},
+        **{name: state[name] for name in WIDGETS},
+        **pickers.chosen(services, MODEL)._asdict(),
         generation=options.generation.replace(**{name: state[name] for name in GENERATION}),
         collection_ids=state["searched_ids"],  # set by `collections.pick_searched`
     )
@@ -54,7 +57,7 @@ def current() -> AnswerOptions:
 def question(text: str, conversation_id: str | None, instead_of: str | None = None, **options: Any) -> Question:
     """A question with the options chosen now; `options` override them."""
     preset = st.session_state.get("preset")
-    return Question(text, current().replace(**options), conversation_id, instead_of, preset=preset)
+    return Question(text, current(app.services()).replace(**options), conversation_id, instead_of, preset=preset)
 
 
 def begin(services: Services) -> None:
@@ -62,8 +65,7 @@ def begin(services: Services) -> None:
     defaults = services.settings.answer
     st.session_state.setdefault(_OPTIONS, defaults)
     for key, value in _values(defaults).items():
-        if key not in ("backend", "model"):  # set by their pickers
-            st.session_state.setdefault(key, value)
+        st.session_state.setdefault(key, value)
 
 
 def follow(services: Services, conversation_id: str | None) -> None:
@@ -96,14 +98,11 @@ def apply(services: Services, options: AnswerOptions, preset: str | None = None)
         if key in RANGES:
             low, high = bounds(services, key)
             state[key] = type(value)(min(max(value, low), high))
-        elif key not in ("backend", "model"):
+        else:
             state[key] = value
     if state["fallback"] not in ("", *backends):
         state["fallback"] = ""
     if options.backend in backends:
-        state["backend"] = options.backend
-        if options.model:
-            # As if picked there: see `pickers.pick_model`.
-            state["model-backend"], state["model"] = options.backend, options.model
+        pickers.choose(MODEL, options.backend, options.model)
     collections.search_in(services, options.collection_ids)
     state["preset"] = preset if preset in {each.name for each in services.presets.list(owner())} else None

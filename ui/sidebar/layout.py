@@ -24,8 +24,8 @@ def draw(services: Services, *, chatting: bool) -> None:
             st.switch_page(navigation.CHAT)
         conversations.draw_list(services)
         collections.pick_searched(services)
-        backend = pickers.pick_backend(services, "backend")
-        if model := pickers.pick_model(services, backend, "model"):
+        backend, model = pickers.pick(services, choices.MODEL)
+        if model:
             pickers.draw_state(services, backend, model)
         _answers()
         with st.expander("Settings", icon=":material/tune:"):
@@ -112,7 +112,7 @@ def _apply_preset(services: Services) -> None:
 def _save_preset(services: Services, default: bool) -> None:
     state = st.session_state
     name = " ".join(state["preset_name"].split())
-    services.presets.save(owner(), name, choices.current())
+    services.presets.save(owner(), name, choices.current(services))
     if default:
         services.presets.make_default(owner(), name)
     state["preset"], state["preset_name"], state["preset_default"] = name, "", False
