@@ -75,6 +75,12 @@ class ModelInfo:
     """Architecture and size as the backend names them: “llama 8.0B Q4_0”."""
     in_memory: bool = False
     """Its server has it in memory now."""
+    thinks: bool = False
+    """It thinks before it answers."""
+    sees: bool = False
+    """It reads pictures."""
+    price: tuple[float, float] | None = None
+    """US dollars for a million tokens of a prompt, and of an answer."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,7 +36,7 @@ class GeminiBackend(ServerBackend):
     name = "gemini"
     label = "Google Gemini"
     capabilities: ClassVar[Capabilities] = Capabilities(free_model_name=True)
-    start_hint = "Connect to the internet, or correct GOOGLE_BASE_URL."
+    start_hint = "Connect to the internet, or correct its address on the Models page."
     settings_class = GeminiSettings
 
     @override
@@ -62,7 +62,8 @@ class GeminiBackend(ServerBackend):
             name = (model.name or "").removeprefix("models/")
             # A proxy may not tell what a model does.
             if "generateContent" in (model.supported_actions or ["generateContent"]) and not NOT_FOR_CHAT.search(name):
-                models.append(ModelInfo(name, model.display_name or name, context_window=model.input_token_limit))
+                label, window, thinks = model.display_name or name, model.input_token_limit, bool(model.thinking)
+                models.append(ModelInfo(name, label, context_window=window, thinks=thinks, sees=True))
         return sorted(models, key=lambda info: not info.name.startswith("gemini"))
 
     def load(self, model: str, report: Report) -> Loaded:
@@ -115,6 +116,6 @@ class GeminiBackend(ServerBackend):
 
     def _key(self) -> str:
         if not self.server.key:
-            hint = "Set it in the environment, .env or .streamlit/secrets.toml, then restart Gestalt."
-            raise ConfigurationError("GOOGLE_API_KEY is not set.", hint)
+            hint = "Type it on the Models page, or set GOOGLE_API_KEY in the environment."
+            raise ConfigurationError(f"{self.label} has no key.", hint)
         return self.server.key

@@ -31,7 +31,7 @@ class InstructLabBackend(OpenAICompatibleBackend):
     name = "instructlab"
     label = "InstructLab"
     capabilities: ClassVar[Capabilities] = Capabilities(free_model_name=True, reports_usage=False)
-    start_hint = "Start it with: ilab model serve, or correct INSTRUCTLAB_BASE_URL."
+    start_hint = "Start it with: ilab model serve, or correct its address on the Models page."
     settings_class = InstructLabSettings
 
     def __init__(self, settings: Settings, stored: StoredServer | None = None) -> None:

@@ -59,15 +59,15 @@ class OllamaBackend(ServerBackend):
     capabilities: ClassVar[Capabilities] = Capabilities(
         unloads=True, pulls=True, free_model_name=True, counts_cached=False
     )
-    start_hint = "Start it with: ollama serve, or correct OLLAMA_BASE_URL."
+    start_hint = "Start it with: ollama serve, or correct its address on the Models page."
     settings_class = OllamaSettings
     server: OllamaSettings
 
     def __init__(self, settings: Settings, stored: StoredServer | None = None) -> None:
         super().__init__(settings, stored)
         self._windows: dict[str, int] = {}
-        # Cached by digest, because each takes a request.
-        self._context_lengths: dict[str, int | None] = {}
+        # By digest, because each takes a request.
+        self._details: dict[str, Mapping[str, Any]] = {}
 
     @override
     def make_wire(self) -> OllamaWire:
@@ -79,10 +79,10 @@ class OllamaBackend(ServerBackend):
         models, resident = self._models(), self._resident()
         for name, model in models.items():
             digest = model.get("digest")
-            if digest and digest not in self._context_lengths and time.monotonic() < deadline:
-                self._context_lengths[digest] = _context_length(self._shown(name))
+            if digest and digest not in self._details and time.monotonic() < deadline:
+                self._details[digest] = self._show(name)
         infos = [
-            _info(name, model, self._context_lengths.get(model.get("digest") or ""), in_memory=name in resident)
+            _info(name, model, self._details.get(model.get("digest") or "", {}), in_memory=name in resident)
             for name, model in models.items()
         ]
         return sorted(infos, key=lambda info: not info.in_memory)
@@ -167,7 +167,7 @@ class OllamaBackend(ServerBackend):
         budget = MAX_CACHE_BYTES
         if urlsplit(self.url).hostname in ("localhost", "127.0.0.1", "::1"):
             budget = min(budget, psutil.virtual_memory().available // 4)
-        return largest_window(self._shown(name), budget)
+        return largest_window(_facts(self._show(name)), budget)
 
     def _request(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
         """Return what an endpoint answers. Ollama's client refuses a reply if a single field of it is missing."""
@@ -192,21 +192,32 @@ class OllamaBackend(ServerBackend):
     def _size_in_memory(self, name: str) -> int:
         return int(self._resident().get(name, {}).get("size") or 0)
 
-    def _shown(self, name: str) -> Mapping[str, Any]:
-        """Return the facts of a model under GGUF's keys; none if the server does not tell."""
+    def _show(self, name: str) -> Mapping[str, Any]:
+        """Return the details of a model; empty if the server does not tell."""
         with suppress(httpx.HTTPStatusError, BackendUnavailable):
             found = self._request("POST", "/api/show", {"model": name})
-            facts = found.get("model_info") if isinstance(found, dict) else None
-            return facts if isinstance(facts, dict) else {}
+            return found if isinstance(found, dict) else {}
         return {}
 
 
-def _info(name: str, model: Mapping[str, Any], window: int | None, *, in_memory: bool) -> ModelInfo:
-    details = model.get("details") or {}
+def _facts(shown: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the facts of a model under GGUF's keys."""
+    facts = shown.get("model_info")
+    return facts if isinstance(facts, dict) else {}
+
+
+def _info(name: str, model: Mapping[str, Any], shown: Mapping[str, Any], *, in_memory: bool) -> ModelInfo:
+    details, can = model.get("details") or {}, shown.get("capabilities") or ()
     parts = (details.get(each) for each in ("family", "parameter_size", "quantization_level"))
-    label, family = name.removesuffix(":latest"), " ".join(part for part in parts if part)
     return ModelInfo(
-        name, label, context_window=window, size_bytes=model.get("size"), family=family, in_memory=in_memory
+        name,
+        name.removesuffix(":latest"),
+        context_window=_context_length(_facts(shown)),
+        size_bytes=model.get("size"),
+        family=" ".join(part for part in parts if part),
+        in_memory=in_memory,
+        thinks="thinking" in can,
+        sees="vision" in can,
     )
 
 

@@ -65,10 +65,21 @@ class OpenAICompatibleBackend(ServerBackend):
     def _info(self, model: dict[str, Any]) -> ModelInfo:
         name = model["id"]
         meta = model.get("meta") or {}
-        window = model.get("max_model_len") or meta.get("n_ctx") or self.server.context_window
+        window = model.get("max_model_len") or meta.get("n_ctx") or model.get("context_length")
+        sees = "image" in ((model.get("architecture") or {}).get("input_modalities") or ())
+        thinks = "reasoning" in (model.get("supported_parameters") or ())
         # InstructLab names models by the path of their file, on any operating system.
         label = PureWindowsPath(name).name if name.startswith(("/", "~", ".")) or "\\" in name else name
-        return ModelInfo(name, label, context_window=window, size_bytes=meta.get("size"), in_memory=True)
+        return ModelInfo(
+            name,
+            label,
+            context_window=window or self.server.context_window,
+            size_bytes=meta.get("size"),
+            in_memory=True,
+            thinks=thinks,
+            sees=sees,
+            price=_price(model.get("pricing")),
+        )
 
     def chat_model(self, model: str, options: GenerationOptions) -> BaseChatModel:
         """Return a ChatOpenAI. Options that OpenAI's protocol lacks are sent under vLLM's and llama.cpp's names."""
@@ -99,3 +110,11 @@ class OpenAICompatibleBackend(ServerBackend):
             use_responses_api=False,
             gate=self.gate,
         )
+
+
+def _price(pricing: Any) -> tuple[float, float] | None:
+    """Dollars for a million tokens, as OpenRouter and servers after its example tell them: for one, as text."""
+    try:
+        return 1e6 * float(pricing["prompt"]), 1e6 * float(pricing["completion"])
+    except (TypeError, KeyError, ValueError):
+        return None

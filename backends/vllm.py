@@ -24,5 +24,5 @@ class VllmBackend(OpenAICompatibleBackend):
     name = "vllm"
     label = "vLLM"
     capabilities: ClassVar[Capabilities] = Capabilities(free_model_name=True)
-    start_hint = "Start it with: vllm serve MODEL --port 8000, or correct VLLM_BASE_URL."
+    start_hint = "Start it with: vllm serve MODEL --port 8000, or correct its address on the Models page."
     settings_class = VllmSettings

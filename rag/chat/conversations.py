@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import builtins
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from datetime import datetime, timedelta
 from typing import Any
 
 from pydantic import TypeAdapter
-from sqlalchemy import delete, func, select, update
+from sqlalchemy import String, cast, delete, func, select, update
 from sqlalchemy.orm import Session
 
-from errors import AppError
+from errors import AppError, ConfigurationError
 from options import AnswerOptions
 from rag.chat.tree import Tree
 from rag.db import ConversationRow, Database, MessageRow, now
@@ -106,6 +107,16 @@ class Conversations:
         with self.database.session() as session:
             found = session.execute(query).first()
         return (AnswerOptions.read(found.options), found.preset) if found and found.options else None
+
+    def last_options(self, owner: str) -> AnswerOptions | None:
+        """The options of the last question in any conversation; None before the first, or if they cannot be read."""
+        query = select(ConversationRow.options).filter_by(owner=owner)
+        query = query.where(cast(ConversationRow.options, String) != "{}")
+        with self.database.session() as session:
+            found = session.scalar(query.order_by(ConversationRow.updated.desc()).limit(1))
+        with suppress(ConfigurationError):
+            return AnswerOptions.read(found) if found else None
+        return None
 
     def save_options(self, owner: str, conversation_id: str, options: AnswerOptions, preset: str | None = None) -> None:
         """Save the options of a question."""

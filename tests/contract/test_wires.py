@@ -443,3 +443,21 @@ def test_ollamas_details_may_be_missing(ps: Reply, show: Reply) -> None:
 def test_geminis_list_may_lack_what_a_model_does() -> None:
     with GeminiStub("key") as stub, stub.failing_all(200, {"models": [{"name": "gemini-x"}]}):
         assert [model.name for model in Client("gemini", stub).backend.list_models()] == ["gemini-x"]
+
+
+def test_what_servers_tell_of_a_model_is_known() -> None:
+    card = {
+        "id": "a/thinker",
+        "context_length": 128_000,
+        "architecture": {"input_modalities": ["text", "image"]},
+        "supported_parameters": ["reasoning", "seed"],
+        "pricing": {"prompt": "0.00000015", "completion": "0.0000006"},
+    }
+    with OpenAIStub() as stub, stub.failing_all(200, {"data": [card, {"id": "plain", "pricing": None}]}):
+        thinker, plain = Client("vllm", stub).backend.list_models()
+    assert (thinker.context_window, thinker.thinks, thinker.sees) == (128_000, True, True)
+    assert thinker.price == pytest.approx((0.15, 0.6))
+    assert (plain.thinks, plain.sees, plain.price) == (False, False, None)
+    with Sparse(show=Reply(200, {"capabilities": ["completion", "vision", "thinking"]})) as ollama:
+        shown = Client("ollama", ollama).backend.list_models()
+    assert all(model.thinks and model.sees for model in shown)

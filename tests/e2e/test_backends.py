@@ -96,7 +96,7 @@ def test_a_dead_backend_is_a_sentence_and_a_hint(app: App, page: Page) -> None:
     expect(last_answer(page).get_by_text("Sources (")).to_be_visible()
     shoot(page, "dead-backend-answer")
     pick(page, "Model", "Google Gemini: not available")
-    expect(sidebar.get_by_text("GOOGLE_API_KEY is not set.")).to_be_visible()
+    expect(sidebar.get_by_text("Google Gemini has no key.")).to_be_visible()
     shoot(page, "missing-key")
 
 
@@ -130,7 +130,7 @@ def test_the_backends_page_in_the_dark(app: App, browser: Browser) -> None:
     context = browser.new_context(viewport={"width": 1280, "height": 1400}, color_scheme="dark")
     page = context.new_page()
     page.goto(f"{app.url}/models")
-    expect(page.get_by_text("GOOGLE_API_KEY is not set.")).to_be_visible()
+    expect(page.get_by_text("Google Gemini has no key.")).to_be_visible()
     shoot(page, "backends-dark")
     context.close()
 

@@ -109,7 +109,7 @@ def test_the_form_in_light_and_dark_wide_and_narrow(app: App, browser: Browser, 
     shoot(page, f"models-{scheme}-{width}")
     page.get_by_role("button", name="Add a server").click()
     page.get_by_role("dialog").get_by_text("More", exact=True).click()
-    expect(page.get_by_role("dialog").get_by_role("spinbutton", name="Time-out")).to_be_visible()
+    expect(page.get_by_role("dialog").get_by_role("spinbutton", name="Time-out (seconds)")).to_be_visible()
     shoot(page, f"server-form-{scheme}-{width}")
     context.close()
 

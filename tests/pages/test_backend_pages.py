@@ -53,6 +53,24 @@ def test_the_models_of_all_backends_are_in_one_list(app: AppTest, services: Fake
     assert app.selectbox(key="model").options == ["parrot · Scripted", "owl · Scripted", "wren · Spare"]
 
 
+def test_what_was_chosen_last_is_there_at_the_next_visit(app: AppTest, services: FakeServices) -> None:
+    services.put_pier()
+    services.manager.checks.latest("spare", 5)
+    app.run()
+    pick(app, "model", "spare/wren")
+    app.slider(key="k").set_value(7).run()
+    ask(app, services, QUESTION)
+    visit = AppTest.from_file(app._script_path, default_timeout=app.default_timeout).run()
+    assert visit.selectbox(key="model").value == "spare/wren"
+    assert visit.slider(key="k").value == 7
+    pick(visit, "model", "scripted/owl")
+    button(visit, "Use for new chats").click().run()
+    assert not visit.exception
+    pick(visit, "model", "spare/wren")
+    again = AppTest.from_file(app._script_path, default_timeout=app.default_timeout).run()
+    assert again.selectbox(key="model").value == "scripted/owl"
+
+
 @pytest.mark.parametrize(
     ("typed", "model"), [("spare/lark", "spare/lark"), ("lark", "scripted/lark"), ("org/lark", "scripted/org/lark")]
 )

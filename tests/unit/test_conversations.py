@@ -300,3 +300,16 @@ def test_differences_between_two_records() -> None:
         ("revision", "-", "0123456789ab"),
     ]
     assert differences(one, one) == []
+
+
+def test_the_options_of_the_last_question_are_there_for_the_next_chat(conversations: Conversations) -> None:
+    assert conversations.last_options("ann") is None
+    first, second, asked_nothing = (conversations.create("ann", text) for text in ("one", "two", "three"))
+    conversations.save_options("ann", first, AnswerOptions(backend="a", model="x"))
+    conversations.save_options("ann", second, AnswerOptions(backend="b", model="y"))
+    conversations.add("ann", first, Role.USER, "again", Finish.COMPLETE)
+    assert asked_nothing
+    last = conversations.last_options("ann")
+    assert last
+    assert (last.backend, last.model) == ("a", "x")
+    assert conversations.last_options("bob") is None

@@ -65,13 +65,22 @@ def pick(services: Services, key: str) -> tuple[Backend, str | None]:
     )
     backend = backends[choice.backend]
     checked = services.manager.checks.latest(backend.name)
-    if note := next((info.note for info in (checked.models if checked else []) if info.name == choice.model), ""):
-        st.caption(note)
+    info = next((each for each in (checked.models if checked else []) if each.name == choice.model), None)
+    for line in (info.note, about(info)) if info else ():
+        if line:
+            st.caption(line)
     if checked and checked.error:
         errors.show(checked.error.message, checked.error.hint)
         button("Try again", services.manager.checks.refresh, backend.name, icon="refresh", key=f"{key}-again")
     _wait(services, backend)
     return backend, choice.model or None
+
+
+def about(info: ModelInfo) -> str:
+    """What a model can do and costs, in a line; empty if nothing is known."""
+    price = f"${info.price[0]:,.2f} in, ${info.price[1]:,.2f} out a million tokens" if info.price else ""
+    facts = ("thinks" if info.thinks else "", "sees pictures" if info.sees else "", price)
+    return text.literal(" · ".join(fact for fact in facts if fact))
 
 
 def _with_model(services: Services, choice: Choice) -> Choice:
@@ -176,6 +185,7 @@ def rows(models: list[ModelInfo]) -> list[dict[str, str | int | bool | None]]:
             "Size": _size(info.size_bytes) if info.size_bytes else "",
             "Window": info.context_window,
             "In memory": info.in_memory,
+            "Can": about(info).replace("\\", ""),
         }
         for info in models
     ]

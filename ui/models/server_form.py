@@ -72,7 +72,16 @@ def _form(known: StoredServer, offer: Offer | None) -> None:
         with st.expander("More"):
             purpose = "Seconds to wait for each piece of an answer, including the first."
             timeout = float(known.values.get("timeout", fields["timeout"]))
-            field("timeout", st.number_input, "Time-out", timeout, min_value=1.0, step=10.0, help=purpose)
+            field(
+                "timeout",
+                st.number_input,
+                "Time-out (seconds)",
+                timeout,
+                min_value=1.0,
+                step=10.0,
+                format="%g",
+                help=purpose,
+            )
             for name, (title, purpose) in MORE.items():
                 if name in fields:
                     is_text = name == "keep_alive"
@@ -111,9 +120,13 @@ def draw_tried(tried: Tried) -> None:
     if tried.error:
         errors.show(tried.error.message, tried.error.hint)
     if tried.seconds and not (tried.error and not tried.models):
-        found = f"Answered in {1000 * tried.seconds:.0f} ms, with {text.count(len(tried.models), 'model')}"
+        found = f"Answered in {_time(tried.seconds)}, with {text.count(len(tried.models), 'model')}"
         if tried.answer_s:
-            found += f"; {text.literal(text.short(tried.asked, 40))} gave a word in {tried.answer_s:.1f} s"
+            found += f"; {text.literal(text.short(tried.asked, 40))} gave a word in {_time(tried.answer_s)}"
         st.success(f"{found}.", icon=":material/check:")
         if not tried.models:
             st.caption("It lists no models: type a model's name where you choose one.")
+
+
+def _time(seconds: float) -> str:
+    return f"{seconds:.1f} s" if seconds >= 1 else f"{1000 * seconds:.0f} ms"

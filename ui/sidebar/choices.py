@@ -72,6 +72,7 @@ def follow(services: Services, conversation_id: str | None) -> None:
     """Apply the options of a chat when it is opened, or the default preset to a new one."""
     state = st.session_state
     begin(services)
+    is_new_visit = _OPENED not in state
     if _OPENED in state and state[_OPENED] == conversation_id:
         return
     state[_OPENED] = conversation_id
@@ -80,6 +81,8 @@ def follow(services: Services, conversation_id: str | None) -> None:
             apply(services, *stored)
     elif preset := services.presets.default(owner()):
         apply(services, preset.options, preset.name)
+    elif is_new_visit and (last := services.conversations.last_options(owner())):
+        apply(services, last)
     elif not collections.searched(services):
         state.pop(collections.SEARCHED)
 

@@ -15,6 +15,9 @@ from ui.sidebar import choices, collections, conversations
 from ui.widgets import errors, text
 from ui.widgets.errors import button
 
+DEFAULT = "Default"
+"""Name of the preset that one click makes."""
+
 
 def draw(services: Services, *, chatting: bool) -> None:
     """Draw the sidebar below the navigation; `chatting` if the address may name a conversation."""
@@ -89,6 +92,9 @@ def _presets(services: Services) -> None:
             args=(services,),
             help="A saved model, collections, instructions and settings.",
         )
+    if not any(preset.is_default for preset in found.values()):
+        purpose = "New chats begin with what is chosen now, whatever was chosen last."
+        button("Use for new chats", _use_for_new_chats, services, icon="star", help=purpose, width="stretch")
     with st.popover("Save as preset", icon=":material/bookmark_add:", width="stretch", key="preset_box"):
         st.text_input("Name", key="preset_name", max_chars=LONGEST_NAME, placeholder="Strict, in French")
         default = st.checkbox("Use for new chats", key="preset_default")
@@ -107,6 +113,12 @@ def _apply_preset(services: Services) -> None:
     name = st.session_state["preset"]
     if preset := next((preset for preset in services.presets.list(owner()) if preset.name == name), None):
         choices.apply(services, preset.options, preset.name)
+
+
+def _use_for_new_chats(services: Services) -> None:
+    services.presets.save(owner(), DEFAULT, choices.current(services))
+    services.presets.make_default(owner(), DEFAULT)
+    st.session_state["preset"] = DEFAULT
 
 
 def _save_preset(services: Services, default: bool) -> None:
