@@ -84,6 +84,24 @@ class ModelInfo:
 
 
 @dataclass(frozen=True, slots=True)
+class Needs:
+    """What loading a model takes of this machine, and what it has."""
+
+    download_bytes: int
+    """0 if it is here."""
+    disk_free_bytes: int
+    memory_bytes: int
+    memory_free_bytes: int
+    device: str
+    licence: str = ""
+
+    @property
+    def fits(self) -> bool:
+        """Whether there is enough of everything."""
+        return self.memory_bytes <= self.memory_free_bytes and self.download_bytes <= self.disk_free_bytes
+
+
+@dataclass(frozen=True, slots=True)
 class Loaded:
     """Facts about a model that is ready; None if the backend does not know."""
 
@@ -170,6 +188,17 @@ class Backend(ABC):
     def location(self) -> str:
         """The backend as the subject of a sentence: “vLLM at http://localhost:8000”."""
         return self.label
+
+    def suggestions(self) -> list[ModelInfo]:
+        """Return good models that can be loaded by name and are not in its list."""
+        return []
+
+    def needs(self, model: str) -> Needs | None:
+        """Return what loading a model takes of this machine; None if nothing. May ask the network for seconds.
+
+        Raises BackendError if there is no such model.
+        """
+        return None
 
     def unload(self, model: str) -> Released | None:
         """Free what `load` allocated; None if that cannot be measured. Raises BackendError if the server did not."""

@@ -6,8 +6,9 @@ Only safetensors are accepted: other formats of weights can run code.
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from concurrent.futures import CancelledError, Future, wait
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Event, Thread
 from typing import Any
@@ -15,6 +16,16 @@ from typing import Any
 from backends.base import ModelInfo, Progress, Report
 from errors import AuthenticationFailed, ModelNotFound
 
+SUGGESTED = (
+    ModelInfo("Qwen/Qwen3-0.6B", "Qwen3 0.6B", "Apache 2.0", 32_768, 1_500_000_000, thinks=True),
+    ModelInfo("HuggingFaceTB/SmolLM2-1.7B-Instruct", "SmolLM2 1.7B", "Apache 2.0", 8_192, 3_420_000_000),
+    ModelInfo("Qwen/Qwen3-1.7B", "Qwen3 1.7B", "Apache 2.0", 32_768, 4_060_000_000, thinks=True),
+    ModelInfo("ibm-granite/granite-3.3-2b-instruct", "Granite 3.3 2B", "Apache 2.0", 131_072, 5_070_000_000),
+    ModelInfo("HuggingFaceTB/SmolLM3-3B", "SmolLM3 3B", "Apache 2.0", 65_536, 6_150_000_000, thinks=True),
+    ModelInfo("microsoft/Phi-4-mini-instruct", "Phi-4 mini", "MIT", 131_072, 7_670_000_000),
+    ModelInfo("Qwen/Qwen3-4B-Instruct-2507", "Qwen3 4B", "Apache 2.0", 262_144, 8_050_000_000),
+)
+"""Good small models on the Hub, with their licences; sizes are those of their weights in 16 bits."""
 FILES = ["*.safetensors", "*.json", "*.jinja", "tokenizer.model", "merges.txt", "vocab.txt"]
 
 
@@ -34,8 +45,17 @@ def model_folder(model: str, report: Report, token: str | None = None, timeout: 
         raise ModelNotFound(f"There is no model folder {model}.", "Give a folder or a Hugging Face id.") from None
     except hub_errors.LocalEntryNotFoundError:
         pass
-    try:
+    with _told(model):
         return _download(model, report, token, timeout)
+
+
+@contextmanager
+def _told(model: str) -> Iterator[None]:
+    """Raise ModelNotFound or AuthenticationFailed for what the Hub refuses, or if it cannot be reached."""
+    from huggingface_hub import errors as hub_errors
+
+    try:
+        yield
     except hub_errors.GatedRepoError:
         hint = "Accept its terms on the Hub and set HUGGING_FACE_HUB_TOKEN."
         raise AuthenticationFailed(f"{model} asks for an account with access to it.", hint) from None
@@ -51,10 +71,38 @@ def model_folder(model: str, report: Report, token: str | None = None, timeout: 
         raise ModelNotFound(message, "Connect to the internet, or give the folder of a model.") from error
 
 
+def size_of(model: str, token: str | None = None, timeout: float = 5) -> tuple[int, bool, str]:
+    """Return the bytes of a model, whether it is on this machine, and the licence that the Hub names.
+
+    Raises like `model_folder`.
+    """
+    from huggingface_hub import HfApi, snapshot_download
+    from huggingface_hub import errors as hub_errors
+
+    folder = Path(model).expanduser()
+    if not folder.is_dir():
+        try:
+            folder = Path(snapshot_download(model, allow_patterns=FILES, local_files_only=True))
+        except hub_errors.LocalEntryNotFoundError:
+            with _told(model):
+                info = HfApi(token=token).model_info(model, timeout=timeout, files_metadata=True)
+            licence = getattr(info.card_data, "license", None) or ""
+            return sum(file.size or 0 for file in _wanted(info)), False, str(licence)
+        except hub_errors.HFValidationError:
+            raise ModelNotFound(f"There is no model folder {model}.", "Give a folder or a Hugging Face id.") from None
+    return sum(file.stat().st_size for file in folder.glob("*.safetensors")), True, ""
+
+
+def _wanted(info: Any) -> list[Any]:
+    """Return the files of a repository that are downloaded."""
+    from huggingface_hub.utils._paths import filter_repo_objects
+
+    return list(filter_repo_objects(info.siblings or [], allow_patterns=FILES, key=lambda file: file.rfilename))
+
+
 def _download(model: str, report: Report, token: str | None, timeout: float) -> Path:
     """Download in a separate thread, because a network read cannot be interrupted."""
     from huggingface_hub import HfApi, snapshot_download
-    from huggingface_hub.utils._paths import filter_repo_objects
     from huggingface_hub.utils.tqdm import tqdm
 
     cancelled = Event()
@@ -78,8 +126,7 @@ def _download(model: str, report: Report, token: str | None, timeout: float) -> 
     def fetch() -> None:
         try:
             info = HfApi(token=token).model_info(model, timeout=timeout, files_metadata=True)
-            files = filter_repo_objects(info.siblings or [], allow_patterns=FILES, key=lambda file: file.rfilename)
-            sizes.extend(file.size or 0 for file in files)
+            sizes.extend(file.size or 0 for file in _wanted(info))
             folder = snapshot_download(model, allow_patterns=FILES, etag_timeout=timeout, token=token, tqdm_class=Bar)
             done.set_result(Path(folder))
         except BaseException as error:  # noqa: BLE001 - raised by done.result()

@@ -12,11 +12,11 @@ from pydantic import Field, SecretStr
 
 from accelerator import choose_device, choose_dtype, load_torch
 from backends import cpu_attention, embedded_model, hub, load_progress, quantization
-from backends.base import Backend, Capabilities, Loaded, ModelInfo, Progress, Released, Report
+from backends.base import Backend, Capabilities, Loaded, ModelInfo, Needs, Progress, Released, Report
 from backends.generation import Runtime
 from backends.likelihood import likelihood
 from backends.local_chat_model import LocalChatModel
-from backends.memory import devices, memory_in_use, release_memory
+from backends.memory import devices, disk_free, memory_free, memory_in_use, release_memory
 from conversion import INSTALL
 from errors import BackendUnavailable, ConfigurationError
 from options import GenerationOptions
@@ -33,6 +33,12 @@ class LocalSettings(EnvironmentSettings):
     token: Annotated[SecretStr | None, Field(validation_alias="HUGGING_FACE_HUB_TOKEN")] = None
     hub_timeout: Annotated[float, Field(validation_alias="LOCAL_HUB_TIMEOUT", gt=0)] = 5
     """Seconds to wait for the Hub's first response."""
+
+
+IN_MEMORY = {"8-bit": 0.55, "4-bit": 0.35}
+"""Of a model's 16-bit weights; a part of them is not quantized."""
+OVERHEAD = 1.2
+"""Memory that an answer takes, with the weights."""
 
 
 class HuggingFaceBackend(Backend):
@@ -59,6 +65,37 @@ class HuggingFaceBackend(Backend):
         name, label, window = embedded_model.NAME, "SmolLM2 135M, embedded", 8192
         return [ModelInfo(name, label, note, window, embedded_model.SIZE, "llama 135M"), *hub.cached_chat_models()]
 
+    def suggestions(self) -> list[ModelInfo]:
+        """Return good small models of the Hub, unless this process is told to stay off it."""
+        from huggingface_hub import constants
+
+        listed = {info.name for info in self.list_models()}
+        return [] if constants.HF_HUB_OFFLINE else [info for info in hub.SUGGESTED if info.name not in listed]
+
+    def needs(self, model: str) -> Needs | None:
+        """Return what a model takes: asks the Hub if it is not on this machine. Raises BackendError."""
+        from huggingface_hub import constants
+
+        name, variant = quantization.split(model)
+        if name == embedded_model.NAME:
+            return None
+        size, is_here, licence = hub.size_of(name, self._token(), self.local.hub_timeout)
+        device = choose_device(self.settings.device)
+        # Weights are stored in 16 bits.
+        is_wide = self.local.dtype == "float32" or (self.local.dtype == "auto" and choose_dtype(device).itemsize == 4)
+        share = IN_MEMORY[variant] if variant else 2.0 if is_wide else 1.0
+        return Needs(
+            download_bytes=0 if is_here else size,
+            disk_free_bytes=disk_free(Path(constants.HF_HUB_CACHE)),
+            memory_bytes=round(OVERHEAD * share * size),
+            memory_free_bytes=memory_free(device),
+            device=device,
+            licence=licence,
+        )
+
+    def _token(self) -> str | None:
+        return self.local.token.get_secret_value() if self.local.token else None
+
     def check(self) -> None:
         """Raise ConfigurationError unless torch and transformers are installed."""
         for package in ("torch", "transformers"):
@@ -81,8 +118,7 @@ class HuggingFaceBackend(Backend):
         if name == embedded_model.NAME:
             folder = embedded_model.ensure(self.settings.data_dir, report)
         else:
-            token = self.local.token.get_secret_value() if self.local.token else None
-            folder = hub.model_folder(name, report, token, self.local.hub_timeout)
+            folder = hub.model_folder(name, report, self._token(), self.local.hub_timeout)
         try:
             runtime = self._read(model, folder, device, report)
         except BaseException as error:

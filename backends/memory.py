@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import ctypes
 import gc
+import shutil
 import sys
 from collections.abc import Collection
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -33,6 +35,20 @@ def memory_in_use(devices: Collection[str]) -> int:
         elif device == "cpu":
             total += psutil.Process().memory_info().rss
     return total
+
+
+def memory_free(device: str) -> int:
+    """Return the free bytes of a device; of the machine if that is not a GPU with memory of its own."""
+    torch = load_torch()
+    if device.startswith("cuda"):
+        return int(torch.cuda.mem_get_info(torch.device(device))[0])
+    return int(psutil.virtual_memory().available)
+
+
+def disk_free(folder: Path) -> int:
+    """Return the free bytes of the disk that a folder is on, or would be."""
+    there = next(place for place in (folder, *folder.parents) if place.exists())
+    return shutil.disk_usage(there).free
 
 
 def release_memory() -> None:

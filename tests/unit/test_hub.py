@@ -154,3 +154,30 @@ def test_errors_of_the_hub_are_distinguished(server: Hub) -> None:
         hub.model_folder("a/wrong", lambda progress: None, TOKEN)
     with pytest.raises(ModelNotFound, match="cannot be reached"):
         hub.model_folder("a/down", lambda progress: None)
+
+
+def test_what_a_model_takes_is_told_before_it_is_downloaded(server: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    backend = HuggingFaceBackend(Settings(device="cpu"))
+    size = sum(map(len, server.files.values()))
+    needs = backend.needs("a/tiny")
+    assert needs
+    assert size / 2 < needs.download_bytes <= size
+    assert needs.fits
+    assert needs.memory_bytes > needs.download_bytes / 2
+    assert needs.memory_free_bytes > 0
+    smaller = backend.needs("a/tiny@4-bit")
+    assert smaller
+    assert smaller.memory_bytes < needs.memory_bytes
+    hub.model_folder("a/tiny", lambda progress: None)
+    here = backend.needs("a/tiny")
+    assert here
+    assert here.download_bytes == 0
+    monkeypatch.setattr("backends.huggingface.memory_free", lambda device: 1)
+    tight = backend.needs("a/tiny")
+    assert tight
+    assert not tight.fits
+    assert backend.needs("SmolLM2-135M-Instruct") is None
+    with pytest.raises(ModelNotFound, match="no model a/nothing"):
+        backend.needs("a/nothing")
+    with pytest.raises(AuthenticationFailed):
+        backend.needs("a/gated")

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Literal
+from typing import Any, Literal
 
 import streamlit as st
 
 from backends import BACKENDS
-from backends.base import Backend, State
+from backends.base import Backend, ModelInfo, State
 from backends.checks import BackendCheck
 from backends.server import ServerBackend, StoredServer
 from services import Services
@@ -86,6 +86,10 @@ def _head(backend: Backend, checked: BackendCheck | None) -> None:
         st.markdown(f"**{text.literal(checked.error.message)}** {text.literal(checked.error.hint)}")
 
 
+def _with_rows(models: list[ModelInfo]) -> Iterator[tuple[ModelInfo, dict[str, Any]]]:
+    return zip(models, pickers.rows(models), strict=True)
+
+
 def _server(services: Services, backend: ServerBackend) -> None:
     """What can be done with a server itself."""
     stored, servers = services.servers.get(backend.name), services.servers
@@ -126,10 +130,17 @@ def _disabled(services: Services, stored: StoredServer) -> None:
 
 def _controls(services: Services, backend: Backend, checked: BackendCheck) -> None:
     can, key = backend.capabilities, f"manage-{backend.name}"
+    suggested = backend.suggestions()
     labels = {info.name: info.label for info in checked.models}
+    known = set(labels)
+    labels |= {info.name: f"{info.label} · to download" for info in suggested}
     if checked.models:
         with st.expander("Models"):
             st.dataframe(pickers.rows(checked.models), hide_index=True)
+    if suggested:
+        with st.expander("Good small models to download"):
+            rows = [{"Name": info.name, "Licence": info.note, **row} for info, row in _with_rows(suggested)]
+            st.dataframe(rows, hide_index=True, column_order=("Name", "Size", "Window", "Can", "Licence"))
     columns = st.columns([3, 2]) if can.variants else [st.container()]
     with columns[0]:
         picked = st.selectbox(
@@ -155,6 +166,8 @@ def _controls(services: Services, backend: Backend, checked: BackendCheck) -> No
     manager, model = services.manager, f"{picked}@{variant}" if variant else str(picked)
     state = manager.status(backend.name, model).state
     ready, loading = state is State.READY, state is State.LOADING
+    if not ready and not loading:
+        pickers.draw_needs(backend, model)
     actions: list[tuple[str, str, Callable[[str, str], object], bool]] = [
         ("Load", "download", manager.load, not ready and not loading),
         ("Reload", "restart_alt", manager.reload, ready),
@@ -162,7 +175,7 @@ def _controls(services: Services, backend: Backend, checked: BackendCheck) -> No
     if can.unloads:
         actions.insert(1, ("Unload", "eject", manager.unload, ready))
     if can.pulls:
-        missing = picked not in labels and not loading
+        missing = picked not in known and not loading
         actions.append(("Pull", "cloud_download", partial(manager.load, pull=True), missing))
     with st.container(horizontal=True):
         for label, icon, act, enabled in actions:

@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 import streamlit as st
 
-from backends.base import Backend, Loaded, ModelInfo, State, Status
-from errors import ModelNotFound
+from backends.base import Backend, Loaded, ModelInfo, Needs, State, Status
+from errors import AppError, ModelNotFound
 from services import Services
 from ui.app import owner
 from ui.widgets import errors, text
@@ -126,6 +126,30 @@ def _wait(services: Services, backend: Backend) -> None:
     live(0.5, wait)
 
 
+@st.cache_resource(ttl=60, show_spinner="Asking what the model takes …")
+def _needs(_backend: Backend, name: str, model: str) -> Needs | AppError | None:
+    try:
+        return _backend.needs(model)
+    except AppError as error:
+        return error
+
+
+def draw_needs(backend: Backend, model: str) -> None:
+    """Draw what loading a model takes of this machine, if anything."""
+    needs = _needs(backend, backend.name, model)
+    if isinstance(needs, AppError):
+        st.caption(f":material/info: {text.literal(str(needs))}")
+    elif needs:
+        parts = [f"takes about {_size(needs.memory_bytes)} of memory ({_size(needs.memory_free_bytes)} are free)"]
+        if needs.download_bytes:
+            free = _size(needs.disk_free_bytes)
+            parts.insert(0, f"downloads {_size(needs.download_bytes)} from Hugging Face ({free} of disk are free)")
+        if needs.licence:
+            parts.append(f"licence: {needs.licence}")
+        said = text.literal("; ".join(parts))
+        st.caption(f"{said[0].upper()}{said[1:]}." if needs.fits else f":material/warning: {said}: it does not fit.")
+
+
 def draw_state(services: Services, backend: Backend, model: str) -> None:
     """Draw the state of a model, live while it loads."""
     loading = services.manager.status(backend.name, model).state is State.LOADING
@@ -138,6 +162,7 @@ def draw_state(services: Services, backend: Backend, model: str) -> None:
             st.badge("Ready", icon=":material/check:", color="green")
         elif status.state is State.UNLOADED:
             st.badge("Loads with the first question", icon=":material/bedtime:", color="gray")
+            draw_needs(backend, model)
         details(services, backend, model, status, "sidebar")
 
     live(1.0 if loading else None, draw_model)
