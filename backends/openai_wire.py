@@ -66,13 +66,17 @@ class OpenAIWire(Wire):
         model = str(body.get("model", ""))
         for name in self._left_out.get(model, ()):
             _leave_out(body, name)
+        tried = set[str]()
         while True:
             response = yield from super().exchange(again(request, body=body) if body else request)
             refused = _refused_field(body, _words(response)) if response.status_code in (400, 422) else None
-            if refused is None or refused in self._left_out.get(model, ()):
+            if refused is None or refused in tried:
                 return response
             _leave_out(body, refused)
-            self._left_out.setdefault(model, []).append(refused)
+            tried.add(refused)
+            learned = self._left_out.setdefault(model, [])
+            if refused not in learned:  # another request may have learned it meanwhile
+                learned.append(refused)
 
 
 class _Reader(Reader):

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import logging
+import re
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import count
 from typing import Any
 
 from langchain_core.messages import HumanMessage
 from sqlalchemy import delete, select, update
 
-from backends import BACKENDS, backend_class
+from backends import BACKENDS, KINDS, backend_class
 from backends.manager import ModelManager
 from backends.server import ServerBackend, StoredServer
 from backends.translate import translate
 from errors import AppError, BackendError, ConfigurationError
 from options import GenerationOptions
-from rag.db import Database, ServerRow, new_id
+from rag.db import Database, ServerRow
 from rag.schema import LOCAL_OWNER
 from services.keys import Keys
 from settings import Settings
@@ -118,12 +120,13 @@ class Servers:
 
         Raises ConfigurationError if it cannot be used, or its label is empty, too long or taken.
         """
-        stored = replace(stored, label=" ".join(stored.label.split()), name=stored.name or f"server-{new_id()[:8]}")
+        stored = replace(stored, label=" ".join(stored.label.split()))
         if not 0 < len(stored.label) <= LONGEST_NAME:
             raise ConfigurationError(f"A name has 1 to {LONGEST_NAME} characters.", "Type one, or shorten it.")
         others = [other for other in self._manager.backends() if other.name != stored.name]
         if stored.label.casefold() in {other.label.casefold() for other in others}:
             raise ConfigurationError(f"There is a server called {stored.label}.", "Choose another name.")
+        stored = replace(stored, name=stored.name or self._new_name(stored.label))
         self._make(stored)
         values = dict(stored.values)
         key = values.pop("api_key", None)
@@ -134,6 +137,12 @@ class Servers:
             session.add(ServerRow(owner=OWNER, id=stored.name, **row))
         self._apply(stored)
         return stored
+
+    def _new_name(self, label: str) -> str:
+        """A name to type on the command line: “The big box” is the-big-box."""
+        plain = re.sub(r"[^a-z0-9]+", "-", label.lower()).strip("-") or "server"
+        taken = {*KINDS, *(stored.name for stored in self.list())}
+        return next(name for n in count(1) if (name := plain if n == 1 else f"{plain}-{n}") not in taken)
 
     def disable(self, name: str, disabled: bool) -> None:
         """Do not offer a server, or offer it again."""

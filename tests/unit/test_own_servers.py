@@ -68,6 +68,12 @@ def test_a_new_server_is_in_use_at_once_and_after_a_restart(folder: Path, stub: 
         assert [each.name for each in backend.list_models()] == ["granite", "tiny"]
 
 
+def test_a_server_has_a_name_to_type(services: Services, stub: OpenAIStub) -> None:
+    labels = "The big box!", "the BIG box", "vllm?", "模型"
+    names = [services.servers.save(replace(server(stub), label=label)).name for label in labels]
+    assert names == ["the-big-box", "the-big-box-2", "vllm-2", "server"]
+
+
 def test_the_key_stands_nowhere(folder: Path, stub: OpenAIStub, tmp_path: Path) -> None:
     with closing(Services(Settings(data_dir=folder))) as services:
         services.servers.save(server(stub))
