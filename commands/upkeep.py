@@ -52,13 +52,18 @@ def _check(services: Services, repair: bool, as_json: bool) -> int:
 
 
 @app.command()
-def backup(file: Annotated[Path, typer.Argument(help="The ZIP file to write.")], as_json: AsJson = False) -> None:
+def backup(
+    file: Annotated[Path, typer.Argument(help="The ZIP file to write.")],
+    with_keys: Annotated[bool, typer.Option("--with-keys", help="Include what opens the keys of servers.")] = False,
+    as_json: AsJson = False,
+) -> None:
     """Back up documents, conversations and indexes to one file, and verify it.
 
-    Settings and keys (.env) are not included, nor are converted models, which are converted again when needed.
+    Settings (.env) are not included, nor are converted models, which are converted again when needed. Keys of servers
+    that were typed on the page have to be typed again where it is restored, unless it is made with --with-keys.
     """
     with open_services(as_json) as services, single_bar("Backing up", quiet=as_json) as advance:
-        _print_manifest(services.backup(file, advance), f"{file} is written", as_json)
+        _print_manifest(services.backup(file, advance, with_keys=with_keys), f"{file} is written", as_json)
 
 
 @app.command()

@@ -33,7 +33,7 @@ MANIFEST = "manifest.json"
 RESTORED = "restored"  # a complete unpacked backup, about to be moved into place
 MAX_MANIFEST = 256_000_000  # bytes, for a million originals
 BLOCK = 1 << 20
-_NAME = re.compile(r"gestalt\.db|uploads/[0-9a-f]{64}|chroma(?:/[A-Za-z0-9_-][A-Za-z0-9_.-]*)+")
+_NAME = re.compile(r"gestalt\.db|secret\.key|uploads/[0-9a-f]{64}|chroma(?:/[A-Za-z0-9_-][A-Za-z0-9_.-]*)+")
 
 Report = Callable[[float], None]  # takes the progress, 0 to 1
 
@@ -76,8 +76,13 @@ def count(database: Database, store: VectorStore) -> Counts:
     return Counts(documents=documents, chunks=chunks, vectors=vectors)
 
 
-def write(folder: DataFolder, database: Database, store: VectorStore, file: Path, report: Report) -> Manifest:
-    """Write a backup atomically and verify it. Raises ConfigurationError if the file exists already, StoreError."""
+def write(
+    folder: DataFolder, database: Database, store: VectorStore, file: Path, report: Report, *, with_keys: bool = False
+) -> Manifest:
+    """Write a backup atomically and verify it; `with_keys`, the keys of servers can be read where it is restored.
+
+    Raises ConfigurationError if the file exists already, StoreError.
+    """
     if file.exists():
         raise ConfigurationError(f"The file {file} exists already.", "Choose another name, or remove it.")
     counts = count(database, store)
@@ -89,6 +94,8 @@ def write(folder: DataFolder, database: Database, store: VectorStore, file: Path
             with closing(sqlite3.connect(folder.database)) as source, closing(sqlite3.connect(copy)) as target:
                 source.backup(target)
             files = {"gestalt.db": copy}
+            if with_keys and folder.secret.exists():
+                files[folder.secret.name] = folder.secret
             for path in sorted([*folder.chroma.rglob("*"), *folder.uploads.rglob("*")]):
                 # Other names are partial uploads.
                 if _NAME.fullmatch(name := path.relative_to(folder.path).as_posix()) and path.is_file():
@@ -168,7 +175,9 @@ def finish_restore(folder: DataFolder) -> None:
         # The write-ahead log of the old database would be applied to the new one.
         for log in ("gestalt.db-wal", "gestalt.db-shm"):
             (folder.path / log).unlink(missing_ok=True)
-    for target in (folder.database, folder.chroma, folder.uploads):
+    if (restored / folder.secret.name).exists():
+        (restored / folder.secret.name).chmod(0o600)
+    for target in (folder.database, folder.secret, folder.chroma, folder.uploads):
         new = restored / target.name
         if new.is_dir() and target.exists():
             shutil.rmtree(target)

@@ -16,6 +16,8 @@ class DataFolder:
     def __init__(self, path: Path, lock: FileLock) -> None:
         self.path, self.lock = path, lock
         self.database, self.chroma, self.uploads = path / "gestalt.db", path / "chroma", path / "uploads"
+        self.secret = path / "secret.key"
+        """Opens the keys of servers that the database holds."""
 
     @classmethod
     def open(cls, path: Path) -> DataFolder:

@@ -95,7 +95,7 @@ class Services:
         )
         self.manager = ModelManager(settings, backends)
         secret = settings.secret_key.get_secret_value() if settings.secret_key else None
-        self.servers = Servers(settings, self.database, Keys(self.folder.path, secret), self.manager)
+        self.servers = Servers(settings, self.database, Keys(self.folder.secret, secret), self.manager)
         if backends is None:
             self.servers.open()
         self.search = Search(
@@ -161,12 +161,12 @@ class Services:
         """How much is in the data folder."""
         return count(self.database, self.store)
 
-    def backup(self, file: Path, report: Callable[[float], None]) -> Manifest:
-        """Back up everything into one file, while the ingest worker does not run.
+    def backup(self, file: Path, report: Callable[[float], None], *, with_keys: bool = False) -> Manifest:
+        """Back up everything into one file, while the ingest worker does not run; the keys of servers only `with_keys`.
 
         Raises ConfigurationError if there is such a file already, StoreError if something cannot be read or written.
         """
-        return write(self.folder, self.database, self.store, file, report)
+        return write(self.folder, self.database, self.store, file, report, with_keys=with_keys)
 
     def warm_up(self, owner: str) -> None:
         """Load the default models in the background, once, before the first question needs them."""

@@ -11,15 +11,13 @@ from cryptography.fernet import Fernet, InvalidToken
 
 from errors import StoreError
 
-FILE = "secret.key"
-
 
 class Keys:
     """Encrypts with GESTALT_SECRET_KEY, or with a file of the data folder that only its user can read."""
 
-    def __init__(self, folder: Path, secret: str | None = None) -> None:
+    def __init__(self, file: Path, secret: str | None = None) -> None:
         """Nothing is read or written yet."""
-        self._file, self._secret = folder / FILE, secret
+        self._file, self._secret = file, secret
         self._lock = Lock()
 
     def encrypt(self, key: str) -> str:

@@ -487,7 +487,7 @@ def test_backends_does_not_lock_the_library(services: FakeServices, monkeypatch:
         assert (line["state"], line["models"]) == ("error", []), name
         assert line["error"]["message"]
         assert line["error"]["hint"]
-    assert "GOOGLE_API_KEY" in lines["gemini"]["error"]["message"]
+    assert "has no key" in lines["gemini"]["error"]["message"]
     assert "Local (Hugging Face)" in shell("backends").stdout
 
 

@@ -14,8 +14,8 @@ import settings as settings_module
 from backends import BACKENDS
 from backends.server import ServerBackend, StoredServer
 from errors import AuthenticationFailed, BackendUnavailable, ConfigurationError
-from services import Services
-from services.keys import FILE, Keys
+from services import Services, restore
+from services.keys import Keys
 from services.servers import OFFERS
 from settings import Settings
 from tests.stubs.ollama_server import OllamaStub
@@ -79,28 +79,39 @@ def test_the_key_stands_nowhere(folder: Path, stub: OpenAIStub, tmp_path: Path) 
         services.servers.save(server(stub))
         services.backup(tmp_path / "backup.zip", lambda _: None)
     files = [path for path in folder.rglob("*") if path.is_file()]
-    assert folder / FILE in files
-    assert stat.S_IMODE((folder / FILE).stat().st_mode) == 0o600
+    assert folder / "secret.key" in files
+    assert stat.S_IMODE((folder / "secret.key").stat().st_mode) == 0o600
     for path in [*files, tmp_path / "backup.zip"]:
         assert KEY.encode() not in path.read_bytes(), path
-    assert FILE.encode() not in (tmp_path / "backup.zip").read_bytes()
+    assert b"secret.key" not in (tmp_path / "backup.zip").read_bytes()
+
+
+def test_a_backup_has_the_keys_if_it_is_asked_to(folder: Path, stub: OpenAIStub, tmp_path: Path) -> None:
+    with closing(Services(Settings(data_dir=folder))) as services:
+        saved = services.servers.save(server(stub))
+        services.backup(tmp_path / "with.zip", lambda _: None, with_keys=True)
+    elsewhere = Settings(data_dir=tmp_path / "elsewhere")
+    restore(elsewhere, tmp_path / "with.zip", lambda _: None)
+    assert stat.S_IMODE((tmp_path / "elsewhere" / "secret.key").stat().st_mode) == 0o600
+    with closing(Services(elsewhere)) as services:
+        assert services.manager.backend(saved.name).list_models()
 
 
 def test_without_the_file_the_key_has_to_be_typed_again(folder: Path, stub: OpenAIStub) -> None:
     with closing(Services(Settings(data_dir=folder))) as services:
         saved = services.servers.save(server(stub))
-    (folder / FILE).unlink()
+    (folder / "secret.key").unlink()
     with closing(Services(Settings(data_dir=folder))) as services:
         tried = services.servers.test(services.servers.current(saved.name))
         assert isinstance(tried.error, AuthenticationFailed)
 
 
 def test_a_key_is_read_with_the_secret_of_the_environment_alone(tmp_path: Path) -> None:
-    token = Keys(tmp_path, "a long secret").encrypt(KEY)
+    token = Keys(tmp_path / "x", "a long secret").encrypt(KEY)
     assert KEY not in token
     assert list(tmp_path.iterdir()) == []
-    assert Keys(tmp_path, "a long secret").decrypt(token) == KEY
-    assert Keys(tmp_path, "another").decrypt(token) is None
+    assert Keys(tmp_path / "x", "a long secret").decrypt(token) == KEY
+    assert Keys(tmp_path / "x", "another").decrypt(token) is None
 
 
 def test_a_server_is_changed_disabled_and_removed(services: Services, stub: OpenAIStub) -> None:
