@@ -28,7 +28,7 @@ app.add_typer(upkeep.app)
 
 @app.command()
 def backends(as_json: AsJson = False) -> None:
-    """Check the backends of the environment, for three seconds at most; the library and what it stores are not opened."""
+    """Check the backends of the environment, for three seconds at most; the library is not opened."""
     from backends.checks import check_all
     from backends.manager import ModelManager
 
