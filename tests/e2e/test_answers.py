@@ -12,7 +12,7 @@ from pypdf import PdfWriter
 from tests.e2e.conftest import App, shoot
 from tests.e2e.test_conversations import choose, violations
 from tests.e2e.test_library import a_pdf
-from tests.e2e.test_visit import PATIENCE, answered, ask, last_answer, let_the_model_write
+from tests.e2e.test_visit import PATIENCE, answered, ask, last_answer, let_the_model_write, pick
 
 pytestmark = pytest.mark.e2e
 
@@ -264,6 +264,7 @@ def test_a_refused_question_is_asked_of_all_collections(app: App, page: Page) ->
     dialog.get_by_role("button", name="Create").click()
     expect(page.get_by_text("Nothing here yet")).to_be_visible()
     page.get_by_role("link", name="Chat").click()
+    pick(page, "Answers", "Automatic")
     ask(page, QUESTIONS["fact"])
     answered(page)
     expect(last_answer(page)).to_contain_text("There is nothing to answer from")

@@ -351,10 +351,11 @@ def test_new_chats_start_with_the_default_preset(app: App, page: Page, ollama: O
     aside.get_by_role("button", name="Save as preset").click()
     page.get_by_role("textbox", name="Name").fill("Harbour")
     page.get_by_role("textbox", name="Name").press("Tab")
-    page.get_by_text("Use for new chats").click()
     page.get_by_role("button", name="Save", exact=True).click()
+    aside.get_by_role("button", name="For new chats", exact=True).click()
     preset = aside.get_by_role("combobox", name=re.compile("Preset"))
-    expect(preset).to_have_value("Harbour (new chats)")
+    expect(aside.get_by_role("button", name="Not for new chats")).to_be_visible()
+    expect(preset).to_have_value(re.compile("Harbour"))
     talked(app, page, CAT)  # in a session of its own
     assert "Speak like a harbour master." in json.dumps(ollama.requests[-1].body)
     aside.get_by_text("Settings").click()

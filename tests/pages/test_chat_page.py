@@ -193,9 +193,9 @@ def test_presets_are_saved_applied_and_used_for_new_chats(app: AppTest, services
     app.slider(key="temperature").set_value(0.9)
     app.text_area(key="instructions").set_value("In French.").run()
     app.text_input(key="preset_name").set_value("French").run()
-    app.checkbox(key="preset_default").check().run()
     app.button(key="preset_save").click().run()
     assert app.selectbox(key="preset").value == "French"
+    app.button(key="preset_make_default").click().run()
     app.slider(key="temperature").set_value(0.1)
     app.text_area(key="instructions").set_value("").run()
     app.selectbox(key="preset").set_value(None).run()

@@ -61,18 +61,22 @@ def question(text: str, conversation_id: str | None, instead_of: str | None = No
 
 
 def begin(services: Services) -> None:
-    """Choose the options of the settings, if none were chosen yet."""
+    """Choose what was chosen last, else the options of the settings, if none were chosen in this visit yet."""
     defaults = services.settings.answer
+    is_new_visit = _OPTIONS not in st.session_state
     st.session_state.setdefault(_OPTIONS, defaults)
     for key, value in _values(defaults).items():
         st.session_state.setdefault(key, value)
+    if is_new_visit and (last := services.conversations.last_options(owner())):
+        known = {collection.id for collection in collections.every(services)}
+        ids = tuple(id_ for id_ in last.collection_ids or () if id_ in known)
+        apply(services, last.replace(collection_ids=ids or None))
 
 
 def follow(services: Services, conversation_id: str | None) -> None:
     """Apply the options of a chat when it is opened, or the default preset to a new one."""
     state = st.session_state
     begin(services)
-    is_new_visit = _OPENED not in state
     if _OPENED in state and state[_OPENED] == conversation_id:
         return
     state[_OPENED] = conversation_id
@@ -81,8 +85,6 @@ def follow(services: Services, conversation_id: str | None) -> None:
             apply(services, *stored)
     elif preset := services.presets.default(owner()):
         apply(services, preset.options, preset.name)
-    elif is_new_visit and (last := services.conversations.last_options(owner())):
-        apply(services, last)
     elif not collections.searched(services):
         state.pop(collections.SEARCHED)
 

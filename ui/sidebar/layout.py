@@ -92,14 +92,13 @@ def _presets(services: Services) -> None:
             args=(services,),
             help="A saved model, collections, instructions and settings.",
         )
-    if not any(preset.is_default for preset in found.values()):
+    if not state["preset"] and not any(preset.is_default for preset in found.values()):
         purpose = "New chats begin with what is chosen now, whatever was chosen last."
         button("Use for new chats", _use_for_new_chats, services, icon="star", help=purpose, width="stretch")
     with st.popover("Save as preset", icon=":material/bookmark_add:", width="stretch", key="preset_box"):
         st.text_input("Name", key="preset_name", max_chars=LONGEST_NAME, placeholder="Strict, in French")
-        default = st.checkbox("Use for new chats", key="preset_default")
         st.caption("Saves the current model, collections and settings.")
-        button("Save", _save_preset, services, default, key="preset_save")
+        button("Save", _save_preset, services, key="preset_save")
     if chosen := found.get(state["preset"] or ""):
         label, default_name = ("Not for new chats", None) if chosen.is_default else ("For new chats", chosen.name)
         make_default, delete = services.presets.make_default, services.presets.delete
@@ -121,10 +120,8 @@ def _use_for_new_chats(services: Services) -> None:
     st.session_state["preset"] = DEFAULT
 
 
-def _save_preset(services: Services, default: bool) -> None:
+def _save_preset(services: Services) -> None:
     state = st.session_state
     name = " ".join(state["preset_name"].split())
     services.presets.save(owner(), name, choices.current(services))
-    if default:
-        services.presets.make_default(owner(), name)
-    state["preset"], state["preset_name"], state["preset_default"] = name, "", False
+    state["preset"], state["preset_name"] = name, ""
