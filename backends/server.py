@@ -74,6 +74,8 @@ class StoredServer:
     label: str
     values: Mapping[str, Any] = field(default_factory=dict)
     """Fields of the settings of its class."""
+    options: Mapping[str, Any] = field(default_factory=dict)
+    """Fields of `GenerationOptions` that questions to it begin with."""
     disabled: bool = False
 
 

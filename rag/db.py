@@ -207,6 +207,7 @@ class ServerRow(IdentifiedBase):
     kind: Mapped[str]
     label: Mapped[str]
     values: Mapped[dict[str, Any]] = mapped_column(default=dict)  # settings, without the key
+    options: Mapped[dict[str, Any]] = mapped_column(default=dict)  # of its answers, where they differ from the usual
     key: Mapped[str] = mapped_column(default="")  # encrypted; empty if there is none
     disabled: Mapped[bool] = mapped_column(default=False)
 

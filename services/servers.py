@@ -130,7 +130,9 @@ class Servers:
         self._make(stored)
         values = dict(stored.values)
         key = values.pop("api_key", None)
+        GenerationOptions.read(dict(stored.options))
         row = {"kind": stored.kind, "label": stored.label, "values": values, "disabled": stored.disabled}
+        row["options"] = dict(stored.options)
         row["key"] = self._keys.encrypt(key) if key else ""
         with self._database.session() as session:
             session.execute(delete(ServerRow).filter_by(owner=OWNER, id=stored.name))
@@ -189,7 +191,7 @@ class Servers:
         if row.key and key is None:
             log.warning("The key of %s cannot be decrypted: type it again", row.label)
         values = {**row.values, **({"api_key": key} if key else {})}
-        return StoredServer(row.id, row.kind, row.label, values, row.disabled)
+        return StoredServer(row.id, row.kind, row.label, values, row.options, row.disabled)
 
     def _make(self, stored: StoredServer) -> ServerBackend:
         return _server_class(stored.kind)(self._settings, stored)

@@ -82,12 +82,23 @@ def test_it_is_there_after_a_restart_and_can_be_changed(app: App, page: Page, st
     expect(key).to_have_value("")
     expect(key).to_have_attribute("placeholder", "unchanged")
     fill(page, "Name", "The bigger box")
+    dialog.get_by_text("More", exact=True).click()
+    dialog.get_by_role("spinbutton", name="Temperature").fill("0.7")
     dialog.get_by_role("button", name="Save").click()
     expect(dialog).to_be_hidden()
     expect(card(page, "The bigger box").get_by_text("1 model")).to_be_visible()
     card(page, "The bigger box").get_by_role("button", name="Test").click()
     expect(card(page, "The bigger box").get_by_text("granite gave a word")).to_be_visible()
     shoot(page, "server-tested")
+
+
+def test_its_settings_are_those_that_questions_to_it_begin_with(app: App, page: Page, stub: OpenAIStub) -> None:
+    page.goto(app.url)
+    pick(page, "Model", "SmolLM2 135M, embedded · Local (Hugging Face)")
+    pick(page, "Model", "granite · The bigger box")
+    ask(page, f"{QUESTION} Be quick.")
+    expect(last_answer(page)).to_contain_text("granite · first word", timeout=PATIENCE)
+    assert stub.requests[-1].body["temperature"] == 0.7
 
 
 def test_it_is_disabled_and_removed(app: App, page: Page) -> None:

@@ -57,13 +57,14 @@ def server(stub: OpenAIStub, **values: object) -> StoredServer:
 
 def test_a_new_server_is_in_use_at_once_and_after_a_restart(folder: Path, stub: OpenAIStub) -> None:
     with closing(Services(Settings(data_dir=folder))) as services:
-        saved = services.servers.save(server(stub, timeout=7.0))
+        saved = services.servers.save(replace(server(stub, timeout=7.0), options={"temperature": 0.7}))
         assert [each.label for each in services.manager.backends()][-1] == "The big box"
         assert [each.name for each in services.manager.backend(saved.name).list_models()] == ["granite", "tiny"]
     with closing(Services(Settings(data_dir=folder))) as services:
         backend = services.manager.backend(saved.name)
         assert isinstance(backend, ServerBackend)
         assert (backend.label, backend.server.timeout) == ("The big box", 7.0)
+        assert services.servers.list()[0].options == {"temperature": 0.7}
         assert backend.location == f"The big box at {stub.url}"
         assert [each.name for each in backend.list_models()] == ["granite", "tiny"]
 

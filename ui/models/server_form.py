@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -12,15 +13,32 @@ from services.servers import LONGEST_NAME, OFFERS, Offer, Tried
 from ui import app
 from ui.widgets import dialogs, errors, text
 
-MORE = {
-    "context_window": ("Context window", "Tokens of prompt and answer, if the server does not tell."),
-    "num_ctx": ("Context window", "Tokens of prompt and answer; by default the model's own, as far as memory allows."),
-    "keep_alive": ("Keep in memory for", "After an answer: 10m, or -1 for ever. By default as the server is set up."),
-    "max_retries": ("Retries", "If the server refuses a request or cannot be reached. Each may take the time-out."),
+_TOKENS = {"min_value": 256, "step": 1}
+MORE: dict[str, tuple[str, str, dict[str, Any]]] = {
+    "timeout": (
+        "Time-out (seconds)",
+        "The wait for each piece of an answer, including the first.",
+        {"min_value": 1.0, "step": 10.0, "format": "%g"},
+    ),
+    "context_window": ("Context window", "Tokens of prompt and answer, if the server does not tell.", _TOKENS),
+    "num_ctx": (
+        "Context window",
+        "Tokens of prompt and answer; else the model's own, if memory allows.",
+        _TOKENS,
+    ),
+    "keep_alive": ("Keep in memory for", "After an answer: 10m, or -1 for ever; else as the server is set up.", {}),
+    "max_retries": (
+        "Retries",
+        "If the server refuses a request or cannot be reached. Each may take the time-out.",
+        {"min_value": 0, "step": 1},
+    ),
 }
-TITLES = {"base_url": "address", "api_key": "key", "timeout": "time-out"} | {
-    name: title.lower() for name, (title, _) in MORE.items()
+"""Settings that few servers need: title, purpose, and limits of a number."""
+OPTIONS: dict[str, tuple[str, dict[str, Any]]] = {
+    "temperature": ("Temperature", {"min_value": 0.0, "max_value": 2.0, "step": 0.1}),
+    "max_new_tokens": ("Longest answer (tokens)", {"min_value": 16, "step": 16}),
 }
+TITLES = {"base_url": "address", "api_key": "key"} | {name: title.lower() for name, (title, *_) in MORE.items()}
 """The settings of a server, in words."""
 _KEY = "server_"
 
@@ -68,26 +86,8 @@ def _form(known: StoredServer, offer: Offer | None) -> None:
             st.caption(text.literal(offer.hint))
         if has_key:
             st.checkbox("Remove the key", key=f"{prefix}gone")
-        fields = services.servers.fields(known.kind)
         with st.expander("More"):
-            purpose = "Seconds to wait for each piece of an answer, including the first."
-            timeout = float(known.values.get("timeout", fields["timeout"]))
-            field(
-                "timeout",
-                st.number_input,
-                "Time-out (seconds)",
-                timeout,
-                min_value=1.0,
-                step=10.0,
-                format="%g",
-                help=purpose,
-            )
-            for name, (title, purpose) in MORE.items():
-                if name in fields:
-                    is_text = name == "keep_alive"
-                    draw = st.text_input if is_text else st.number_input
-                    bounds = {} if is_text else {"min_value": 0 if name == "max_retries" else 256, "step": 1}
-                    field(name, draw, title, known.values.get(name, fields[name]), help=purpose, **bounds)
+            _more(known, services.servers.fields(known.kind), field)
         with st.container(horizontal=True):
             test = st.form_submit_button("Test", icon=":material/network_check:")
             save = st.form_submit_button("Save", type="primary")
@@ -104,6 +104,17 @@ def _form(known: StoredServer, offer: Offer | None) -> None:
         draw_tried(tried)
 
 
+def _more(known: StoredServer, fields: Mapping[str, Any], field: Callable[..., None]) -> None:
+    """Settings that few servers need, and what questions to it begin with."""
+    for name, (title, purpose, limits) in MORE.items():
+        if name in fields:
+            draw = st.number_input if limits else st.text_input
+            field(name, draw, title, known.values.get(name, fields[name]), help=purpose, **limits)
+    for name, (title, limits) in OPTIONS.items():
+        purpose = "What the settings begin with when one of its models is chosen; empty: as they are."
+        field(f"option_{name}", st.number_input, title, known.options.get(name), help=purpose, **limits)
+
+
 def _typed(known: StoredServer, prefix: str) -> StoredServer:
     """The server as it is typed."""
     state, servers = st.session_state, app.services().servers
@@ -112,7 +123,8 @@ def _typed(known: StoredServer, prefix: str) -> StoredServer:
     key = state[f"{prefix}api_key"] or ("" if state.get(f"{prefix}gone") else known.values.get("api_key"))
     values = {**known.values, **typed, "api_key": key}
     kept = {name: value for name, value in values.items() if value not in (None, "")}
-    return replace(known, label=state[f"{prefix}label"], values=kept)
+    options = {name: value for name in OPTIONS if (value := state[f"{prefix}option_{name}"]) is not None}
+    return replace(known, label=state[f"{prefix}label"], values=kept, options=options)
 
 
 def draw_tried(tried: Tried) -> None:

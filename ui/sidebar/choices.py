@@ -27,7 +27,7 @@ RANGES: dict[str, tuple[float, float]] = {  # of the sliders; a setting outside 
     "top_k": (1, 200),
     "max_new_tokens": (16, 2048),
 }
-_OPTIONS, _OPENED = "answer_options", "options_of"
+_OPTIONS, _OPENED, _OPTIONS_FOR = "answer_options", "options_of", "options_for"
 
 
 def _values(options: AnswerOptions) -> dict[str, Any]:
@@ -89,6 +89,16 @@ def follow(services: Services, conversation_id: str | None) -> None:
         state.pop(collections.SEARCHED)
 
 
+def use_options_of(services: Services, backend: str) -> None:
+    """Begin with the options of a server when one of its models is chosen."""
+    state = st.session_state
+    if state.setdefault(_OPTIONS_FOR, backend) == backend:
+        return
+    state[_OPTIONS_FOR] = backend
+    if stored := services.servers.get(backend):
+        state.update({name: value for name, value in stored.options.items() if name in GENERATION})
+
+
 def bind_conversation(conversation_id: str) -> None:
     """The options chosen now belong to this new conversation."""
     st.session_state[_OPENED] = conversation_id
@@ -109,5 +119,6 @@ def apply(services: Services, options: AnswerOptions, preset: str | None = None)
         state["fallback"] = ""
     if options.backend in backends:
         pickers.choose(MODEL, options.backend, options.model)
+        state[_OPTIONS_FOR] = options.backend
     collections.search_in(services, options.collection_ids)
     state["preset"] = preset if preset in {each.name for each in services.presets.list(owner())} else None

@@ -28,6 +28,7 @@ def draw(services: Services, *, chatting: bool) -> None:
         conversations.draw_list(services)
         collections.pick_searched(services)
         backend, model = pickers.pick(services, choices.MODEL)
+        choices.use_options_of(services, backend.name)
         if model:
             pickers.draw_state(services, backend, model)
         _answers()
