@@ -74,6 +74,8 @@ class Writer:
         self._digested: Sequence[Passage] = ()
         """What the model is shown of a whole text."""
         self._thinking_since = 0.0
+        self._too_long = ""
+        """What exceeded its limit of characters."""
         self._sent: tuple[LeasedModel, Prompt] | None = None
         self._usage: UsageMetadata | None = None
 
@@ -197,10 +199,9 @@ class Writer:
             self._go_on()
             for event in self._taken(chunk, thoughts, limit):
                 yield event
-            if len(self.text) >= limit or len(self.thoughts) >= limit:
+            if self._too_long:
                 self.cut = True
-                what = "answer was" if len(self.text) >= limit else "model’s thoughts were"
-                yield schema.Noted(f"The {what} longer than {limit:,} characters and cut there.")
+                yield schema.Noted(f"The {self._too_long} longer than {limit:,} characters and was cut there.")
                 return
 
     def _taken(self, chunk: AIMessageChunk, thoughts: Thoughts, limit: int) -> Iterator[Event]:
@@ -226,7 +227,12 @@ class Writer:
             self.text = "" if spoken.all_was_thought else self.text
             since = 0.0 if spoken.all_was_thought else self._thinking_since
             yield schema.Thought(thought, self._elapsed(), since, spoken.all_was_thought)
-        if said := clean(spoken.said[: limit - len(self.text)]):
+        room = limit - len(self.text)
+        if len(self.thoughts) > limit:
+            self._too_long = "reasoning of the model was"
+        if len(spoken.said) > room:
+            self._too_long = "answer was"
+        if said := clean(spoken.said[:room]):
             self.text += said
             yield schema.Delta(said, self._elapsed())
 

@@ -580,6 +580,13 @@ def test_an_answer_is_cut_at_a_limit_of_characters_and_of_seconds(
     assert any(said in note for note in message.notes)
 
 
+def test_an_answer_as_long_as_it_may_be_is_not_cut(ask: Ask, ended: Ended) -> None:
+    whole = "The pier is 62 metres long. ".ljust(400, "x")
+    message = ended(ask(whole[:200], whole[200:], ""))
+    assert message.text == whole
+    assert not any("cut" in note for note in message.notes)
+
+
 def test_a_model_that_falls_silent_is_stopped_too(ask: Ask, ended: Ended) -> None:
     message = ended(ask("It is old.", Event(), "never").by(seconds=0.2))
     assert (message.text, message.finish) == ("It is old.", Finish.COMPLETE)
