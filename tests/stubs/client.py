@@ -20,7 +20,7 @@ from tests.stubs.connect import MODELS, connect
 from tests.stubs.wire import WireStub
 
 QUESTION = [SystemMessage("Answer in words."), HumanMessage("Count to four hundred.")]
-TIMEOUT = 0.6
+TIMEOUT = 1.0
 
 
 class Outcome(NamedTuple):
