@@ -95,23 +95,16 @@ class _Events:
     """The events of a response, read and encoded again."""
 
     def __init__(self, wire: Wire, reader: Reader, response: httpx.Response) -> None:
-        self._wire, self._reader, self._response = wire, reader, response
+        self._wire, self._reader = wire, reader
         self._body = _Body(response)
         kind = "text/event-stream" if wire.sse else "application/x-ndjson"
         self.headers = {"content-type": kind}
-        # Some servers send events under another type.
+        # Types are no help: some send events as JSON, or JSON as events.
         self._source = EventSource(httpx.Response(200, headers=self.headers, stream=self._body))
-
-    @property
-    def _is_whole(self) -> bool:
-        """Whether the response is one JSON document."""
-        return self._wire.sse and "json" in self._response.headers.get("content-type", "")
 
     def pieces(self) -> Generator[bytes]:
         """The bytes to send on; one piece for each event."""
-        if self._is_whole:
-            yield from self._all(self._response.read())
-        elif self._wire.sse:
+        if self._wire.sse:
             for event in self._source.iter_sse():
                 yield from self._one(event.data, event.event)
         else:
@@ -121,10 +114,7 @@ class _Events:
 
     async def apieces(self) -> AsyncGenerator[bytes]:
         """The same, with asyncio."""
-        if self._is_whole:
-            for piece in self._all(await self._response.aread()):
-                yield piece
-        elif self._wire.sse:
+        if self._wire.sse:
             async with aclosing(self._source.aiter_sse()) as events:
                 async for event in events:
                     for piece in self._one(event.data, event.event):
@@ -170,7 +160,7 @@ class _Events:
 
     def _end(self) -> Iterator[bytes]:
         if self._body.start.strip() and not self._body.has_events:
-            yield from self._all(self._body.start)  # JSON, or a page, under another type
+            yield from self._all(self._body.start)  # no stream, whatever its type says
         yield from map(self._wire.encode, self._reader.end())
         yield self._wire.done()
 

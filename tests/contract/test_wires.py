@@ -121,8 +121,10 @@ def table(cases: dict[str, dict[str, Any]]) -> pytest.MarkDecorator:
 
 @each_mode
 @table(COMPLETE)
-def test_a_complete_answer(clients: dict[str, Client], name: str, body: Any, mode: str) -> None:
-    outcome = clients[name].ask(mode, sent(clients[name], body))
+@pytest.mark.parametrize("labelled", ["", "application/json", "text/event-stream; charset=utf-8"])
+def test_a_complete_answer(clients: dict[str, Client], name: str, body: Any, mode: str, labelled: str) -> None:
+    kind = {"Content-Type": labelled} if labelled else None
+    outcome = clients[name].ask(mode, clients[name].stub.failing(200, body, kind))
     assert (" ".join(outcome.text.split()), outcome.error, outcome.finish) == (SAID, None, "stop")
 
 
