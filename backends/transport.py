@@ -196,7 +196,8 @@ class _Stream(httpx.SyncByteStream):
 
     @override
     def __iter__(self) -> Iterator[bytes]:
-        with closing(self._rest):  # also if only the first piece is read
+        # Also if only the first piece is read, or an error ends it: not every client closes it then.
+        with closing(self._response), closing(self._rest):
             yield self._first
             yield from self._rest
 
@@ -212,7 +213,7 @@ class _AsyncStream(httpx.AsyncByteStream):
 
     @override
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        async with aclosing(self._rest):
+        async with aclosing(self._response), aclosing(self._rest):
             yield self._first
             async for piece in self._rest:
                 yield piece

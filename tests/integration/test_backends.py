@@ -314,7 +314,9 @@ def test_the_options_are_honoured(services: Services, server: Server) -> None:
     short = answer(max_new_tokens=4)
     assert whole.startswith(short.text)
     assert len(short.text) < len(whole)
-    assert any("limit of tokens" in note for note in short.notes) == (facts.finish[0] != facts.finish[1])
+    # Of a few tokens with long words, the limit of characters may come first.
+    if not any("characters" in note for note in short.notes):
+        assert any("limit of tokens" in note for note in short.notes) == (facts.finish[0] != facts.finish[1])
     stop = whole[len(whole) // 2 :][:3]
     assert answer(stop=(stop,)).text == whole[: whole.index(stop)].strip()
     for option, value in (("seed", 7), ("top_k", 1)):
