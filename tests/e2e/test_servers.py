@@ -96,6 +96,7 @@ def test_its_settings_are_those_that_questions_to_it_begin_with(app: App, page: 
     page.goto(app.url)
     pick(page, "Model", "SmolLM2 135M, embedded · Local (Hugging Face)")
     pick(page, "Model", "granite · The bigger box")
+    page.wait_for_timeout(1500)  # a question that is sent before the page is drawn again has the options from before
     ask(page, f"{QUESTION} Be quick.")
     expect(last_answer(page)).to_contain_text("granite · first word", timeout=PATIENCE)
     assert stub.requests[-1].body["temperature"] == 0.7
