@@ -65,7 +65,6 @@ class ModelInfo:
     """A model in a backend's list."""
 
     name: str
-    """Identifies it in options and addresses; a server that a user added has a name of its own."""
     label: str
     note: str = ""
     """One sentence to show before the model is chosen."""
@@ -164,6 +163,7 @@ class Backend(ABC):
     """One source of answers. Register subclasses in `backends/__init__.py`."""
 
     name: str
+    """Identifies it in options; a server that a user added has a name of its own."""
     label: str
     capabilities: ClassVar[Capabilities]
     start_hint: str

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterator
 from contextlib import aclosing, closing
 from typing import Any
 
@@ -97,6 +97,7 @@ class _Events:
     def __init__(self, wire: Wire, reader: Reader, response: httpx.Response) -> None:
         self._wire, self._reader = wire, reader
         self._body = _Body(response)
+        self._rest = b""
         kind = "text/event-stream" if wire.sse else "application/x-ndjson"
         self.headers = {"content-type": kind}
         # Types are no help: some send events as JSON, or JSON as events.
@@ -108,8 +109,9 @@ class _Events:
             for event in self._source.iter_sse():
                 yield from self._one(event.data, event.event)
         else:
-            for line in _lines(self._body):
-                yield from self._one(line)
+            for data in self._body:
+                for line in self._lines(data):
+                    yield from self._one(line)
         yield from self._end()
 
     async def apieces(self) -> AsyncGenerator[bytes]:
@@ -120,14 +122,17 @@ class _Events:
                     for piece in self._one(event.data, event.event):
                         yield piece
         else:
-            rest = b""
             async for data in self._body:
-                *lines, rest = (rest + data).split(b"\n")
-                for line in lines:
+                for line in self._lines(data):
                     for piece in self._one(line):
                         yield piece
         for piece in self._end():
             yield piece
+
+    def _lines(self, data: bytes) -> list[bytes]:
+        """The lines that more bytes complete."""
+        *lines, self._rest = (self._rest + data).split(b"\n")
+        return lines
 
     def _all(self, body: bytes) -> Iterator[bytes]:
         """A whole answer instead of a stream, or a list of its events."""
@@ -222,10 +227,3 @@ class _AsyncStream(httpx.AsyncByteStream):
     async def aclose(self) -> None:
         await self._rest.aclose()
         await self._response.aclose()
-
-
-def _lines(body: Iterable[bytes]) -> Iterator[bytes]:
-    rest = b""
-    for data in body:
-        *lines, rest = (rest + data).split(b"\n")
-        yield from lines

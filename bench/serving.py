@@ -178,8 +178,8 @@ def main() -> None:
     asked = [each for each in asked if each.paragraph < len(paragraphs)]
     people = [int(number) for number in options.people.split(",")]
     # Gestalt keeps vectors of questions and sentences: nothing is asked twice.
-    sizes = [options.questions * (1 if number == 1 else 3) for number in people for _ in range(options.rounds)]
-    every = sum(sizes) + WARM_UP
+    sizes = {number: options.questions * (1 if number == 1 else 3) for number in people}
+    every = options.rounds * sum(sizes.values()) + WARM_UP
     chosen: list[Asked] = asked[:: max(1, len(asked) // every)][:every]
     model = InstantModel(
         answers={
@@ -209,7 +209,7 @@ def main() -> None:
         for number in people:
             found: dict[str, list[dict[str, Any]]] = {name: [] for name in pipelines}
             for _ in range(options.rounds):
-                batch = list(islice(questions, options.questions * (1 if number == 1 else 3)))
+                batch = list(islice(questions, sizes[number]))
                 for name, ask in pipelines.items():
                     found[name].append(measure(ask, batch, number))
             for name, rounds in found.items():

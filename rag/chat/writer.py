@@ -73,7 +73,8 @@ class Writer:
         """The answer reached one of its limits."""
         self._digested: Sequence[Passage] = ()
         """What the model is shown of a whole text."""
-        self._thinking_since = 0.0
+        self._began = 0.0
+        """When the first piece came, in seconds: thoughts come first."""
         self._too_long = ""
         """What exceeded its limit of characters."""
         self._sent: tuple[LeasedModel, Prompt] | None = None
@@ -206,6 +207,7 @@ class Writer:
 
     def _taken(self, chunk: AIMessageChunk, thoughts: Thoughts, limit: int) -> Iterator[Event]:
         """What a piece of the stream adds."""
+        self._began = self._began or self._elapsed()
         if usage := getattr(chunk, "usage_metadata", None):
             self._usage = add_usage(self._usage, usage)
         spoken = thoughts.read(chunk.text)
@@ -221,12 +223,10 @@ class Writer:
         thought = clean(spoken.thought)
         if thought or spoken.all_was_thought:
             if not self.thoughts:
-                self._thinking_since = self._elapsed()
                 yield schema.Working("Thinking …")
             self.thoughts += (self.text if spoken.all_was_thought else "") + thought
             self.text = "" if spoken.all_was_thought else self.text
-            since = 0.0 if spoken.all_was_thought else self._thinking_since
-            yield schema.Thought(thought, self._elapsed(), since, spoken.all_was_thought)
+            yield schema.Thought(thought, self._elapsed(), self._began, spoken.all_was_thought)
         room = limit - len(self.text)
         if len(self.thoughts) > limit:
             self._too_long = "reasoning of the model was"

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
-from typing import Any, Literal
+from typing import Literal
 
 import streamlit as st
 
 from backends import BACKENDS
-from backends.base import Backend, ModelInfo, State
+from backends.base import Backend, State
 from backends.checks import BackendCheck
 from backends.server import ServerBackend, StoredServer
 from services import Services
@@ -86,10 +86,6 @@ def _head(backend: Backend, checked: BackendCheck | None) -> None:
         st.markdown(f"**{text.literal(checked.error.message)}** {text.literal(checked.error.hint)}")
 
 
-def _with_rows(models: list[ModelInfo]) -> Iterator[tuple[ModelInfo, dict[str, Any]]]:
-    return zip(models, pickers.rows(models), strict=True)
-
-
 def _server(services: Services, backend: ServerBackend) -> None:
     """What can be done with a server itself."""
     stored, servers = services.servers.get(backend.name), services.servers
@@ -139,7 +135,8 @@ def _controls(services: Services, backend: Backend, checked: BackendCheck) -> No
             st.dataframe(pickers.rows(checked.models), hide_index=True)
     if suggested:
         with st.expander("Good small models to download"):
-            rows = [{"Name": info.name, "Licence": info.note, **row} for info, row in _with_rows(suggested)]
+            both = zip(suggested, pickers.rows(suggested), strict=True)
+            rows = [{"Name": info.name, "Licence": info.note, **row} for info, row in both]
             st.dataframe(rows, hide_index=True, column_order=("Name", "Size", "Window", "Can", "Licence"))
     columns = st.columns([3, 2]) if can.variants else [st.container()]
     with columns[0]:

@@ -68,7 +68,7 @@ def pick(services: Services, key: str) -> tuple[Backend, str | None]:
     info = next((each for each in (checked.models if checked else []) if each.name == choice.model), None)
     for line in (info.note, about(info)) if info else ():
         if line:
-            st.caption(line)
+            st.caption(text.literal(line))
     if checked and checked.error:
         errors.show(checked.error.message, checked.error.hint)
         button("Try again", services.manager.checks.refresh, backend.name, icon="refresh", key=f"{key}-again")
@@ -80,7 +80,7 @@ def about(info: ModelInfo) -> str:
     """What a model can do and costs, in a line; empty if nothing is known."""
     price = f"${info.price[0]:,.2f} in, ${info.price[1]:,.2f} out a million tokens" if info.price else ""
     facts = ("thinks" if info.thinks else "", "sees pictures" if info.sees else "", price)
-    return text.literal(" · ".join(fact for fact in facts if fact))
+    return " · ".join(fact for fact in facts if fact)
 
 
 def _with_model(services: Services, choice: Choice) -> Choice:
@@ -210,7 +210,7 @@ def rows(models: list[ModelInfo]) -> list[dict[str, str | int | bool | None]]:
             "Size": _size(info.size_bytes) if info.size_bytes else "",
             "Window": info.context_window,
             "In memory": info.in_memory,
-            "Can": about(info).replace("\\", ""),
+            "Can": about(info),
         }
         for info in models
     ]
