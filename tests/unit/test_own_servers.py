@@ -12,11 +12,11 @@ import pytest
 
 import settings as settings_module
 from backends import BACKENDS
+from backends.offers import OFFERS
 from backends.server import ServerBackend, StoredServer
 from errors import AuthenticationFailed, BackendUnavailable, ConfigurationError
 from services import Services, restore
 from services.keys import Keys
-from services.servers import OFFERS
 from settings import Settings
 from tests.stubs.ollama_server import OllamaStub
 from tests.stubs.openai_server import OpenAIStub

@@ -8,8 +8,9 @@ from typing import Any
 
 import streamlit as st
 
+from backends.offers import OFFERS, Offer
 from backends.server import StoredServer
-from services.servers import LONGEST_NAME, OFFERS, Offer, Tried
+from services.servers import LONGEST_NAME, Tried
 from ui import app
 from ui.widgets import dialogs, errors, text
 
