@@ -18,6 +18,7 @@ from pydantic import Field
 from typing_extensions import override
 
 from backends.base import Capabilities, Loaded, ModelInfo, Progress, Released, Report
+from backends.ollama_window import context_length, largest_window
 from backends.ollama_wire import OllamaWire
 from backends.server import LIST_TIMEOUT_S, RootAddress, ServerBackend, ServerSettings, StoredServer
 from errors import BackendUnavailable
@@ -34,9 +35,6 @@ CONTEXT_LENGTHS_TIMEOUT_S = 1.0
 """For requesting context lengths while listing models; the next list has the rest."""
 MAX_CACHE_BYTES = 2 * 2**30
 """Largest cache of a window, because the server's memory is unknown."""
-MIN_WINDOW = 2048
-DEFAULT_WINDOW = 4096
-"""Tokens of the window if the model's own is unknown."""
 
 
 class OllamaSettings(ServerSettings):
@@ -212,42 +210,13 @@ def _info(name: str, model: Mapping[str, Any], shown: Mapping[str, Any], *, in_m
     return ModelInfo(
         name,
         name.removesuffix(":latest"),
-        context_window=_context_length(_facts(shown)),
+        context_window=context_length(_facts(shown)),
         size_bytes=model.get("size"),
         family=" ".join(part for part in parts if part),
         in_memory=in_memory,
         thinks="thinking" in can,
         sees="vision" in can,
     )
-
-
-def largest_window(model_info: Mapping[str, Any], budget: int) -> int:
-    """Return the tokens of the largest window whose cache fits into `budget` bytes: for `/api/show`, with GGUF's keys.
-
-    Per token, the cache has a key and a value for each head and layer, two bytes per number. The window is a multiple
-    of 1024 and at least 2048, unless the model's own is smaller.
-    """
-    own_window = _context_length(model_info)
-    if own_window is None:
-        return DEFAULT_WINDOW
-    arch = model_info.get("general.architecture", "")
-    layers, width = model_info.get(f"{arch}.block_count"), model_info.get(f"{arch}.embedding_length")
-    heads, kv_heads, key, value = (
-        model_info.get(f"{arch}.attention.{name}")
-        for name in "head_count head_count_kv key_length value_length".split()
-    )
-    if not (layers and heads and width):
-        return min(own_window, DEFAULT_WINDOW)
-    # Some models list the heads of each layer.
-    heads, kv_heads = (max(count) if isinstance(count, list) else count for count in (heads, kv_heads or heads))
-    bytes_per_token = 2 * layers * kv_heads * ((key or width // heads) + (value or width // heads))
-    affordable = budget // bytes_per_token // 1024 * 1024
-    return int(min(own_window, max(affordable, MIN_WINDOW)))
-
-
-def _context_length(model_info: Mapping[str, Any]) -> int | None:
-    length = model_info.get(f"{model_info.get('general.architecture', '')}.context_length")
-    return length if isinstance(length, int) else None
 
 
 def _full_name(model: str) -> str:

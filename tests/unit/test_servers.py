@@ -18,7 +18,8 @@ from langchain_core.messages import HumanMessage
 import settings
 from backends.base import Progress
 from backends.instructlab import InstructLabBackend, InstructLabSettings
-from backends.ollama import DEFAULT_WINDOW, MAX_CACHE_BYTES, MIN_WINDOW, OllamaBackend, largest_window
+from backends.ollama import MAX_CACHE_BYTES, OllamaBackend
+from backends.ollama_window import DEFAULT_WINDOW, MIN_WINDOW, largest_window
 from backends.translate import translate
 from errors import ConfigurationError, ModelNotFound
 from options import GenerationOptions
